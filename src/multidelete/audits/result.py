@@ -1,0 +1,64 @@
+"""The one row that every audit writes, and the file that holds them (``audit.json``)."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+SCHEMA = 1
+Better = Literal["higher", "lower", "target"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One measured figure, or the reason why it is absent.
+
+    Attributes:
+        audit: Which audit (``"forgetting"``).
+        figure: What was measured (``"recall@1 image to text"``).
+        model: ``original``, ``unlearned``, ``retrained``, or another name of the run.
+        split: On which pairs (``"forget"``, ``"retain sample"``, ``"test"``).
+        value: Rates in [0, 1], seconds, bytes or counts.
+        low: Lower end of the 95 % interval, where one is defined.
+        high: Upper end.
+        n: Number of items behind the figure.
+        better: ``target`` means: closer to the retrained model's value, from both sides.
+        target: The retrained model's value, where there is one.
+        note: What a reader must know to read it (gallery, attack signal, ...).
+        absent: Why there is no value. Missing is never zero.
+    """
+
+    audit: str
+    figure: str
+    model: str
+    split: str | None = None
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    better: Better | None = None
+    target: float | None = None
+    note: str | None = None
+    absent: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.value is None) == (self.absent is None):
+            raise ValueError(f"{self.audit}/{self.figure}/{self.model}: give either a value or the reason it is absent")
+        if self.value is not None and not math.isfinite(self.value):
+            raise ValueError(f"{self.audit}/{self.figure}/{self.model}: {self.value} is not finite; say why it is absent")
+
+
+def write_audit(path: Path, run: dict[str, object], figures: Sequence[Figure]) -> None:
+    """Write ``audit.json``; fields that are None are left out."""
+    rows = [{k: v for k, v in asdict(f).items() if v is not None} for f in figures]
+    path.write_text(json.dumps({"schema": SCHEMA, "run": run, "figures": rows}, indent=1, allow_nan=False) + "\n")
+
+
+def read_audit(path: Path) -> tuple[dict[str, object], list[Figure]]:
+    """Read ``audit.json`` back: the run's description and the figures."""
+    content = json.loads(path.read_text())
+    if content.get("schema") != SCHEMA:
+        raise ValueError(f"{path} has schema {content.get('schema')!r}; this version reads {SCHEMA}")
+    return content["run"], [Figure(**row) for row in content["figures"]]

@@ -1,0 +1,199 @@
+"""What a pair, a data set of pairs and a batch are.
+
+Shape suffixes: B pairs in the batch.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
+from typing import overload
+
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from multidelete.errors import DataError
+
+ImageInput = str | Path | bytes | Image.Image | Callable[[], Image.Image]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """One associated pair of a training or held-out set.
+
+    Attributes:
+        id: Stable name, unique within its data set.
+        inputs: Raw input of each modality, in order: an image is a path, encoded bytes, a PIL
+            image or a function that returns one; a text is a string.
+        sources: For each modality, what the input came from (image file, node id, normalised
+            text). Pairs with equal sources share that member.
+        label: Class of the pair, for classification heads.
+        subject: Whom or what the pair is about; a request may name it.
+        kind: Which sort of pair it is, where a data set has several (``"sensitive"``).
+            Audits compare pairs of the same kind only.
+    """
+
+    id: str
+    inputs: Mapping[str, object]
+    sources: Mapping[str, str]
+    label: int | None = None
+    subject: str | None = None
+    kind: str | None = None
+
+
+def text_source(text: str) -> str:
+    """Source key of a text: lower case, single spaces, so that duplicates are recognised.
+
+    >>> text_source("  A dog\\n RUNS ")
+    'a dog runs'
+    """
+    return " ".join(text.lower().split())
+
+
+def open_image(image: ImageInput) -> Image.Image:
+    """Decode to RGB, upright; raises ``OSError`` where the file is unreadable or truncated."""
+    if isinstance(image, Image.Image):
+        opened = image
+    elif isinstance(image, bytes):
+        opened = Image.open(BytesIO(image))
+    elif callable(image):
+        opened = image()
+    else:
+        opened = Image.open(image)
+    if opened.mode != "RGB" or opened.getexif():
+        opened = ImageOps.exif_transpose(opened)
+        if opened.mode in ("RGBA", "LA", "PA", "P"):  # transparent pixels become white, not black
+            layered = opened.convert("RGBA")
+            opened = Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered)
+        opened = opened.convert("RGB")
+    opened.load()
+    return opened
+
+
+@dataclass(frozen=True)
+class PairDataset:
+    """An ordered set of pairs with unique ids.
+
+    Raises:
+        DataError: Two pairs have the same id.
+    """
+
+    pairs: Sequence[Pair]
+    name: str
+
+    def __post_init__(self) -> None:
+        if len(self.index) != len(self.pairs):
+            seen: set[str] = set()
+            twice = sorted({p.id for p in self.pairs if p.id in seen or seen.add(p.id)})  # type: ignore[func-returns-value]
+            raise DataError(
+                f"{len(twice)} ids occur more than once in {self.name}: {', '.join(twice[:10])}. "
+                "Ids must be unique; drop the id column to have them made from the content."
+            )
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """Position of each id."""
+        return {pair.id: position for position, pair in enumerate(self.pairs)}
+
+    @property
+    def ids(self) -> list[str]:
+        return [pair.id for pair in self.pairs]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @overload
+    def __getitem__(self, position: int) -> Pair: ...
+    @overload
+    def __getitem__(self, position: Sequence[int]) -> list[Pair]: ...
+    def __getitem__(self, position: int | Sequence[int]) -> Pair | list[Pair]:
+        if isinstance(position, int):
+            return self.pairs[position]
+        return [self.pairs[i] for i in position]
+
+    def __iter__(self) -> Iterator[Pair]:
+        return iter(self.pairs)
+
+    def only(self, ids: Iterable[str], name: str) -> "PairDataset":
+        """The pairs with these ids, in this data set's order."""
+        wanted = set(ids)
+        return PairDataset([pair for pair in self.pairs if pair.id in wanted], name)
+
+    def without(self, ids: Iterable[str], name: str) -> "PairDataset":
+        """The pairs without these ids, in this data set's order."""
+        unwanted = set(ids)
+        return PairDataset([pair for pair in self.pairs if pair.id not in unwanted], name)
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of ids, sources and labels: what the reference and signal caches are keyed by."""
+        sha = hashlib.sha256()
+        for pair in self.pairs:
+            sha.update(repr((pair.id, sorted(pair.sources.items()), pair.label)).encode())
+        return sha.hexdigest()
+
+
+@dataclass(frozen=True)
+class PairData:
+    """The splits of one source of pairs: ``train``, and ``val`` and ``test`` where it has them."""
+
+    name: str
+    splits: Mapping[str, PairDataset]
+    notes: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def train(self) -> PairDataset:
+        return self.splits["train"]
+
+
+def source_key(source: str) -> int:
+    """A source as an int64, so that batches can carry and gather it (blake2b, 8 bytes, signed)."""
+    return int.from_bytes(hashlib.blake2b(source.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Stacked inputs of B pairs.
+
+    Attributes:
+        ids: The pairs' ids.
+        inputs: For each modality, in order, its tensors, first dimension B
+            (``{"image": {"pixel_values": ...}, "text": {"input_ids": ..., "attention_mask": ...}}``).
+        sources: For each modality, `source_key` of each pair's source, int64 (B,).
+        labels: int64 (B,), or None.
+    """
+
+    ids: Sequence[str]
+    inputs: Mapping[str, Mapping[str, Tensor]]
+    sources: Mapping[str, Tensor]
+    labels: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def repair(self, order: Tensor) -> "Batch":
+        """The same first members joined with the second members in another order.
+
+        Ids become ``first+second``; labels are dropped, since nobody labelled the new pairs.
+        """
+        _, second = self.inputs
+        at = order.tolist()
+        return Batch(
+            ids=[f"{self.ids[i]}+{self.ids[j]}" for i, j in enumerate(at)],
+            inputs={**self.inputs, second: {k: t[order.to(t.device)] for k, t in self.inputs[second].items()}},
+            sources={**self.sources, second: self.sources[second][order.to(self.sources[second].device)]},
+        )
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=non_blocking)
+
+        return replace(
+            self,
+            inputs={m: {k: move(t) for k, t in tensors.items()} for m, tensors in self.inputs.items()},
+            sources={m: move(t) for m, t in self.sources.items()},
+            labels=None if self.labels is None else move(self.labels),
+        )

@@ -1,0 +1,87 @@
+"""What every model family offers: the adapter and its outputs.
+
+Shape suffixes: B pairs in the batch, D embedding, C classes.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from multidelete.data.pairs import Batch, Pair
+
+
+@dataclass(frozen=True)
+class PairOutputs:
+    """What a model says of B pairs. All tensors are float32.
+
+    Attributes:
+        unimodal: u_m(x) for each modality, (B, D_m): before the joint space or the fusion.
+        joint: h(a, b), (B, D): the fused state, or for dual encoders the elementwise product of
+            the two normalised embeddings.
+        score: Association score of each given pair, (B,); higher means more associated.
+        embeddings: For dual encoders the L2-normalised embeddings of each modality, (B, D).
+        logits: Class scores (B, C) where the family has a classification head.
+    """
+
+    unimodal: Mapping[str, Tensor]
+    joint: Tensor
+    score: Tensor
+    embeddings: Mapping[str, Tensor] | None = None
+    logits: Tensor | None = None
+
+    def __getitem__(self, rows: slice | Tensor) -> "PairOutputs":
+        return self.apply(lambda tensor: tensor[rows])
+
+    def apply(self, function) -> "PairOutputs":  # type: ignore[no-untyped-def]
+        """The same outputs with ``function`` applied to every tensor."""
+
+        def each(value):  # type: ignore[no-untyped-def]
+            if value is None:
+                return None
+            return function(value) if isinstance(value, Tensor) else {k: function(t) for k, t in value.items()}
+
+        return PairOutputs(**{f.name: each(getattr(self, f.name)) for f in fields(self)})
+
+
+class Adapter(nn.Module, ABC):
+    """One model family behind one interface; what `accelerate` wraps.
+
+    The wrapped network is ``self.model``; its own names, shapes and dtypes are kept on saving.
+
+    Attributes:
+        family: Registry name.
+        modalities: The two modalities, in the order in which pairs hold them.
+    """
+
+    family: ClassVar[str]
+    modalities: tuple[str, str] = ("image", "text")
+    truncated_ids: set[str]
+
+    @abstractmethod
+    def collate(self, pairs: Sequence[Pair]) -> Batch:
+        """Preprocess and stack pairs on the CPU; ids of truncated texts go to ``truncated_ids``."""
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> PairOutputs:
+        """What the model says of each pair; a pair's outputs do not depend on the others."""
+
+    @abstractmethod
+    def task_loss(self, outputs: PairOutputs, batch: Batch) -> Tensor:
+        """The family's own loss per pair, (B,); contrastive negatives are gathered over processes."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the family's own format: weights (safetensors), configuration, processor."""
+
+    @abstractmethod
+    def joint_parameters(self) -> Sequence[str]:
+        """Names of the parameters that map into the joint space (``--train projections``)."""
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
