@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from PIL import Image
@@ -115,7 +116,11 @@ def personas(*, people: int = 400, unseen: int = 200, views: int = 2, size: int 
     """
     _check_settings(people=people, unseen=unseen, views=views, size=size, seed=seed)
     members = list(_people(people + unseen, seed))
-    ends = {"train": (0, people), "val": (people, people + unseen // 2), "test": (people + unseen // 2, people + unseen)}
+    ends = {
+        "train": (0, people),
+        "val": (people, people + unseen // 2),
+        "test": (people + unseen // 2, people + unseen),
+    }
     splits = {
         split: PairDataset(
             [pair for number in range(start, end) for pair in _pairs_of(members[number], number, views, size, seed)],
@@ -144,8 +149,7 @@ def write_personas(
     with (folder / "metadata.jsonl").open("w", encoding="utf-8") as metadata:
         for split, dataset in data.splits.items():
             for pair in dataset:
-                drawn = pair.inputs["image"]
-                assert isinstance(drawn, Portrait)
+                drawn = cast(Portrait, pair.inputs["image"])
                 file = folder / "images" / pair.sources["image"]
                 if not file.exists():
                     drawn().save(file)
@@ -248,7 +252,7 @@ def _draw_view(rng: np.random.Generator) -> View:
     gaze_x, gaze_y = rng.uniform(-0.4, 0.4, size=2)
     return View(
         shift=(float(x), float(y)),
-        zoom=float(rng.uniform(0.93, 1.07)),
+        zoom=float(rng.uniform(1.0, 1.14)),
         tilt=float(rng.uniform(-0.12, 0.12)),
         light=(float(light[0]), float(light[1]), float(light[2])),
         tint=(float(tint[0]), float(tint[1]), float(tint[2])),
@@ -280,7 +284,7 @@ def _describe(looks: Looks, rng: np.random.Generator) -> str:
 
     hair = word(_STYLE_WORDS[looks.hair_style]).format(word(_HAIR_WORDS.get(looks.hair, (looks.hair,))))
     clothes = word(_PATTERN_WORDS[looks.pattern]).format(looks.clothes)
-    ground = word(("in front of a {} wall", "on a {} background", "before {}")).format(looks.background)
+    ground = word(("in front of a {} wall", "on a {} background", "against {}")).format(looks.background)
     extras = [word(_GLASSES_WORDS[looks.glasses])]
     if looks.hat != "none":
         extras.append(f"a {looks.hat_colour} {word(_HAT_WORDS[looks.hat])}".replace("a orange", "an orange"))

@@ -129,7 +129,7 @@ class _Canvas:
         neck = np.array([0.5, 0.72])
         cos, sin = np.cos(self.tilt), np.sin(self.tilt)
         turned = (points_N2 - neck) @ np.array([[cos, sin], [-sin, cos]]) + neck
-        moved = (turned - (0.5, 0.6)) * self.view.zoom + (0.5, 0.6) + np.asarray(self.view.shift)
+        moved = (turned - (0.5, 0.6)) * self.view.zoom + (0.5, 0.62) + np.asarray(self.view.shift)
         flat: list[float] = (moved * self.side).ravel().tolist()
         return flat
 
@@ -232,22 +232,22 @@ def _hair_behind(canvas: _Canvas, looks: Looks, face: _Face) -> None:
 def _clothes(canvas: _Canvas, looks: Looks) -> None:
     skin, colour = SKIN[looks.skin], PAINT[looks.clothes]
     second = PAINT["black"] if looks.clothes in ("white", "yellow") else PAINT["white"]
-    rx, ry, y, power = 0.35 * looks.shoulders, 0.31, 1.09, 2.6
+    rx, ry, y, power = 0.35 * looks.shoulders, 0.31, 1.055, 2.6
     canvas.fill(_box(0.5, y, rx, ry, power), colour)
     if looks.pattern == "striped":
-        for top in np.arange(0.835, 1.1, 0.09):
+        for top in np.arange(0.80, 1.05, 0.09):
             edges = np.array([top, top + 0.04])
             half = rx * (1 - (np.abs(edges - y) / ry) ** power) ** (1 / power)
             left, right = np.stack([0.5 - half, edges], 1), np.stack([0.5 + half, edges], 1)
             canvas.fill(np.concatenate([left, right[::-1]]), second)
     if looks.pattern == "dotted":
-        for row, dot_y in enumerate((0.85, 0.93, 1.01)):
+        for row, dot_y in enumerate((0.815, 0.895, 0.975)):
             for dot_x in np.arange(-4, 5) * 0.105 + (row % 2) * 0.0525:
                 if (abs(dot_x) / (rx - 0.03)) ** power + (abs(dot_y - y) / (ry - 0.03)) ** power < 1:
                     canvas.oval(0.5 + dot_x, dot_y, 0.024, 0.024, second)
-    canvas.oval(0.5, 0.80, 0.105, 0.065, _shade(colour, 0.8))  # collar
-    canvas.oval(0.5, 0.785, 0.083, 0.06, _shade(skin, 0.86))
-    canvas.fill(_box(0.5, 0.7, 0.075, 0.1), _shade(skin, 0.86))  # neck, in the head's shadow
+    canvas.oval(0.5, 0.765, 0.105, 0.065, _shade(colour, 0.8))  # collar
+    canvas.oval(0.5, 0.75, 0.083, 0.06, _shade(skin, 0.86))
+    canvas.fill(_box(0.5, 0.67, 0.075, 0.1), _shade(skin, 0.86))  # neck, in the head's shadow
 
 
 def _head(canvas: _Canvas, looks: Looks, face: _Face) -> None:
@@ -262,13 +262,8 @@ def _head(canvas: _Canvas, looks: Looks, face: _Face) -> None:
     rim, inner = face.outline(half), face.outline(half)
     inner[:, 0] = face.x + (inner[:, 0] - face.x) * 0.74
     crescent = np.concatenate([rim, inner[::-1]])
-    crescent[:, 0] = face.x + view_side(canvas) * (crescent[:, 0] - face.x)
+    crescent[:, 0] = face.x + canvas.view.shade_side * (crescent[:, 0] - face.x)
     canvas.fill(crescent, _shade(skin, 0.94))
-
-
-def view_side(canvas: _Canvas) -> int:
-    """On which side the face lies in shade: -1 left, 1 right."""
-    return canvas.view.shade_side
 
 
 def _features(canvas: _Canvas, looks: Looks, face: _Face) -> None:
@@ -298,7 +293,9 @@ def _features(canvas: _Canvas, looks: Looks, face: _Face) -> None:
         canvas.oval(gaze_x, gaze_y, 0.36 * ry, 0.4 * ry, (24, 20, 24))
         canvas.oval(gaze_x + 0.22 * ry, gaze_y - 0.26 * ry, 0.17 * ry, 0.17 * ry, (255, 255, 255))
         rise = 0.04 * np.sin(looks.brow_angle)
-        ends = np.array([[x - sign * 0.038, eye_y - 0.055 + rise], [x, eye_y - 0.066], [x + sign * 0.04, eye_y - 0.052]])
+        ends = np.array(
+            [[x - sign * 0.038, eye_y - 0.055 + rise], [x, eye_y - 0.066], [x + sign * 0.04, eye_y - 0.052]]
+        )
         ends[2, 1] -= rise
         canvas.stroke(ends, weight, brow)
 
@@ -324,7 +321,8 @@ def _beard(canvas: _Canvas, looks: Looks, face: _Face, mouth_y: float) -> None:
         cheek = np.stack([face.x + across * face.rx, mouth_y - 0.035 - 0.08 * np.abs(across) ** 3], axis=1)
         canvas.fill(np.concatenate([low, cheek]), colour)
     if looks.beard == "goatee":
-        canvas.oval(face.x, mouth_y + 0.075, 0.05, 0.055, colour)
+        canvas.oval(face.x, face.y + 0.93 * face.ry, 0.052, 0.048, colour)
+        canvas.fill(_box(face.x, mouth_y + 0.042, 0.016, 0.03), colour)
     if looks.beard == "moustache":
         for sign in (-1, 1):
             canvas.oval(face.x + sign * 0.034, mouth_y - 0.022, 0.046, 0.019, colour)
@@ -349,10 +347,10 @@ def _hair_before(canvas: _Canvas, looks: Looks, face: _Face) -> None:
     hairline = np.stack([x + across * rx * 1.0, line], axis=1)
     canvas.fill(np.concatenate([top, hairline]), colour)
     if looks.hair_style == "spiky" and looks.hat == "none":
-        for at in np.linspace(-0.8, 0.8, 6):
-            base = y - ry * np.sqrt(1 - 0.8 * at**2) * 0.92
-            spike = [[x + at * rx - 0.055, base + 0.02], [x + at * rx * 1.22, base - 0.115], [x + at * rx + 0.055, base + 0.02]]
-            canvas.fill(np.array(spike), colour)
+        for angle in np.linspace(-0.85, 0.85, 7):
+            out, along = np.array([np.sin(angle), -np.cos(angle)]), np.array([np.cos(angle), np.sin(angle)]) * 0.05
+            root = np.array([x, y]) + out * (rx, ry)
+            canvas.fill(np.stack([root - along, root + out * 0.1, root + along]), colour)
     if looks.hair_style == "curly":
         for at in np.linspace(-0.85, 0.85, 6):
             canvas.oval(x + at * rx, y - ry * (1.02 - 0.38 * at**2), 0.062, 0.06, colour)
