@@ -174,6 +174,15 @@ class Batch:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __getitem__(self, rows: slice) -> "Batch":
+        """A run of consecutive pairs."""
+        return Batch(
+            ids=self.ids[rows],
+            inputs={m: {k: t[rows] for k, t in tensors.items()} for m, tensors in self.inputs.items()},
+            sources={m: t[rows] for m, t in self.sources.items()},
+            labels=None if self.labels is None else self.labels[rows],
+        )
+
     def repair(self, order: Tensor) -> "Batch":
         """The same first members joined with the second members in another order.
 

@@ -60,11 +60,14 @@ class Adapter(nn.Module, ABC):
 
     family: ClassVar[str]
     modalities: tuple[str, str] = ("image", "text")
-    truncated_ids: set[str]
 
     @abstractmethod
     def collate(self, pairs: Sequence[Pair]) -> Batch:
-        """Preprocess and stack pairs on the CPU; ids of truncated texts go to ``truncated_ids``."""
+        """Preprocess and stack pairs, on the CPU; texts over the model's context are cut."""
+
+    @abstractmethod
+    def truncated(self, pairs: Sequence[Pair]) -> list[str]:
+        """Ids of the pairs whose text `collate` cuts."""
 
     @abstractmethod
     def forward(self, batch: Batch) -> PairOutputs:

@@ -1,0 +1,133 @@
+"""Model folders and hub ids: what is in them, and how weights are written back as they were."""
+
+import copy
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import nn
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+
+from multidelete.errors import CheckpointError, ConfigError, first_few
+
+WEIGHT_FILES = ("*.safetensors", "*.bin", "*.pth", "*.pt")
+
+
+def read_config(source: str | Path) -> PreTrainedConfig:
+    """The `transformers` configuration of a local folder or hub id.
+
+    Raises:
+        CheckpointError: There is no such folder, or it is not a model folder.
+    """
+    folder = Path(source)
+    if folder.exists():
+        if not folder.is_dir():
+            raise CheckpointError(f"{source} is a file; a model is a folder with config.json and model.safetensors.")
+        if not (folder / "config.json").is_file():
+            found = first_few(sorted(p.name for p in folder.iterdir())) or "nothing"
+            raise CheckpointError(
+                f"{source} is not a model folder: it has no config.json (found: {found}). "
+                "Give the folder that save_pretrained or 'multidelete train' wrote."
+            )
+    elif str(source).startswith((".", "/", "~")) or str(source).count("/") > 1:
+        raise CheckpointError(f"{source} does not exist. Give a model folder or a hub id such as 'org/name'.")
+    try:
+        return AutoConfig.from_pretrained(str(source))
+    except (OSError, ValueError, json.JSONDecodeError) as error:
+        raise CheckpointError(
+            f"{source} cannot be read as a model: {str(error).splitlines()[0]} Give a model folder or a hub id."
+        ) from error
+
+
+def load_model(
+    source: str | Path, model_class: type[PreTrainedModel], *, allow_pickle: bool = False
+) -> PreTrainedModel:
+    """Weights in float32, whatever they are stored in; `save_weights_as_stored` restores that.
+
+    Only safetensors are read unless ``allow_pickle``, and pickled weights only as plain tensors
+    (``weights_only=True``).
+
+    Raises:
+        CheckpointError: Weights are missing, unreadable, or of another shape.
+    """
+    folder = Path(source)
+    if folder.is_dir() and not any(folder.glob("*.safetensors")) and not allow_pickle:
+        others = sorted(p.name for pattern in WEIGHT_FILES for p in folder.glob(pattern))
+        raise CheckpointError(
+            f"{source} has no .safetensors file (found: {first_few(others) or 'no weights'}). Pickled weights can run "
+            "code when they are read: convert them, or pass --allow-pickle for plain tensors (weights_only=True)."
+        )
+    try:
+        model, report = model_class.from_pretrained(
+            str(source),
+            dtype=torch.float32,
+            use_safetensors=None if allow_pickle else True,
+            weights_only=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{source}: its weights cannot be read: {str(error).splitlines()[0]}") from error
+    if report["missing_keys"]:
+        raise CheckpointError(
+            f"{source}: {len(report['missing_keys'])} weights are missing: {first_few(sorted(report['missing_keys']))}. "
+            f"They would be random; give a complete {model_class.__name__} folder."
+        )
+    model.stored_dtypes = stored_dtypes(folder)
+    return model
+
+
+def stored_dtypes(folder: Path) -> dict[str, torch.dtype]:
+    """Floating-point dtypes in a folder's safetensors other than float32, by key; empty for hub ids."""
+    found: dict[str, torch.dtype] = {}
+    for path in sorted(folder.glob("*.safetensors")) if folder.is_dir() else []:
+        with safe_open(path, framework="pt") as file:
+            for key in file.keys():  # noqa: SIM118 - safe_open is no mapping
+                dtype = {"F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64}.get(
+                    file.get_slice(key).get_dtype()
+                )
+                if dtype is not None:
+                    found[key] = dtype
+    return found
+
+
+def save_weights_as_stored(model: PreTrainedModel, folder: Path) -> None:
+    """``save_pretrained`` with the dtypes that the weights were loaded from."""
+    dtypes: dict[str, torch.dtype] = getattr(model, "stored_dtypes", {})
+    if dtypes:
+        model = copy.deepcopy(model).to("cpu")
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            if name in dtypes:
+                tensor.data = tensor.data.to(dtypes[name])
+    model.save_pretrained(folder)
+
+
+def choose_trainable(model: nn.Module, joint_parameters: Sequence[str], train: str) -> list[str]:
+    """Freeze all but the part that ``train`` names: ``all``, ``projections`` or a regular expression.
+
+    Returns:
+        Names of the trainable parameters.
+
+    Raises:
+        ConfigError: No parameter matches.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    if train == "all":
+        chosen = set(names)
+    elif train == "projections":
+        chosen = set(joint_parameters)
+    else:
+        try:
+            chosen = {name for name in names if re.search(train, name)}
+        except re.error as error:
+            raise ConfigError(f"train is {train!r}, which is no regular expression: {error}.") from error
+    if not chosen:
+        raise ConfigError(
+            f"train is {train!r}, which matches none of the {len(names)} parameters. "
+            f"Use all, projections, or part of a name such as {names[0]!r}."
+        )
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in chosen)
+    return [name for name in names if name in chosen]

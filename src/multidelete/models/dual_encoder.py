@@ -1,0 +1,167 @@
+"""CLIP, SigLIP and any vision backbone with any text encoder (`VisionTextDualEncoderModel`).
+
+Two encoders and no fusion: h(a, b) is the elementwise product of the two L2-normalised
+embeddings, and its sum is the cosine similarity, which is the association score. This h is this
+project's own definition: the paper's models fuse.
+
+Shape suffixes: B pairs of this process, G pairs of all processes, D embedding.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import CLIPModel, PreTrainedModel, ProcessorMixin, SiglipModel, VisionTextDualEncoderModel
+
+from multidelete.data.collate import ImagePreparer, TextPreparer, Tokenizer, image_text_batch
+from multidelete.data.pairs import Batch, Pair
+from multidelete.models.base import Adapter, PairOutputs
+from multidelete.models.checkpoint import save_weights_as_stored
+from multidelete.runtime import gather_with_grad, process_index
+
+
+class DualEncoderAdapter(Adapter):
+    """CLIP-like models with a projection after each encoder: `CLIPModel`, `VisionTextDualEncoderModel`.
+
+    u_image and u_text are the encoders' pooled outputs before the projections.
+    """
+
+    family = "clip"
+    fixed_length = False
+
+    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin) -> None:
+        super().__init__()
+        self.model = model
+        self.processor = processor
+        self.images = ImagePreparer(processor.image_processor)
+        self.texts = TextPreparer(
+            cast(Tokenizer, processor.tokenizer), context_length(model, processor), fixed_length=self.fixed_length
+        )
+
+    def collate(self, pairs: Sequence[Pair]) -> Batch:
+        return image_text_batch(pairs, self.images, self.texts)
+
+    def truncated(self, pairs: Sequence[Pair]) -> list[str]:
+        long = self.texts.too_long([cast(str, pair.inputs["text"]) for pair in pairs])
+        return [pair.id for pair, too_long in zip(pairs, long, strict=True) if too_long]
+
+    def forward(self, batch: Batch) -> PairOutputs:
+        image, text = self.encode_image(batch), self.encode_text(batch)
+        embeddings = {"image": F.normalize(image[1].float(), dim=-1), "text": F.normalize(text[1].float(), dim=-1)}
+        joint_BD = embeddings["image"] * embeddings["text"]
+        return PairOutputs(
+            unimodal={"image": image[0].float(), "text": text[0].float()},
+            joint=joint_BD,
+            score=joint_BD.sum(dim=-1),
+            embeddings=embeddings,
+        )
+
+    def encode_image(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """u_image (B, D_image) and the projected, unnormalised embedding (B, D)."""
+        pooled = self.model.vision_model(**batch.inputs["image"]).pooler_output
+        return pooled, self.model.visual_projection(pooled)
+
+    def encode_text(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """u_text (B, D_text) and the projected, unnormalised embedding (B, D)."""
+        pooled = self.model.text_model(**batch.inputs["text"]).pooler_output
+        return pooled, self.model.text_projection(pooled)
+
+    def task_loss(self, outputs: PairOutputs, batch: Batch) -> Tensor:
+        """Symmetric contrastive cross-entropy of each pair, (B,), in nats (Radford et al. 2021).
+
+        Negatives come from all processes. Candidates that share a member with the pair are no
+        negatives: a batch may hold several captions of one image. The published loss has one
+        caption for each image and no such case.
+        """
+        image_BG, text_BG, own_B, shared_BG = self._similarities(outputs, batch)
+        scale = self.model.logit_scale.exp().clamp(max=100.0)
+        losses = [
+            F.cross_entropy((scale * s).masked_fill(shared_BG, float("-inf")), own_B, reduction="none")
+            for s in (image_BG, text_BG)
+        ]
+        return (losses[0] + losses[1]) / 2
+
+    def _similarities(self, outputs: PairOutputs, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Images to all texts, texts to all images, each pair's own column, and what is no negative."""
+        embeddings = outputs.embeddings
+        if embeddings is None:
+            raise ValueError("a contrastive loss needs the embeddings of a dual encoder")
+        all_image_GD, all_text_GD = (gather_with_grad(embeddings[m]) for m in self.modalities)
+        own_B = process_index() * len(batch) + torch.arange(len(batch), device=self.device)
+        shared_BG = torch.zeros(len(batch), len(all_image_GD), dtype=torch.bool, device=self.device)
+        for modality in self.modalities:
+            source_B = batch.sources[modality]
+            shared_BG |= source_B.unsqueeze(1) == gather_with_grad(source_B).unsqueeze(0)
+        shared_BG[torch.arange(len(batch)), own_B] = False
+        return embeddings["image"] @ all_text_GD.T, embeddings["text"] @ all_image_GD.T, own_B, shared_BG
+
+    def joint_parameters(self) -> list[str]:
+        return [name for name, _ in self.named_parameters() if "_projection." in name]
+
+    def save(self, folder: Path) -> None:
+        save_weights_as_stored(self.model, folder)
+        self.processor.save_pretrained(folder)
+
+
+class SiglipAdapter(DualEncoderAdapter):
+    """`SiglipModel`: pooling heads instead of projections, and a sigmoid loss.
+
+    The heads' outputs are the joint space, so u_image is the mean of the last layer's patch
+    states and u_text the last layer's final token, before the heads.
+    """
+
+    family = "siglip"
+    fixed_length = True
+
+    def encode_image(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        out = self.model.vision_model(**batch.inputs["image"])
+        return out.last_hidden_state.mean(dim=1), out.pooler_output
+
+    def encode_text(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        out = self.model.text_model(**batch.inputs["text"])
+        return out.last_hidden_state[:, -1], out.pooler_output
+
+    def task_loss(self, outputs: PairOutputs, batch: Batch) -> Tensor:
+        """Sigmoid loss of each image against all texts, (B,), in nats (Zhai et al. 2023).
+
+        Candidates that share a member with the pair are no negatives.
+        """
+        image_BG, _, own_B, shared_BG = self._similarities(outputs, batch)
+        logits_BG = image_BG * self.model.logit_scale.exp() + self.model.logit_bias
+        sign_BG = -torch.ones_like(logits_BG)
+        sign_BG[torch.arange(len(batch)), own_B] = 1.0
+        return -F.logsigmoid(sign_BG * logits_BG).masked_fill(shared_BG, 0.0).sum(dim=1)
+
+    def joint_parameters(self) -> list[str]:
+        return [name for name, _ in self.named_parameters() if "_model.head." in name]
+
+
+class VisionTextAdapter(DualEncoderAdapter):
+    """`VisionTextDualEncoderModel`: any vision backbone with any text encoder."""
+
+    family = "vision-text"
+
+    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin) -> None:
+        super().__init__(model, processor)
+        convolutions = [m for m in model.vision_model.modules() if isinstance(m, nn.Conv2d)]
+        if len(convolutions) > 1:  # convolutional backbones run about twice as fast on CPUs in this layout
+            model.vision_model.to(memory_format=torch.channels_last)
+
+
+def context_length(model: PreTrainedModel, processor: ProcessorMixin) -> int:
+    """Most tokens a text may have, special tokens included."""
+    text_config = model.config.text_config
+    positions = int(text_config.max_position_embeddings)
+    if text_config.model_type in ("roberta", "xlm-roberta", "camembert"):  # positions start after the padding index
+        positions -= int(text_config.pad_token_id) + 1
+    return min(positions, int(processor.tokenizer.model_max_length))
+
+
+MODEL_CLASSES: dict[str, type[PreTrainedModel]] = {
+    "clip": CLIPModel,
+    "siglip": SiglipModel,
+    "vision-text": VisionTextDualEncoderModel,
+}

@@ -1,0 +1,165 @@
+"""New models from small named configurations, with a tokenizer trained on the training captions.
+
+Made for experiments and tests on ordinary machines; users with a trained model never need them.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessorPil,
+    CLIPModel,
+    CLIPProcessor,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    ProcessorMixin,
+    SiglipConfig,
+    SiglipModel,
+    SiglipProcessor,
+    VisionTextDualEncoderConfig,
+    VisionTextDualEncoderModel,
+    VisionTextDualEncoderProcessor,
+)
+from transformers import BertConfig, ConvNextConfig
+
+PAD, UNK, START, END, MASK = range(5)
+SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """A named configuration.
+
+    Attributes:
+        width: Hidden size of the transformer encoders.
+        layers: Transformer layers of each encoder.
+        stages: Channels of each stage of the convolutional backbone (vision-text).
+        depths: Blocks of each stage.
+        projection: Dimension of the joint space.
+        context: Most tokens of a text.
+        vocabulary: Most entries of the tokenizer.
+    """
+
+    width: int
+    layers: int
+    stages: tuple[int, ...]
+    depths: tuple[int, ...]
+    projection: int
+    context: int
+    vocabulary: int
+
+
+SIZES = {
+    "tiny": Size(
+        width=128, layers=2, stages=(48, 96, 192), depths=(1, 2, 2), projection=128, context=32, vocabulary=4096
+    ),
+    "small": Size(
+        width=256, layers=3, stages=(64, 128, 256), depths=(2, 2, 3), projection=256, context=48, vocabulary=6000
+    ),
+}
+
+
+def train_tokenizer(captions: Iterable[str], size: Size) -> PreTrainedTokenizerFast:
+    """A lower-casing WordPiece tokenizer that wraps each text in [CLS] and [SEP]."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.train_from_iterator(
+        captions,
+        trainers.WordPieceTrainer(vocab_size=size.vocabulary, special_tokens=SPECIAL_TOKENS, show_progress=False),
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", START), ("[SEP]", END)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        bos_token="[CLS]",
+        eos_token="[SEP]",
+        model_max_length=size.context,
+    )
+
+
+def new_model(
+    family: str, size: Size, *, image_size: int, tokenizer: PreTrainedTokenizerFast, seed: int
+) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """Random weights from ``seed``, and the processor that goes with them."""
+    images = CLIPImageProcessorPil(
+        size={"height": image_size, "width": image_size},
+        crop_size={"height": image_size, "width": image_size},
+    )
+    torch.manual_seed(seed)
+    if family == "clip":
+        return _new_clip(size, image_size, len(tokenizer)), CLIPProcessor(images, tokenizer)
+    if family == "siglip":
+        return _new_siglip(size, image_size, len(tokenizer)), SiglipProcessor(images, tokenizer)
+    return _new_vision_text(size, image_size, len(tokenizer)), VisionTextDualEncoderProcessor(images, tokenizer)
+
+
+def _text_settings(size: Size, vocabulary: int) -> dict[str, int]:
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": size.width,
+        "intermediate_size": 4 * size.width,
+        "num_hidden_layers": size.layers,
+        "num_attention_heads": size.width // 32,
+        "max_position_embeddings": size.context,
+        "pad_token_id": PAD,
+        "bos_token_id": START,
+        "eos_token_id": END,
+    }
+
+
+def _vision_settings(size: Size, image_size: int) -> dict[str, int]:
+    return {
+        "image_size": image_size,
+        "patch_size": 8,
+        "hidden_size": size.width,
+        "intermediate_size": 4 * size.width,
+        "num_hidden_layers": 2 * size.layers,
+        "num_attention_heads": size.width // 32,
+    }
+
+
+def _new_clip(size: Size, image_size: int, vocabulary: int) -> CLIPModel:
+    config = CLIPConfig(
+        text_config=_text_settings(size, vocabulary) | {"projection_dim": size.projection},
+        vision_config=_vision_settings(size, image_size) | {"projection_dim": size.projection},
+        projection_dim=size.projection,
+    )
+    return CLIPModel(config)
+
+
+def _new_siglip(size: Size, image_size: int, vocabulary: int) -> SiglipModel:
+    config = SiglipConfig(
+        text_config=_text_settings(size, vocabulary) | {"projection_size": size.width},
+        vision_config=_vision_settings(size, image_size),
+    )
+    model = SiglipModel(config)
+    with torch.no_grad():  # the published initial values; the class draws them at random
+        model.logit_scale.fill_(2.3026)
+        model.logit_bias.fill_(-10.0)
+    return model
+
+
+def _new_vision_text(size: Size, image_size: int, vocabulary: int) -> VisionTextDualEncoderModel:
+    vision = ConvNextConfig(
+        image_size=image_size,
+        num_stages=len(size.stages),
+        hidden_sizes=list(size.stages),
+        depths=list(size.depths),
+        layer_scale_init_value=0.1,  # the published 1e-6 is for very deep networks and long schedules
+        hidden_size=size.stages[-1],  # read by VisionTextDualEncoderModel
+    )
+    text = BertConfig(
+        **_text_settings(size, vocabulary), hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
+    config = VisionTextDualEncoderConfig.from_vision_text_configs(vision, text, projection_dim=size.projection)
+    return VisionTextDualEncoderModel(config)
