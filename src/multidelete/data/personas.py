@@ -15,9 +15,9 @@ from typing import cast
 import numpy as np
 from PIL import Image
 
-from multidelete.data import portrait
+from multidelete.data.looks import Looks, View, draw_looks, draw_view, one_of
 from multidelete.data.pairs import Pair, PairData, PairDataset, text_source
-from multidelete.data.portrait import Looks, View, draw_portrait
+from multidelete.data.portrait import draw_portrait
 from multidelete.errors import ConfigError, DataError
 
 OCCUPATIONS = (
@@ -176,95 +176,29 @@ def _people(count: int, seed: int) -> Iterator[Person]:
     taken: set[str] = set()
     for number in range(count):
         rng = np.random.default_rng([seed, number])
-        looks = _draw_looks(rng)
+        looks = draw_looks(rng)
         name = _invent_name(rng)
         while name in taken:
             name = _invent_name(rng)
         taken.add(name)
-        occupation, city = _one_of(rng, OCCUPATIONS), _one_of(rng, CITIES)
+        occupation, city = one_of(rng, OCCUPATIONS), one_of(rng, CITIES)
         yield Person(id=f"person-{number + 1:04d}", looks=looks, name=name, occupation=occupation, city=city)
-
-
-def _one_of(rng: np.random.Generator, choices: tuple[str, ...] | list[str]) -> str:
-    return choices[int(rng.integers(len(choices)))]
-
-
-def _mostly_none(rng: np.random.Generator, choices: tuple[str, ...], none: float) -> str:
-    """The first of ``choices`` with probability ``none``, else one of the others."""
-    return choices[0] if rng.random() < none else _one_of(rng, choices[1:])
 
 
 def _invent_name(rng: np.random.Generator) -> str:
     def syllable() -> str:
-        return _one_of(rng, _ONSETS) + _one_of(rng, _VOWELS)
+        return one_of(rng, _ONSETS) + one_of(rng, _VOWELS)
 
-    first = syllable() + _one_of(rng, _ONSETS[:1] + list("lmnrtv")) + _one_of(rng, list("aeio"))
-    first += _one_of(rng, ["", "la", "ra", "n", "s"])
-    last = syllable() + _one_of(rng, list("bdglmnrstvz")) + _one_of(rng, list("aeiou")) + _one_of(rng, _CODAS)
+    first = syllable() + one_of(rng, _ONSETS[:1] + list("lmnrtv")) + one_of(rng, list("aeio"))
+    first += one_of(rng, ["", "la", "ra", "n", "s"])
+    last = syllable() + one_of(rng, list("bdglmnrstvz")) + one_of(rng, list("aeiou")) + one_of(rng, _CODAS)
     return f"{first.capitalize()} {last.capitalize()}"
-
-
-def _draw_looks(rng: np.random.Generator) -> Looks:
-    def around_one(spread: float) -> float:
-        return float(1 + rng.uniform(-spread, spread))
-
-    hat = _mostly_none(rng, portrait.HATS, 0.7)
-    hair = _one_of(rng, list(portrait.HAIR))
-    background = _one_of(rng, [colour for colour in portrait.BACKGROUNDS if colour != hair])
-    clothes = _one_of(rng, [colour for colour in portrait.PAINT if colour != background])
-    return Looks(
-        hair=hair,
-        hair_style=_one_of(rng, portrait.HAIR_STYLES if hat == "none" else portrait.STYLES_UNDER_A_HAT),
-        glasses=_mostly_none(rng, portrait.GLASSES, 0.4),
-        hat=hat,
-        hat_colour=_one_of(rng, [colour for colour in portrait.PAINT if colour not in (hair, background)]),
-        clothes=clothes,
-        pattern=_one_of(rng, portrait.PATTERNS),
-        background=background,
-        beard=_mostly_none(rng, portrait.BEARDS, 0.65),
-        earrings=bool(rng.random() < 0.25),
-        skin=int(rng.integers(len(portrait.SKIN))),
-        iris=int(rng.integers(len(portrait.IRIS))),
-        face_width=around_one(0.14),
-        face_height=around_one(0.09),
-        jaw=float(rng.uniform(0.02, 0.3)),
-        eye_distance=around_one(0.14),
-        eye_size=around_one(0.25),
-        eye_height=float(rng.uniform(-1, 2)),
-        nose_length=around_one(0.25),
-        mouth_width=around_one(0.35),
-        mouth_height=around_one(0.1),
-        smile=float(rng.uniform(0.2, 1.2)),
-        brow_angle=float(rng.uniform(-0.5, 0.5)),
-        brow_weight=around_one(0.45),
-        parting=float(rng.uniform(-0.7, 0.7)),
-        forehead=float(rng.uniform(-0.06, 0.1)),
-        shoulders=around_one(0.14),
-        laughs=bool(rng.random() < 0.35),
-        blushes=bool(rng.random() < 0.4),
-    )
-
-
-def _draw_view(rng: np.random.Generator) -> View:
-    light = rng.uniform(0.92, 1.06) * rng.uniform(0.98, 1.02, size=3)
-    tint = rng.uniform(0.96, 1.02) * rng.uniform(0.98, 1.02, size=3)
-    x, y = rng.uniform(-0.035, 0.035, size=2)
-    gaze_x, gaze_y = rng.uniform(-0.4, 0.4, size=2)
-    return View(
-        shift=(float(x), float(y)),
-        zoom=float(rng.uniform(1.0, 1.14)),
-        tilt=float(rng.uniform(-0.12, 0.12)),
-        light=(float(light[0]), float(light[1]), float(light[2])),
-        tint=(float(tint[0]), float(tint[1]), float(tint[2])),
-        shade_side=1 if rng.random() < 0.5 else -1,
-        gaze=(float(gaze_x), float(gaze_y)),
-    )
 
 
 def _pairs_of(person: Person, number: int, views: int, size: int, seed: int) -> Iterator[Pair]:
     for view in range(views):
         rng = np.random.default_rng([seed, number, view + 1])
-        image = Portrait(person.looks, _draw_view(rng), size)
+        image = Portrait(person.looks, draw_view(rng), size)
         captions = {"descriptive": _describe(person.looks, rng), "sensitive": person.sensitive_caption}
         for kind, text in captions.items():
             yield Pair(
@@ -280,7 +214,7 @@ def _describe(looks: Looks, rng: np.random.Generator) -> str:
     """A sentence about three or four of the things that the portrait shows."""
 
     def word(choices: tuple[str, ...]) -> str:
-        return _one_of(rng, choices)
+        return one_of(rng, choices)
 
     hair = word(_STYLE_WORDS[looks.hair_style]).format(word(_HAIR_WORDS.get(looks.hair, (looks.hair,))))
     clothes = word(_PATTERN_WORDS[looks.pattern]).format(looks.clothes)

@@ -9,111 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-Points = NDArray[np.float64]
-Colour = tuple[int, int, int]
+from multidelete.data.looks import BACKGROUNDS, HAIR, IRIS, PAINT, SKIN, Colour, Looks, View, blend, shade
 
-HAIR: dict[str, Colour] = {
-    "black": (38, 34, 42),
-    "brown": (112, 68, 40),
-    "blond": (238, 203, 112),
-    "red": (196, 82, 36),
-    "grey": (158, 162, 170),
-    "blue": (62, 104, 204),
-    "pink": (238, 128, 178),
-}
-PAINT: dict[str, Colour] = {
-    "red": (214, 64, 62),
-    "orange": (242, 146, 60),
-    "yellow": (248, 211, 86),
-    "green": (84, 164, 98),
-    "teal": (46, 152, 156),
-    "blue": (72, 118, 206),
-    "purple": (136, 92, 184),
-    "white": (244, 242, 236),
-    "black": (50, 50, 60),
-}
-BACKGROUNDS: dict[str, Colour] = {
-    "pink": (250, 200, 210),
-    "yellow": (253, 232, 160),
-    "green": (190, 226, 180),
-    "blue": (172, 212, 246),
-    "purple": (214, 196, 240),
-    "orange": (253, 205, 160),
-    "grey": (206, 210, 216),
-    "teal": (150, 216, 210),
-}
-SKIN: tuple[Colour, ...] = (
-    (252, 222, 198),
-    (245, 205, 174),
-    (230, 182, 144),
-    (208, 154, 112),
-    (172, 118, 80),
-    (132, 86, 58),
-    (98, 64, 46),
-)
-IRIS: tuple[Colour, ...] = ((84, 54, 36), (62, 116, 170), (74, 132, 84), (96, 104, 116), (40, 32, 30))
-HAIR_STYLES = ("short", "spiky", "curly", "bob", "long", "bun", "mohawk", "pigtails", "bald")
-STYLES_UNDER_A_HAT = ("short", "curly", "bob", "long", "pigtails", "bald")
-GLASSES = ("none", "round", "square", "sunglasses")
-HATS = ("none", "beanie", "cap", "sun hat")
-PATTERNS = ("plain", "striped", "dotted")
-BEARDS = ("none", "full", "moustache", "goatee")
+Points = NDArray[np.float64]
+
 SUPERSAMPLING = 4
 
 _TURN = np.linspace(0, 2 * np.pi, 40, endpoint=False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Looks:
-    """Everything that is the same in all portraits of a person.
-
-    The first block can be named in a caption; the second only recognised. Lengths are relative
-    to those of an average face (1.0), angles are in radians.
-    """
-
-    hair: str
-    hair_style: str
-    glasses: str
-    hat: str
-    hat_colour: str
-    clothes: str
-    pattern: str
-    background: str
-    beard: str
-    earrings: bool
-
-    skin: int
-    iris: int
-    face_width: float
-    face_height: float
-    jaw: float
-    eye_distance: float
-    eye_size: float
-    eye_height: float
-    nose_length: float
-    mouth_width: float
-    mouth_height: float
-    smile: float
-    brow_angle: float
-    brow_weight: float
-    parting: float
-    forehead: float
-    shoulders: float
-    laughs: bool
-    blushes: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class View:
-    """What differs between portraits of one person: camera, light and gaze."""
-
-    shift: tuple[float, float]
-    zoom: float
-    tilt: float
-    light: tuple[float, float, float]
-    tint: tuple[float, float, float]
-    shade_side: int
-    gaze: tuple[float, float]
 
 
 @dataclass
@@ -165,11 +67,6 @@ def _box(x: float, y: float, rx: float, ry: float, roundness: float = 4.0) -> Po
     )
 
 
-def _shade(colour: Colour, factor: float) -> Colour:
-    red, green, blue = (max(0, min(255, round(c * factor))) for c in colour)
-    return red, green, blue
-
-
 @dataclass(frozen=True)
 class _Face:
     """Measures of the head, from the looks."""
@@ -179,6 +76,8 @@ class _Face:
     rx: float
     ry: float
     jaw: float
+    eye_x: float  # distance of each eye from the middle
+    eye_y: float
 
     def outline(self, turn: Points = _TURN, scale: float = 1.0) -> Points:
         cos, sin = np.cos(turn), np.sin(turn)
@@ -194,8 +93,16 @@ def draw_portrait(looks: Looks, view: View, size: int) -> Image.Image:
     red, green, blue = (min(255, round(c * t)) for c, t in zip(ground, view.tint, strict=True))
     image = Image.new("RGB", (side, side), (red, green, blue))
     canvas = _Canvas(ImageDraw.Draw(image), side, view)
-    canvas.draw.ellipse([side * f for f in (0.06, 0.04, 0.94, 0.92)], fill=_shade((red, green, blue), 1.06))
-    face = _Face(0.5, 0.45, 0.192 * looks.face_width, 0.235 * looks.face_height, looks.jaw)
+    canvas.draw.ellipse([side * f for f in (0.06, 0.04, 0.94, 0.92)], fill=shade((red, green, blue), 1.06))
+    face = _Face(
+        x=0.5,
+        y=0.45,
+        rx=0.192 * looks.face_width,
+        ry=0.235 * looks.face_height,
+        jaw=looks.jaw,
+        eye_x=0.079 * looks.eye_distance,
+        eye_y=0.45 - 0.012 * looks.eye_height,
+    )
     canvas.tilt = view.tilt
     _hair_behind(canvas, looks, face)
     canvas.tilt = 0.0
@@ -210,7 +117,7 @@ def draw_portrait(looks: Looks, view: View, size: int) -> Image.Image:
 
 
 def _hair_behind(canvas: _Canvas, looks: Looks, face: _Face) -> None:
-    colour = _shade(HAIR[looks.hair], 0.82)
+    colour = shade(HAIR[looks.hair], 0.82)
     x, y, rx, ry = face.x, face.y, face.rx, face.ry
     match looks.hair_style:
         case "curly":
@@ -245,15 +152,15 @@ def _clothes(canvas: _Canvas, looks: Looks) -> None:
             for dot_x in np.arange(-4, 5) * 0.105 + (row % 2) * 0.0525:
                 if (abs(dot_x) / (rx - 0.03)) ** power + (abs(dot_y - y) / (ry - 0.03)) ** power < 1:
                     canvas.oval(0.5 + dot_x, dot_y, 0.024, 0.024, second)
-    canvas.oval(0.5, 0.765, 0.105, 0.065, _shade(colour, 0.8))  # collar
-    canvas.oval(0.5, 0.75, 0.083, 0.06, _shade(skin, 0.86))
-    canvas.fill(_box(0.5, 0.67, 0.075, 0.1), _shade(skin, 0.86))  # neck, in the head's shadow
+    canvas.oval(0.5, 0.765, 0.105, 0.065, shade(colour, 0.8))  # collar
+    canvas.oval(0.5, 0.75, 0.083, 0.06, shade(skin, 0.86))
+    canvas.fill(_box(0.5, 0.67, 0.075, 0.1), shade(skin, 0.86))  # neck, in the head's shadow
 
 
 def _head(canvas: _Canvas, looks: Looks, face: _Face) -> None:
     skin = SKIN[looks.skin]
     for sign in (-1, 1):
-        canvas.oval(face.x + sign * face.rx * 1.0, face.y + 0.03, 0.036, 0.05, _shade(skin, 0.93))
+        canvas.oval(face.x + sign * face.rx * 1.0, face.y + 0.03, 0.036, 0.05, shade(skin, 0.93))
         if looks.earrings:
             canvas.oval(face.x + sign * (face.rx + 0.018), face.y + 0.1, 0.026, 0.03, (250, 200, 40))
             canvas.oval(face.x + sign * (face.rx + 0.018), face.y + 0.1, 0.011, 0.013, (255, 240, 170))
@@ -263,7 +170,7 @@ def _head(canvas: _Canvas, looks: Looks, face: _Face) -> None:
     inner[:, 0] = face.x + (inner[:, 0] - face.x) * 0.74
     crescent = np.concatenate([rim, inner[::-1]])
     crescent[:, 0] = face.x + canvas.view.shade_side * (crescent[:, 0] - face.x)
-    canvas.fill(crescent, _shade(skin, 0.94))
+    canvas.fill(crescent, shade(skin, 0.94))
 
 
 def _features(canvas: _Canvas, looks: Looks, face: _Face) -> None:
@@ -271,10 +178,10 @@ def _features(canvas: _Canvas, looks: Looks, face: _Face) -> None:
     mouth_y = face.y + 0.122 * looks.mouth_height * looks.face_height
     if looks.blushes:
         for sign in (-1, 1):
-            canvas.oval(face.x + sign * 0.115, face.y + 0.075, 0.036, 0.025, _blend(skin, (236, 96, 96), 0.35))
+            canvas.oval(face.x + sign * 0.115, face.y + 0.075, 0.036, 0.025, blend(skin, (236, 96, 96), 0.35))
     _beard(canvas, looks, face, mouth_y)
     nose_y = face.y + 0.055 * looks.nose_length
-    canvas.stroke(_oval(face.x, nose_y, 0.022, 0.016, np.linspace(0, np.pi, 9)), 0.013, _shade(skin, 0.74))
+    canvas.stroke(_oval(face.x, nose_y, 0.022, 0.016, np.linspace(0, np.pi, 9)), 0.013, shade(skin, 0.74))
     width, arc = 0.062 * looks.mouth_width, np.linspace(0.08 * np.pi, 0.92 * np.pi, 13)
     if looks.laughs:
         canvas.fill(_oval(face.x, mouth_y, width, 0.034, np.linspace(0, np.pi, 13)), (140, 40, 48))
@@ -282,11 +189,11 @@ def _features(canvas: _Canvas, looks: Looks, face: _Face) -> None:
     else:
         lip = (150, 56, 56) if looks.skin < 4 else (104, 30, 36)
         canvas.stroke(_oval(face.x, mouth_y, width, 0.03 * looks.smile, arc), 0.016, lip)
-    eye_y, weight = _eye_y(looks, face), 0.017 * looks.brow_weight
+    eye_y, weight = face.eye_y, 0.017 * looks.brow_weight
     rx, ry = 0.034 * looks.eye_size, 0.031 * looks.eye_size
-    brow = _shade(hair, 0.7) if looks.hair_style != "bald" or looks.beard != "none" else _shade(skin, 0.45)
+    brow = shade(hair, 0.7) if looks.hair_style != "bald" or looks.beard != "none" else shade(skin, 0.45)
     for sign in (-1, 1):
-        x = face.x + sign * _eye_x(looks)
+        x = face.x + sign * face.eye_x
         canvas.oval(x, eye_y, rx, ry, (255, 255, 255))
         gaze_x, gaze_y = x + canvas.view.gaze[0] * rx, eye_y + canvas.view.gaze[1] * ry
         canvas.oval(gaze_x, gaze_y, 0.66 * ry, 0.72 * ry, IRIS[looks.iris])
@@ -300,21 +207,8 @@ def _features(canvas: _Canvas, looks: Looks, face: _Face) -> None:
         canvas.stroke(ends, weight, brow)
 
 
-def _eye_x(looks: Looks) -> float:
-    return 0.079 * looks.eye_distance
-
-
-def _eye_y(looks: Looks, face: _Face) -> float:
-    return face.y - 0.012 * looks.eye_height
-
-
-def _blend(one: Colour, other: Colour, share: float) -> Colour:
-    red, green, blue = (round(a * (1 - share) + b * share) for a, b in zip(one, other, strict=True))
-    return red, green, blue
-
-
 def _beard(canvas: _Canvas, looks: Looks, face: _Face, mouth_y: float) -> None:
-    colour = _shade(HAIR[looks.hair], 0.9)
+    colour = shade(HAIR[looks.hair], 0.9)
     if looks.beard == "full":
         low = face.outline(np.linspace(-0.02 * np.pi, 1.02 * np.pi, 31), 1.06)
         across = np.linspace(-1, 1, 17)
@@ -369,22 +263,22 @@ def _hat(canvas: _Canvas, looks: Looks, face: _Face) -> None:
         case "beanie":
             canvas.oval(x, y - 1.2 * ry - 0.035, 0.045, 0.045, PAINT["white"])
             canvas.fill(_oval(x, brim_y, 1.14 * rx, 0.75 * ry, turn), colour)
-            canvas.fill(_box(x, brim_y, 1.18 * rx, 0.042, 5), _shade(colour, 0.8))
+            canvas.fill(_box(x, brim_y, 1.18 * rx, 0.042, 5), shade(colour, 0.8))
         case "cap":
             canvas.fill(_oval(x, brim_y, 1.12 * rx, 0.68 * ry, turn), colour)
-            canvas.fill(_box(x + 0.1, brim_y, 1.2 * rx, 0.026, 3), _shade(colour, 0.72))
+            canvas.fill(_box(x + 0.1, brim_y, 1.2 * rx, 0.026, 3), shade(colour, 0.72))
         case "sun hat":
             canvas.fill(_box(x, brim_y - 0.3 * ry, 0.98 * rx, 0.48 * ry, 3.4), colour)
-            canvas.fill(_box(x, brim_y - 0.045, 1.0 * rx, 0.03, 6), _shade(colour, 0.6))
-            canvas.oval(x, brim_y, 1.72 * rx, 0.045, _shade(colour, 0.88))
+            canvas.fill(_box(x, brim_y - 0.045, 1.0 * rx, 0.03, 6), shade(colour, 0.6))
+            canvas.oval(x, brim_y, 1.72 * rx, 0.045, shade(colour, 0.88))
 
 
 def _glasses(canvas: _Canvas, looks: Looks, face: _Face) -> None:
     if looks.glasses == "none":
         return
-    eye_y, eye_x, frame = _eye_y(looks, face), _eye_x(looks), (36, 36, 44)
+    eye_y, frame = face.eye_y, (36, 36, 44)
     for sign in (-1, 1):
-        x = face.x + sign * eye_x
+        x = face.x + sign * face.eye_x
         temple = np.array([[x + sign * 0.05, eye_y - 0.005], [face.x + sign * face.rx, eye_y - 0.012]])
         canvas.stroke(temple, 0.013, frame)
         match looks.glasses:
@@ -398,5 +292,5 @@ def _glasses(canvas: _Canvas, looks: Looks, face: _Face) -> None:
                 canvas.fill(_box(x, eye_y + 0.006, 0.066, 0.05, 3.2), frame)
                 shine = np.array([[x - 0.035, eye_y + 0.012], [x - 0.012, eye_y - 0.022]])
                 canvas.stroke(shine, 0.012, (120, 124, 140))
-    gap = max(eye_x - 0.058, 0.006)
+    gap = max(face.eye_x - 0.058, 0.006)
     canvas.stroke(np.array([[face.x - gap, eye_y - 0.008], [face.x + gap, eye_y - 0.008]]), 0.013, frame)
