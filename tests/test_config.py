@@ -210,5 +210,16 @@ def test_settings_of_an_unsupported_type_are_the_programmers_error() -> None:
         resolve(Odd, None, {"steps": 3})
 
 
+def test_true_is_not_the_choice_one() -> None:
+    @dataclass(frozen=True)
+    class Bits:
+        width: Literal[1, 8] = 8
+
+    assert resolve(Bits, None, {"width": 1}).width == 1
+    assert resolve(Bits, None, {"width": "1"}).width == 1
+    with pytest.raises(ConfigError, match="width is True; it must be one of 1, 8"):
+        resolve(Bits, None, {"width": True})
+
+
 def test_did_you_mean_is_silent_without_a_near_name() -> None:
     assert did_you_mean("zebra", ["seed"]) == "Known: seed."

@@ -170,6 +170,7 @@ def test_overwrite_of_a_link_leaves_what_it_points_to(tmp_path: Path) -> None:
         (folder / "model").write_text("new")
     assert (precious / "model").read_text() == "old"
     assert (tmp_path / "out" / "model").read_text() == "new"
+    assert held(tmp_path) == ["out", "precious"]
 
 
 def test_working_folder_is_never_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,15 +159,15 @@ def whole_or_nothing(
         yield partial
         return
     aside = partial.with_suffix(".old")
-    _mend(Path(os.path.abspath(target)), aside)
-    refuse_existing(target, overwrite=overwrite)
-    if keep_partial and partial.exists() and not (resume or overwrite):
-        raise CheckpointError(
-            f"an earlier run to {target} did not end; what it wrote is in {partial}. "
-            "Give --resume to go on with it, or --overwrite to start afresh."
-        )
     new_parents = [parent for parent in partial.parents if not parent.exists()]
     try:
+        _mend(Path(os.path.abspath(target)), aside)
+        refuse_existing(target, overwrite=overwrite)
+        if keep_partial and partial.exists() and not (resume or overwrite):
+            raise CheckpointError(
+                f"an earlier run to {target} did not end; what it wrote is in {partial}. "
+                "Give --resume to go on with it, or --overwrite to start afresh."
+            )
         if partial.exists() and not resume:
             _remove(partial)
         partial.mkdir(parents=True, exist_ok=True)
