@@ -1,0 +1,55 @@
+"""Audits: signals once, figures after. Every audit is a pure function of `AuditInput`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from multidelete.audits import cost, forgetting, membership, separation, unimodal, utility
+from multidelete.audits.forgetting import UnitCounts, unit_counts
+from multidelete.audits.inputs import AuditInput, ModelSignals
+from multidelete.audits.result import Figure
+from multidelete.audits.signals import Signals, cached, collect
+
+__all__ = [
+    "AUDITS",
+    "AuditInput",
+    "Figure",
+    "ModelSignals",
+    "Signals",
+    "UnitCounts",
+    "cached",
+    "collect",
+    "run_audits",
+    "unit_counts",
+]
+
+AUDITS: dict[str, Callable[[AuditInput], list[Figure]]] = {
+    "utility": utility.figures,
+    "forgetting": forgetting.figures,
+    "separation": separation.figures,
+    "membership": membership.figures,
+    "unimodal": unimodal.figures,
+    "cost": cost.figures,
+}
+
+
+def run_audits(audit: AuditInput) -> list[Figure]:
+    """All figures of all audits, with the retrained model's value as every row's ``target``."""
+    return with_targets([figure for run in AUDITS.values() for figure in run(audit)])
+
+
+def with_targets(figures: Sequence[Figure]) -> list[Figure]:
+    """Fill in ``target`` from the retrained model's row of the same audit, figure and split.
+
+    Cost has no target, nor has a difference: its target is 0.
+    """
+    of_retrained = {
+        (row.audit, row.figure, row.split): row.value
+        for row in figures
+        if row.model == "retrained" and row.audit != cost.AUDIT and ", difference to " not in row.figure
+    }
+    return [
+        row
+        if row.model == "retrained" or row.value is None
+        else replace(row, target=of_retrained.get((row.audit, row.figure, row.split)))
+        for row in figures
+    ]

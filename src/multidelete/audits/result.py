@@ -47,7 +47,7 @@ class Figure:
         if (self.value is None) == (self.absent is None):
             raise ValueError(f"{self.audit}/{self.figure}/{self.model}: give either a value or the reason it is absent")
         if self.value is not None and not math.isfinite(self.value):
-            raise ValueError(f"{self.audit}/{self.figure}/{self.model}: {self.value} is not finite; say why it is absent")
+            raise ValueError(f"{self.audit}/{self.figure}/{self.model}: {self.value} is not finite; say why")
 
 
 def write_audit(path: Path, run: dict[str, object], figures: Sequence[Figure]) -> None:

@@ -1,0 +1,119 @@
+"""Figures of several models on the same items, with intervals, and with intervals of their differences.
+
+Shape suffixes: Q items, P positives, M negatives, R resamples.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multidelete.audits import stats
+from multidelete.audits.result import Better, Figure
+
+TO_ORIGINAL, TO_RETRAINED = ", difference to original", ", difference to retrained"
+_Measured = Mapping[str, tuple[float, stats.Floats | None]]
+
+
+def mean_figures(
+    *,
+    audit: str,
+    figure: str,
+    split: str,
+    values: Mapping[str, stats.Array],
+    groups: Sequence[str],
+    seed: int,
+    better: Better,
+    note: str | None = None,
+    with_differences: bool = True,
+) -> list[Figure]:
+    """One row per model: the mean over the same items, and its differences to original and retrained.
+
+    Args:
+        audit: Name of the audit.
+        figure: What was measured.
+        split: On which pairs.
+        values: For each model one value per item, (Q,), in the same order.
+        groups: Which items are resampled together.
+        seed: Of the bootstrap. All models share the draws, so the differences are paired.
+        better: Direction of the rows; differences to retrained are always ``target``.
+        note: What a reader must know.
+        with_differences: Whether to add the difference rows.
+    """
+    measured = {
+        model: (float(value_Q.mean()), stats.mean_resamples(value_Q, groups, seed)) for model, value_Q in values.items()
+    }
+    return _rows(audit, figure, split, measured, len(groups), better, note, with_differences)
+
+
+def auc_figures(
+    *,
+    audit: str,
+    figure: str,
+    split: str,
+    positives: Mapping[str, stats.Array],
+    negatives: Mapping[str, stats.Array],
+    positive_groups: Sequence[str],
+    negative_groups: Sequence[str],
+    seed: int,
+    note: str | None = None,
+) -> list[Figure]:
+    """One row per model: AUC of positives against negatives; differences as in `mean_figures`."""
+    measured = {
+        model: (
+            stats.auc(positive_P, negatives[model]),
+            stats.auc_resamples(positive_P, negatives[model], positive_groups, negative_groups, seed),
+        )
+        for model, positive_P in positives.items()
+    }
+    return _rows(audit, figure, split, measured, len(positive_groups), "target", note, True)
+
+
+def absent_figures(audit: str, figure: str, split: str, models: Mapping[str, object], why: str) -> list[Figure]:
+    """The same reason for every model."""
+    return [Figure(audit=audit, figure=figure, model=model, split=split, absent=why) for model in models]
+
+
+def shuffled(length: int, limit: int, seed: int) -> NDArray[np.intp]:
+    """At most ``limit`` of ``length`` positions at random, in ascending order."""
+    return np.sort(np.random.default_rng(seed).permutation(length)[:limit])
+
+
+def _rows(
+    audit: str,
+    figure: str,
+    split: str,
+    measured: _Measured,
+    n: int,
+    better: Better,
+    note: str | None,
+    with_differences: bool,
+) -> list[Figure]:
+    def row(name: str, model: str, value: float, resampled_R: stats.Floats | None, better: Better) -> Figure:
+        low, high = stats.percentiles(resampled_R) or (None, None)
+        return Figure(
+            audit=audit,
+            figure=name,
+            model=model,
+            split=split,
+            value=value,
+            low=low,
+            high=high,
+            n=n,
+            better=better,
+            note=note,
+        )
+
+    rows = [row(figure, model, value, resampled_R, better) for model, (value, resampled_R) in measured.items()]
+    if not with_differences:
+        return rows
+    for base, ending in (("original", TO_ORIGINAL), ("retrained", TO_RETRAINED)):
+        if base not in measured:
+            continue
+        base_value, base_R = measured[base]
+        for model, (value, resampled_R) in measured.items():
+            if model not in ("original", base):
+                apart_R = None if resampled_R is None or base_R is None else resampled_R - base_R
+                better_than = "target" if base == "retrained" else better
+                rows.append(row(figure + ending, model, value - base_value, apart_R, better_than))
+    return rows

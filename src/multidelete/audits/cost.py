@@ -1,0 +1,44 @@
+"""What unlearning cost, as the run recorded it."""
+
+from multidelete.audits.inputs import AuditInput
+from multidelete.audits.result import Figure
+
+AUDIT = "cost"
+
+
+def figures(audit: AuditInput) -> list[Figure]:
+    """Seconds, pairs and memory of the unlearning run; absent where the run did not record them.
+
+    Keys read from ``audit.cost``: ``wall_s`` (the whole job, caches included), ``reference_s`` (the part
+    of it spent on the original's outputs), ``pairs_forward`` and ``pairs_backward`` (encoder passes over a
+    pair, caches included), ``peak_bytes``, ``retrained_wall_s``.
+    """
+    forget = len(audit.original.forget)
+    wall_s, retrained_wall_s = audit.cost.get("wall_s"), audit.cost.get("retrained_wall_s")
+    found = [
+        _figure("wall seconds", wall_s, "the run did not record wall_s", note="caches of the original included"),
+        _figure("wall seconds", retrained_wall_s, "no retraining was timed", model="retrained"),
+        _figure("reference seconds", audit.cost.get("reference_s"), "the run did not record reference_s"),
+    ]
+    if wall_s is None or retrained_wall_s is None or retrained_wall_s <= 0:
+        missing = "the run's wall seconds are unknown" if wall_s is None else "no retraining was timed"
+        found.append(_figure("fraction of retraining", None, missing))
+    else:
+        note = f"{wall_s:.1f} s against {retrained_wall_s:.1f} s"
+        found.append(_figure("fraction of retraining", wall_s / retrained_wall_s, "", note=note))
+    for key, what in (("pairs_forward", "pairs forwarded"), ("pairs_backward", "pairs backpropagated")):
+        pairs, missing = audit.cost.get(key), f"the run did not record {key}"
+        found.append(_figure(what, pairs, missing))
+        passes = None if pairs is None else pairs / forget
+        note = f"{forget:,} forget pairs"
+        found.append(_figure(f"{what}, as passes over the forget pairs", passes, missing, note=note))
+    found.append(_figure("peak bytes", audit.cost.get("peak_bytes"), "the run did not record peak_bytes"))
+    return found
+
+
+def _figure(
+    name: str, value: float | None, missing: str, *, model: str = "unlearned", note: str | None = None
+) -> Figure:
+    if value is None:
+        return Figure(audit=AUDIT, figure=name, model=model, absent=missing)
+    return Figure(audit=AUDIT, figure=name, model=model, value=float(value), better="lower", note=note)

@@ -1,0 +1,209 @@
+"""Whether the forget pairs' associations can still be found, beside what should stay.
+
+The same searches run on the forget pairs and on a sample of the retain pairs drawn in the same unit:
+within the split's own members, and within the members of all training pairs. The headline is recall@1
+from first to second modality within all training pairs, of the sensitive kind where there is one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multidelete.audits.compare import absent_figures, mean_figures
+from multidelete.audits.inputs import AuditInput, counted, prefix, units
+from multidelete.audits.result import Figure
+from multidelete.audits.retrieval import KS, NO_EMBEDDINGS, directions, search
+from multidelete.audits.signals import Signals
+from multidelete.audits.utility import accuracy_figures, correct
+
+AUDIT = "forgetting"
+SEARCH_LIMIT = 50_000_000  # query x candidate comparisons of one search over all retain pairs
+FOUND = 0.5  # a unit is found when one of its queries finds its own with at least this probability
+
+
+@dataclass(frozen=True)
+class UnitCounts:
+    """How many of the deleted units (people, images, pairs) each model still finds.
+
+    A unit is found by a model when at least one of its first members ranks one of its own forgotten
+    second members first among all training pairs (or its label is predicted). It is *memorised* when
+    the original finds it and the retrained model, where there is one, does not; the rest was never
+    found, or is found by a model that never saw it, and tells nothing. It is *forgotten* by a model
+    when it was memorised and is no longer found. So an untouched model has forgotten none, and the
+    retrained model all.
+
+    Attributes:
+        noun: What a unit is called, in the plural.
+        kind: Kind of pairs that were counted.
+        measure: Name of the headline figure.
+        total: Units with pairs of this kind.
+        found: Units found, for each model.
+        memorised: Units that could be forgotten.
+        forgotten: Of these, how many each model no longer finds.
+        chance: The headline figure of a random order.
+    """
+
+    noun: str
+    kind: str | None
+    measure: str
+    total: int
+    found: Mapping[str, int]
+    memorised: int
+    forgotten: Mapping[str, int]
+    chance: float
+
+
+def figures(audit: AuditInput) -> list[Figure]:
+    """Recall on forget pairs, on a retain sample and on all retain pairs, or accuracy."""
+    found = []
+    original = audit.original
+    splits = {
+        "forget": (np.ones(len(original.forget), dtype=bool), np.zeros(len(original.retain), dtype=bool)),
+        "retain sample": (np.zeros(len(original.forget), dtype=bool), audit.retain_sample),
+        "retain": (np.zeros(len(original.forget), dtype=bool), np.ones(len(original.retain), dtype=bool)),
+    }
+    masks = {split: np.concatenate(mask) for split, mask in splits.items()}
+    for kind in audit.kinds():
+        of_kind = np.array([k == kind for k in original.training.kinds], dtype=bool)
+        for split, mask in masks.items():
+            own = mask & of_kind
+            if not own.any():
+                why = f"there are no {prefix(kind)}{split} pairs"
+                found += absent_figures(AUDIT, headline_name(audit, kind), split, audit.models, why)
+                continue
+            if _has_labels(original.forget):
+                chosen = {name: model.training.select(own) for name, model in audit.models.items()}
+                found += accuracy_figures(chosen, audit=AUDIT, kind=kind, split=split, seed=audit.seed)
+            if original.forget.embeddings is not None:
+                found += _recall_figures(audit, kind, split, own, of_kind)
+            elif not _has_labels(original.forget):
+                found += absent_figures(AUDIT, headline_name(audit, kind), split, audit.models, NO_EMBEDDINGS)
+        found += _holdout_figures(audit, kind, of_kind)
+    return found
+
+
+def unit_counts(audit: AuditInput) -> UnitCounts | None:
+    """Count the units of the headline kind; None where there is neither an embedding space nor a label."""
+    kind = audit.headline_kind()
+    forget_of_kind = np.array([k == kind for k in audit.original.forget.kinds], dtype=bool)
+    of_pair = units(audit.original.forget.select(forget_of_kind), audit.unit)
+    by_model: dict[str, set[str]] = {}
+    chance = 0.0
+    for name, model in audit.models.items():
+        if model.forget.embeddings is not None:
+            of_kind = np.array([k == kind for k in model.training.kinds], dtype=bool)
+            own = of_kind & (np.arange(len(of_kind)) < len(model.forget))
+            query, candidate = model.forget.modalities
+            result = search(model.training, own, of_kind, query=query, candidate=candidate, ks=(1,))
+            hit, chance = result.recall[1][result.query_of_pair], float(result.chance.mean())
+        elif _has_labels(model.forget) and model.forget.logits is not None:
+            hit, chance = correct(model.forget.select(forget_of_kind)), 1 / model.forget.logits.shape[1]
+        else:
+            return None
+        by_model[name] = {unit for unit, p in zip(of_pair, hit, strict=True) if p >= FOUND}
+    memorised = by_model["original"] - by_model.get("retrained", set())
+    return UnitCounts(
+        noun=audit.unit_noun,
+        kind=kind,
+        measure=headline_name(audit, kind),
+        total=len(set(of_pair)),
+        found={name: len(found) for name, found in by_model.items()},
+        memorised=len(memorised),
+        forgotten={name: len(memorised - found) for name, found in by_model.items()},
+        chance=chance,
+    )
+
+
+def headline_name(audit: AuditInput, kind: str | None) -> str:
+    """Name of the headline figure of a kind."""
+    if audit.original.forget.embeddings is None and _has_labels(audit.original.forget):
+        return f"{prefix(kind)}accuracy"
+    query, candidate = audit.original.forget.modalities
+    return recall_name(audit, kind, 1, query, candidate)
+
+
+def recall_name(audit: AuditInput, kind: str | None, k: int, query: str, candidate: str) -> str:
+    """Name of a recall within the members of the training pairs; it says if these are a sample."""
+    extent = "sampled" if audit.retain_is_sampled else "all"
+    return f"{prefix(kind)}recall@{k} {query} to {candidate} among {extent} training {candidate}s"
+
+
+def _has_labels(signals: Signals) -> bool:
+    return signals.labels is not None and signals.logits is not None
+
+
+def _recall_figures(
+    audit: AuditInput, kind: str | None, split: str, own: NDArray[np.bool_], of_kind: NDArray[np.bool_]
+) -> list[Figure]:
+    """Both galleries and both directions; all retain pairs only within the training gallery."""
+    found = []
+    training = {name: model.training for name, model in audit.models.items()}
+    for query, candidate in directions(audit.original.forget):
+        pool = counted(_distinct(training["original"], of_kind, candidate), f"distinct {prefix(kind)}{candidate}s")
+        galleries = [(of_kind, recall_name(audit, kind, 1, query, candidate), f"gallery: {pool} of the training pairs")]
+        if audit.retain_is_sampled:
+            galleries[0] = (*galleries[0][:2], f"{galleries[0][2]} (a sample of the retain pairs)")
+        if split != "retain":
+            size = counted(_distinct(training["original"], own, candidate), f"distinct {prefix(kind)}{candidate}s")
+            name = f"{prefix(kind)}recall@1 {query} to {candidate} among the split's own {candidate}s"
+            galleries.append((own, name, f"gallery: {size} of the {split} pairs alone"))
+        for gallery, name, note in galleries:
+            cost = _distinct(training["original"], own, query) * _distinct(training["original"], gallery, candidate)
+            if split == "retain" and cost > SEARCH_LIMIT:
+                why = f"{cost:,} comparisons are more than {SEARCH_LIMIT:,}; the retain sample stands for it"
+                found += absent_figures(AUDIT, name, split, audit.models, why)
+                continue
+            searches = {
+                model: search(signals, own, gallery, query=query, candidate=candidate)
+                for model, signals in training.items()
+            }
+            for k in KS:
+                found += mean_figures(
+                    audit=AUDIT,
+                    figure=name.replace("recall@1", f"recall@{k}", 1),
+                    split=split,
+                    values={model: result.recall[k] for model, result in searches.items()},
+                    groups=searches["original"].groups,
+                    seed=audit.seed,
+                    better="target" if split == "forget" else "higher",
+                    note=note,
+                    with_differences=k == 1,
+                )
+    return found
+
+
+def _holdout_figures(audit: AuditInput, kind: str | None, of_kind: NDArray[np.bool_]) -> list[Figure]:
+    """The headline search for held-out pairs put beside the training pairs: what never having seen a pair gives."""
+    name = headline_name(audit, kind)
+    values, groups, gallery = {}, [""], 0
+    for model, signals in audit.models.items():
+        if signals.holdout is None or signals.holdout.embeddings is None:
+            return []
+        others = signals.holdout.of_kind(kind)
+        query, candidate = others.modalities
+        if not len(others):
+            return absent_figures(AUDIT, name, "test", audit.models, f"there are no {prefix(kind)}held-out pairs")
+        both = others.join(signals.training.select(of_kind))
+        if _distinct(others, np.ones(len(others), dtype=bool), query) * len(both) > SEARCH_LIMIT:
+            return absent_figures(AUDIT, name, "test", audit.models, f"more than {SEARCH_LIMIT:,} comparisons")
+        own = np.arange(len(both)) < len(others)
+        result = search(both, own, np.ones(len(both), dtype=bool), query=query, candidate=candidate, ks=(1,))
+        values[model], groups, gallery = result.recall[1], list(result.groups), result.gallery
+    return mean_figures(
+        audit=AUDIT,
+        figure=name,
+        split="test",
+        values=values,
+        groups=groups,
+        seed=audit.seed,
+        better="higher",
+        note=f"gallery: {counted(gallery, f'distinct {prefix(kind)}{candidate}s')} of training and held-out pairs",
+        with_differences=False,
+    )
+
+
+def _distinct(signals: Signals, rows: NDArray[np.bool_], modality: str) -> int:
+    keys = signals.sources[modality]
+    return len({key for key, chosen in zip(keys, rows, strict=True) if chosen})

@@ -1,0 +1,160 @@
+"""What an audit is given: the models' signals on the same pairs, and what the run cost."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multidelete.audits.signals import Signals
+
+SPLITS = ("forget", "retain", "test", "val")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSignals:
+    """One model's signals on each split.
+
+    Attributes:
+        forget: All forget pairs.
+        retain: All retain pairs, or a sample of them (say so in `AuditInput.retain_pairs`).
+        test: Held-out pairs, or None where the data has none.
+        val: Validation pairs, or None; they stand in for the test pairs where those are missing.
+        logit_scale: Factor of the cosine similarities in the model's own softmax, where it has one.
+    """
+
+    forget: Signals
+    retain: Signals
+    test: Signals | None = None
+    val: Signals | None = None
+    logit_scale: float | None = None
+
+    @cached_property
+    def training(self) -> Signals:
+        """Forget pairs, then retain pairs."""
+        return self.forget.join(self.retain)
+
+    @property
+    def holdout(self) -> Signals | None:
+        """Pairs the model was never trained on: test pairs, or else validation pairs."""
+        return self.test if self.test is not None else self.val
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditInput:
+    """Everything the audits read.
+
+    Attributes:
+        models: ``original`` and ``unlearned``, ``retrained`` where there is one, and any others. All
+            hold the same pairs in the same order.
+        cost: What `cost` reads; missing keys are reported as absent.
+        seed: Of the retain sample and of the bootstraps.
+        unit: What was deleted: ``"pair"``, ``"subject"``, or a modality (``"image"``: an image with
+            everything attached). Retain samples are drawn in the same unit.
+        noun: What a unit is called in the verdict, in the plural (``"people"``).
+        retain_pairs: Number of retain pairs there are, if ``retain`` holds a sample of them.
+
+    Raises:
+        ValueError: A model is missing, models hold different pairs, a pair is both forgotten and
+            retained, or nothing is forgotten or retained.
+    """
+
+    models: Mapping[str, ModelSignals]
+    cost: Mapping[str, float | None] = field(default_factory=dict)
+    seed: int = 0
+    unit: str = "pair"
+    noun: str | None = None
+    retain_pairs: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("original", "unlearned"):
+            if name not in self.models:
+                raise ValueError(f"there is no {name!r} among the models {list(self.models)}")
+        original = self.models["original"]
+        for name, model in self.models.items():
+            for split in SPLITS:
+                ours, theirs = getattr(original, split), getattr(model, split)
+                if (None if ours is None else list(ours.ids)) != (None if theirs is None else list(theirs.ids)):
+                    raise ValueError(f"{name} and original hold different {split} pairs, or in another order")
+        if not len(original.forget) or not len(original.retain):
+            raise ValueError(f"{len(original.forget)} forget and {len(original.retain)} retain pairs; need both")
+        both = set(original.forget.ids) & set(original.retain.ids)
+        if both:
+            raise ValueError(f"{len(both)} pairs are both forgotten and retained: {sorted(both)[:3]}")
+        if self.unit not in ("pair", "subject", *original.forget.modalities):
+            raise ValueError(f"unit is {self.unit!r}; it must be pair, subject or one of {original.forget.modalities}")
+
+    @property
+    def original(self) -> ModelSignals:
+        return self.models["original"]
+
+    @property
+    def retain_is_sampled(self) -> bool:
+        return self.retain_pairs is not None and self.retain_pairs > len(self.original.retain)
+
+    @property
+    def unit_noun(self) -> str:
+        return self.noun or f"{self.unit}s"
+
+    def kinds(self) -> list[str | None]:
+        """Kinds of the forget pairs, sorted; ``[None]`` where pairs have none."""
+        return kinds_of(self.original.forget)
+
+    def headline_kind(self) -> str | None:
+        """The kind the verdict is about: ``sensitive`` if it is forgotten, else the most frequent one."""
+        kinds = list(self.original.forget.kinds)
+        if "sensitive" in kinds:
+            return "sensitive"
+        return max(self.kinds(), key=lambda kind: (kinds.count(kind), str(kind)))
+
+    @cached_property
+    def retain_sample(self) -> NDArray[np.bool_]:
+        """Mask over the retain pairs: as many units as are forgotten (all, if there are fewer), at random."""
+        wanted = len(set(units(self.original.forget, self.unit)))
+        of_pair = units(self.original.retain, self.unit)
+        names = sorted(set(of_pair))
+        drawn = np.random.default_rng(self.seed).permutation(len(names))[:wanted]
+        chosen = {names[i] for i in drawn}
+        return np.array([name in chosen for name in of_pair], dtype=bool)
+
+
+def units(signals: Signals, unit: str) -> list[str]:
+    """The unit each pair belongs to; a pair without a subject counts by its first member."""
+    if unit == "pair":
+        return list(signals.ids)
+    if unit == "subject":
+        return groups(signals)
+    return list(signals.sources[unit])
+
+
+def groups(signals: Signals) -> list[str]:
+    """Which pairs hang together when resampling: those of one subject, else of one first member."""
+    first = signals.sources[signals.modalities[0]]
+    return [
+        f"member {source}" if subject is None else f"subject {subject}"
+        for subject, source in zip(signals.subjects, first, strict=True)
+    ]
+
+
+def kinds_of(signals: Signals) -> list[str | None]:
+    """Distinct kinds, sorted; pairs without one come first."""
+    return sorted(set(signals.kinds), key=lambda kind: (kind is not None, kind or ""))
+
+
+def prefix(kind: str | None) -> str:
+    """How a figure's name begins.
+
+    >>> prefix("sensitive"), prefix(None)
+    ('sensitive ', '')
+    """
+    return "" if kind is None else f"{kind} "
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun in the plural, as figures' notes spell it.
+
+    >>> counted(1440, "texts")
+    '1,440 texts'
+    """
+    return f"{count:,} {noun}"

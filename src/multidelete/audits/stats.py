@@ -1,0 +1,286 @@
+"""Statistics of the audits: pure functions of arrays, with their edges written down.
+
+Shape suffixes: Q queries, C candidates, N items, P positives, M negatives, G groups, R resamples, D features.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Array = NDArray[np.floating]
+RESAMPLES = 1000
+_BLOCK = 2_000_000  # entries held at once, so that memory stays flat
+
+
+def recall_at_k(similarity_QC: Array, relevant_QC: NDArray[np.bool_], k: int) -> Floats:
+    """Probability, for each query, that one of its relevant candidates is among its k most similar.
+
+    Ties are broken at random, in expectation: with t candidates tied at the best relevant score, r of
+    them relevant, and m places left for them, it is 1 - C(t - r, m) / C(t, m). A collapsed encoder
+    therefore scores k / C. Only the order of the similarities matters. A candidate at -inf is not in
+    the gallery of that query.
+
+    >>> recall_at_k(np.full((1, 100), -0.3), np.arange(100)[None] == 7, k=1).round(6).tolist()
+    [0.01]
+
+    Args:
+        similarity_QC: Similarities, higher is closer; NaN is refused.
+        relevant_QC: Which candidates are right; at least one per query, none of them at -inf.
+        k: At least 1; from the gallery's size on the recall is 1.
+
+    Returns:
+        (Q,) in [0, 1].
+
+    Raises:
+        ValueError: One of these rules is broken.
+    """
+    return recalls(similarity_QC, relevant_QC, (k,))[k]
+
+
+def recalls(similarity_QC: Array, relevant_QC: NDArray[np.bool_], ks: Sequence[int]) -> dict[int, Floats]:
+    """`recall_at_k` at several k, ranked once."""
+    if similarity_QC.ndim != 2 or similarity_QC.shape != relevant_QC.shape:
+        raise ValueError(f"similarities {similarity_QC.shape} and relevance {relevant_QC.shape} must be (Q, C) both")
+    if min(ks) < 1:
+        raise ValueError(f"k is {min(ks)}; it must be at least 1")
+    if not relevant_QC.any(axis=1).all():
+        raise ValueError("a query has no relevant candidate; leave it out")
+    if np.isnan(similarity_QC).any():
+        raise ValueError("a similarity is NaN")
+    best_Q1 = np.where(relevant_QC, similarity_QC, -np.inf).max(axis=1, keepdims=True)
+    if np.isneginf(best_Q1).any():
+        raise ValueError("a relevant candidate is at -inf")
+    above_Q = (similarity_QC > best_Q1).sum(axis=1)  # none of them is relevant
+    tied_QC = similarity_QC == best_Q1
+    tied_Q, right_Q = tied_QC.sum(axis=1), (tied_QC & relevant_QC).sum(axis=1)
+    found = {}
+    for k in ks:
+        missed_Q = np.ones(len(above_Q))
+        for place in range(min(k, similarity_QC.shape[1])):  # draw the places left, one after the other
+            chance_Q = np.maximum(tied_Q - right_Q - place, 0) / np.maximum(tied_Q - place, 1)
+            missed_Q *= np.where(place < k - above_Q, chance_Q, 1.0)
+        found[k] = 1.0 - missed_Q
+    return found
+
+
+def auc(positives: Array, negatives: Array) -> float:
+    """Probability that a positive scores above a negative, ties counted half (Mann-Whitney).
+
+    >>> auc(np.array([2.0, 3.0]), np.array([1.0, 2.0]))
+    0.875
+
+    Raises:
+        ValueError: One side is empty, or a score is NaN.
+    """
+    low_P, high_P = _beaten(positives, negatives)
+    return float((low_P + high_P).mean() / (2 * len(negatives)))
+
+
+def tpr_at_fpr(positives: Array, negatives: Array, fpr: float) -> float:
+    """Share of positives above the lowest threshold whose false positive rate is at most ``fpr``.
+
+    Conservative with ties: negatives tied at the threshold are refused together, with the positives
+    tied to them. With fewer than 1 / fpr negatives no false positive is allowed.
+
+    >>> tpr_at_fpr(np.array([1.0, 2.0, 3.0, 3.0]), np.array([0.0, 1.0, 2.0, 2.0]), fpr=0.25)
+    0.5
+
+    Raises:
+        ValueError: One side is empty, a score is NaN, or ``fpr`` is not in [0, 1].
+    """
+    if not 0 <= fpr <= 1:
+        raise ValueError(f"fpr is {fpr}; it must be in [0, 1]")
+    _check_scores(positives, negatives)
+    allowed = int(np.floor(fpr * len(negatives) + 1e-9))
+    if allowed == len(negatives):
+        return 1.0
+    return float((positives > np.sort(negatives)[::-1][allowed]).mean())
+
+
+def bootstrap_interval(
+    values: Array, groups: Sequence[str] | None = None, seed: int = 0, resamples: int = RESAMPLES
+) -> tuple[float, float] | None:
+    """95 % percentile bootstrap interval of the mean of (N,) values.
+
+    Whole groups are resampled (a person's pairs, a picture's captions), because their values hang
+    together. None with fewer than two groups: one group says nothing about others.
+
+    >>> bootstrap_interval(np.full(10, 0.5))
+    (0.5, 0.5)
+    >>> bootstrap_interval(np.array([0.0, 1.0]), groups=["one", "one"]) is None
+    True
+    """
+    return percentiles(mean_resamples(values, groups, seed, resamples))
+
+
+def auc_interval(
+    positives: Array,
+    negatives: Array,
+    positive_groups: Sequence[str] | None = None,
+    negative_groups: Sequence[str] | None = None,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> tuple[float, float] | None:
+    """95 % percentile bootstrap interval of `auc`; groups as in `bootstrap_interval`, on each side."""
+    return percentiles(auc_resamples(positives, negatives, positive_groups, negative_groups, seed, resamples))
+
+
+def percentiles(resampled_R: Floats | None) -> tuple[float, float] | None:
+    """The middle 95 % of resampled values, or None where there are none."""
+    if resampled_R is None:
+        return None
+    low, high = np.percentile(resampled_R, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def mean_resamples(
+    values: Array, groups: Sequence[str] | None = None, seed: int = 0, resamples: int = RESAMPLES
+) -> Floats | None:
+    """Means of (R,) group resamples; None with fewer than two groups.
+
+    The same groups and seed give the same draws: differences of two models' resamples are paired.
+    """
+    index_N, count = _group_index(len(values), groups)
+    if count < 2:
+        return None
+    sum_G = np.bincount(index_N, weights=values, minlength=count)
+    size_G = np.bincount(index_N, minlength=count)
+    rng = np.random.default_rng(seed)
+    return np.concatenate(
+        [sum_G[draw_RG].sum(axis=1) / size_G[draw_RG].sum(axis=1) for draw_RG in _draws(rng, count, resamples, count)]
+    )
+
+
+def auc_resamples(
+    positives: Array,
+    negatives: Array,
+    positive_groups: Sequence[str] | None = None,
+    negative_groups: Sequence[str] | None = None,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Floats | None:
+    """AUCs of (R,) group resamples of both sides; None where a side has fewer than two groups."""
+    low_P, high_P = _beaten(positives, negatives)
+    order_M = np.argsort(negatives, kind="stable")
+    index_P, count_P = _group_index(len(positives), positive_groups)
+    index_M, count_M = _group_index(len(negatives), negative_groups)
+    if min(count_P, count_M) < 2:
+        return None
+    width = len(positives) + len(negatives)
+    rng_P, rng_M = np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1])
+    draws = zip(_draws(rng_P, count_P, resamples, width), _draws(rng_M, count_M, resamples, width), strict=True)
+    blocks = []
+    for drawn_P, drawn_M in draws:
+        weight_RP = _times_drawn(drawn_P, count_P)[:, index_P]
+        weight_RM = _times_drawn(drawn_M, count_M)[:, index_M[order_M]]
+        below_RM = np.concatenate([np.zeros((len(weight_RM), 1)), np.cumsum(weight_RM, axis=1)], axis=1)
+        wins_R = (weight_RP * (below_RM[:, low_P] + below_RM[:, high_P])).sum(axis=1) / 2
+        blocks.append(wins_R / (weight_RP.sum(axis=1) * below_RM[:, -1]))
+    return np.concatenate(blocks)
+
+
+def linear_cka(x_ND: Array, y_NE: Array) -> float:
+    """Linear centred kernel alignment of two representations of the same N items, in [0, 1].
+
+    Kornblith, Norouzi, Lee, Hinton: "Similarity of Neural Network Representations Revisited",
+    ICML 2019, arXiv:1905.00414. Unchanged by rotation, shift and scale of either side.
+
+    >>> x = np.random.default_rng(0).normal(size=(20, 3))
+    >>> round(linear_cka(x, 2 * x[:, ::-1] + 1), 6)
+    1.0
+
+    Raises:
+        ValueError: Fewer than two items, or all items of a side are the same.
+    """
+    if len(x_ND) != len(y_NE) or len(x_ND) < 2:
+        raise ValueError(f"need the same items on both sides, at least 2; got {len(x_ND)} and {len(y_NE)}")
+    if is_constant(x_ND) or is_constant(y_NE):
+        raise ValueError("all items of one side are the same: alignment is undefined")
+    x, y = _centred(x_ND), _centred(y_NE)
+    if len(x) < max(x.shape[1], y.shape[1]):  # the smaller of the two equal forms
+        return float(((x @ x.T) * (y @ y.T)).sum() / (np.linalg.norm(x @ x.T) * np.linalg.norm(y @ y.T)))
+    return float(np.linalg.norm(x.T @ y) ** 2 / (np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)))
+
+
+def knn_overlap(x_ND: Array, y_NE: Array, k: int) -> Floats:
+    """For each of N items, the share of its k nearest neighbours (by cosine) that x and y agree on, (N,).
+
+    Ties are broken by position, alike on both sides. Two unrelated representations agree on about
+    k / (N - 1).
+
+    >>> knn_overlap(np.eye(4), np.eye(4), k=2).tolist()
+    [1.0, 1.0, 1.0, 1.0]
+
+    Raises:
+        ValueError: ``k`` is not in 1 ... N - 1, or the sides differ in N.
+    """
+    if len(x_ND) != len(y_NE) or not 1 <= k < len(x_ND):
+        raise ValueError(f"k is {k} for {len(x_ND)} and {len(y_NE)} items; it must be at least 1 and below N")
+    shared = []
+    block = max(1, _BLOCK // len(x_ND))
+    for start in range(0, len(x_ND), block):
+        rows = np.arange(start, min(start + block, len(x_ND)))
+        near_x, near_y = _neighbours(x_ND, rows, k), _neighbours(y_NE, rows, k)
+        shared.append((near_x & near_y).sum(axis=1) / k)
+    return np.concatenate(shared)
+
+
+def is_constant(x_ND: Array) -> bool:
+    """Whether all items are the same up to float32 noise."""
+    return bool(np.ptp(x_ND, axis=0).max(initial=0.0) <= 1e-6 * max(1.0, float(np.abs(x_ND).max(initial=0.0))))
+
+
+def _centred(x_ND: Array) -> Floats:
+    """Float64, zero mean, unit norm over all: products neither over- nor underflow."""
+    centred = x_ND.astype(np.float64) - x_ND.mean(axis=0, dtype=np.float64)
+    return np.asarray(centred / np.linalg.norm(centred))
+
+
+def _neighbours(x_ND: Array, rows: NDArray[np.intp], k: int) -> NDArray[np.bool_]:
+    """Which items are among the k nearest of each row, never itself."""
+    unit = x_ND / np.maximum(np.linalg.norm(x_ND, axis=1, keepdims=True), 1e-12)
+    similarity = np.round(unit[rows].astype(np.float64) @ unit.T.astype(np.float64), 6)
+    similarity[np.arange(len(rows)), rows] = -np.inf
+    near = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
+    chosen = np.zeros(similarity.shape, dtype=bool)
+    np.put_along_axis(chosen, near, True, axis=1)
+    return chosen
+
+
+def _check_scores(positives: Array, negatives: Array) -> None:
+    if not len(positives) or not len(negatives):
+        raise ValueError(f"{len(positives)} positives against {len(negatives)} negatives; both need at least one")
+    if np.isnan(positives).any() or np.isnan(negatives).any():
+        raise ValueError("a score is NaN")
+
+
+def _beaten(positives: Array, negatives: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """For each positive, how many negatives lie below it, and how many below or level."""
+    _check_scores(positives, negatives)
+    ranked = np.sort(negatives)
+    return np.searchsorted(ranked, positives, side="left"), np.searchsorted(ranked, positives, side="right")
+
+
+def _group_index(length: int, groups: Sequence[str] | None) -> tuple[NDArray[np.intp], int]:
+    """Each item's group as a number, and how many groups there are; without groups, one per item."""
+    if groups is None:
+        return np.arange(length), length
+    if len(groups) != length:
+        raise ValueError(f"{len(groups)} groups for {length} values")
+    names, index_N = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    return index_N, len(names)
+
+
+def _draws(rng: np.random.Generator, groups: int, resamples: int, width: int) -> Iterator[NDArray[np.int64]]:
+    """Group resamples in blocks of rows; ``width`` is what one row costs."""
+    block = max(1, _BLOCK // max(groups, width))
+    for start in range(0, resamples, block):
+        yield rng.integers(groups, size=(min(block, resamples - start), groups))
+
+
+def _times_drawn(draw_RG: NDArray[np.int64], groups: int) -> NDArray[np.intp]:
+    """How often each resample drew each group, (R, G)."""
+    offset_RG = draw_RG + np.arange(len(draw_RG))[:, None] * groups
+    return np.bincount(offset_RG.ravel(), minlength=draw_RG.size).reshape(len(draw_RG), groups)

@@ -1,0 +1,79 @@
+"""Whether each modality's own representation stayed as the original had it.
+
+Compared are the encoders' outputs before the joint space or the fusion, on the forget pairs and on
+the retain sample. Neither measure changes when a space is rotated, so that a model trained from
+scratch can be compared with the original too: the retrained model shows what is lost anyway.
+"""
+
+from functools import partial
+
+import numpy as np
+
+from multidelete.audits.compare import absent_figures, mean_figures, shuffled
+from multidelete.audits.inputs import AuditInput, groups
+from multidelete.audits.result import Figure
+from multidelete.audits.signals import Signals
+from multidelete.audits.stats import Floats, is_constant, knn_overlap, linear_cka
+
+AUDIT = "unimodal"
+K = 10
+MAX_ITEMS = 2000
+
+
+def figures(audit: AuditInput) -> list[Figure]:
+    """k-NN overlap and linear CKA with the original, per modality, for every other model."""
+    found = []
+    for split in ("forget", "retain sample"):
+        for modality in audit.original.forget.unimodal:
+            found += _modality_figures(audit, split, modality)
+    return found
+
+
+def _modality_figures(audit: AuditInput, split: str, modality: str) -> list[Figure]:
+    """Both measures on the distinct members of one modality of one split."""
+    chosen = {
+        name: model.forget if split == "forget" else model.retain.select(audit.retain_sample)
+        for name, model in audit.models.items()
+    }
+    original = chosen["original"]
+    rows = _distinct_rows(original, modality)
+    rows = rows[shuffled(len(rows), MAX_ITEMS, audit.seed)]
+    k = min(K, len(rows) - 1)
+    knn, cka = f"{modality} {K}-nearest-neighbour overlap", f"{modality} linear CKA"
+    others = [name for name in audit.models if name != "original"]
+    if len(rows) < 3:
+        why = f"{len(rows)} distinct {modality}s; neighbours need at least 3"
+        return [row for name in (knn, cka) for row in absent_figures(AUDIT, name, split, dict.fromkeys(others), why)]
+    reference = original.unimodal[modality][rows]
+    overlaps: dict[str, Floats] = {}
+    found = []
+    note = f"with the original, on {len(rows):,} distinct {modality}s"
+    for name in others:
+        representation = chosen[name].unimodal[modality][rows]
+        row = partial(Figure, audit=AUDIT, model=name, split=split)
+        if is_constant(reference) or is_constant(representation):
+            why = f"all {modality}s have the same representation"
+            found += [row(figure=cka, absent=why), row(figure=knn, absent=why)]
+            continue
+        value = linear_cka(reference, representation)
+        found.append(row(figure=cka, value=value, n=len(rows), better="higher", note=note))
+        overlaps[name] = knn_overlap(reference, representation, k)
+    everyone = groups(original)
+    return found + mean_figures(
+        audit=AUDIT,
+        figure=knn,
+        split=split,
+        values=overlaps,
+        groups=[everyone[i] for i in rows],
+        seed=audit.seed,
+        better="higher",
+        note=f"{note}; k = {k}; unrelated representations agree on {k / (len(rows) - 1):.3f}",
+    )
+
+
+def _distinct_rows(signals: Signals, modality: str) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    """Position of the first pair of each distinct member."""
+    first: dict[str, int] = {}
+    for position, key in enumerate(signals.sources[modality]):
+        first.setdefault(key, position)
+    return np.array(list(first.values()), dtype=np.intp)

@@ -1,0 +1,86 @@
+"""What the models still do on held-out pairs: retrieval both ways, or accuracy.
+
+Each kind of pair is searched within its own gallery. Differences to the original and to the
+retrained model are paired over the queries.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from multidelete.audits.compare import absent_figures, mean_figures
+from multidelete.audits.inputs import AuditInput, counted, groups, kinds_of, prefix
+from multidelete.audits.result import Figure
+from multidelete.audits.retrieval import KS, NO_EMBEDDINGS, directions, search
+from multidelete.audits.signals import Signals
+
+AUDIT = "utility"
+
+
+def figures(audit: AuditInput) -> list[Figure]:
+    """Held-out recall@1, 5 and 10 both ways per kind, or accuracy where there are labels."""
+    split = "test" if audit.original.test is not None else "val"
+    holdout = {name: model.holdout for name, model in audit.models.items()}
+    by_model = {name: signals for name, signals in holdout.items() if signals is not None and len(signals)}
+    if len(by_model) < len(holdout):
+        return absent_figures(AUDIT, "recall@10", "test", audit.models, "there are no held-out pairs")
+    found = []
+    for kind in kinds_of(by_model["original"]):
+        of_kind = {name: signals.of_kind(kind) for name, signals in by_model.items()}
+        found += quality_figures(of_kind, audit=AUDIT, kind=kind, split=split, seed=audit.seed)
+    return found
+
+
+def quality_figures(
+    by_model: Mapping[str, Signals], *, audit: str, kind: str | None, split: str, seed: int
+) -> list[Figure]:
+    """Retrieval within the pairs' own gallery, and accuracy; absent where the family has neither."""
+    original = by_model["original"]
+    found = []
+    if original.labels is not None and original.logits is not None:
+        found += accuracy_figures(by_model, audit=audit, kind=kind, split=split, seed=seed)
+    if original.embeddings is None:
+        return found or absent_figures(audit, prefix(kind) + "recall@10", split, by_model, NO_EMBEDDINGS)
+    everything = np.ones(len(original), dtype=bool)
+    for query, candidate in directions(original):
+        searches = {
+            name: search(signals, everything, everything, query=query, candidate=candidate)
+            for name, signals in by_model.items()
+        }
+        one = searches["original"]
+        for k in KS:
+            found += mean_figures(
+                audit=audit,
+                figure=f"{prefix(kind)}recall@{k} {query} to {candidate}",
+                split=split,
+                values={name: result.recall[k] for name, result in searches.items()},
+                groups=one.groups,
+                seed=seed,
+                better="higher",
+                note=f"gallery: {counted(one.gallery, f'distinct {prefix(kind)}{split} {candidate}s')}",
+            )
+    return found
+
+
+def accuracy_figures(
+    by_model: Mapping[str, Signals], *, audit: str, kind: str | None, split: str, seed: int
+) -> list[Figure]:
+    """Share of pairs whose own label has the highest logit; tied labels share the hit."""
+    return mean_figures(
+        audit=audit,
+        figure=f"{prefix(kind)}accuracy",
+        split=split,
+        values={name: correct(signals) for name, signals in by_model.items()},
+        groups=groups(by_model["original"]),
+        seed=seed,
+        better="higher" if audit == AUDIT or split != "forget" else "target",
+    )
+
+
+def correct(signals: Signals) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Probability that each pair's own label is predicted, ties broken at random, (N,)."""
+    if signals.logits is None or signals.labels is None:
+        raise ValueError("accuracy needs logits and labels")
+    best = signals.logits == signals.logits.max(axis=1, keepdims=True)
+    own = best[np.arange(len(signals)), signals.labels]
+    return np.asarray(own / best.sum(axis=1), dtype=np.float64)
