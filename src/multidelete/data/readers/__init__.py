@@ -1,0 +1,125 @@
+"""Where pairs come from: the built-in people, folders and files, Karpathy JSON, the Hugging Face hub."""
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from multidelete.data.pairs import PairData
+from multidelete.data.personas import personas
+from multidelete.data.readers.folder import read_folder
+from multidelete.data.readers.karpathy import looks_like_karpathy, read_karpathy
+from multidelete.errors import ConfigError, DataError
+
+_PERSONA_SETTINGS = ("people", "unseen", "views", "size", "seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions:
+    """How to read; see `load_data`."""
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    splits: Mapping[str, str] = field(default_factory=dict)
+    image_root: Path | None = None
+    seed: int = 0
+
+    def refuse(self, reader: str, *names: str) -> None:
+        """Raise where options were given that ``reader`` has no use for."""
+        given = [name for name in names if getattr(self, name)]
+        if given:
+            raise ConfigError(f"The {reader} reader has no use for {', '.join(given)}; leave it out.")
+
+
+def _personas(settings: str, options: ReadOptions) -> PairData:
+    options.refuse("personas", "columns", "splits", "image_root")
+    values = {"seed": options.seed}
+    problems = []
+    for setting in filter(None, settings.split(",")):
+        name, _, value = setting.partition("=")
+        if name.strip() not in _PERSONA_SETTINGS:
+            problems.append(f"personas has no setting {name.strip()!r}; it has {', '.join(_PERSONA_SETTINGS)}.")
+        elif not re.fullmatch(r"-?\d+", value.strip()):
+            problems.append(f"personas: {name.strip()} is {value.strip()!r}; it must be a whole number.")
+        else:
+            values[name.strip()] = int(value)
+    if problems:
+        raise ConfigError(problems)
+    return personas(**values)
+
+
+def _karpathy(path: str, options: ReadOptions) -> PairData:
+    options.refuse("karpathy", "columns", "splits")
+    return read_karpathy(Path(path).expanduser(), image_root=options.image_root)
+
+
+def _folder(path: str, options: ReadOptions) -> PairData:
+    return read_folder(path, columns=options.columns, splits=options.splits, image_root=options.image_root)
+
+
+READERS: dict[str, tuple[str, Callable[[str, ReadOptions], PairData]]] = {
+    "personas": ("generated people: personas or personas:people=400,unseen=200,views=2,size=48,seed=0", _personas),
+    "folder": ("an image folder with metadata, JSONL, CSV, parquet, WebDataset, or a hub id owner/name", _folder),
+    "karpathy": ("Karpathy JSON (Flickr8k, Flickr30K, COCO) with its images beside it", _karpathy),
+}
+
+
+def load_data(
+    spec: str,
+    *,
+    columns: Mapping[str, str] | None = None,
+    splits: Mapping[str, str] | None = None,
+    image_root: Path | None = None,
+    seed: int = 0,
+) -> PairData:
+    """Read pairs from wherever they are.
+
+    Args:
+        spec: ``"personas"`` (with settings: ``"personas:people=40,size=32"``), a folder, a file, or a
+            hub id. The reader is found from the content; ``"karpathy:PATH"`` and ``"folder:PATH"``
+            name it.
+        columns: Which column holds what, where names differ: ``{"text": "caption", "id": "pair_id"}``.
+        splits: Which split is what, where names differ: ``{"train": "part_a", "test": "part_b"}``.
+            Splits that are not named here are then left out.
+        image_root: Folder that relative image paths start from; without it, the folder of the
+            file that names them.
+        seed: Seed of generated data, unless ``spec`` gives one.
+
+    Raises:
+        ConfigError: A setting is unknown or out of range.
+        DataError: There is nothing at ``spec``, or it cannot be read as pairs.
+    """
+    options = ReadOptions(columns=columns or {}, splits=splits or {}, image_root=image_root, seed=seed)
+    name, colon, rest = spec.partition(":")
+    if name in READERS and (colon or not Path(spec).exists()):
+        if not rest and name != "personas":
+            raise DataError(f"{spec!r} names no data; write {name}:PATH.")
+        return READERS[name][1](rest, options)
+    path = Path(spec).expanduser()
+    if not path.exists():
+        _refuse_missing_path(spec, path)
+        return _folder(spec, options)
+    found = _karpathy_files(path)
+    if len(found) > 1:
+        raise DataError(
+            f"{path} holds {len(found)} Karpathy files: {', '.join(f.name for f in found)}. Name one of them."
+        )
+    return _karpathy(str(found[0]), options) if found else _folder(spec, options)
+
+
+def _karpathy_files(path: Path) -> list[Path]:
+    candidates = sorted(path.glob("dataset*.json")) if path.is_dir() else [path]
+    return [file for file in candidates if file.suffix == ".json" and looks_like_karpathy(file)]
+
+
+def _refuse_missing_path(spec: str, path: Path) -> None:
+    """Raise unless ``spec`` can only be a hub id: ``owner/name`` without a local folder ``owner``."""
+    owner = spec.split("/")[0]
+    if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", spec) and not path.suffix and not Path(owner).exists():
+        return
+    close = difflib.get_close_matches(spec.partition(":")[0], READERS, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise DataError(
+        f"There is no file or folder {spec}.{hint} Data is a file, a folder, a hub id owner/name, "
+        f"or one of {', '.join(READERS)}."
+    )

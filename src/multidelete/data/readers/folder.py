@@ -1,0 +1,177 @@
+"""Pairs from tables: image folders with metadata, JSONL, CSV, parquet, WebDataset, the hub."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from multidelete.data.pairs import Pair, PairData, PairDataset
+from multidelete.data.readers.rows import Labelled, RowReader
+from multidelete.data.readers.tables import Table, open_tables
+from multidelete.errors import ConfigError, DataError
+
+COLUMNS = ("image", "text", "id", "subject", "label", "kind", "split")
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+def read_folder(
+    spec: str,
+    *,
+    columns: Mapping[str, str] | None = None,
+    splits: Mapping[str, str] | None = None,
+    image_root: Path | None = None,
+) -> PairData:
+    """Read pairs from whatever `datasets.load_dataset` reads. Images are not decoded.
+
+    Without an id column, ids are made from the content (image bytes, text and label), so they are
+    the same on every machine and in any order; exact repeats are then dropped and counted
+    in the notes. A row with a list of texts becomes one pair for each, with ids ``id#0``,
+    ``id#1``, ... Labels are numbers, or names that are numbered in alphabetical order.
+
+    Args:
+        spec: A folder, a file (JSONL, CSV, TSV, parquet, arrow, JSON, tar) or a hub id.
+        columns: Our name to the data's name, for the names in `COLUMNS`. Without it, columns are
+            found by these names (and ``file_name`` for the image).
+        splits: Our name (train, val, test) to the data's name; splits not named are left out.
+        image_root: Folder that relative image paths start from.
+
+    Raises:
+        ConfigError: ``columns`` or ``splits`` has an unknown key.
+        DataError: Columns, splits, texts or images are missing or contradict each other.
+    """
+    columns, splits = columns or {}, splits or {}
+    _check_keys("columns", columns, COLUMNS)
+    _check_keys("splits", splits, ("train", "val", "test"))
+    tables, root = open_tables(spec, split_column=columns.get("split", "split"))
+    found = list(dict.fromkeys(column for table in tables for column in table.columns))
+    at = _find_columns(spec, found, columns)
+    name = spec if root is None else Path(spec).expanduser().resolve().name
+    reader = RowReader(at, root, image_root)
+    by_split: dict[str, list[Labelled]] = {}
+    for table in tables:
+        for number, row in enumerate(table.rows):
+            split = _split_of(table, row, at.get("split"), alone=len(tables) == 1)
+            by_split.setdefault(split, []).extend(reader.pairs_of(table, number, row))
+    left_out, by_split = _rename_splits(name, by_split, splits)
+    if reader.problems:
+        raise DataError(reader.problem_lines(name))
+    notes = [f"splits left out: {', '.join(left_out)}"] if left_out else []
+    class_names = {n: names for table in tables for n, names in table.class_names.items()}.get(at.get("label", ""))
+    finished = _label(name, by_split, class_names, notes)
+    if "id" not in at:
+        finished = {split: _without_repeats(split, pairs, notes) for split, pairs in finished.items()}
+    order = [split for split in ("train", "val", "test") if split in finished]
+    return PairData(name, {s: PairDataset(finished[s], f"{name} {s}") for s in order}, tuple(notes))
+
+
+def _check_keys(option: str, given: Mapping[str, str], known: Sequence[str]) -> None:
+    unknown = [key for key in given if key not in known]
+    if unknown:
+        raise ConfigError(
+            f"Unknown {option}: {', '.join(unknown)}. Known are {', '.join(known)}; write --{option} {known[0]}=NAME."
+        )
+
+
+def _find_columns(spec: str, found: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
+    """Our names to the data's, for the columns that are there."""
+    at = {name: name for name in COLUMNS if name in found}
+    if "image" not in at and "file_name" in found:
+        at["image"] = "file_name"
+    at |= columns
+    problems = [
+        f"{spec} has no column {at.get(name, name)!r} for the {name}."
+        for name in dict.fromkeys(("image", "text", *at))
+        if at.get(name) not in found
+    ]
+    if problems:
+        has = ", ".join(found) or "none"
+        raise DataError([f"{p} Its columns: {has}. Map them with --columns image=...,text=..." for p in problems])
+    return at
+
+
+def _split_of(table: Table, row: Mapping[str, object], column: str | None, *, alone: bool) -> str:
+    """The split as the data names it: its column, else the table's."""
+    if column is None or column not in table.columns:
+        return table.split or "train"
+    stated = str(row.get(column) or "(empty)")
+    if alone or table.split is None or SPLIT_NAMES.get(stated, stated) == SPLIT_NAMES.get(table.split, table.split):
+        return table.split if table.split is not None and not alone else stated
+    return f"{stated} inside {table.split}"  # a contradiction: never a known name
+
+
+def _rename_splits(
+    name: str, by_split: dict[str, list[Labelled]], splits: Mapping[str, str]
+) -> tuple[list[str], dict[str, list[Labelled]]]:
+    """Splits under our names, and the names of those left out."""
+    found = ", ".join(by_split) or "none"
+    renamed: dict[str, list[Labelled]] = {}
+    left_out, problems = [], []
+    theirs = {their: our for our, their in splits.items()} if splits else SPLIT_NAMES
+    absent = [their for their in splits.values() if their not in by_split]
+    if absent:
+        problems.append(f"{name} has no split {', '.join(absent)}; it has {found}.")
+    for their, pairs in by_split.items():
+        our = theirs.get(their if splits else their.lower())
+        if our is None and splits:
+            left_out.append(their)
+        elif our is None:
+            problems.append(
+                f"{name} has a split {their!r} (found: {found}). Known are train, val and test; say which is which "
+                "with --splits train=...,test=..."
+            )
+        elif our in renamed:
+            problems.append(
+                f"{name} has two splits that mean {our} (found: {found}). Say which is meant with --splits {our}=..."
+            )
+        else:
+            renamed[our] = pairs
+    if "train" not in renamed and not problems:
+        problems.append(f"{name} has no train split (found: {found}). Name it with --splits train=...")
+    if problems:
+        raise DataError(problems)
+    return left_out, renamed
+
+
+def _label(
+    name: str, by_split: Mapping[str, list[Labelled]], class_names: list[str] | None, notes: list[str]
+) -> dict[str, list[Pair]]:
+    """Number the labels; a negative number is the hub's sign for "unlabelled"."""
+    raw = {label for pairs in by_split.values() for _, label in pairs if label is not None}
+    if not raw:
+        return {split: [pair for pair, _ in pairs] for split, pairs in by_split.items()}
+    numbers = {label: _whole_number(label) for label in raw}
+    if None in numbers.values():
+        if not all(isinstance(label, str) for label in raw):
+            kinds = ", ".join(sorted({type(label).__name__ for label in raw}))
+            raise DataError(f"{name} has labels of several kinds ({kinds}); labels must be all numbers or all names.")
+        class_names = sorted(str(label) for label in raw)
+        numbers = {label: number for number, label in enumerate(class_names)}
+    if class_names:
+        notes.append("label classes: " + ", ".join(f"{number} {label}" for number, label in enumerate(class_names)))
+
+    def number_of(label: object) -> int | None:
+        number = None if label is None else numbers[label]
+        return None if number is None or number < 0 else number
+
+    return {split: [replace(pair, label=number_of(raw)) for pair, raw in pairs] for split, pairs in by_split.items()}
+
+
+def _whole_number(label: object) -> int | None:
+    if isinstance(label, str):
+        return int(label) if label.removeprefix("-").isdecimal() else None
+    return int(label) if isinstance(label, int) else None
+
+
+def _without_repeats(split: str, pairs: Sequence[Pair], notes: list[str]) -> list[Pair]:
+    unique = list({pair.id: pair for pair in reversed(pairs)}.values())[::-1]
+    if len(unique) < len(pairs):
+        notes.append(f"{len(pairs) - len(unique)} exact repeats dropped from {split}")
+    return unique

@@ -1,0 +1,112 @@
+"""Parting pairs without leaks: held-out pairs, and requests drawn for experiments."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from multidelete.data.pairs import Pair, PairData, PairDataset
+from multidelete.data.request import UNITS, Unit
+from multidelete.errors import ConfigError, DataError, RequestError
+
+
+def with_holdout(data: PairData, *, fraction: float = 0.1, seed: int = 0) -> PairData:
+    """Set pairs aside as ``val`` and ``test`` where a data set has neither.
+
+    Whole groups are set aside: all pairs of a subject where pairs have subjects, otherwise all
+    pairs that are joined by shared images or captions, so that no held-out image or caption is
+    trained on. Data that has ``val`` or ``test`` is returned as it is.
+
+    Args:
+        data: The pairs. The same data, fraction and seed give the same splits.
+        fraction: Share of the pairs for each of ``val`` and ``test``, in (0, 0.5).
+        seed: Which groups are drawn.
+
+    Raises:
+        ConfigError: ``fraction`` is out of range.
+        DataError: There are too few groups to set any aside.
+    """
+    if not 0 < fraction < 0.5:
+        raise ConfigError(f"The held-out fraction is {fraction}; it must be above 0 and below 0.5.")
+    if "val" in data.splits or "test" in data.splits:
+        return data
+    groups = _groups(data.train)
+    wanted = max(1, round(fraction * len(data.train)))
+    held: dict[str, set[str]] = {"val": set(), "test": set()}
+    kept = len(groups)
+    for number in np.random.default_rng(seed).permutation(len(groups)):
+        group = groups[int(number)]
+        split = min(held, key=lambda name: len(held[name]))
+        too_big = len(held[split]) + len(group) > wanted and (held[split] or len(group) > 2 * wanted)
+        if not too_big and kept > 1:
+            held[split] |= {pair.id for pair in group}
+            kept -= 1
+    if not all(held.values()):
+        raise DataError(
+            f"{data.name} has no held-out pairs, and its {len(data.train)} training pairs form {len(groups)} groups "
+            f"that share images, captions or a subject, the largest of {max(map(len, groups))}: too few or too large "
+            f"to set {wanted} pairs aside twice. Give a val or test split."
+        )
+    splits = {name: data.train.only(ids, f"{data.name} {name}") for name, ids in held.items()}
+    train = data.train.without(held["val"] | held["test"], data.train.name)
+    by = "subjects" if data.train[0].subject is not None else "groups of shared images and captions"
+    note = (
+        f"no held-out pairs were given: {len(splits['val'])} were set aside as val and {len(splits['test'])} as test, "
+        f"in whole {by} (seed {seed})"
+    )
+    return replace(data, splits={"train": train, **splits}, notes=(*data.notes, note))
+
+
+def draw_request(train: PairDataset, *, fraction: float, unit: Unit, seed: int) -> list[str]:
+    """Draw whole pairs, images or subjects at random, for experiments.
+
+    Args:
+        train: The training pairs.
+        fraction: Share of the units, in (0, 1); at least one unit is drawn.
+        unit: ``"pair"``, ``"image"`` (all pairs of an image) or ``"subject"`` (all its pairs).
+        seed: Which units are drawn.
+
+    Returns:
+        Ids of the drawn units' pairs, in the order of ``train``.
+
+    Raises:
+        ConfigError: ``fraction`` or ``unit`` is out of range.
+        RequestError: ``unit`` is ``"subject"`` and no pair has one.
+    """
+    if not 0 < fraction < 1:
+        raise ConfigError(f"The forget fraction is {fraction}; it must be above 0 and below 1.")
+    if unit not in UNITS:
+        raise ConfigError(f"Unknown unit {unit!r}; it must be one of {', '.join(UNITS)}.")
+    every: dict[str, list[str | None]] = {
+        "pair": [pair.id for pair in train],
+        "image": [pair.sources["image"] for pair in train],
+        "subject": [pair.subject for pair in train],
+    }
+    keys = every[unit]
+    units = sorted({key for key in keys if key is not None})
+    if not units:
+        raise RequestError(f"The pairs of {train.name} have no subjects to draw; use the unit pair or image.")
+    count = max(1, round(fraction * len(units)))
+    drawn = {units[int(i)] for i in np.random.default_rng(seed).permutation(len(units))[:count]}
+    return [pair.id for pair, key in zip(train, keys, strict=True) if key in drawn]
+
+
+def _groups(train: PairDataset) -> list[list[Pair]]:
+    """Pairs that must stay together, in the order of their first pair."""
+    root = list(range(len(train)))
+
+    def find(i: int) -> int:
+        while root[i] != i:
+            root[i] = root[root[i]]
+            i = root[i]
+        return i
+
+    first: dict[tuple[str, str], int] = {}
+    for position, pair in enumerate(train):
+        shared = list(pair.sources.items()) if pair.subject is None else [("subject", pair.subject)]
+        for key in shared:
+            one, other = find(first.setdefault(key, position)), find(position)
+            root[max(one, other)] = min(one, other)
+    groups: dict[int, list[Pair]] = {}
+    for position, pair in enumerate(train):
+        groups.setdefault(find(position), []).append(pair)
+    return list(groups.values())
