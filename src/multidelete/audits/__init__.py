@@ -8,6 +8,7 @@ from multidelete.audits.forgetting import UnitCounts, unit_counts
 from multidelete.audits.inputs import AuditInput, ModelSignals
 from multidelete.audits.result import Figure
 from multidelete.audits.signals import Signals, cached, collect
+from multidelete.audits.verdict import Verdict, verdict
 
 __all__ = [
     "AUDITS",
@@ -16,10 +17,12 @@ __all__ = [
     "ModelSignals",
     "Signals",
     "UnitCounts",
+    "Verdict",
     "cached",
     "collect",
     "run_audits",
     "unit_counts",
+    "verdict",
 ]
 
 AUDITS: dict[str, Callable[[AuditInput], list[Figure]]] = {

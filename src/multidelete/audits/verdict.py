@@ -1,0 +1,166 @@
+"""The verdict in words: was it forgotten, what did it cost, and can that be told at all?"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from multidelete.audits import cost
+from multidelete.audits.compare import TO_ORIGINAL
+from multidelete.audits.criteria import FORGETTING_TOLERANCE, Lookup, ScoreRow, scorecard
+from multidelete.audits.forgetting import AUDIT as FORGETTING
+from multidelete.audits.forgetting import UnitCounts
+from multidelete.audits.result import Figure
+
+Outcome = Literal["forgotten", "unfinished", "over-forgotten", "damaged", "unjudged"]
+
+SOMETHING_TO_FORGET = 2 * FORGETTING_TOLERANCE  # then a gap within tolerance means that over half of it is gone
+DOUBTFUL_YARDSTICK = 0.10  # a retrained model that keeps this much less than the original was trained otherwise
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Outcome, plain sentences that say why, and the scorecard."""
+
+    outcome: Outcome
+    sentences: list[str]
+    scorecard: list[ScoreRow]
+
+
+def verdict(figures: Sequence[Figure], counts: UnitCounts | None) -> Verdict:
+    """Judge the model called ``unlearned`` by the four criteria of `multidelete.audits.criteria`.
+
+    The first that holds:
+
+    - *damaged*: retain or test is missed;
+    - *unfinished*: forgetting or membership is missed from above; or forgetting is unclear from above
+      while not one memorised unit is forgotten;
+    - *over-forgotten*: forgetting or membership is missed from below;
+    - *unjudged*: a criterion is absent; the original finds the forget pairs hardly better than the
+      yardstick does, so that nothing could be seen to go; too few items to tell; or a retrained
+      model that itself keeps far less than the original;
+    - *forgotten*.
+
+    An untouched model is never *forgotten*: its gap is the original's own, which is either beyond the
+    tolerance or too small to judge. The retrained model itself has no gap and is never called bad; one
+    of another seed may be *unjudged* where items are few.
+
+    Args:
+        figures: What `run_audits` gives.
+        counts: What `unit_counts` gives for the same input.
+    """
+    look = Lookup(figures)
+    rows = scorecard(figures, counts)
+    reasons = _reasons_not_to_judge(look, rows, counts)
+    forget_side = (rows["forgetting"], rows["membership"])
+    kept_side = (rows["retain"], rows["test"])
+    outcome: Outcome
+    if any(row.state == "missed" for row in kept_side):
+        outcome = "damaged"
+    elif any(row.state == "missed" and row.is_above for row in forget_side) or _nothing_gone(rows, counts):
+        outcome = "unfinished"
+    elif any(row.state == "missed" for row in forget_side):
+        outcome = "over-forgotten"
+    else:
+        outcome = "unjudged" if reasons else "forgotten"
+    sentences = [*_count(counts), *_without_retrained(rows), *map(_beyond, rows.values()), *reasons, _cost(look, rows)]
+    return Verdict(outcome, [sentence for sentence in sentences if sentence], list(rows.values()))
+
+
+def _nothing_gone(rows: Mapping[str, ScoreRow], counts: UnitCounts | None) -> bool:
+    """Not one memorised unit is forgotten, and the gap is too large, however noisy."""
+    row = rows["forgetting"]
+    untouched = counts is not None and counts.memorised > 0 and counts.forgotten["unlearned"] == 0
+    return untouched and row.state == "unclear" and row.is_above
+
+
+def _reasons_not_to_judge(look: Lookup, rows: Mapping[str, ScoreRow], counts: UnitCounts | None) -> list[str]:
+    """Sentences, one per reason; any of them forbids calling it forgotten."""
+    reasons = [f"Not measured: {name}, since {row.note}." for name, row in rows.items() if row.state == "absent"]
+    forget = rows["forgetting"]
+    if forget.original is not None and forget.yardstick is not None:
+        margin = forget.original - forget.yardstick
+        if margin <= SOMETHING_TO_FORGET:
+            reasons.append(
+                f"The original finds the forget pairs in {forget.original:.3f} of the searches and the yardstick in "
+                f"{forget.yardstick:.3f}: too little was memorised for this audit to see it go."
+            )
+    for row in rows.values():
+        tolerable = row.is_level_within_noise and not (row.criterion == "forgetting" and row.is_above)
+        if row.state == "unclear" and not tolerable:
+            reasons.append(f"Too few items to tell whether {row.criterion} meets its target.")
+    if counts is not None:
+        for split in ("retain", "retain sample"):
+            lost = look.row((FORGETTING, counts.measure + TO_ORIGINAL, split), "retrained")
+            if lost is None or lost.value is None:
+                continue
+            if (lost.value if lost.high is None else lost.high) < -DOUBTFUL_YARDSTICK:
+                reasons.append(
+                    f"The retrained model finds {-lost.value:.3f} fewer of the retain pairs than the original: "
+                    "a doubtful yardstick; was it trained by the same recipe?"
+                )
+            break
+    return reasons
+
+
+def _count(counts: UnitCounts | None) -> list[str]:
+    """How many units are forgotten, and what each model finds."""
+    if counts is None:
+        return [
+            "The deleted units could not be counted: this family can be searched neither by embedding nor by label."
+        ]
+    gone, noun, total = counts.forgotten["unlearned"], counts.noun, counts.total
+    _, _, searched = counts.measure.partition(" to ")  # "text among all training texts"
+    found_means = (
+        f"an own {searched.replace(' among', ' ranks first among', 1)}" if searched else "the label is predicted"
+    )
+    known = f"{counts.found['original']} were found by the original, {counts.found['unlearned']} by the unlearned model"
+    if "retrained" in counts.found:
+        known += f", {counts.found['retrained']} by a model retrained without them"
+    known += f" (found: {found_means})."
+    only = "only the original" if "retrained" in counts.found else "the original"
+    if not counts.memorised:
+        return [f"Of {total} {noun}, none is found by {only}, so none could be forgotten: {known}"]
+    if counts.memorised == total:
+        return [f"{gone} of {total} {noun} forgotten: {known}"]
+    return [f"{gone} of the {counts.memorised} {noun} that {only} finds are forgotten, {total} were requested: {known}"]
+
+
+def _without_retrained(rows: Mapping[str, ScoreRow]) -> list[str]:
+    """What the targets are when nothing was retrained."""
+    row = rows["forgetting"]
+    if row.state == "absent" or row.retrained is not None:
+        return []
+    return [
+        f"No model was retrained without these pairs, so how one would behave is not known. The targets are instead: "
+        f"forgetting {row.target}; membership an AUC of 0.5, a guess."
+    ]
+
+
+def _beyond(row: ScoreRow) -> str:
+    """A sentence for a criterion that is not met."""
+    if row.state not in ("missed", "unclear") or row.gap is None:
+        return ""
+    interval = "" if row.low is None or row.high is None else f", 95 % interval {row.low:+.3f} to {row.high:+.3f}"
+    side = "above" if row.is_above else "below"
+    certainty = "" if row.state == "missed" else ", which may be chance"
+    return (
+        f"{row.criterion.capitalize()} lies {abs(row.gap):.3f} {side} its yardstick{interval}{certainty}: "
+        f"{row.figure} is {row.unlearned:.3f}, the target is {row.target}."
+    )
+
+
+def _cost(look: Lookup, rows: Mapping[str, ScoreRow]) -> str:
+    """Seconds, fraction of retraining, and what was lost."""
+    parts = []
+    wall_s = look.value((cost.AUDIT, "wall seconds", None), "unlearned")
+    fraction = look.value((cost.AUDIT, "fraction of retraining", None), "unlearned")
+    if wall_s is not None:
+        parts.append(f"{wall_s:,.1f} s" + ("" if fraction is None else f", {fraction:.2f} of retraining"))
+    for criterion, words in (("retain", "retain pairs"), ("test", "held-out pairs")):
+        row = rows[criterion]
+        if row.unlearned is not None and row.original is not None:
+            name = row.figure.rpartition(" (")[0]
+            if " to " in name:  # "recall@1 image to text among ..." is "recall@1"
+                name = name.partition(" to ")[0].rpartition(" ")[0]
+            parts.append(f"{name} on {words} {row.original:.3f} before, {row.unlearned:.3f} after")
+    return f"What it cost: {'; '.join(parts)}." if parts else ""
