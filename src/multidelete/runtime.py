@@ -1,6 +1,5 @@
 """Processes, devices, seeds, memory, progress: what the machine is asked, in one place."""
 
-import logging
 import os
 import random
 import resource
@@ -11,15 +10,14 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 import torch.distributed as dist
-from accelerate import Accelerator, DistributedDataParallelKwargs
+import torch.distributed.nn.functional as dist_nn
+from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.state import AcceleratorState, GradientState
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
 from multidelete.errors import ConfigError
-
-logger = logging.getLogger(__name__)
 
 
 def world_size() -> int:
@@ -32,6 +30,23 @@ def process_index() -> int:
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
+def start_processes() -> None:
+    """Join the other processes, where ``accelerate launch`` started several."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        PartialState(cpu=not torch.cuda.is_available())
+
+
+def is_main_process() -> bool:
+    """Whether this process writes files and shows progress."""
+    return process_index() == 0
+
+
+def wait_for_everyone() -> None:
+    """A barrier, where several processes run."""
+    if world_size() > 1:
+        dist.barrier()
+
+
 def gather_with_grad(rows: Tensor) -> Tensor:
     """Rows of all processes, in rank order; gradients flow back to the process that made them.
 
@@ -40,7 +55,7 @@ def gather_with_grad(rows: Tensor) -> Tensor:
     if world_size() == 1:
         return rows
     if rows.is_floating_point():
-        gathered = torch.distributed.nn.functional.all_gather(rows)
+        gathered = dist_nn.all_gather(rows)
     else:
         gathered = [torch.empty_like(rows) for _ in range(world_size())]
         dist.all_gather(gathered, rows.contiguous())
@@ -48,7 +63,12 @@ def gather_with_grad(rows: Tensor) -> Tensor:
 
 
 def make_accelerator(
-    *, device: str = "auto", mixed_precision: str = "no", accumulation: int = 1, log_with: tuple[str, ...] = (), log_dir: str | None = None
+    *,
+    device: str = "auto",
+    mixed_precision: str = "no",
+    accumulation: int = 1,
+    log_with: tuple[str, ...] = (),
+    log_dir: str | None = None,
 ) -> Accelerator:
     """An `Accelerator` for one run, whatever ran before in this process.
 

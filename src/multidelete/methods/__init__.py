@@ -1,0 +1,54 @@
+"""Unlearning methods, by name."""
+
+import importlib
+
+from multidelete.config import did_you_mean
+from multidelete.errors import ConfigError
+from multidelete.methods.base import GradientMethod, Job, Method, Outcome
+from multidelete.methods.finetune import FineTune
+from multidelete.methods.grad_diff import GradDiff
+from multidelete.methods.multidelete import MultiDelete
+from multidelete.methods.neggrad import NegGrad
+from multidelete.methods.training import Retrain, Training
+from multidelete.step import Part, Step
+
+__all__ = [
+    "METHODS",
+    "FineTune",
+    "GradDiff",
+    "GradientMethod",
+    "Job",
+    "Method",
+    "MultiDelete",
+    "NegGrad",
+    "Outcome",
+    "Part",
+    "Retrain",
+    "Step",
+    "Training",
+    "get_method",
+]
+
+METHODS: dict[str, type[Method]] = {
+    method.name: method for method in (FineTune, GradDiff, MultiDelete, NegGrad, Retrain)
+}
+
+
+def get_method(name: str) -> type[Method]:
+    """Look up a built-in method, or import ``package.module:Class``.
+
+    Raises:
+        ConfigError: There is no such method.
+    """
+    if name in METHODS:
+        return METHODS[name]
+    if ":" not in name:
+        raise ConfigError(f"Unknown method {name!r}. {did_you_mean(name, METHODS)} Your own: package.module:Class.")
+    module_name, _, class_name = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"Method {name!r} cannot be imported: {error}. Give package.module:Class.") from error
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise ConfigError(f"{name!r} is no subclass of multidelete.methods.Method.")
+    return found

@@ -1,0 +1,330 @@
+"""The one training loop, on accelerate.
+
+A run is a fixed plan of steps, drawn from the seed before it starts. Every process takes its
+share of each step, so the number of processes changes nothing but rounding, and a resumed run
+goes on at the step where it stopped.
+"""
+
+import logging
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from transformers import get_scheduler
+
+from multidelete.data.pairs import Batch, PairDataset
+from multidelete.errors import ConfigError, DivergedError
+from multidelete.models.base import Adapter
+from multidelete.runtime import make_accelerator, peak_bytes, process_index, progress_bar, seed_everything, world_size
+from multidelete.settings import LoopSettings
+from multidelete.step import Part, Step
+
+if TYPE_CHECKING:
+    from multidelete.methods.base import GradientMethod
+    from multidelete.methods.reference import Reference
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """Positions of the pairs of one optimizer step in each part, over all processes."""
+
+    positions: Mapping[str, Sequence[int]]
+    number_of_pass: int
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """This process's share of one micro-batch: the parts' pairs one after the other."""
+
+    batch: Batch
+    positions: Mapping[str, Sequence[int]]
+    shares: Mapping[str, float]
+    number_of_pass: int
+    progress: float
+
+
+@dataclass
+class LoopResult:
+    """What a run did.
+
+    Attributes:
+        history: One row for each optimizer step: the terms' values and their sum.
+        pairs: Pairs forwarded and backpropagated by all processes.
+        wall_s: Seconds.
+        peak_bytes: Most memory used by this process.
+    """
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    pairs: int = 0
+    wall_s: float = 0.0
+    peak_bytes: int = 0
+
+
+def plan_steps(parts: Sequence[str], sizes: Mapping[str, int], settings: LoopSettings, seed: int) -> list[PlannedStep]:
+    """Draw every step of a run.
+
+    The first part is walked through in shuffled passes, in batches of nearly equal size; the
+    others are drawn beside it, ``retain_per_forget`` each, from shuffled passes of their own. A
+    method that trains on retain pairs alone gets as many pairs in a step as the others do.
+    """
+    lead, *others = parts
+    rng = np.random.default_rng(seed)
+    streams = {part: _shuffled(sizes[part], np.random.default_rng([seed, i])) for i, part in enumerate(others)}
+    per_pass = max(1, round(sizes[lead] / settings.batch_size))
+    total = max(1, round(per_pass * settings.passes))
+    steps: list[PlannedStep] = []
+    while len(steps) < total:
+        for chunk in np.array_split(rng.permutation(sizes[lead]), per_pass):
+            positions: dict[str, Sequence[int]] = {lead: chunk.tolist()}
+            for part in others:
+                wanted = min(settings.retain_per_forget * len(chunk), sizes[part])
+                positions[part] = [next(streams[part]) for _ in range(wanted)]
+            steps.append(PlannedStep(positions, len(steps) // per_pass))
+    return steps[:total]
+
+
+def _shuffled(size: int, rng: np.random.Generator):  # type: ignore[no-untyped-def]
+    """Positions of endless shuffled passes."""
+    while True:
+        yield from rng.permutation(size).tolist()
+
+
+class _MicroBatches(Dataset[MicroBatch]):
+    """Collates this process's share of each planned step, in order."""
+
+    def __init__(
+        self, plan: Sequence[PlannedStep], datasets: Mapping[str, PairDataset], adapter: Adapter, accumulation: int
+    ) -> None:
+        self.plan, self.datasets, self.adapter = plan, datasets, adapter
+        self.accumulation = accumulation
+        self.rank, self.world = process_index(), world_size()
+
+    def __len__(self) -> int:
+        return len(self.plan) * self.accumulation
+
+    def __getitem__(self, number: int) -> MicroBatch:
+        step = self.plan[number // self.accumulation]
+        shards = self.accumulation * self.world
+        mine = (number % self.accumulation) * self.world + self.rank
+        positions: dict[str, Sequence[int]] = {}
+        for part, all_positions in step.positions.items():
+            each = len(all_positions) // shards  # equal shares: contrastive negatives are gathered
+            if each == 0:
+                raise ConfigError(
+                    f"a step has {len(all_positions)} {part} pairs, fewer than its {shards} shares "
+                    f"({self.world} processes x {self.accumulation} accumulated). Raise batch_size."
+                )
+            positions[part] = all_positions[mine * each : (mine + 1) * each]
+        pairs = [self.datasets[part].pairs[i] for part, rows in positions.items() for i in rows]
+        return MicroBatch(
+            batch=self.adapter.collate(pairs),
+            positions=positions,
+            shares=dict.fromkeys(positions, 1.0),
+            number_of_pass=step.number_of_pass,
+            progress=(number // self.accumulation) / len(self.plan),
+        )
+
+
+class StepModule(nn.Module):
+    """Model and losses in one forward, so that every wrapper of accelerate sees the whole step."""
+
+    def __init__(self, adapter: Adapter, method: "GradientMethod", reference: "Reference | None") -> None:
+        super().__init__()
+        self.adapter = adapter
+        self.method = method
+        self.reference = reference
+
+    def forward(self, micro: MicroBatch) -> dict[str, Tensor]:
+        outputs = self.adapter(micro.batch)
+        parts: dict[str, Part] = {}
+        start = 0
+        for name, rows in micro.positions.items():
+            here = slice(start, start + len(rows))
+            start += len(rows)
+            cached = self.reference.rows(name, rows, micro.number_of_pass) if self.reference else (None, None)
+            reference, partner = (None if c is None else c.apply(lambda t: t.to(self.adapter.device)) for c in cached)
+            parts[name] = Part(
+                micro.batch[here], outputs[here], self.adapter, micro.shares[name], reference, partner
+            )
+        return self.method.losses(Step(parts, self.reference, micro.progress))
+
+
+def run_loop(
+    adapter: Adapter,
+    method: "GradientMethod",
+    datasets: Mapping[str, PairDataset],
+    *,
+    settings: LoopSettings,
+    seed: int,
+    reference: "Reference | None" = None,
+    work: Path | None = None,
+    resume: bool = False,
+    title: str = "unlearning",
+) -> LoopResult:
+    """Train ``adapter`` in place.
+
+    Args:
+        adapter: The model; parameters that do not require gradients stay as they are.
+        method: Gives the losses.
+        datasets: The pairs of each of the method's parts.
+        settings: Budget, optimizer and the rest.
+        seed: Of the plan and of dropout.
+        reference: What the original says of the datasets' pairs, by position.
+        work: Folder for checkpoints and trackers; without it there are none.
+        resume: Go on from the newest checkpoint in ``work``, if there is one.
+        title: Shown beside the progress bar.
+
+    Raises:
+        DivergedError: A term is not finite; nothing of that step was applied.
+    """
+    started = time.perf_counter()
+    accelerator = make_accelerator(
+        device=settings.device,
+        mixed_precision=settings.precision,
+        accumulation=settings.accumulation,
+        log_with=settings.trackers,
+        log_dir=None if work is None else str(work),
+    )
+    seed_everything(seed + process_index())
+    plan = plan_steps(method.parts, {part: len(datasets[part]) for part in method.parts}, settings, seed)
+    module = StepModule(adapter, method, reference)
+    module.train(method.training_mode)
+    trained = [p for p in module.parameters() if p.requires_grad]
+    optimizer: torch.optim.Optimizer
+    if settings.optimizer == "adamw":
+        decayed = [p for p in trained if p.ndim > 1]
+        groups = [
+            {"params": decayed, "weight_decay": settings.weight_decay},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.lr)
+    else:
+        optimizer = torch.optim.SGD(trained, lr=settings.lr, weight_decay=settings.weight_decay)
+    warmup = round(settings.warmup * len(plan))
+    scheduler = get_scheduler(
+        "constant_with_warmup" if settings.schedule == "constant" else settings.schedule,
+        optimizer,
+        num_warmup_steps=warmup,
+        num_training_steps=len(plan),
+    )
+    wrapped, optimizer = accelerator.prepare(module, optimizer)
+    accelerator.register_for_checkpointing(scheduler)
+    if settings.trackers:
+        accelerator.init_trackers("multidelete")
+    done = _load_newest(accelerator, work) if resume and work is not None else 0
+    result = LoopResult()
+    micro_batches = _MicroBatches(plan, datasets, adapter, settings.accumulation)
+    loader = DataLoader(
+        micro_batches,
+        batch_size=None,
+        sampler=range(done * settings.accumulation, len(micro_batches)),
+        num_workers=settings.workers,
+        persistent_workers=False,
+    )
+    with progress_bar(title, len(plan)) as bar:
+        bar.to(done)
+        sums: dict[str, float] = {}
+        for number, micro in enumerate(loader, start=done * settings.accumulation):
+            step = number // settings.accumulation
+            with accelerator.accumulate(wrapped):
+                terms: dict[str, Tensor] = wrapped(_to(micro, accelerator.device))
+                values = _mean_over_processes(accelerator, terms)
+                _refuse_nonfinite(values, step, len(plan), work)
+                accelerator.backward(torch.stack(list(terms.values())).sum())
+                if accelerator.sync_gradients and settings.max_grad_norm > 0:
+                    accelerator.clip_grad_norm_(trained, settings.max_grad_norm)
+                optimizer.step()
+                optimizer.zero_grad()
+            result.pairs += len(micro.batch) * world_size()
+            for name, value in values.items():
+                sums[name] = sums.get(name, 0.0) + value / settings.accumulation
+            if (number + 1) % settings.accumulation == 0:
+                scheduler.step()
+                done = step + 1
+                row = sums | {"loss": sum(sums.values())}
+                result.history.append(row)
+                sums = {}
+                if settings.trackers:
+                    accelerator.log(row | {"lr": scheduler.get_last_lr()[0]}, step=done)
+                bar.to(done, f"{title} (loss {row['loss']:.3g})")
+                if work is not None and settings.checkpoint_steps and done % settings.checkpoint_steps == 0:
+                    _save(accelerator, work, done)
+    if settings.trackers:
+        accelerator.end_training()
+    _refuse_nonfinite_weights(adapter, work)
+    module.eval()
+    result.wall_s = time.perf_counter() - started
+    result.peak_bytes = peak_bytes(accelerator.device)
+    return result
+
+
+def _to(micro: MicroBatch, device: torch.device) -> MicroBatch:
+    return MicroBatch(micro.batch.to(device), micro.positions, micro.shares, micro.number_of_pass, micro.progress)
+
+
+def _mean_over_processes(accelerator: Accelerator, terms: Mapping[str, Tensor]) -> dict[str, float]:
+    stacked = torch.stack([term.detach().float() for term in terms.values()])
+    reduced: Tensor = accelerator.reduce(stacked, reduction="mean")
+    return dict(zip(terms, reduced.tolist(), strict=True))
+
+
+def _refuse_nonfinite(values: Mapping[str, float], step: int, total: int, work: Path | None) -> None:
+    bad = [f"{name} = {value}" for name, value in values.items() if not np.isfinite(value)]
+    if bad:
+        raise DivergedError(
+            f"the loss stopped being finite at step {step + 1} of {total}: {', '.join(bad)}. "
+            f"{_last_good(work)} Lower the learning rate, or use float32."
+        )
+
+
+def _refuse_nonfinite_weights(adapter: Adapter, work: Path | None) -> None:
+    bad = [name for name, p in adapter.named_parameters() if not torch.isfinite(p).all()]
+    if bad:
+        raise DivergedError(f"{len(bad)} weights are not finite at the end, among them {bad[0]}. {_last_good(work)}")
+
+
+def _last_good(work: Path | None) -> str:
+    newest = newest_checkpoint(work) if work is not None else None
+    return f"The last good checkpoint is {newest}." if newest else "There is no checkpoint yet."
+
+
+def newest_checkpoint(work: Path) -> Path | None:
+    """The newest complete checkpoint in a work folder."""
+    found = sorted(work.glob("checkpoint-[0-9]*"))
+    return found[-1] if found else None
+
+
+def _save(accelerator: Accelerator, work: Path, done: int) -> None:
+    """Write a checkpoint whole or not at all, then drop the one before."""
+    unfinished = work / "checkpoint.unfinished"
+    if accelerator.is_main_process:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(unfinished))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        before = newest_checkpoint(work)
+        unfinished.rename(work / f"checkpoint-{done:08d}")
+        if before is not None:
+            shutil.rmtree(before)
+    accelerator.wait_for_everyone()
+
+
+def _load_newest(accelerator: Accelerator, work: Path) -> int:
+    newest = newest_checkpoint(work)
+    if newest is None:
+        return 0
+    accelerator.load_state(str(newest))
+    done = int(newest.name.removeprefix("checkpoint-"))
+    logger.info("resuming at step %d", done)
+    return done

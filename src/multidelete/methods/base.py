@@ -1,0 +1,152 @@
+"""What a method is: hyperparameters plus either its losses or its own way of running.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from multidelete.data.pairs import PairDataset
+from multidelete.loop import run_loop
+from multidelete.methods.reference import ReferenceSettings, build_reference
+from multidelete.models.base import Adapter
+from multidelete.settings import LoopSettings
+from multidelete.step import Step
+
+
+@dataclass(frozen=True)
+class Job:
+    """One deletion, as a method gets it.
+
+    Attributes:
+        adapter: The original; gradient methods change it in place.
+        train: All pairs that the original was trained on.
+        forget: The pairs to forget.
+        retain: ``train`` without them.
+        settings: How the loop runs.
+        seed: Of everything that is drawn.
+        key: Digest of the original's weights, for caches.
+        work: Folder for caches and checkpoints, or None.
+        resume: Go on from what ``work`` holds.
+        start: Makes the model that the original's training began with, where that is known.
+    """
+
+    adapter: Adapter
+    train: PairDataset
+    forget: PairDataset
+    retain: PairDataset
+    settings: LoopSettings
+    seed: int
+    key: str = ""
+    work: Path | None = None
+    resume: bool = False
+    start: Callable[[], Adapter] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a method made.
+
+    Attributes:
+        adapter: The unlearned model.
+        history: One row of loss terms for each step.
+        pairs_forward: Pairs forwarded without gradients (caches).
+        pairs_backward: Pairs forwarded and backpropagated.
+        reference_s: Seconds spent on caches.
+        wall_s: Seconds in all, from the loaded model to the unlearned one.
+        peak_bytes: Most memory used.
+    """
+
+    adapter: Adapter
+    history: list[dict[str, float]]
+    pairs_forward: int
+    pairs_backward: int
+    reference_s: float
+    wall_s: float
+    peak_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(ABC):
+    """Base of all methods: a frozen dataclass whose fields are the hyperparameters."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def run(self, job: Job) -> Outcome:
+        """Make the unlearned model."""
+
+    def loop_settings(self) -> LoopSettings:
+        """Settings of the loop that suit the method."""
+        return LoopSettings()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientMethod(Method):
+    """A method that is a sum of named losses; the loop does the rest.
+
+    Class attributes:
+        parts: Which pairs a step holds. The first is the one whose passes are counted.
+        training_mode: Whether dropout and batch statistics are on. Unlearning compares with
+            what the original said, so they are off unless a method is ordinary training.
+    """
+
+    parts: ClassVar[tuple[str, ...]] = ("forget", "retain")
+    training_mode: ClassVar[bool] = False
+
+    @abstractmethod
+    def losses(self, step: Step) -> dict[str, Tensor]:
+        """Named scalar terms, each already weighted; the loop adds and logs them."""
+
+    def reference_settings(self) -> ReferenceSettings | None:
+        """What to ask the original before training; None where the method asks nothing."""
+        return None
+
+    def run(self, job: Job) -> Outcome:
+        """Sample retain pairs, ask the original, train."""
+        started = time.perf_counter()
+        datasets = {"forget": job.forget, "retain": sample_retain(job)}
+        asked = self.reference_settings()
+        reference = None
+        if asked is not None:
+            reference = build_reference(
+                job.adapter, datasets, job.train, asked, seed=job.seed, key=job.key, folder=job.work
+            )
+        reference_s = time.perf_counter() - started
+        result = run_loop(
+            job.adapter,
+            self,
+            datasets,
+            settings=job.settings,
+            seed=job.seed,
+            reference=reference,
+            work=job.work,
+            resume=job.resume,
+            title=self.name,
+        )
+        return Outcome(
+            adapter=job.adapter,
+            history=result.history,
+            pairs_forward=0 if reference is None else reference.pairs,
+            pairs_backward=result.pairs,
+            reference_s=reference_s,
+            wall_s=time.perf_counter() - started,
+            peak_bytes=result.peak_bytes,
+        )
+
+
+RETAIN_POOL_PER_FORGET = 8
+
+
+def sample_retain(job: Job) -> PairDataset:
+    """Retain pairs for the whole run, at most eight for each forget pair, so that cost grows with F alone."""
+    wanted = RETAIN_POOL_PER_FORGET * len(job.forget)
+    if wanted >= len(job.retain):
+        return job.retain
+    chosen = np.random.default_rng([job.seed, 1]).choice(len(job.retain), wanted, replace=False)
+    return PairDataset(job.retain[sorted(chosen.tolist())], "sampled retain pairs")

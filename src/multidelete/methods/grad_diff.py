@@ -1,0 +1,43 @@
+"""Gradient difference (NegGrad+): ascent on the forget pairs, descent on retain pairs."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from multidelete.config import check_settings
+from multidelete.methods.base import GradientMethod
+from multidelete.settings import LoopSettings
+from multidelete.step import Step
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradDiff(GradientMethod):
+    """Ascend the task loss of the forget pairs while descending that of retain pairs.
+
+    Called NegGrad+ in Kurmanji, Triantafillou, Hayes and Triantafillou: "Towards Unbounded Machine
+    Unlearning", NeurIPS 2023, arXiv:2302.09880. The paper's text was not at hand when this was
+    written; the weighting here is a plain sum with a weight on each term.
+
+    Attributes:
+        ascent: Weight of the forget pairs' negated task loss, >= 0.
+        descent: Weight of the retain pairs' task loss, >= 0.
+    """
+
+    name: ClassVar[str] = "grad_diff"
+    ascent: float = 0.2
+    descent: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_settings(
+            self, {"ascent": (self.ascent >= 0, "0 or more"), "descent": (self.descent >= 0, "0 or more")}
+        )
+
+    def losses(self, step: Step) -> dict[str, Tensor]:
+        return {
+            "ascent": -self.ascent * step.forget.mean(step.forget.task_loss_B),
+            "descent": self.descent * step.retain.mean(step.retain.task_loss_B),
+        }
+
+    def loop_settings(self) -> LoopSettings:
+        return LoopSettings(passes=10)

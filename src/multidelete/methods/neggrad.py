@@ -1,0 +1,31 @@
+"""NegGrad: gradient ascent on the forget pairs."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from multidelete.methods.base import GradientMethod
+from multidelete.settings import LoopSettings
+from multidelete.step import Step
+
+
+@dataclass(frozen=True, kw_only=True)
+class NegGrad(GradientMethod):
+    """Ascend the task loss of the forget pairs.
+
+    A baseline in Golatkar, Achille and Soatto: "Eternal Sunshine of the Spotless Net: Selective
+    Forgetting in Deep Networks", CVPR 2020, arXiv:1911.04933. The paper's text was not at hand
+    when this was written; the definition is the one in general use.
+
+    Nothing holds the rest of the model in place, so a small budget is all it can take.
+    """
+
+    name: ClassVar[str] = "neggrad"
+    parts: ClassVar[tuple[str, ...]] = ("forget",)
+
+    def losses(self, step: Step) -> dict[str, Tensor]:
+        return {"ascent": -step.forget.mean(step.forget.task_loss_B)}
+
+    def loop_settings(self) -> LoopSettings:
+        return LoopSettings(passes=3, lr=1e-4)

@@ -1,0 +1,210 @@
+"""What the original model says, asked once before training.
+
+The model in memory *is* the original until the first step, so its answers are cached and no
+second copy of the weights is ever needed. The cache is written beside the checkpoints, keyed by
+the content of model, data and settings: a resumed run reads it back.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from multidelete.data.pairs import Pair, PairDataset
+from multidelete.errors import RequestError
+from multidelete.models.base import Adapter, PairOutputs
+from multidelete.runtime import progress_bar
+
+PartnerSource = Literal["retain", "forget"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceSettings:
+    """What to ask the original.
+
+    Attributes:
+        partners: Where the unassociated partners of forget pairs come from, or None for none.
+        draws: Partners for each forget pair; passes take them in turn.
+        batch_size: Pairs in one forward.
+    """
+
+    partners: PartnerSource | None = None
+    draws: int = 4
+    batch_size: int = 128
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Cached outputs, on the CPU.
+
+    Attributes:
+        parts: For ``forget`` and ``retain``, outputs by position in that data set.
+        partners: For each draw, outputs of the unassociated pair that stands at the position of
+            each forget pair.
+        pairs: Pairs forwarded to make it.
+    """
+
+    parts: Mapping[str, PairOutputs]
+    partners: Sequence[PairOutputs]
+    pairs: int
+
+    def rows(
+        self, part: str, positions: Sequence[int], number_of_pass: int
+    ) -> tuple[PairOutputs | None, PairOutputs | None]:
+        """Reference and partner outputs of these positions, where they were asked for."""
+        at = torch.tensor(positions)
+        partner = self.partners[number_of_pass % len(self.partners)] if self.partners and part == "forget" else None
+        return self.parts[part][at] if part in self.parts else None, None if partner is None else partner[at]
+
+
+class Associations:
+    """Which members belong together: by a pair of the training set, or by being of one subject."""
+
+    def __init__(self, train: PairDataset, modalities: tuple[str, str]) -> None:
+        self.first, self.second = modalities
+        self._joined = {(pair.sources[self.first], pair.sources[self.second]) for pair in train}
+
+    def associated(self, first: Pair, second: Pair) -> bool:
+        """Whether ``first``'s first member and ``second``'s second member belong together."""
+        if first.subject is not None and first.subject == second.subject:
+            return True
+        return (first.sources[self.first], second.sources[self.second]) in self._joined
+
+
+def unassociated_pairs(
+    pool: Sequence[Pair], count: int, associations: Associations, rng: np.random.Generator, *, tries: int = 50
+) -> list[Pair]:
+    """Draw ``count`` pairs (a_p, b_q) from a pool such that no training pair joins them.
+
+    Raises:
+        RequestError: The pool has no two unassociated members (as good as none).
+    """
+    made: list[Pair] = []
+    first, second = associations.first, associations.second
+    while len(made) < count:
+        for _ in range(tries):
+            p, q = (pool[i] for i in rng.integers(len(pool), size=2))
+            if p.id != q.id and not associations.associated(p, q):
+                break
+        else:
+            raise RequestError(
+                f"no unassociated partners found among {len(pool)} pairs in {tries} tries: nearly all share a member or "
+                "a subject. MultiDelete needs unrelated pairs to imitate; take partners='retain' with more retain pairs."
+            )
+        made.append(
+            Pair(
+                id=f"{p.id}+{q.id}",
+                inputs={first: p.inputs[first], second: q.inputs[second]},
+                sources={first: p.sources[first], second: q.sources[second]},
+            )
+        )
+    return made
+
+
+@torch.no_grad()
+def outputs_of(adapter: Adapter, pairs: Sequence[Pair], batch_size: int, title: str) -> PairOutputs:
+    """What the model says of each pair, on the CPU, in evaluation mode."""
+    was_training = adapter.training
+    adapter.eval()
+    chunks: list[PairOutputs] = []
+    with progress_bar(title, len(pairs)) as bar:
+        for start in range(0, len(pairs), batch_size):
+            batch = adapter.collate(pairs[start : start + batch_size]).to(adapter.device)
+            chunks.append(adapter(batch).apply(lambda t: t.cpu()))
+            bar.to(start + len(batch))
+    adapter.train(was_training)
+    return _concatenate(chunks)
+
+
+def build_reference(
+    adapter: Adapter,
+    parts: Mapping[str, PairDataset],
+    train: PairDataset,
+    settings: ReferenceSettings,
+    *,
+    seed: int,
+    key: str = "",
+    folder: Path | None = None,
+) -> Reference:
+    """Ask the original, or read what it said when the same was asked before.
+
+    Args:
+        adapter: The original, untouched.
+        parts: ``forget`` and the sampled ``retain`` pairs.
+        train: All training pairs: what is associated with what.
+        settings: What to ask.
+        seed: Of the partners.
+        key: Digest of the model's weights; with the digests of the data it names the cache.
+        folder: Where the cache is written; None keeps it in memory.
+    """
+    digest = hashlib.sha256(
+        json.dumps([key, seed, asdict(settings), [(n, d.digest) for n, d in parts.items()], train.digest]).encode()
+    ).hexdigest()
+    path = None if folder is None else folder / f"reference-{digest[:16]}.safetensors"
+    if path is not None and path.is_file():
+        return _read(path)
+    asked = {name: outputs_of(adapter, d.pairs, settings.batch_size, f"original on {name}") for name, d in parts.items()}
+    partners: list[PairOutputs] = []
+    if settings.partners is not None:
+        associations = Associations(train, adapter.modalities)
+        rng = np.random.default_rng(seed)
+        pool = parts[settings.partners].pairs
+        for draw in range(settings.draws):
+            drawn = unassociated_pairs(pool, len(parts["forget"]), associations, rng)
+            partners.append(outputs_of(adapter, drawn, settings.batch_size, f"partners {draw + 1}/{settings.draws}"))
+    pairs = sum(len(d) for d in parts.values()) + len(partners) * len(parts["forget"])
+    reference = Reference(asked, partners, pairs)
+    if path is not None:
+        _write(path, reference)
+    return reference
+
+
+def _concatenate(chunks: Sequence[PairOutputs]) -> PairOutputs:
+    flat = [_flatten(chunk) for chunk in chunks]
+    return _unflatten({name: torch.cat([f[name] for f in flat]) for name in flat[0]})
+
+
+def _flatten(outputs: PairOutputs) -> dict[str, Tensor]:
+    flat = {"joint": outputs.joint, "score": outputs.score}
+    flat |= {f"unimodal.{m}": t for m, t in outputs.unimodal.items()}
+    flat |= {f"embeddings.{m}": t for m, t in (outputs.embeddings or {}).items()}
+    return flat if outputs.logits is None else flat | {"logits": outputs.logits}
+
+
+def _unflatten(flat: Mapping[str, Tensor]) -> PairOutputs:
+    def group(prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): t for name, t in flat.items() if name.startswith(prefix)}
+
+    return PairOutputs(
+        unimodal=group("unimodal."),
+        joint=flat["joint"],
+        score=flat["score"],
+        embeddings=group("embeddings.") or None,
+        logits=flat.get("logits"),
+    )
+
+
+def _write(path: Path, reference: Reference) -> None:
+    flat = {f"{name}/{k}": t for name, part in reference.parts.items() for k, t in _flatten(part).items()}
+    flat |= {f"partners-{i:03d}/{k}": t for i, p in enumerate(reference.partners) for k, t in _flatten(p).items()}
+    unfinished = path.with_suffix(".unfinished")
+    save_file({k: t.contiguous() for k, t in flat.items()}, unfinished, metadata={"pairs": str(reference.pairs)})
+    unfinished.rename(path)
+
+
+def _read(path: Path) -> Reference:
+    groups: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in load_file(path).items():
+        group, _, key = name.partition("/")
+        groups.setdefault(group, {})[key] = tensor
+    parts = {name: _unflatten(flat) for name, flat in groups.items() if not name.startswith("partners-")}
+    partners = [_unflatten(groups[name]) for name in sorted(groups) if name.startswith("partners-")]
+    pairs = sum(len(p.score) for p in [*parts.values(), *partners])
+    return Reference(parts, partners, pairs)

@@ -1,0 +1,74 @@
+"""Ordinary training, and retraining without the forget pairs: the yardstick."""
+
+import time
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from multidelete.errors import UnsupportedError
+from multidelete.loop import run_loop
+from multidelete.methods.base import GradientMethod, Job, Method, Outcome
+from multidelete.models.base import Adapter
+from multidelete.settings import LoopSettings
+from multidelete.step import Step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(GradientMethod):
+    """Minimise the family's task loss over all given pairs; what ``multidelete train`` runs."""
+
+    name: ClassVar[str] = "train"
+    parts: ClassVar[tuple[str, ...]] = ("train",)
+    training_mode: ClassVar[bool] = True
+
+    def losses(self, step: Step) -> dict[str, Tensor]:
+        part = step.parts["train"]
+        return {"task": part.mean(part.task_loss_B)}
+
+    def loop_settings(self) -> LoopSettings:
+        return LoopSettings(passes=40, batch_size=64, lr=1e-3, weight_decay=0.1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrain(Method):
+    """Train on the retain pairs alone, from the start and with the recipe of the original.
+
+    What every other method is measured against. The start is known for models that
+    ``multidelete train`` made: the same initial weights and tokenizer, or the same folder that
+    was fine-tuned. Passes are over the retain pairs.
+    """
+
+    name: ClassVar[str] = "retrain"
+
+    def run(self, job: Job) -> Outcome:
+        """Raises:
+        UnsupportedError: Nobody recorded what the original's training began with.
+        """
+        if job.start is None:
+            raise UnsupportedError(
+                "retrain needs the model that the original's training began with and its recipe, and the original's "
+                "folder does not record them (it has no multidelete.json of 'multidelete train'). "
+                "Retrain with your own script on the retain pairs, and give the result to 'multidelete audit --retrained'."
+            )
+        adapter: Adapter = job.start()
+        started = time.perf_counter()
+        result = run_loop(
+            adapter,
+            Training(),
+            {"train": job.retain},
+            settings=job.settings,
+            seed=job.seed,
+            work=job.work,
+            resume=job.resume,
+            title=self.name,
+        )
+        return Outcome(
+            adapter=adapter,
+            history=result.history,
+            pairs_forward=0,
+            pairs_backward=result.pairs,
+            reference_s=0.0,
+            peak_bytes=result.peak_bytes,
+            wall_s=time.perf_counter() - started,
+        )

@@ -1,0 +1,323 @@
+"""Train, unlearn, audit: the only place that knows all rooms. Reads top to bottom."""
+
+import copy
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+import torch
+from transformers import ProcessorMixin
+
+from multidelete.card import model_card
+from multidelete.config import resolve
+from multidelete.data.images import check_images
+from multidelete.data.pairs import PairData, PairDataset
+from multidelete.data.request import Request, forget_retain, resolve_request
+from multidelete.errors import ConfigError
+from multidelete.loop import run_loop
+from multidelete.manifest import read_manifest, refuse_inside, versions, whole_or_nothing, write_manifest
+from multidelete.methods import Job, Method, Outcome, Retrain, Training, get_method
+from multidelete.methods.base import sample_retain
+from multidelete.models import Adapter, adapter_for, choose_trainable, load_adapter, new_adapter
+from multidelete.runtime import is_main_process, progress_bar, start_processes, wait_for_everyone
+from multidelete.settings import LoopSettings, TrainSettings
+
+
+def train(
+    data: PairData,
+    out: str | Path,
+    *,
+    model: TrainSettings | None = None,
+    settings: LoopSettings | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+    resume: bool = False,
+) -> Path:
+    """Train a model on the training pairs, and record how, so that it can be retrained without some.
+
+    Args:
+        data: Pairs; only the ``train`` split is used.
+        out: Folder to write, in the family's own format.
+        model: Family and size of a new model, or the folder of one to start from.
+        settings: How the loop runs.
+        seed: Of the initial weights and of the order of the pairs.
+        overwrite: Replace ``out`` if it exists.
+        resume: Go on where a killed run of the same command stopped.
+
+    Raises:
+        UserError: Unreadable images, wrong settings, or ``out`` cannot be written.
+        DivergedError: The loss is not finite.
+    """
+    out = Path(out)
+    model = model or TrainSettings()
+    settings = settings or Training().loop_settings()
+    inputs = [Path(model.start)] if model.start else []
+    with _result_folder(out, inputs, overwrite, resume, [asdict(model), asdict(settings), seed, data.train.digest]) as folder:
+        adapter = starting_point(model, data, seed)
+        _check_pairs(data.train)
+        cut = adapter.truncated(data.train.pairs)
+        started = time.perf_counter()
+        result = run_loop(
+            adapter, Training(), {"train": data.train}, settings=settings, seed=seed,
+            work=_work(folder), resume=resume, title="training",
+        )  # fmt: skip
+        cost = {"wall_s": time.perf_counter() - started, "pairs_backward": result.pairs, "peak_bytes": result.peak_bytes}
+        manifest = _manifest("train", data, seed, cost, cut) | {"model": asdict(model), "loop": asdict(settings)}
+        _write_result(folder, adapter, manifest | {"history": _thin(result.history)})
+    return out
+
+
+def starting_point(model: TrainSettings, data: PairData, seed: int) -> Adapter:
+    """The model that training begins with: always the same for the same arguments.
+
+    The tokenizer of a new model is trained on all training captions; a retrained model keeps it,
+    as it keeps the initial weights.
+    """
+    if model.start:
+        return load_adapter(model.start)
+    captions = (str(pair.inputs["text"]) for pair in data.train)
+    return new_adapter(model.family, size=model.size, image_size=model.image_size, captions=captions, seed=seed)
+
+
+@dataclass(frozen=True)
+class Unlearned:
+    """The result of `unlearn`.
+
+    Attributes:
+        adapter: The unlearned model behind the family's adapter; ``adapter.model`` is the network itself.
+        manifest: What was done, with what settings and at what cost.
+        folder: Where it was written, or None.
+    """
+
+    adapter: Adapter
+    manifest: dict[str, object]
+    folder: Path | None = None
+
+    @property
+    def model(self) -> torch.nn.Module:
+        """The network in the user's own class."""
+        return cast(torch.nn.Module, self.adapter.model)
+
+
+def unlearn(
+    model: object,
+    data: PairData,
+    forget: Request | Sequence[str] | str | Path,
+    *,
+    processor: ProcessorMixin | None = None,
+    method: Method | str = "multidelete",
+    settings: LoopSettings | Mapping[str, object] | None = None,
+    trainable: str = "all",
+    out: str | Path | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+    resume: bool = False,
+    allow_pickle: bool = False,
+) -> Unlearned:
+    """Make a model forget pairs. The model given is not changed, on disk or in memory.
+
+    Args:
+        model: Folder, hub id, a loaded `transformers` model of a known family, or an `Adapter`.
+        data: The pairs it was trained on.
+        forget: Ids, a request file, or a request with its unit.
+        processor: Of a loaded model.
+        method: Name, or an instance with its hyperparameters.
+        settings: How the loop runs: all of it, or only what differs from the method's own.
+        trainable: ``all``, ``projections``, or a regular expression over parameter names.
+        out: Folder to write, in the family's own format; None keeps the result in memory.
+        seed: Of everything that is drawn.
+        overwrite: Replace ``out`` if it exists.
+        resume: Go on where a killed run of the same command stopped; needs ``out``.
+        allow_pickle: Also read weights that are not safetensors, as plain tensors.
+
+    Raises:
+        UserError: The request, the model, the data or the settings are wrong; nothing was written.
+        DivergedError: A loss is not finite.
+    """
+    request = _request(data, forget)
+    chosen = get_method(method)() if isinstance(method, str) else method
+    origin = read_manifest(Path(model)) if isinstance(model, str | Path) else None
+    loop = _loop_settings(chosen, settings, origin)
+    identity = [str(model) if isinstance(model, str | Path) else "", chosen.name, asdict(chosen), asdict(loop)]
+    identity += [trainable, seed, request.digest, data.train.digest]
+    if out is None:
+        return _unlearn(model, data, request, processor, chosen, loop, trainable, seed, None, False, allow_pickle, origin)
+    inputs = [Path(model)] if isinstance(model, str | Path) else []
+    with _result_folder(Path(out), inputs, overwrite, resume, identity) as folder:
+        done = _unlearn(
+            model, data, request, processor, chosen, loop, trainable, seed, _work(folder), resume, allow_pickle, origin
+        )
+        _write_result(folder, done.adapter, done.manifest)
+        if is_main_process():
+            (folder / "README.md").write_text(model_card(done.manifest), encoding="utf-8")
+    return replace(done, folder=Path(out))
+
+
+def _unlearn(
+    model: object,
+    data: PairData,
+    request: Request,
+    processor: ProcessorMixin | None,
+    method: Method,
+    loop: LoopSettings,
+    trainable: str,
+    seed: int,
+    work: Path | None,
+    resume: bool,
+    allow_pickle: bool,
+    origin: Mapping[str, object] | None,
+) -> Unlearned:
+    """`unlearn` once everything is resolved."""
+    forget, retain = forget_retain(data.train, request)
+    if isinstance(model, str | Path):
+        adapter = load_adapter(model, allow_pickle=allow_pickle)
+    else:
+        adapter = copy.deepcopy(adapter_for(model, processor))
+    trained = choose_trainable(adapter, adapter.joint_parameters(), trainable)
+    start: Callable[[], Adapter] | None = None
+    if origin is not None and "model" in origin:
+        recipe = resolve(TrainSettings, None, cast(Mapping[str, object], origin["model"]))
+        start_seed = cast(int, origin["seed"])
+
+        def start() -> Adapter:
+            return starting_point(recipe, data, start_seed)
+
+    job = Job(
+        adapter=adapter,
+        train=data.train,
+        forget=forget,
+        retain=retain,
+        settings=loop,
+        seed=seed,
+        key=weights_digest(adapter),
+        work=work,
+        resume=resume,
+        start=start,
+    )
+    touched = PairDataset([*forget.pairs, *sample_retain(job).pairs], "the forget pairs and sampled retain pairs")
+    _check_pairs(touched)
+    cut = adapter.truncated(touched.pairs)
+    done: Outcome = method.run(job)
+    cost = {
+        "wall_s": done.wall_s,
+        "reference_s": done.reference_s,
+        "pairs_forward": done.pairs_forward,
+        "pairs_backward": done.pairs_backward,
+        "peak_bytes": done.peak_bytes,
+    }
+    manifest = _manifest("unlearn", data, seed, cost, cut) | {
+        "method": {"name": method.name, **asdict(method)},
+        "loop": asdict(loop),
+        "trainable": {"chosen": trainable, "parameters": len(trained)},
+        "request": {"pairs": len(forget), "unit": request.unit, "digest": request.digest},
+        "original": {"weights": job.key},
+        "history": _thin(done.history),
+    }
+    return Unlearned(done.adapter, manifest)
+
+
+def _request(data: PairData, forget: Request | Sequence[str] | str | Path) -> Request:
+    if isinstance(forget, Request):
+        return forget
+    if isinstance(forget, str | Path):
+        return resolve_request(data, file=Path(forget))
+    return resolve_request(data, ids=list(forget))
+
+
+def _loop_settings(
+    method: Method, given: LoopSettings | Mapping[str, object] | None, origin: Mapping[str, object] | None
+) -> LoopSettings:
+    """The loop's settings: retraining follows the original's recipe, other methods have their own."""
+    if isinstance(given, LoopSettings):
+        return given
+    own = method.loop_settings()
+    if isinstance(method, Retrain) and origin is not None and "loop" in origin:
+        own = resolve(LoopSettings, None, cast(Mapping[str, object], origin["loop"]))
+    return resolve(LoopSettings, None, {**asdict(own), **(given or {})})
+
+
+def _check_pairs(pairs: PairDataset) -> None:
+    pictures = len({pair.sources["image"] for pair in pairs}) if "image" in pairs[0].inputs else 0
+    if pictures:
+        with progress_bar("checking images", pictures) as bar:
+            check_images(pairs, lambda done, _: bar.to(done))
+
+
+def weights_digest(adapter: Adapter) -> str:
+    """SHA-256 of all weights and their names."""
+    sha = hashlib.sha256()
+    for name, tensor in sorted(adapter.state_dict().items()):
+        sha.update(name.encode())
+        sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()
+
+
+def _manifest(
+    command: str, data: PairData, seed: int, cost: Mapping[str, object], truncated: Sequence[str]
+) -> dict[str, object]:
+    return {
+        "command": command,
+        "date": datetime.now(UTC).date().isoformat(),
+        "seed": seed,
+        "data": {"name": data.name, "pairs": len(data.train), "digest": data.train.digest, "notes": list(data.notes)},
+        "truncated_captions": len(truncated),
+        "cost": dict(cost),
+        "versions": versions(),
+    }
+
+
+def _thin(history: Sequence[Mapping[str, float]], rows: int = 100) -> list[dict[str, float]]:
+    """At most about ``rows`` evenly spaced steps, each with its number."""
+    every = max(1, len(history) // rows)
+    return [{"step": i + 1, **row} for i, row in enumerate(history) if i % every == 0 or i == len(history) - 1]
+
+
+@contextmanager
+def _result_folder(
+    out: Path, inputs: Sequence[Path], overwrite: bool, resume: bool, identity: Sequence[object]
+) -> Iterator[Path]:
+    """A folder that appears at ``out`` whole; its ``work`` is kept for ``resume`` when the run is cut off."""
+    start_processes()
+    refuse_inside(out, inputs)
+    with whole_or_nothing(
+        out, overwrite=overwrite, keep_partial=True, resume=resume, main=is_main_process()
+    ) as folder:
+        wait_for_everyone()
+        if is_main_process():
+            _same_run(_work(folder), identity)
+        wait_for_everyone()
+        yield folder
+        wait_for_everyone()
+        if is_main_process():
+            shutil.rmtree(_work(folder))
+
+
+def _same_run(work: Path, identity: Sequence[object]) -> None:
+    """Note which run a work folder belongs to, or refuse to go on with another one."""
+    wanted = hashlib.sha256(json.dumps(list(identity), sort_keys=True).encode()).hexdigest()
+    note = work / "run"
+    if note.is_file() and note.read_text() != wanted:
+        raise ConfigError(
+            f"{work.parent} belongs to a run with another model, data, request or settings. "
+            "Resume with the same ones, or give --overwrite to start afresh."
+        )
+    work.mkdir(exist_ok=True)
+    note.write_text(wanted)
+
+
+def _work(folder: Path) -> Path:
+    return folder / "work"
+
+
+def _write_result(folder: Path, adapter: Adapter, manifest: Mapping[str, object]) -> None:
+    if is_main_process():
+        adapter.to("cpu")
+        adapter.save(folder)
+        write_manifest(folder, manifest)

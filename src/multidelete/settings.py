@@ -1,0 +1,83 @@
+"""The settings that commands share."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from multidelete.config import check_settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopSettings:
+    """How the loop runs.
+
+    Attributes:
+        passes: Budget, in passes over the first part (the forget set; for training, all pairs), > 0.
+        batch_size: Pairs of the first part in one optimizer step, over all processes and
+            accumulated micro-batches, >= 1.
+        retain_per_forget: Retain pairs beside each forget pair, >= 1.
+        lr: Peak learning rate of AdamW, > 0.
+        weight_decay: AdamW's weight decay, >= 0.
+        warmup: Fraction of the steps in which the learning rate rises, in [0, 1).
+        schedule: What the learning rate does afterwards.
+        optimizer: ``adamw``, or ``sgd`` (plain, for exact comparisons).
+        max_grad_norm: Gradients are clipped at this norm; 0 turns clipping off.
+        accumulation: Micro-batches in one optimizer step; contrastive negatives are those of a micro-batch.
+        precision: ``no`` (float32), ``bf16`` or ``fp16`` autocasting.
+        workers: Processes that prepare batches; 0 prepares them in this one.
+        checkpoint_steps: A checkpoint for resuming every so many optimizer steps; 0 keeps none.
+        trackers: Names that accelerate knows (``tensorboard``, ``wandb``, ...).
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    """
+
+    passes: float = 10.0
+    batch_size: int = 32
+    retain_per_forget: int = 2
+    lr: float = 3e-4
+    weight_decay: float = 0.0
+    warmup: float = 0.1
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    max_grad_norm: float = 1.0
+    accumulation: int = 1
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    workers: int = 0
+    checkpoint_steps: int = 200
+    trackers: tuple[str, ...] = ()
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_settings(
+            self,
+            {
+                "passes": (self.passes > 0, "greater than 0"),
+                "batch_size": (self.batch_size >= 1, "1 or more"),
+                "retain_per_forget": (self.retain_per_forget >= 1, "1 or more"),
+                "lr": (self.lr > 0, "greater than 0; 3e-4 suits small models, 1e-5 large ones"),
+                "weight_decay": (self.weight_decay >= 0, "0 or more"),
+                "warmup": (0 <= self.warmup < 1, "at least 0 and less than 1: a fraction of the steps"),
+                "max_grad_norm": (self.max_grad_norm >= 0, "0 or more; 0 turns clipping off"),
+                "accumulation": (self.accumulation >= 1, "1 or more"),
+                "workers": (self.workers >= 0, "0 or more"),
+                "checkpoint_steps": (self.checkpoint_steps >= 0, "0 or more; 0 keeps none"),
+            },
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """Which model ``multidelete train`` trains.
+
+    Attributes:
+        family: Family of a new model (``multidelete families``).
+        size: Named size of a new model: ``tiny`` or ``small``.
+        image_size: Height and width of a new model's pictures, in pixels, >= 16.
+        start: Folder or hub id of a model to go on from, instead of a new one.
+    """
+
+    family: str = "vision-text"
+    size: str = "tiny"
+    image_size: int = 48
+    start: str | None = None
+
+    def __post_init__(self) -> None:
+        check_settings(self, {"image_size": (self.image_size >= 16, "16 or more pixels")})

@@ -1,0 +1,83 @@
+"""What a method sees of one step of the loop.
+
+Shape suffixes: B pairs of one part of this process's batch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from multidelete.data.pairs import Batch
+from multidelete.models.base import Adapter, PairOutputs
+
+if TYPE_CHECKING:
+    from multidelete.methods.reference import Reference
+
+
+@dataclass(frozen=True)
+class Part:
+    """The forget pairs, or the retain pairs, of one step.
+
+    Attributes:
+        batch: Inputs of B pairs.
+        outputs: What the model being trained says of them.
+        adapter: The model being trained.
+        share: B over the number of such pairs in the whole optimizer step, times the number of
+            processes and accumulated micro-batches, which average their gradients.
+        reference: What the original says of the same pairs, row by row.
+        partner: What the original says of each forget pair's unassociated partner.
+    """
+
+    batch: Batch
+    outputs: PairOutputs
+    adapter: Adapter
+    share: float
+    reference: PairOutputs | None = None
+    partner: PairOutputs | None = None
+
+    def mean(self, values_B: Tensor) -> Tensor:
+        """Mean over all such pairs of the optimizer step, whatever the number of processes."""
+        return values_B.mean() * self.share
+
+    @cached_property
+    def task_loss_B(self) -> Tensor:
+        """The family's own loss of each pair, (B,)."""
+        return self.adapter.task_loss(self.outputs, self.batch)
+
+    def referred(self) -> PairOutputs:
+        """``reference``, for methods that cannot do without."""
+        if self.reference is None:
+            raise ValueError("this method reads the original's outputs, but none were cached")
+        return self.reference
+
+    def partnered(self) -> PairOutputs:
+        """``partner``, for methods that cannot do without."""
+        if self.partner is None:
+            raise ValueError("this method reads unassociated partners, but none were cached")
+        return self.partner
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a method sees of one step.
+
+    Attributes:
+        parts: ``forget`` and ``retain``, those that the method asked for.
+        reference: The whole cache, for statistics over it.
+        progress: Fraction of the budget that is spent, in [0, 1).
+    """
+
+    parts: Mapping[str, Part]
+    reference: "Reference | None"
+    progress: float
+
+    @property
+    def forget(self) -> Part:
+        return self.parts["forget"]
+
+    @property
+    def retain(self) -> Part:
+        return self.parts["retain"]
