@@ -12,7 +12,7 @@ and test are measured against the original or the retrained model, whichever is 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from multidelete.audits import forgetting, membership, utility
@@ -23,8 +23,19 @@ from multidelete.audits.result import Figure
 
 State = Literal["met", "missed", "unclear", "absent"]
 
-FORGETTING_TOLERANCE, MEMBERSHIP_TOLERANCE = 0.05, 0.10
-RETAIN_TOLERANCE, TEST_TOLERANCE = 0.03, 0.02
+NAMES = {
+    "forgetting": "Deleted pairs are found no more than if they had never been seen",
+    "membership": "An attacker cannot tell that they were trained on",
+    "retain": "Other training pairs are found as before",
+    "test": "Unseen pairs are found as before",
+}
+TOLERANCES = {
+    "forgetting": (0.05, 0.05),
+    "membership": (0.10, 0.10),
+    "retain": (math.inf, 0.03),
+    "test": (math.inf, 0.02),
+}
+_FLOAT_NOISE = 1e-9
 _WORSE: dict[State, int] = {"met": 0, "unclear": 1, "missed": 2, "absent": 3}
 
 Key = tuple[str, str, str]  # audit, figure, split
@@ -33,36 +44,41 @@ Gap = tuple[float, float | None, float | None]  # unlearned minus yardstick, and
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreRow:
-    """One criterion: values in [0, 1], the gap to the yardstick, and whether it is met.
+    """One criterion: the models' figures, the gap to the yardstick, and whether it is met.
 
     Attributes:
         criterion: ``forgetting``, ``membership``, ``retain`` or ``test``.
-        figure: Name of the figure, with its split; empty where it is absent.
-        original: Value of the original.
-        unlearned: Value of the unlearned model.
-        retrained: Value of the retrained model, None without one.
-        yardstick: What the gap is measured from.
+        original: The original's figure, None where it is absent; so for the others.
+        unlearned: The unlearned model's figure.
+        retrained: The retrained model's figure, None without one.
+        yardstick: What the gap is measured from, in [0, 1].
         target: The rule, in words.
         gap: Unlearned minus yardstick.
         low: Lower end of the gap's 95 % interval.
         high: Upper end.
-        state: ``met``: the gap is within its tolerance. ``missed``: its whole interval is beyond (or
-            the gap, where there is no interval). ``unclear``: in between, too few items to tell.
-        note: Why it is absent.
+        state: ``met``: the gap is within its tolerance, or its interval holds 0. ``missed``: the whole
+            interval is beyond the tolerance (or the gap, where there is no interval). ``unclear``: in
+            between, too few items to tell. Forgetting from above is met within the tolerance only:
+            a noisy measurement is no evidence that something is gone.
+        note: Which figure it is and its gap, or why it is absent.
     """
 
     criterion: str
-    figure: str = ""
-    original: float | None = None
-    unlearned: float | None = None
-    retrained: float | None = None
+    original: Figure | None = None
+    unlearned: Figure | None = None
+    retrained: Figure | None = None
     yardstick: float | None = None
     target: str = ""
     gap: float | None = None
     low: float | None = None
     high: float | None = None
     state: State = "absent"
-    note: str | None = None
+    note: str
+
+    @property
+    def name(self) -> str:
+        """What is asked for, in plain words."""
+        return NAMES[self.criterion]
 
     @property
     def met(self) -> bool | None:
@@ -75,9 +91,12 @@ class ScoreRow:
         return self.gap is not None and self.gap > 0
 
     @property
-    def is_level_within_noise(self) -> bool:
-        """Unclear, and the gap's interval holds 0."""
-        return self.state == "unclear" and self.low is not None and self.high is not None and self.low <= 0 <= self.high
+    def is_beyond(self) -> bool:
+        """Whether the gap itself is larger than the tolerance, however the noise is."""
+        if self.gap is None:
+            return False
+        above, below = TOLERANCES[self.criterion]
+        return self.gap > above + _FLOAT_NOISE or self.gap < -below - _FLOAT_NOISE
 
 
 class Lookup:
@@ -123,8 +142,8 @@ def scorecard(figures: Sequence[Figure], counts: UnitCounts | None) -> dict[str,
     rows = {
         "forgetting": _forgetting(look, counts),
         "membership": _membership(look, kind),
-        "retain": _kept(look, "retain", _retain_key(look, counts), RETAIN_TOLERANCE),
-        "test": _kept(look, "test", _test_key(look, kind), TEST_TOLERANCE),
+        "retain": _kept(look, "retain", _retain_key(look, counts)),
+        "test": _kept(look, "test", _test_key(look, kind)),
     }
     audits = {"retain": forgetting.AUDIT, "test": utility.AUDIT}
     return {
@@ -146,7 +165,7 @@ def _forgetting(look: Lookup, counts: UnitCounts | None) -> ScoreRow | None:
         if never_seen is None:
             never_seen, source = _constant(counts.chance), "a random order"
         gap = _unpaired_gap(unlearned, never_seen)
-    return _two_sided(look, "forgetting", key, gap, source, FORGETTING_TOLERANCE)
+    return _two_sided(look, "forgetting", key, gap, source)
 
 
 def _membership(look: Lookup, kind: str | None) -> ScoreRow | None:
@@ -159,7 +178,7 @@ def _membership(look: Lookup, kind: str | None) -> ScoreRow | None:
         gap, source = look.gap_to(key, "retrained"), "the retrained model"
         if gap is None:
             gap, source = _unpaired_gap(unlearned, _constant(0.5)), "an attack that guesses"
-        rows.append(_two_sided(look, "membership", key, gap, source, MEMBERSHIP_TOLERANCE))
+        rows.append(_two_sided(look, "membership", key, gap, source))
     return max(rows, key=lambda row: (_WORSE[row.state], abs(row.gap or 0.0)), default=None)
 
 
@@ -180,50 +199,52 @@ def _test_key(look: Lookup, kind: str | None) -> Key | None:
     return next(iter(others or keys), None)
 
 
-def _kept(look: Lookup, criterion: str, key: Key | None, tolerance: float) -> ScoreRow | None:
+def _kept(look: Lookup, criterion: str, key: Key | None) -> ScoreRow | None:
     """One-sided: not below the lower of original and retrained."""
     if key is None:
         return None
     bases = [(value, name) for name in ("original", "retrained") if (value := look.value(key, name)) is not None]
-    _, base = min(bases)
+    yardstick, base = min(bases)
     gap = look.gap_to(key, base)
     if gap is None:
         return None
-    yardstick = min(bases)[0]
-    target = f"at most {tolerance:.2f} below {yardstick:.3f} (the {base}{' model' if base == 'retrained' else ''})"
-    return _row(look, criterion, key, gap, target, yardstick, _state(gap, above=math.inf, below=tolerance))
+    words = "the retrained model" if base == "retrained" else "the original"
+    return _row(look, criterion, key, gap, f"at most {TOLERANCES[criterion][1]:.2f} below {yardstick:.3f} ({words})")
 
 
-def _two_sided(look: Lookup, criterion: str, key: Key, gap: Gap, source: str, tolerance: float) -> ScoreRow:
+def _two_sided(look: Lookup, criterion: str, key: Key, gap: Gap, source: str) -> ScoreRow:
     yardstick = (look.value(key, "unlearned") or 0.0) - gap[0]
-    target = f"within {tolerance:.2f} of {yardstick:.3f} ({source})"
-    return _row(look, criterion, key, gap, target, yardstick, _state(gap, above=tolerance, below=tolerance))
+    return _row(look, criterion, key, gap, f"within {TOLERANCES[criterion][0]:.2f} of {yardstick:.3f} ({source})")
 
 
-def _row(look: Lookup, criterion: str, key: Key, gap: Gap, target: str, yardstick: float, state: State) -> ScoreRow:
-    return ScoreRow(
-        criterion=criterion,
-        figure=f"{key[1]} ({key[2]})",
-        original=look.value(key, "original"),
-        unlearned=look.value(key, "unlearned"),
-        retrained=look.value(key, "retrained"),
-        yardstick=yardstick,
-        target=target,
-        gap=gap[0],
-        low=gap[1],
-        high=gap[2],
-        state=state,
-    )
-
-
-def _state(gap: Gap, *, above: float, below: float) -> State:
-    """Within the tolerances, surely beyond one of them, or unclear; float noise of 1e-9 is forgiven."""
+def _row(look: Lookup, criterion: str, key: Key, gap: Gap, target: str) -> ScoreRow:
     value, low, high = gap
-    if value > above + 1e-9:
-        return "missed" if low is None or low > above + 1e-9 else "unclear"
-    if value < -below - 1e-9:
-        return "missed" if high is None or high < -below - 1e-9 else "unclear"
-    return "met"
+    interval = "" if low is None or high is None else f" ({low:+.3f} to {high:+.3f})"
+    row = ScoreRow(
+        criterion=criterion,
+        original=look.row(key, "original"),
+        unlearned=look.row(key, "unlearned"),
+        retrained=look.row(key, "retrained"),
+        yardstick=(look.value(key, "unlearned") or 0.0) - value,
+        target=target,
+        gap=value,
+        low=low,
+        high=high,
+        note=f"{key[1]} ({key[2]}); gap to target {value:+.3f}{interval}",
+    )
+    return replace(row, state=_state(row))
+
+
+def _state(row: ScoreRow) -> State:
+    """See `ScoreRow`."""
+    above, below = TOLERANCES[row.criterion]
+    if not row.is_beyond:
+        return "met"
+    if row.low is None or row.high is None or row.low > above or row.high < -below:
+        return "missed"
+    if row.low <= 0 <= row.high and not (row.criterion == "forgetting" and row.is_above):
+        return "met"
+    return "unclear"
 
 
 def _constant(value: float) -> Figure:

@@ -6,24 +6,25 @@ from typing import Literal
 
 from multidelete.audits import cost
 from multidelete.audits.compare import TO_ORIGINAL
-from multidelete.audits.criteria import FORGETTING_TOLERANCE, Lookup, ScoreRow, scorecard
+from multidelete.audits.criteria import TOLERANCES, Lookup, ScoreRow, scorecard
 from multidelete.audits.forgetting import AUDIT as FORGETTING
 from multidelete.audits.forgetting import UnitCounts
 from multidelete.audits.result import Figure
 
 Outcome = Literal["forgotten", "unfinished", "over-forgotten", "damaged", "unjudged"]
 
-SOMETHING_TO_FORGET = 2 * FORGETTING_TOLERANCE  # then a gap within tolerance means that over half of it is gone
+SOMETHING_TO_FORGET = 2 * TOLERANCES["forgetting"][0]  # then a gap within tolerance means that over half of it is gone
 DOUBTFUL_YARDSTICK = 0.10  # a retrained model that keeps this much less than the original was trained otherwise
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Outcome, plain sentences that say why, and the scorecard."""
+    """Outcome, what was forgotten in one sentence, what else there is to say, and the scorecard."""
 
     outcome: Outcome
+    headline: str
     sentences: list[str]
-    scorecard: list[ScoreRow]
+    rows: list[ScoreRow]
 
 
 def verdict(figures: Sequence[Figure], counts: UnitCounts | None) -> Verdict:
@@ -62,8 +63,8 @@ def verdict(figures: Sequence[Figure], counts: UnitCounts | None) -> Verdict:
         outcome = "over-forgotten"
     else:
         outcome = "unjudged" if reasons else "forgotten"
-    sentences = [*_count(counts), *_without_retrained(rows), *map(_beyond, rows.values()), *reasons, _cost(look, rows)]
-    return Verdict(outcome, [sentence for sentence in sentences if sentence], list(rows.values()))
+    sentences = [_without_retrained(rows), *map(_beyond, rows.values()), *reasons, _cost(look, rows)]
+    return Verdict(outcome, _count(counts), [sentence for sentence in sentences if sentence], list(rows.values()))
 
 
 def _nothing_gone(rows: Mapping[str, ScoreRow], counts: UnitCounts | None) -> bool:
@@ -78,16 +79,17 @@ def _reasons_not_to_judge(look: Lookup, rows: Mapping[str, ScoreRow], counts: Un
     reasons = [f"Not measured: {name}, since {row.note}." for name, row in rows.items() if row.state == "absent"]
     forget = rows["forgetting"]
     if forget.original is not None and forget.yardstick is not None:
-        margin = forget.original - forget.yardstick
+        margin = (forget.original.value or 0.0) - forget.yardstick
         if margin <= SOMETHING_TO_FORGET:
             reasons.append(
-                f"The original finds the forget pairs in {forget.original:.3f} of the searches and the yardstick in "
-                f"{forget.yardstick:.3f}: too little was memorised for this audit to see it go."
+                f"{forget.original.figure} on the forget pairs is {forget.original.value:.3f} for the original and "
+                f"{forget.yardstick:.3f} for the yardstick: too little was memorised for this audit to see it go."
             )
-    for row in rows.values():
-        tolerable = row.is_level_within_noise and not (row.criterion == "forgetting" and row.is_above)
-        if row.state == "unclear" and not tolerable:
-            reasons.append(f"Too few items to tell whether {row.criterion} meets its target.")
+    reasons += [
+        f"Too few items to tell whether {name} meets its target."
+        for name, row in rows.items()
+        if row.state == "unclear"
+    ]
     if counts is not None:
         for split in ("retain", "retain sample"):
             lost = look.row((FORGETTING, counts.measure + TO_ORIGINAL, split), "retrained")
@@ -102,12 +104,10 @@ def _reasons_not_to_judge(look: Lookup, rows: Mapping[str, ScoreRow], counts: Un
     return reasons
 
 
-def _count(counts: UnitCounts | None) -> list[str]:
+def _count(counts: UnitCounts | None) -> str:
     """How many units are forgotten, and what each model finds."""
     if counts is None:
-        return [
-            "The deleted units could not be counted: this family can be searched neither by embedding nor by label."
-        ]
+        return "The deleted units could not be counted: this family can be searched neither by embedding nor by label."
     gone, noun, total = counts.forgotten["unlearned"], counts.noun, counts.total
     _, _, searched = counts.measure.partition(" to ")  # "text among all training texts"
     found_means = (
@@ -119,33 +119,35 @@ def _count(counts: UnitCounts | None) -> list[str]:
     known += f" (found: {found_means})."
     only = "only the original" if "retrained" in counts.found else "the original"
     if not counts.memorised:
-        return [f"Of {total} {noun}, none is found by {only}, so none could be forgotten: {known}"]
+        return f"Of {total} {noun}, none is found by {only}, so none could be forgotten: {known}"
     if counts.memorised == total:
-        return [f"{gone} of {total} {noun} forgotten: {known}"]
-    return [f"{gone} of the {counts.memorised} {noun} that {only} finds are forgotten, {total} were requested: {known}"]
+        return f"{gone} of {total} {noun} forgotten: {known}"
+    return f"{gone} of the {counts.memorised} {noun} that {only} finds are forgotten, {total} were requested: {known}"
 
 
-def _without_retrained(rows: Mapping[str, ScoreRow]) -> list[str]:
+def _without_retrained(rows: Mapping[str, ScoreRow]) -> str:
     """What the targets are when nothing was retrained."""
     row = rows["forgetting"]
     if row.state == "absent" or row.retrained is not None:
-        return []
-    return [
-        f"No model was retrained without these pairs, so how one would behave is not known. The targets are instead: "
+        return ""
+    return (
+        "No model was retrained without these pairs, so how one would behave is not known. The targets are instead: "
         f"forgetting {row.target}; membership an AUC of 0.5, a guess."
-    ]
+    )
 
 
 def _beyond(row: ScoreRow) -> str:
-    """A sentence for a criterion that is not met."""
-    if row.state not in ("missed", "unclear") or row.gap is None:
+    """A sentence for a criterion whose gap is beyond its tolerance, by chance or not."""
+    if not row.is_beyond or row.gap is None or row.unlearned is None:
         return ""
     interval = "" if row.low is None or row.high is None else f", 95 % interval {row.low:+.3f} to {row.high:+.3f}"
     side = "above" if row.is_above else "below"
-    certainty = "" if row.state == "missed" else ", which may be chance"
+    certainty = {"unclear": ", which may be chance", "met": ", which so few items cannot tell from none"}.get(
+        row.state, ""
+    )
     return (
         f"{row.criterion.capitalize()} lies {abs(row.gap):.3f} {side} its yardstick{interval}{certainty}: "
-        f"{row.figure} is {row.unlearned:.3f}, the target is {row.target}."
+        f"{row.unlearned.figure} is {row.unlearned.value:.3f}, the target is {row.target}."
     )
 
 
@@ -157,10 +159,10 @@ def _cost(look: Lookup, rows: Mapping[str, ScoreRow]) -> str:
     if wall_s is not None:
         parts.append(f"{wall_s:,.1f} s" + ("" if fraction is None else f", {fraction:.2f} of retraining"))
     for criterion, words in (("retain", "retain pairs"), ("test", "held-out pairs")):
-        row = rows[criterion]
-        if row.unlearned is not None and row.original is not None:
-            name = row.figure.rpartition(" (")[0]
+        before, after = rows[criterion].original, rows[criterion].unlearned
+        if before is not None and after is not None:
+            name = after.figure
             if " to " in name:  # "recall@1 image to text among ..." is "recall@1"
                 name = name.partition(" to ")[0].rpartition(" ")[0]
-            parts.append(f"{name} on {words} {row.original:.3f} before, {row.unlearned:.3f} after")
+            parts.append(f"{name} on {words} {before.value:.3f} before, {after.value:.3f} after")
     return f"What it cost: {'; '.join(parts)}." if parts else ""
