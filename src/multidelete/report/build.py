@@ -1,0 +1,221 @@
+"""One self-contained page that shows what was deleted, and the evidence that it is gone."""
+
+import base64
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+from jinja2 import Environment, StrictUndefined
+from PIL import Image
+
+from multidelete.audits.result import Figure
+from multidelete.audits.verdict import Outcome, Verdict
+from multidelete.report.charts import (
+    ChartData,
+    cost_bars,
+    embedding_maps,
+    membership_roc,
+    model_colour,
+    score_histograms,
+)
+from multidelete.report.glossary import GLOSSARY
+from multidelete.report.tables import MODELS, STATES, figure_table, number, score_line
+from multidelete.report.withhold import content_salt, hider, pair_name, withhold
+
+THUMBNAIL_PX = 96
+HEADER = ("model", "family", "method", "data", "date", "request", "counts", "seed", "seeds", "versions")
+
+OUTCOMES: dict[Outcome, str] = {
+    "forgotten": "Forgotten: the deleted pairs are gone, and what was to stay has stayed",
+    "unfinished": "Unfinished: traces of the deleted pairs remain",
+    "over-forgotten": "Over-forgotten: the deleted pairs stand out by their absence",
+    "damaged": "Damaged: the model has lost what it should have kept",
+    "unjudged": "Not judged: the evidence does not suffice for a verdict",
+}
+
+
+class Match(NamedTuple):
+    """One caption that a model found for a picture.
+
+    Attributes:
+        caption: The caption found.
+        score: Its association score, higher means more associated.
+        is_true: It is the pair's own caption.
+        is_forgotten: It belongs to some forget pair.
+    """
+
+    caption: str
+    score: float
+    is_true: bool
+    is_forgotten: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One forget pair, and what each model finds for it.
+
+    Attributes:
+        id: The pair's id.
+        subject: Whom it is about.
+        image: Its picture, any size; None where the family has none.
+        caption: Its own caption.
+        matches: For each model its best matches, best first.
+        rank: For each model the rank of the pair's own caption, from 1; halves come from ties.
+    """
+
+    id: str
+    subject: str | None
+    image: Image.Image | None
+    caption: str
+    matches: Mapping[str, Sequence[Match | tuple[str, float, bool, bool]]]
+    rank: Mapping[str, float]
+
+
+def build_report(
+    out: Path,
+    *,
+    run: Mapping[str, object],
+    figures: Sequence[Figure],
+    verdict: Verdict,
+    charts: ChartData,
+    examples: Sequence[Example],
+    show_forgotten: bool,
+    forgotten: Collection[str] = (),
+) -> Path:
+    """Write ``out/report.html``: one file that loads nothing, the same bytes for the same arguments.
+
+    Args:
+        out: Folder of the report, made where it does not exist.
+        run: What was done. ``model``, ``family``, ``method``, ``data``, ``date``, ``request``,
+            ``counts``, ``seed``, ``seeds`` and ``versions`` stand at the top, where present;
+            everything, nested mappings and lists included, stands under the settings.
+        figures: All figures, absent ones included.
+        verdict: The judgement.
+        charts: What the plots are drawn from.
+        examples: Forget pairs to show.
+        show_forgotten: Show the examples' pictures, captions and ids. Otherwise each appears as a
+            hash with its ranks only, and no id, subject or caption of theirs stands anywhere.
+        forgotten: Ids, subjects and captions of further forget pairs, to be withheld likewise.
+
+    Returns:
+        The path of the page.
+    """
+    secrets = [] if show_forgotten else [*forgotten, *_told_by(examples)]
+    hide = hider(secrets)
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: hide(value) if type(value) is str else value,
+    )
+    template = environment.from_string(files(__package__).joinpath("template.html").read_text(encoding="utf-8"))
+    safe_run = withhold(run, secrets)
+    safe_run = safe_run if isinstance(safe_run, Mapping) else {}
+    salt = content_salt([e.caption for e in examples], [e.image for e in examples])
+    present = [model for model in MODELS if any(f.model == model for f in figures)]
+    page = template.render(
+        header=[(key, "; ".join(_lines(safe_run[key]))) for key in HEADER if key in safe_run],
+        settings=[line for key, value in safe_run.items() for line in _flat(str(key), value)],
+        verdict=verdict,
+        opening=verdict.headline.partition(": ")[::2],
+        outcome=OUTCOMES[verdict.outcome],
+        state={"forgotten": "met", "unjudged": "absent"}.get(verdict.outcome, "missed"),
+        tally=_tally(verdict),
+        scorecard=[score_line(row) for row in verdict.rows],
+        has_retrained="retrained" in present or any(row.retrained is not None for row in verdict.rows),
+        figures=figure_table(figures),
+        figure_models=[*present, *sorted({f.model for f in figures} - set(MODELS))],
+        absent=sum(f.absent is not None for f in figures),
+        colour=model_colour,
+        show_forgotten=show_forgotten,
+        examples=[_example_view(e, salt, show_forgotten) for e in examples],
+        example_models=_in_order({model for e in examples for model in e.rank}),
+        number=number,
+        states=STATES,
+        gallery=charts.gallery,
+        glossary=GLOSSARY,
+        **_draw(charts),
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _told_by(examples: Sequence[Example]) -> Iterator[str]:
+    """Every string that would name a forget pair."""
+    for example in examples:
+        yield example.id
+        yield example.caption
+        if example.subject:
+            yield example.subject
+        for matches in example.matches.values():
+            yield from (match[0] for match in matches if match[2] or match[3])
+
+
+def _tally(verdict: Verdict) -> str:
+    """How many targets were met: ``2 of 4 met, 1 missed, 1 too few items to tell``."""
+    states = [row.state for row in verdict.rows]
+    others = [f"{states.count(state)} {STATES[state]}" for state in STATES if state != "met" and state in states]
+    return ", ".join([f"{states.count('met')} of {len(states)} met", *others])
+
+
+def _example_view(example: Example, salt: bytes, show: bool) -> dict[str, object]:
+    """What of an example may be shown: everything, or a hash and the ranks."""
+    if not show:
+        return {"name": pair_name(example.id, salt), "rank": example.rank}
+    return {
+        "name": example.id,
+        "subject": example.subject,
+        "image": None if example.image is None else _thumbnail(example.image),
+        "caption": example.caption,
+        "matches": {model: [Match(*match) for match in found] for model, found in example.matches.items()},
+        "rank": example.rank,
+    }
+
+
+def _thumbnail(image: Image.Image) -> str:
+    """A data URI of a PNG of at most 96 pixels a side, without the file's metadata."""
+    small = image.convert("RGB")
+    small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    buffer = BytesIO()
+    Image.frombytes("RGB", small.size, small.tobytes()).save(buffer, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _draw(data: ChartData) -> dict[str, object]:
+    """All plots; their markup is already escaped."""
+    maps, map_note = embedding_maps(data.embeddings)
+    return {
+        "scores": score_histograms(data.scores),
+        "roc": membership_roc(data.members, data.nonmembers),
+        "maps": maps,
+        "map_note": map_note,
+        "cost": cost_bars(data.seconds),
+    }
+
+
+def _in_order(models: Collection[str]) -> list[str]:
+    return [*(model for model in MODELS if model in models), *sorted(set(models) - set(MODELS))]
+
+
+def _lines(value: object) -> list[str]:
+    """A value of the run in words: mappings as "key value", lists joined by commas."""
+    if isinstance(value, Mapping):
+        return [f"{key} {'; '.join(_lines(inner))}" for key, inner in value.items()]
+    if isinstance(value, list):
+        return [", ".join("; ".join(_lines(inner)) for inner in value)]
+    return [f"{value:g}" if isinstance(value, float) else str(value)]
+
+
+def _flat(key: str, value: object) -> Iterator[tuple[str, str]]:
+    """Nested settings as dotted keys."""
+    if isinstance(value, Mapping):
+        for inner, content in value.items():
+            yield from _flat(f"{key}.{inner}", content)
+    else:
+        yield key, "; ".join(_lines(value))

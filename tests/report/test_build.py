@@ -1,0 +1,252 @@
+import base64
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from html.parser import HTMLParser
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from multidelete.audits.criteria import ScoreRow
+from multidelete.audits.result import Figure
+from multidelete.audits.verdict import Outcome, Verdict
+from multidelete.report.build import OUTCOMES, Example, Match, build_report
+from multidelete.report.charts import ChartData
+from tests.report.sample import Arguments, arguments, example, page
+
+NASTY = """$a_1$<script>alert(1)</script> " onerror='steal()' --> &"""
+Build = Callable[..., str]
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    def write(given: Arguments, *, show_forgotten: bool = False, forgotten: tuple[str, ...] = ()) -> str:
+        return page(tmp_path, build_report(tmp_path, **given, show_forgotten=show_forgotten, forgotten=forgotten))
+
+    return write
+
+
+class Tags(HTMLParser):
+    """Collects elements with their attributes, and the text between them."""
+
+    def __init__(self, markup: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.text = ""
+        self.feed(markup)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        self.text += " " if tag in ("td", "th") else ""
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_page_says_verdict_scorecard_and_settings(build: Build) -> None:
+    text = " ".join(Tags(build(arguments())).text.split())
+    assert "✕ Damaged: the model has lost what it should have kept 4 of 4 people forgotten" in text
+    assert "1 of 4 met, 1 missed, 1 too few items to tell, 1 not judged" in text
+    for badge in ("✓ met", "✕ missed", "? too few items to tell", "\N{EN DASH} not judged"):
+        assert text.count(badge) == 1
+    kept = text.partition("Other training pairs are found as before")[2]
+    assert kept.startswith(" recall@1 image to text (retain sample) 0.744 0.648 to 0.840 n = 80 0.660")
+    assert "+0.013 \N{MINUS SIGN}0.023 to +0.056" in text  # the gap to the yardstick with its interval
+    assert "to retrained \N{MINUS SIGN}0.090" in kept  # the yardstick is the original: both distances are told
+    assert "settings.weights.unimodal 0.1" in text
+    assert "What this report does not show" in text
+
+
+@pytest.mark.parametrize(
+    ("outcome", "symbol"),
+    [("forgotten", "✓"), ("unfinished", "✕"), ("over-forgotten", "✕"), ("damaged", "✕"), ("unjudged", "\N{EN DASH}")],
+)
+def test_every_outcome_has_words_and_a_symbol(build: Build, outcome: Outcome, symbol: str) -> None:
+    given = arguments()
+    given["verdict"] = replace(given["verdict"], outcome=outcome)
+    text = " ".join(Tags(build(given)).text.split())
+    assert f"Deletion report {symbol} {OUTCOMES[outcome]} 4 of 4 people forgotten" in text
+
+
+def test_same_arguments_give_same_bytes(build: Build) -> None:
+    assert build(arguments(), show_forgotten=True) == build(arguments(), show_forgotten=True)
+    assert build(arguments()) == build(arguments())
+
+
+@pytest.mark.parametrize("show_forgotten", [False, True])
+def test_page_loads_nothing(build: Build, show_forgotten: bool) -> None:
+    markup = build(arguments(), show_forgotten=show_forgotten)
+    seen = Tags(markup)
+    assert not {"script", "link", "iframe", "object", "embed", "base"} & set(seen.tags)
+    loaded = [v for name, v in seen.attributes if name in ("src", "href", "xlink:href", "srcset", "data", "action")]
+    assert loaded  # the plots' own markers, and pictures where they are shown
+    assert all(v.startswith(("#", "data:image/png;base64,")) for v in loaded)
+    assert not re.search(r"https?://|url\((?!#)|@import", markup)
+
+
+def test_ids_are_unique_and_references_resolve(build: Build) -> None:
+    seen = Tags(build(arguments()))
+    ids = [v for name, v in seen.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    referred = {v[1:] for name, v in seen.attributes if name == "href"}
+    referred |= {found for _, v in seen.attributes for found in re.findall(r"url\(#([^)]+)\)", v)}
+    assert referred
+    assert referred <= set(ids)
+
+
+def test_default_keeps_nothing_of_forget_pairs(build: Build) -> None:
+    given = arguments()
+    markup = build(given)
+    for shown in given["examples"]:
+        for secret in (shown.id, shown.subject, shown.caption, shown.matches["original"][1][0]):
+            assert secret is not None
+            assert secret not in markup
+    assert "Quellby" not in markup
+    assert "Mirel" not in markup  # other people's captions are nobody's business either
+    assert "<img" not in markup
+    assert "data:image" not in markup.replace("img-src data:", "")
+    assert len(re.findall(r"pair [0-9a-f]{6}", markup)) == len(given["examples"])
+    assert "140.5" in markup  # the ranks stay
+
+
+def test_hashes_cannot_be_recomputed_from_ids_alone(build: Build) -> None:
+    given = arguments()
+    first = set(re.findall(r"pair [0-9a-f]{6}", build(given)))
+    other_picture = replace(given["examples"][0], image=Image.new("RGB", (9, 9), "white"))
+    second = set(re.findall(r"pair [0-9a-f]{6}", build({**given, "examples": [other_picture, *given["examples"][1:]]})))
+    assert len(first) == len(second) == 4
+    assert not first & second
+
+
+def test_default_withholds_names_that_callers_left_in_run_and_notes(build: Build) -> None:
+    given = arguments()
+    shown = given["examples"][0]
+    given["run"] |= {"request": {"subject": shown.subject, "ids": [shown.id, "77"]}, "out": f"/data/{shown.id}_gone"}
+    given["figures"].append(Figure(audit="utility", figure="x", model="unlearned", absent=f"no gallery for {shown.id}"))
+    given["verdict"] = replace(given["verdict"], sentences=[f"{shown.subject} is gone", "hidden friend is gone"])
+    markup = build(given, forgotten=("77", "Hidden Friend"))
+    assert shown.id not in markup
+    assert "Quellby" not in markup
+    assert "hidden friend" not in markup.lower()
+    assert "no gallery for (withheld)" in markup
+    assert "(withheld), (withheld)" in markup  # both ids of the request
+    assert shown.id in build(given, show_forgotten=True)
+
+
+def test_shown_examples_have_picture_caption_and_marked_match(build: Build) -> None:
+    markup = build(arguments(), show_forgotten=True)
+    pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', markup)
+    assert len(pictures) == 4
+    opened = Image.open(BytesIO(base64.b64decode(pictures[1])))
+    assert opened.size == (77, 96)
+    assert opened.getpixel((5, 5)) == (60, 120, 160)
+    assert "Zorvan1 Quellby, clockmaker from Umberly" in markup
+    assert markup.count("own caption</em>") == 4  # only the original finds it
+    assert "(deleted too)" in markup
+
+
+def test_thumbnails_drop_metadata_of_the_picture(build: Build) -> None:
+    source = Image.new("RGB", (40, 40))
+    source.info["comment"] = b"taken at home"
+    source.getexif()[0x010E] = "taken at home"
+    given = arguments()
+    given["examples"] = [replace(given["examples"][0], image=source)]
+    (picture,) = re.findall(r'src="data:image/png;base64,([^"]+)"', build(given, show_forgotten=True))
+    assert b"taken at home" not in base64.b64decode(picture)
+
+
+@pytest.mark.parametrize("show_forgotten", [False, True])
+def test_everything_from_outside_is_escaped(build: Build, show_forgotten: bool) -> None:
+    row = ScoreRow(criterion="forgetting", target=NASTY, note=NASTY)
+    scores = {NASTY: {"forget": np.arange(9.0), "retain": np.arange(9.0)}}
+    given: Arguments = {
+        "run": {"model": NASTY, "data": [NASTY], "settings": {NASTY: NASTY}},
+        "figures": [
+            Figure(audit=NASTY, figure=NASTY, model=NASTY, split=NASTY, value=0.5, note=NASTY),
+            Figure(audit=NASTY, figure="b", model=NASTY, absent=NASTY),
+        ],
+        "verdict": Verdict("unjudged", NASTY, [NASTY], [row]),
+        "charts": ChartData(
+            scores=scores,
+            members={NASTY: np.arange(4.0)},
+            nonmembers={NASTY: np.arange(4.0)},
+            embeddings={NASTY: next(iter(arguments()["charts"].embeddings.values()))},
+            seconds={NASTY: 3.0, "retrained": 4.0},
+        ),
+        "examples": [
+            Example(
+                id="plain",
+                subject=None if not show_forgotten else NASTY,
+                image=None,
+                caption=NASTY if show_forgotten else "plain caption",
+                matches={NASTY: [Match(NASTY, 0.1, show_forgotten, show_forgotten)]},
+                rank={NASTY: 1.0},
+            )
+        ],
+    }
+    markup = build(given, show_forgotten=show_forgotten)
+    seen = Tags(markup)
+    assert "script" not in seen.tags
+    assert not [name for name, _ in seen.attributes if name.startswith("on")]
+    assert "<script" not in markup
+    in_plots = Tags("".join(re.findall(r"<svg.*?</svg>", markup, flags=re.DOTALL)))
+    assert in_plots.text.count("<script>alert(1)") >= 3  # histogram, attack and cost name the model,
+    assert in_plots.text.count("$a_1$") >= 3  # and no formula was made of it
+
+
+def test_absent_figures_stand_with_their_reason(build: Build) -> None:
+    markup = build(arguments())
+    assert "absent: needs at least 20 forget pairs, there are 8" in markup
+    assert "1 figure could not be measured" in markup
+
+
+def test_missing_retrained_model_is_said_not_invented(build: Build) -> None:
+    markup = build(arguments(("original", "unlearned")))
+    text = " ".join(Tags(markup).text.split())
+    assert "No retrained model was given" in text
+    assert "Without a retrained model nobody knows the values to aim at" in text
+    assert ">0.538<" not in markup
+    assert ">0.538<" in build(arguments())
+    assert "0 of 4 met, 4 not judged" in text
+
+
+def test_empty_run_gives_page_with_reasons(build: Build) -> None:
+    given: Arguments = {
+        "run": {},
+        "figures": [],
+        "verdict": Verdict("unjudged", "Nothing was measured", [], []),
+        "charts": ChartData(),
+        "examples": [],
+    }
+    markup = build(given)
+    assert "<svg" not in markup
+    assert markup.count("Not drawn: ") == 4
+    assert "No pairs were chosen for this section." in markup
+
+
+def test_page_is_written_where_the_folder_is_missing(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "report"
+    assert build_report(out, **arguments(), show_forgotten=False) == out / "report.html"
+
+
+def test_arguments_are_not_changed(build: Build) -> None:
+    given = arguments()
+    before = json.dumps([given["run"], [asdict(f) for f in given["figures"]], asdict(given["verdict"])])
+    build(given, forgotten=("clip",))
+    assert json.dumps([given["run"], [asdict(f) for f in given["figures"]], asdict(given["verdict"])]) == before
+
+
+def test_example_without_picture_and_with_plain_tuples_is_shown(build: Build) -> None:
+    given = arguments()
+    bare = replace(example(0), image=None, matches={"original": [("found caption", 0.5, False, False)]})
+    markup = build({**given, "examples": [bare]}, show_forgotten=True)
+    assert "found caption" in markup
+    assert "<img" not in markup
