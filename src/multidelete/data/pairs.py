@@ -62,7 +62,7 @@ def open_image(image: ImageInput) -> Image.Image:
     elif callable(image):
         opened = image()
     else:
-        opened = Image.open(image)
+        opened = Image.open(BytesIO(Path(image).read_bytes()))  # leaves no file open where it is truncated
     if opened.mode != "RGB" or opened.getexif():
         opened = ImageOps.exif_transpose(opened)
         if opened.mode in ("RGBA", "LA", "PA", "P"):  # transparent pixels become white, not black

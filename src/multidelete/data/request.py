@@ -23,9 +23,9 @@ _COLUMNS = ("id", "subject", "image")
 class Named:
     """What a request names, as written: ids of pairs, subjects, image files."""
 
-    ids: Sequence[str] = ()
-    subjects: Sequence[str] = ()
-    images: Sequence[str] = ()
+    ids: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def read_request(path: Path) -> Named:
         case ".jsonl":
             return _read_json_lines(path, text)
     lines = (line.strip() for line in text.splitlines())
-    return Named(ids=[line for line in lines if line and not line.startswith("#")])
+    return Named(ids=tuple(line for line in lines if line and not line.startswith("#")))
 
 
 def _read_table(path: Path, text: str) -> Named:
@@ -80,7 +80,7 @@ def _read_table(path: Path, text: str) -> Named:
     header = [cell.strip() for cell in rows[0]] if rows else []
     if not set(header) & set(_COLUMNS):
         if all(len(row) == 1 for row in rows):
-            return Named(ids=[row[0].strip() for row in rows])
+            return Named(ids=tuple(row[0].strip() for row in rows))
         raise RequestError(
             f"{path} has the columns {', '.join(header)}; a request table has a column "
             "id, subject or image, or a single column of ids."
@@ -116,7 +116,7 @@ def _named(entries: Iterable[dict[str, object]]) -> Named:
             value = entry.get(name)
             if value is not None and str(value).strip():
                 values.append(str(value).strip())
-    return Named(found["id"], found["subject"], found["image"])
+    return Named(*(tuple(found[name]) for name in _COLUMNS))
 
 
 def resolve_request(
@@ -148,7 +148,7 @@ def resolve_request(
     if unit not in UNITS:
         raise RequestError(f"Unknown unit {unit!r}; it must be one of {', '.join(UNITS)}.")
     read = Named() if file is None else read_request(file)
-    named = Named([*ids, *read.ids], [*subjects, *read.subjects], [*images, *read.images])
+    named = Named((*ids, *read.ids), (*subjects, *read.subjects), (*images, *read.images))
     problems: list[str] = []
     chosen = {
         *_match(data, "id", named.ids, problems),
@@ -211,8 +211,8 @@ def _match(data: PairData, what: str, names: Sequence[str], problems: list[str])
         elsewhere = [f"{name} ({held_out[name]})" for name in missing if name in held_out]
         if elsewhere:
             problems.append(
-                f"{len(elsewhere)} of {len(wanted)} {what}s are of held-out pairs, which the model was never trained on: "
-                f"{first_few(elsewhere)}. Only training pairs can be forgotten."
+                f"{len(elsewhere)} of {len(wanted)} {what}s are of held-out pairs, which the model was never trained "
+                f"on: {first_few(elsewhere)}. Only training pairs can be forgotten."
             )
         unknown = [name for name in missing if name not in held_out]
         if unknown:
@@ -226,7 +226,8 @@ def _unknown(data: PairData, what: str, unknown: Sequence[str], named: int) -> s
         return f"The training pairs of {data.name} have no {what}s; name pairs by id, or map a column to {what}."
     close = [match for name in unknown[:3] for match in difflib.get_close_matches(name, known, n=1, cutoff=0.8)]
     hint = f" Did you mean {first_few(list(dict.fromkeys(close)))}?" if close else f" They look like {known[0]}."
-    return f"{len(unknown)} of {named} {what}s are not among the training pairs of {data.name}: {first_few(unknown)}.{hint}"
+    missing = f"{len(unknown)} of {named} {what}s are not among the training pairs of {data.name}"
+    return f"{missing}: {first_few(unknown)}.{hint}"
 
 
 def _full_names(data: PairData, images: Sequence[str], problems: list[str]) -> list[str]:

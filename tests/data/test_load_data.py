@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import pytest
+
+from multidelete.data.readers import READERS, load_data
+from multidelete.errors import ConfigError, DataError
+
+
+def test_personas_settings_in_the_spec_win_over_the_seed_argument() -> None:
+    from_spec = load_data("personas:people=4,unseen=2,views=1,size=24,seed=9", seed=1)
+    from_argument = load_data("personas:people=4,unseen=2,views=1,size=24", seed=9)
+    assert len(from_spec.train) == 8
+    assert [p.inputs["text"] for p in from_spec.train] == [p.inputs["text"] for p in from_argument.train]
+
+
+def test_personas_unknown_settings_are_listed() -> None:
+    with pytest.raises(ConfigError, match="no setting 'poeple'; it has people, unseen, views, size, seed") as error:
+        load_data("personas:poeple=4,views=two")
+    assert "views is 'two'; it must be a whole number" in error.value.problems[1]
+
+
+def test_personas_refuses_columns() -> None:
+    with pytest.raises(ConfigError, match="personas reader has no use for columns, image_root"):
+        load_data("personas", columns={"text": "caption"}, image_root=Path("x"))
+
+
+@pytest.mark.parametrize("spec", ["/nowhere/at/all", "./pairs", "pairs.jsonl", "folder:/nowhere/at/all"])
+def test_missing_paths_are_named(spec: str) -> None:
+    with pytest.raises(DataError, match=spec.removeprefix("folder:")):
+        load_data(spec)
+
+
+def test_misspelt_reader_is_suggested() -> None:
+    with pytest.raises(DataError, match=r"no file or folder persona.* Did you mean 'personas'"):
+        load_data("persona:people=4")
+
+
+def test_path_below_an_existing_folder_is_not_taken_for_a_hub_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="no file or folder data/emojis"):
+        load_data("data/emojis")
+
+
+def test_hub_id_that_cannot_be_reached_is_a_data_error() -> None:
+    with pytest.raises(DataError, match="somebody/some-pairs cannot be loaded as a data set"):
+        load_data("somebody/some-pairs")
+
+
+def test_file_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "pairs.xlsx").write_bytes(b"PK")
+    with pytest.raises(DataError, match=r"not a table of pairs; files can be .jsonl, .csv, .tsv, .parquet"):
+        load_data(str(tmp_path / "pairs.xlsx"))
+
+
+def test_every_reader_has_one_line() -> None:
+    assert all(line and "\n" not in line for line, _ in READERS.values())

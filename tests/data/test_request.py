@@ -1,0 +1,184 @@
+from pathlib import Path
+
+import pytest
+
+from multidelete.data.pairs import Pair, PairData, PairDataset
+from multidelete.data.request import Named, forget_retain, read_request, resolve_request
+from multidelete.errors import RequestError
+
+
+def pair(
+    number: int, image: str, *, subject: str | None = None, label: int | None = None, kind: str | None = None
+) -> Pair:
+    return Pair(
+        id=f"pair-{number}",
+        inputs={"image": b"", "text": "t"},
+        sources={"image": image, "text": f"text {number}"},
+        subject=subject,
+        label=label,
+        kind=kind,
+    )
+
+
+@pytest.fixture
+def data() -> PairData:
+    train = [
+        pair(0, "cats/tom.png", subject="tom"),
+        pair(1, "cats/tom.png", subject="tom"),
+        pair(2, "cats/kit.png", subject="kit"),
+        pair(3, "dogs/rex.png", subject="rex"),
+        pair(4, "dogs/kit.png", subject="rex"),
+        pair(5, "dogs/kit.png", subject="kit"),
+    ]
+    held_out = [pair(6, "cats/old.png", subject="old")]
+    return PairData("pets", {"train": PairDataset(train, "train"), "test": PairDataset(held_out, "test")})
+
+
+def problems_of(data: PairData, **named: object) -> list[str]:
+    with pytest.raises(RequestError) as error:
+        resolve_request(data, **named)  # type: ignore[arg-type]
+    return error.value.problems
+
+
+def test_pairs_are_named_by_id_in_training_order(data: PairData) -> None:
+    request = resolve_request(data, ids=["pair-3", "pair-0"])
+    assert request.ids == ("pair-0", "pair-3")
+    assert request.description == "2 of 6 training pairs, named by 2 ids"
+
+
+@pytest.mark.parametrize(
+    ("unit", "expected"),
+    [("pair", {"pair-4"}), ("image", {"pair-4", "pair-5"}), ("subject", {"pair-3", "pair-4"})],
+)
+def test_unit_says_what_goes_with_a_named_pair(data: PairData, unit: str, expected: set[str]) -> None:
+    assert set(resolve_request(data, ids=["pair-4"], unit=unit).ids) == expected  # type: ignore[arg-type]
+
+
+def test_subjects_and_images_bring_all_their_pairs(data: PairData) -> None:
+    assert resolve_request(data, subjects=["tom"]).ids == ("pair-0", "pair-1")
+    assert resolve_request(data, images=["cats/tom.png"], subjects=["rex"]).ids == (
+        "pair-0",
+        "pair-1",
+        "pair-3",
+        "pair-4",
+    )
+
+
+@pytest.mark.parametrize("name", ["rex.png", "dogs/rex.png", "/home/me/dogs/rex.png", "dogs\\rex.png"])
+def test_images_may_be_named_from_the_end(data: PairData, name: str) -> None:
+    assert resolve_request(data, images=[name]).ids == ("pair-3",)
+
+
+def test_ambiguous_and_wrong_image_names(data: PairData) -> None:
+    assert "kit.png is ambiguous: cats/kit.png, dogs/kit.png" in problems_of(data, images=["kit.png"])[0]
+    assert "1 of 1 images are not among" in problems_of(data, images=["birds/rex.png"])[0]
+
+
+def test_digest_depends_on_the_pairs_alone(data: PairData) -> None:
+    by_id = resolve_request(data, ids=["pair-1", "pair-0"])
+    assert by_id.digest == resolve_request(data, subjects=["tom"]).digest
+    assert by_id.digest != resolve_request(data, ids=["pair-0"]).digest
+
+
+def test_forget_and_retain_part_the_training_pairs(data: PairData) -> None:
+    forget, retain = forget_retain(data.train, resolve_request(data, subjects=["tom"]))
+    assert (forget.ids, retain.ids) == (["pair-0", "pair-1"], ["pair-2", "pair-3", "pair-4", "pair-5"])
+
+
+def test_all_problems_are_reported_together(data: PairData) -> None:
+    found = problems_of(
+        data, ids=["pair-0", "pair-0", "pair-00", "pair-6"], subjects=["tim", "old"], images=["kit.png", "cats/old.png"]
+    )
+    text = "\n".join(found)
+    assert "1 of 3 ids occur more than once in the request: pair-0" in text
+    assert "1 of 3 ids are not among the training pairs of pets: pair-00. Did you mean pair-0?" in text
+    assert "1 of 3 ids are of held-out pairs, which the model was never trained on: pair-6 (test)" in text
+    assert "1 of 2 subjects are not among the training pairs of pets: tim." in text
+    assert "1 of 2 subjects are of held-out pairs" in text
+    assert "kit.png is ambiguous" in text
+    assert "1 of 1 images are of held-out pairs" in text
+    assert len(found) == 7
+
+
+def test_empty_request_is_refused(data: PairData, tmp_path: Path) -> None:
+    assert problems_of(data) == ["Nothing is named; a deletion request needs at least one pair id, subject or image."]
+    (tmp_path / "request.txt").write_text("# nothing yet\n\n")
+    assert "request.txt names nothing" in problems_of(data, file=tmp_path / "request.txt")[0]
+
+
+def test_request_for_everything_is_refused(data: PairData) -> None:
+    assert "names all 6 training pairs" in problems_of(data, ids=data.train.ids)[0]
+    assert "names all 6 training pairs" in problems_of(data, ids=["pair-0", "pair-2", "pair-3"], unit="subject")[0]
+
+
+def test_request_that_leaves_one_pair_is_refused(data: PairData) -> None:
+    assert "leaves 1 training pairs. At least two must be kept" in problems_of(data, ids=data.train.ids[1:])[0]
+
+
+def test_request_that_empties_a_kind_or_a_class_is_refused() -> None:
+    pairs = [pair(n, f"{n}.png", kind="sensitive" if n < 3 else "plain", label=n // 3) for n in range(8)]
+    data = PairData("d", {"train": PairDataset(pairs, "train")})
+    found = problems_of(data, ids=["pair-0", "pair-1", "pair-2"])
+    assert "leaves 1 classes without any training pair: 0." in found[0]
+    assert "leaves 0 training pairs of kind 'sensitive'" in found[1]
+    assert "leaves 1 training pairs of kind 'sensitive'" in problems_of(data, ids=["pair-0", "pair-1"])[0]
+    assert resolve_request(data, ids=["pair-0"]).ids == ("pair-0",)
+
+
+def test_subjects_where_there_are_none() -> None:
+    data = PairData("d", {"train": PairDataset([pair(n, f"{n}.png") for n in range(5)], "train")})
+    assert "have no subjects; name pairs by id" in problems_of(data, subjects=["tom"])[0]
+    assert "1 pairs have no subject: pair-1" in problems_of(data, ids=["pair-1"], unit="subject")[0]
+
+
+def test_unknown_unit_is_refused(data: PairData) -> None:
+    assert "Unknown unit 'person'; it must be one of pair, image, subject" in problems_of(data, unit="person")[0]
+
+
+def test_file_and_arguments_are_one_request(data: PairData, tmp_path: Path) -> None:
+    (tmp_path / "request.csv").write_text("subject\ntom\n")
+    assert resolve_request(data, ids=["pair-3"], file=tmp_path / "request.csv").ids == ("pair-0", "pair-1", "pair-3")
+    (tmp_path / "again.txt").write_text("pair-3\n")
+    assert "pair-3" in problems_of(data, ids=["pair-3"], file=tmp_path / "again.txt")[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("r.txt", "# who asked\n\n a.jpg#0 \r\nb\n", Named(("a.jpg#0", "b"))),
+        ("r.txt", "\ufeffa\n", Named(("a",))),
+        ("r.csv", "id,why\na,moved\nb,\n", Named(("a", "b"))),
+        ("r.csv", "a\nb\n", Named(("a", "b"))),
+        ("r.csv", '"a, b"\n', Named(("a, b",))),
+        ("r.tsv", "why\tsubject\tid\nx\ttom\t\n", Named((), ("tom",))),
+        ("r.csv", "image\nx.png\n", Named((), (), ("x.png",))),
+        (
+            "r.jsonl",
+            '"a"\n\n{"id": "b"}\n{"subject": "tom"}\n{"image": "x.png"}\n7\n',
+            Named(("a", "b", "7"), ("tom",), ("x.png",)),
+        ),
+        ("r.csv", "", Named()),
+    ],
+)
+def test_request_files(tmp_path: Path, name: str, content: str, expected: Named) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    assert read_request(tmp_path / name) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("r.csv", b"pair,why\na,b\n", "has the columns pair, why; a request table has a column id, subject or image"),
+        ("r.jsonl", b'{"id": \n{"name": "x"}\n', r"(?s)line 1: not JSON.*line 2: .*no key id, subject or image"),
+        ("r.txt", b"\xff\xfe\x00", "cannot be read as UTF-8"),
+    ],
+)
+def test_unreadable_request_files(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(RequestError, match=message):
+        read_request(tmp_path / name)
+
+
+def test_missing_request_file(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"no request file .*gone.txt"):
+        read_request(tmp_path / "gone.txt")
