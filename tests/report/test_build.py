@@ -54,8 +54,8 @@ class Tags(HTMLParser):
 def test_page_says_verdict_scorecard_and_settings(build: Build) -> None:
     text = " ".join(Tags(build(arguments())).text.split())
     assert "✕ Damaged: the model has lost what it should have kept 4 of 4 people forgotten" in text
-    assert "1 of 4 met, 1 missed, 1 too few items to tell, 1 not judged" in text
-    for badge in ("✓ met", "✕ missed", "? too few items to tell", "\N{EN DASH} not judged"):
+    assert "1 of 4 met, 1 missed, 1 unclear, 1 not judged" in text
+    for badge in ("✓ met", "✕ missed", "? unclear", "\N{EN DASH} not judged"):
         assert text.count(badge) == 1
     kept = text.partition("Other training pairs are found as before")[2]
     assert kept.startswith(" recall@1 image to text (retain sample) 0.744 0.648 to 0.840 n = 80 0.660")

@@ -158,7 +158,7 @@ def _told_by(examples: Sequence[Example]) -> Iterator[str]:
 
 
 def _tally(verdict: Verdict) -> str:
-    """How many targets were met: ``2 of 4 met, 1 missed, 1 too few items to tell``."""
+    """How many targets were met: ``2 of 4 met, 1 missed, 1 unclear``."""
     states = [row.state for row in verdict.rows]
     others = [f"{states.count(state)} {STATES[state]}" for state in STATES if state != "met" and state in states]
     return ", ".join([f"{states.count('met')} of {len(states)} met", *others])

@@ -9,7 +9,7 @@ MODELS = ("original", "unlearned", "retrained")
 STATES: dict[State, str] = {
     "met": "met",
     "missed": "missed",
-    "unclear": "too few items to tell",
+    "unclear": "unclear",
     "absent": "not judged",
 }
 
