@@ -201,7 +201,7 @@ def _write(file: BinaryIO, key: str, signals: Signals) -> None:
 
 
 def _read(path: Path, key: str) -> Signals:
-    with np.load(path, allow_pickle=False) as stored:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
         words = json.loads(stored["words"].tobytes())
         if words.pop("key") != key:
             raise ValueError("made under another key")

@@ -1,0 +1,174 @@
+"""The controls: an audit must earn trust on known answers before its figures count."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from multidelete.audits import AUDITS, AuditInput, ModelSignals, Verdict, unit_counts, verdict
+from multidelete.audits.criteria import ScoreRow
+from tests.audits.world import model, models_of, run
+
+BAD = {"unfinished", "over-forgotten", "damaged"}
+
+
+def judge(audit: AuditInput) -> Verdict:
+    figures = [row for name in ("utility", "forgetting", "membership", "cost") for row in AUDITS[name](audit)]
+    return verdict(figures, unit_counts(audit))
+
+
+def criterion(found: Verdict, name: str) -> ScoreRow:
+    (row,) = [row for row in found.rows if row.criterion == name]
+    return row
+
+
+def judged(unlearned: ModelSignals, *, with_retrained: bool = True, **sizes: int) -> Verdict:
+    return judge(run(models_of(unlearned, with_retrained=with_retrained, **sizes)))
+
+
+@pytest.mark.parametrize("with_retrained", [True, False])
+@pytest.mark.parametrize(("people", "forgotten"), [(120, 12), (40, 3), (30, 1)])
+@pytest.mark.parametrize("seed", range(2))
+def test_untouched_model_is_unfinished(with_retrained: bool, people: int, forgotten: int, seed: int) -> None:
+    sizes = {"people": people, "forgotten": forgotten, "seed": seed}
+    found = judged(model(forget=1.0, model_seed=1, **sizes), with_retrained=with_retrained, **sizes)
+    assert found.outcome == "unfinished"
+    assert re.match(r"0 of (the )?\d+ people .*forgotten", found.headline)
+    assert criterion(found, "forgetting").met is False
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.15, 0.25, 0.3])
+@pytest.mark.parametrize("forgotten", [2, 20])
+@pytest.mark.parametrize("with_retrained", [True, False])
+def test_untouched_model_is_never_good_however_little_was_memorised(
+    memory: float, forgotten: int, with_retrained: bool
+) -> None:
+    original = model(forget=memory, retain=memory, model_seed=1, forgotten=forgotten)
+    models = {"original": original, "unlearned": original}
+    if with_retrained:
+        models["retrained"] = model(forget=0.0, retain=memory, model_seed=2, forgotten=forgotten)
+    assert judge(run(models)).outcome in {"unfinished", "unjudged"}
+
+
+@pytest.mark.parametrize("forgotten", [1, 3, 12])
+@pytest.mark.parametrize("seed", range(2))
+def test_retrained_model_itself_is_forgotten(forgotten: int, seed: int) -> None:
+    sizes = {"forgotten": forgotten, "seed": seed}
+    found = judged(model(forget=0.0, model_seed=2, **sizes), **sizes)
+    assert found.outcome == "forgotten"
+    assert re.match(r"(\d+) of (the )?\1 people .*forgotten", found.headline)
+    assert [row.gap for row in found.rows] == [0.0] * 4
+
+
+def test_retrained_model_of_another_seed_is_never_bad() -> None:
+    outcomes = []
+    for seed in range(8):
+        sizes = {"forgotten": 12, "seed": seed}
+        outcomes.append(judged(model(forget=0.0, model_seed=seed + 3, **sizes), **sizes).outcome)
+    assert not BAD & set(outcomes)
+    assert outcomes.count("forgotten") >= 7
+
+
+def test_retrained_models_that_keep_less_than_the_original_do_not_condemn_themselves() -> None:
+    """Retraining on less data costs a little: the lower of original and retrained is the yardstick."""
+    models = {"original": model(forget=1.0, model_seed=1, looks=0.5)}
+    models["retrained"] = models["unlearned"] = model(forget=0.0, retain=0.33, looks=0.25, model_seed=2)
+    found = judge(run(models))
+    retain = criterion(found, "retain")
+    assert retain.original is not None
+    assert retain.retrained is not None
+    assert (retain.original.value or 0) - (retain.retrained.value or 0) > 0.05
+    assert found.outcome not in BAD
+
+
+@pytest.mark.parametrize("with_retrained", [True, False])
+def test_random_weights_are_damaged_and_not_forgotten(with_retrained: bool) -> None:
+    found = judged(model(forget=0.0, retain=0.0, looks=0.0, model_seed=9), with_retrained=with_retrained)
+    assert found.outcome == "damaged"
+    assert criterion(found, "retain").met is False
+    assert criterion(found, "test").met is False
+
+
+def test_collapsed_model_is_damaged() -> None:
+    m = model(forget=0.0, model_seed=4)
+    flat = np.full(96, 1 / np.sqrt(96), dtype=np.float32)
+    parts = {}
+    for split in ("forget", "retain", "test"):
+        signals = getattr(m, split)
+        same = {"image": np.tile(flat, (len(signals), 1)), "text": np.tile(flat, (len(signals), 1))}
+        parts[split] = type(signals)(**{**vars(signals), "embeddings": same, "score": np.ones_like(signals.score)})
+    assert judged(replace(m, **parts)).outcome == "damaged"
+
+
+def test_forget_pairs_pushed_below_chance_are_over_forgotten() -> None:
+    found = judged(model(forget=0.0, opposed=True, model_seed=4))
+    assert found.outcome == "over-forgotten"
+    assert criterion(found, "membership").gap == pytest.approx(-0.5, abs=0.2)
+    assert any("below its yardstick" in sentence for sentence in found.sentences)
+
+
+def test_half_forgotten_people_are_counted() -> None:
+    good, bad = model(forget=0.0, model_seed=4), model(forget=1.0, model_seed=4)
+    first = np.array([int(subject.split("-")[1]) < 6 for subject in good.forget.subjects if subject])
+    mixed = good.forget.select(first).join(bad.forget.select(~first))
+    order = np.array([mixed.ids.index(pair) for pair in good.forget.ids])  # type: ignore[attr-defined]
+    found = judged(replace(good, forget=mixed.select(order)))
+    assert found.outcome == "unfinished"
+    assert found.headline.startswith("6 of 12 people forgotten: ")
+
+
+def test_lost_retain_pairs_are_damage() -> None:
+    found = judged(model(forget=0.0, retain=0.25, model_seed=4))
+    assert found.outcome == "damaged"
+    assert any(sentence.startswith("Retain lies") for sentence in found.sentences)
+
+
+def test_model_given_as_its_own_yardstick_is_unjudged() -> None:
+    original = model(forget=1.0, model_seed=1)
+    found = judge(run({"original": original, "unlearned": original, "retrained": original}))
+    assert found.outcome == "unjudged"
+    assert any("too little was memorised" in sentence for sentence in found.sentences)
+
+
+def test_broken_retrained_model_is_a_doubtful_yardstick() -> None:
+    models = models_of(model(forget=0.0, retain=0.0, looks=0.0, model_seed=9))
+    models["retrained"] = model(forget=0.0, retain=0.0, looks=0.0, model_seed=10)
+    found = judge(run(models))
+    assert found.outcome != "forgotten"
+    assert any("doubtful yardstick" in sentence for sentence in found.sentences)
+
+
+def test_without_a_retrained_model_the_targets_are_named() -> None:
+    found = judged(model(forget=0.0, model_seed=4), with_retrained=False)
+    assert found.outcome == "forgotten"
+    words = " ".join([found.headline, *found.sentences])
+    assert "how one would behave is not known" in words
+    assert "indistinguishable" not in words
+    assert "held-out pairs in the original" in criterion(found, "forgetting").target
+
+
+def test_without_held_out_pairs_membership_cannot_be_judged() -> None:
+    models = {name: replace(m, test=None) for name, m in models_of(model(forget=0.0, model_seed=4)).items()}
+    found = judge(run(models))
+    assert found.outcome == "unjudged"
+    assert criterion(found, "membership").met is None
+    assert "retain pairs are members" in criterion(found, "membership").note
+
+
+def test_family_that_cannot_be_searched_is_unjudged() -> None:
+    models = {}
+    for name, m in models_of(model(forget=0.0, model_seed=4)).items():
+        parts = {s: type(m.forget)(**{**vars(getattr(m, s)), "embeddings": None}) for s in ("forget", "retain", "test")}
+        models[name] = replace(m, **parts)
+    found = judge(run(models))
+    assert found.outcome == "unjudged"
+    assert "could not be counted" in found.headline
+
+
+def test_sentences_tell_what_it_cost() -> None:
+    found = judged(model(forget=0.0, model_seed=4))
+    assert found.sentences[-1] == (
+        "What it cost: 12.0 s, 0.12 of retraining; sensitive recall@1 on retain pairs 1.000 before, 1.000 after; "
+        "descriptive recall@10 on held-out pairs 1.000 before, 1.000 after."
+    )
