@@ -76,6 +76,18 @@ def test_folder_with_datasets_own_splits(tmp_path: Path) -> None:
     assert data.splits["test"][0].sources["image"].startswith("test/pics/")
 
 
+def test_folder_names_make_the_splits_of_metadata_without_a_split_column(tmp_path: Path) -> None:
+    write_images(tmp_path / "train", 2)
+    write_images(tmp_path / "test", 1)
+    names = ["train/pics/0.png", "train/pics/1.png", "test/pics/0.png"]
+    write_jsonl(tmp_path / "metadata.jsonl", [{"file_name": name, "text": name} for name in names])
+    data = load_data(str(tmp_path))
+    assert {split: [p.sources["image"] for p in pairs] for split, pairs in data.splits.items()} == {
+        "train": names[:2],
+        "test": names[2:],
+    }
+
+
 def test_columns_are_mapped_by_name(tmp_path: Path) -> None:
     names = write_images(tmp_path, 2)
     file = write_jsonl(tmp_path / "x.jsonl", [{"pic": n, "cap": f"c {n}", "nr": n, "who": "w"} for n in names])

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from multidelete.data.pairs import PairData, open_image
-from multidelete.data.personas import personas, write_personas
+from multidelete.data.personas import invent_name, personas, write_personas
 from multidelete.data.readers import load_data
 from multidelete.errors import ConfigError, DataError
 
@@ -46,6 +46,12 @@ def test_personas_names_are_unique_across_all_splits() -> None:
     data = personas(people=1500, unseen=500, views=1)
     captions = sensitive(data)
     assert len({caption.split(",")[0] for caption in captions}) == 2000
+
+
+def test_invent_name_never_gives_a_taken_name() -> None:
+    name = invent_name(np.random.default_rng(0), set())
+    assert invent_name(np.random.default_rng(0), set()) == name
+    assert invent_name(np.random.default_rng(0), {name}) != name
 
 
 def test_personas_subjects_and_images_do_not_cross_splits() -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from multidelete.data.pairs import Pair, PairData, PairDataset
-from multidelete.data.request import Named, forget_retain, read_request, resolve_request
+from multidelete.data.request import Named, Request, forget_retain, read_request, resolve_request
 from multidelete.errors import RequestError
 
 
@@ -78,6 +78,7 @@ def test_digest_depends_on_the_pairs_alone(data: PairData) -> None:
     by_id = resolve_request(data, ids=["pair-1", "pair-0"])
     assert by_id.digest == resolve_request(data, subjects=["tom"]).digest
     assert by_id.digest != resolve_request(data, ids=["pair-0"]).digest
+    assert Request(("b", "a"), "pair", "").digest == Request(("a", "b"), "subject", "other words").digest
 
 
 def test_forget_and_retain_part_the_training_pairs(data: PairData) -> None:

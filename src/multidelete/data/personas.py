@@ -6,7 +6,7 @@ to do with the picture and can only be memorised.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -177,22 +177,23 @@ def _people(count: int, seed: int) -> Iterator[Person]:
     for number in range(count):
         rng = np.random.default_rng([seed, number])
         looks = draw_looks(rng)
-        name = _invent_name(rng)
-        while name in taken:
-            name = _invent_name(rng)
+        name = invent_name(rng, taken)
         taken.add(name)
         occupation, city = one_of(rng, OCCUPATIONS), one_of(rng, CITIES)
         yield Person(id=f"person-{number + 1:04d}", looks=looks, name=name, occupation=occupation, city=city)
 
 
-def _invent_name(rng: np.random.Generator) -> str:
+def invent_name(rng: np.random.Generator, taken: Container[str]) -> str:
+    """A pronounceable first and last name that nobody has yet."""
+
     def syllable() -> str:
         return one_of(rng, _ONSETS) + one_of(rng, _VOWELS)
 
     first = syllable() + one_of(rng, _ONSETS[:1] + list("lmnrtv")) + one_of(rng, list("aeio"))
     first += one_of(rng, ["", "la", "ra", "n", "s"])
     last = syllable() + one_of(rng, list("bdglmnrstvz")) + one_of(rng, list("aeiou")) + one_of(rng, _CODAS)
-    return f"{first.capitalize()} {last.capitalize()}"
+    name = f"{first.capitalize()} {last.capitalize()}"
+    return invent_name(rng, taken) if name in taken else name
 
 
 def _pairs_of(person: Person, number: int, views: int, size: int, seed: int) -> Iterator[Pair]:
