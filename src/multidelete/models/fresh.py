@@ -63,14 +63,26 @@ SIZES = {
 
 
 def train_tokenizer(captions: Iterable[str], size: Size) -> PreTrainedTokenizerFast:
-    """A lower-casing WordPiece tokenizer that wraps each text in [CLS] and [SEP]."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.train_from_iterator(
+    """A lower-casing WordPiece tokenizer that wraps each text in [CLS] and [SEP].
+
+    The same captions give the same tokenizer, so that retraining starts where the original did. The
+    trainer numbers the characters inside words in the order of a hash map, which decides ties
+    between merges; naming them to it beforehand fixes their order.
+    """
+    captions = list(captions)
+    normalizer, splitter = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    words = {word for text in captions for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))}
+    inner = sorted({f"##{character}" for word in words for character in word[1:]})
+    draft = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    draft.normalizer, draft.pre_tokenizer = normalizer, splitter
+    draft.train_from_iterator(
         captions,
-        trainers.WordPieceTrainer(vocab_size=size.vocabulary, special_tokens=SPECIAL_TOKENS, show_progress=False),
+        trainers.WordPieceTrainer(
+            vocab_size=size.vocabulary, special_tokens=SPECIAL_TOKENS + inner, show_progress=False
+        ),
     )
+    tokenizer = Tokenizer(models.WordPiece(draft.get_vocab(with_added_tokens=True), unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", START), ("[SEP]", END)]
     )
