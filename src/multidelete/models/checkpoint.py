@@ -5,9 +5,10 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
@@ -66,10 +67,17 @@ def load_model(
             dtype=torch.float32,
             use_safetensors=None if allow_pickle else True,
             weights_only=True,
+            ignore_mismatched_sizes=True,  # reported below, by name
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
         raise CheckpointError(f"{source}: its weights cannot be read: {str(error).splitlines()[0]}") from error
+    if report["mismatched_keys"]:
+        wrong = [f"{key} is {list(found)}, not {list(wanted)}" for key, found, wanted in sorted(report["mismatched_keys"])]
+        raise CheckpointError(
+            f"{source}: {len(wrong)} weights have another shape than config.json says: {first_few(wrong)}. "
+            "Give a folder whose configuration and weights belong together."
+        )
     if report["missing_keys"]:
         raise CheckpointError(
             f"{source}: {len(report['missing_keys'])} weights are missing: {first_few(sorted(report['missing_keys']))}. "
@@ -80,9 +88,10 @@ def load_model(
 
 
 def stored_dtypes(folder: Path) -> dict[str, torch.dtype]:
-    """Floating-point dtypes in a folder's safetensors other than float32, by key; empty for hub ids."""
+    """Floating-point dtypes of a folder's weights other than float32, by key; empty for hub ids."""
     found: dict[str, torch.dtype] = {}
-    for path in sorted(folder.glob("*.safetensors")) if folder.is_dir() else []:
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    for path in files:
         with safe_open(path, framework="pt") as file:
             for key in file.keys():  # noqa: SIM118 - safe_open is no mapping
                 dtype = {"F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64}.get(
@@ -90,6 +99,9 @@ def stored_dtypes(folder: Path) -> dict[str, torch.dtype]:
                 )
                 if dtype is not None:
                     found[key] = dtype
+    for path in [] if files else sorted(folder.glob("pytorch_model*.bin")):
+        tensors: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        found |= {k: t.dtype for k, t in tensors.items() if t.is_floating_point() and t.dtype != torch.float32}
     return found
 
 
