@@ -110,6 +110,16 @@ def test_search_of_a_collapsed_encoder_is_exactly_k_of_the_gallery() -> None:
         assert result.recall[k] == pytest.approx(np.full(37, k / 37))
 
 
+def test_search_lets_chance_and_not_float_noise_break_ties() -> None:
+    found = signals([(f"i{i}", f"t{i}") for i in range(20)], collapsed=True, dimension=33)
+    rng = np.random.default_rng(0)
+    noisy = {m: (a + rng.normal(scale=3e-8, size=a.shape)).astype(np.float32) for m, a in found.embeddings.items()}  # type: ignore[union-attr]
+    everything = np.ones(20, dtype=bool)
+    moved = Signals(**{**vars(found), "embeddings": noisy})
+    result = search(moved, everything, everything, query="image", candidate="text")
+    assert result.recall[1] == pytest.approx(np.full(20, 1 / 20))
+
+
 def test_search_in_blocks_equals_search_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     found = signals(random_pairs(3), 3)
     everything = np.ones(len(found), dtype=bool)

@@ -108,14 +108,38 @@ def test_forget_pairs_pushed_below_chance_are_over_forgotten() -> None:
     assert any("below its yardstick" in sentence for sentence in found.sentences)
 
 
+def partly(remembered: int, **settings: int) -> ModelSignals:
+    """A model that has memorised the first so many of 12 forget people, and none of the others."""
+    bad, good = model(forget=1.0, **settings), model(forget=0.0, **settings)
+    first = np.array([int((subject or "").split("-")[1]) < remembered for subject in good.forget.subjects])
+    mixed = bad.forget.select(first).join(good.forget.select(~first))
+    return replace(good, forget=mixed.select(np.array([list(mixed.ids).index(pair) for pair in good.forget.ids])))
+
+
 def test_half_forgotten_people_are_counted() -> None:
-    good, bad = model(forget=0.0, model_seed=4), model(forget=1.0, model_seed=4)
-    first = np.array([int(subject.split("-")[1]) < 6 for subject in good.forget.subjects if subject])
-    mixed = good.forget.select(first).join(bad.forget.select(~first))
-    order = np.array([mixed.ids.index(pair) for pair in good.forget.ids])  # type: ignore[attr-defined]
-    found = judged(replace(good, forget=mixed.select(order)))
+    found = judged(partly(6, model_seed=4))
     assert found.outcome == "unfinished"
     assert found.headline.startswith("6 of 12 people forgotten: ")
+
+
+def test_two_of_twelve_people_still_found_is_not_forgotten_within_noise() -> None:
+    """The gap's interval holds 0, but people who are found are no evidence that all are gone."""
+    found = judged(partly(2, model_seed=4))
+    row = criterion(found, "forgetting")
+    assert row.gap == pytest.approx(2 / 12)
+    assert row.low is not None
+    assert row.low <= 0
+    assert row.met is None
+    assert found.outcome == "unjudged"
+    assert "Too few items to tell whether forgetting meets its target." in found.sentences
+
+
+def test_untouched_model_of_which_little_was_memorised_is_unfinished_despite_the_noise() -> None:
+    original = partly(2, model_seed=4)
+    models = models_of(original) | {"original": original}
+    found = judge(run(models))
+    assert criterion(found, "forgetting").met is None
+    assert found.outcome == "unfinished"
 
 
 def test_lost_retain_pairs_are_damage() -> None:
