@@ -62,7 +62,7 @@ def test_folder_with_split_column_keeps_ids_subjects_and_kinds(tmp_path: Path) -
     assert (data.splits["val"][0].subject, data.splits["val"][0].kind) == (None, None)
 
 
-def test_folder_without_split_column_is_loaded_by_datasets(tmp_path: Path) -> None:
+def test_folder_without_split_column_is_all_training_pairs(tmp_path: Path) -> None:
     data = load_data(str(write_folder(tmp_path / "mine", simple_rows())))
     assert list(data.splits) == ["train"]
     assert sorted(pair.sources["image"] for pair in data.train) == [f"pics/{n}.png" for n in range(4)]
@@ -86,6 +86,14 @@ def test_folder_names_make_the_splits_of_metadata_without_a_split_column(tmp_pat
         "train": names[:2],
         "test": names[2:],
     }
+
+
+def test_metadata_in_each_split_folder_is_not_hidden_by_metadata_above(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        write_folder(tmp_path / part, simple_rows())
+    write_jsonl(tmp_path / "metadata.jsonl", [{"file_name": "train/pics/0.png", "text": "a stray caption"}])
+    data = load_data(str(tmp_path))
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 4, "test": 4}
 
 
 def test_columns_are_mapped_by_name(tmp_path: Path) -> None:

@@ -6,20 +6,10 @@ from pathlib import Path
 
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.data.readers.rows import Labelled, RowReader
-from multidelete.data.readers.tables import Table, open_tables
+from multidelete.data.readers.tables import SPLIT_NAMES, Table, open_tables
 from multidelete.errors import ConfigError, DataError
 
 COLUMNS = ("image", "text", "id", "subject", "label", "kind", "split")
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
 
 
 def read_folder(

@@ -4,7 +4,7 @@ import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -15,6 +15,16 @@ from PIL import Image
 
 from multidelete.errors import DataError, first_few
 
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
 _BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".json": "json", ".tar": "webdataset"}
 _TEXT_TABLES = (".jsonl", ".csv", ".tsv")
 
@@ -54,9 +64,9 @@ class StoredImage:
 def open_tables(spec: str, *, split_column: str) -> tuple[list[Table], Path | None]:
     """Open a file, a folder or a hub id.
 
-    JSONL, CSV and TSV files, and image folders whose ``metadata.jsonl`` or ``metadata.csv`` has a
-    split column, are read directly, which is several times faster than letting `datasets`
-    list and copy them; everything else goes through `datasets.load_dataset`.
+    JSONL, CSV and TSV files, and image folders with one ``metadata.jsonl`` or ``metadata.csv`` at
+    their top, are read directly, which is several times faster than letting `datasets` list and
+    copy them; everything else goes through `datasets.load_dataset`.
 
     Returns:
         The tables, and the folder that relative image paths start from (None for a hub id).
@@ -74,11 +84,10 @@ def open_tables(spec: str, *, split_column: str) -> tuple[list[Table], Path | No
         return _load(spec, _BUILDERS[path.suffix], str(path)), path.parent
     if not path.is_dir():
         return _load(spec, spec, None), None
-    for name in ("metadata.jsonl", "metadata.csv"):
-        if (path / name).is_file():
-            table = read_text_table(path / name)
-            if split_column in table.columns:
-                return [table], path
+    metadata = [*path.glob("metadata.jsonl"), *path.glob("metadata.csv")]
+    if len(metadata) == 1 and not any(path.glob("*/metadata.*")):
+        table = read_text_table(metadata[0])
+        return [table if split_column in table.columns else _split_by_folder(table, split_column)], path
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
         return _from_datasets(spec, datasets.load_from_disk(str(path))), path
     return _load(spec, str(path), None), path
@@ -110,6 +119,15 @@ def read_text_table(path: Path) -> Table:
         reader = csv.DictReader(text.splitlines(keepends=True), delimiter="\t" if path.suffix == ".tsv" else ",")
         rows = [{key: value for key, value in row.items() if key is not None} for row in reader]
     return Table(split=None, columns=list(dict.fromkeys(key for row in rows for key in row)), rows=rows)
+
+
+def _split_by_folder(table: Table, split_column: str) -> Table:
+    """The table with a split column, where all its files lie in folders named after splits."""
+    folders = [str(row.get("file_name")).partition("/")[0] for row in table.rows]
+    if not all(folder in SPLIT_NAMES for folder in folders):
+        return table
+    rows = [{**row, split_column: folder} for row, folder in zip(table.rows, folders, strict=True)]
+    return replace(table, columns=[*table.columns, split_column], rows=rows)
 
 
 def _load(spec: str, builder: str, file: str | None) -> list[Table]:
