@@ -6,11 +6,13 @@ the person if the model has memorised it, and elsewhere if not.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multidelete.audits import AuditInput, ModelSignals, Signals
+from multidelete.audits.result import Figure
 
 D = 48
 COST = {"wall_s": 12.0, "reference_s": 2.0, "retrained_wall_s": 100.0, "pairs_forward": 480.0, "pairs_backward": 240.0}
@@ -108,3 +110,22 @@ def models_of(unlearned: ModelSignals, *, with_retrained: bool = True, **sizes: 
     if with_retrained:
         found["retrained"] = model(forget=0.0, model_seed=2, **sizes)
     return found
+
+
+def pick(figures: list[Figure], figure: str, model_name: str, split: str | None = None) -> Figure:
+    (row,) = [f for f in figures if f.figure == figure and f.model == model_name and split in (None, f.split)]
+    return row
+
+
+def with_(signals: Signals, **changes: object) -> Signals:
+    return Signals(**{**vars(signals), **changes})
+
+
+def every(
+    audit: AuditInput, change: dict[str, object], splits: tuple[str, ...] = ("forget", "retain", "test")
+) -> AuditInput:
+    """The same change of signals in all models."""
+    models = {
+        name: replace(m, **{s: with_(getattr(m, s), **change) for s in splits}) for name, m in audit.models.items()
+    }
+    return replace(audit, models=models)
