@@ -1,0 +1,96 @@
+"""Make a trained multimodal model forget named training pairs, keep the rest, and show that it did."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from multidelete.audits.result import Figure, read_audit
+    from multidelete.data.pairs import Batch, Pair, PairData, PairDataset
+    from multidelete.data.personas import personas
+    from multidelete.data.readers import READERS, load_data
+    from multidelete.data.request import Request, read_request, resolve_request
+    from multidelete.demo import demo
+    from multidelete.errors import (
+        CheckpointError,
+        ConfigError,
+        DataError,
+        DivergedError,
+        MultideleteError,
+        RequestError,
+        UnsupportedError,
+        UserError,
+    )
+    from multidelete.evidence import audit
+    from multidelete.methods import METHODS, GradientMethod, Method
+    from multidelete.models import FAMILIES, Adapter, PairOutputs, load_adapter
+    from multidelete.pipeline import train, unlearn
+    from multidelete.settings import LoopSettings, TrainSettings
+
+__version__ = "0.1.0"
+__all__ = [
+    "FAMILIES",
+    "METHODS",
+    "READERS",
+    "Adapter",
+    "Batch",
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "DivergedError",
+    "Figure",
+    "GradientMethod",
+    "LoopSettings",
+    "Method",
+    "MultideleteError",
+    "Pair",
+    "PairData",
+    "PairDataset",
+    "PairOutputs",
+    "Request",
+    "RequestError",
+    "TrainSettings",
+    "UnsupportedError",
+    "UserError",
+    "__version__",
+    "audit",
+    "demo",
+    "load_adapter",
+    "load_data",
+    "personas",
+    "read_audit",
+    "read_request",
+    "resolve_request",
+    "train",
+    "unlearn",
+]
+
+# Imported when first used: torch and transformers take seconds, and --help needs neither.
+_HOMES = {
+    "audits.result": "Figure read_audit",
+    "data.pairs": "Batch Pair PairData PairDataset",
+    "data.personas": "personas",
+    "data.readers": "READERS load_data",
+    "data.request": "Request read_request resolve_request",
+    "demo": "demo",
+    "errors": (
+        "CheckpointError ConfigError DataError DivergedError MultideleteError RequestError UnsupportedError UserError"
+    ),
+    "evidence": "audit",
+    "methods": "METHODS GradientMethod Method",
+    "models": "FAMILIES Adapter PairOutputs load_adapter",
+    "pipeline": "train unlearn",
+    "settings": "LoopSettings TrainSettings",
+}
+_HOME = {name: f"multidelete.{module}" for module, names in _HOMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,67 @@
+"""Writes docs/cli.md from the commands themselves: ``python docs/make_cli.py``."""
+
+from inspect import Parameter
+from pathlib import Path
+
+import typer
+
+from multidelete.cli import app
+
+PAGE = Path(__file__).with_name("cli.md")
+INTRODUCTION = """# Command line
+
+<!-- Made by docs/make_cli.py; a test compares. -->
+
+Results go to standard output, everything else to standard error; `--json` makes results machine-readable.
+Exit codes: 0 done, 1 failed, 2 the input is wrong (one `error:` line for each problem), 130 interrupted.
+Outputs appear when they are complete, or not at all. An interrupted `train` or `unlearn` goes on with `--resume`.
+
+Settings can also stand in a TOML file that `--config` names, with the names of the flags:
+
+```toml
+data = "photos/"
+columns = ["image=file", "text=caption"]
+forget = "request.txt"
+out = "unlearned"
+batch_size = 16
+
+[method]
+name = "multidelete"
+decoupling = 1.0
+```
+
+Flags override the file. A table `[method]` holds the method's name and hyperparameters; `method = "..."` does for
+the name alone. Unknown names are errors. Relative paths start from the working folder.
+
+`accelerate launch -m multidelete.cli unlearn ...` runs on several processes.
+"""
+
+
+def page() -> str:
+    """The whole page as Markdown."""
+    return "\n".join([INTRODUCTION, *(section(command) for command in app.registered_commands)])
+
+
+def section(command: typer.models.CommandInfo) -> str:
+    """One command: what it does, an example, its arguments and its options by panel."""
+    body = command.callback
+    lines = [f"## {command.name}", "", *(line.strip() for line in (body.__doc__ or "").strip().splitlines()), ""]
+    lines += ["```sh", str(command.epilog).removeprefix("Example: "), "```", ""]
+    panels: dict[str, list[str]] = {}
+    for parameter in body.__signature__.parameters.values():
+        info = parameter.default
+        panels.setdefault(info.rich_help_panel or "Arguments", []).append(row(parameter, info))
+    for panel, rows in panels.items():
+        lines += [f"**{panel}**", "", "| | |", "|---|---|", *rows, ""]
+    return "\n".join(lines)
+
+
+def row(parameter: Parameter, info: typer.models.ParameterInfo) -> str:
+    """One line of a table: the flag with what it takes, and what it is for."""
+    flag = " ".join([*(info.param_decls or ()), *([info.metavar] if info.metavar else [])]).replace("|", "\\|")
+    text = (info.help or "").replace("|", "\\|")
+    return f"| `{flag}` | {text} |"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,288 @@
+"""The command line: parse, call the pipeline, print."""
+
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import typer
+
+from multidelete import __version__
+from multidelete import cli_show as show
+from multidelete.cli_flags import Given, add_command, take
+from multidelete.cli_inputs import (
+    check_all,
+    chosen_method,
+    given_loop,
+    read_for,
+    read_forget,
+    read_pairs,
+    set_aside,
+    write_people,
+)
+from multidelete.cli_options import (
+    AuditOptions,
+    DataOptions,
+    DemoOptions,
+    ForgetOptions,
+    LookOptions,
+    MethodOptions,
+    OutOptions,
+    TrainOptions,
+    UnlearnOptions,
+)
+from multidelete.config import resolve
+from multidelete.errors import ConfigError, MultideleteError
+from multidelete.settings import LoopSettings, TrainSettings
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Make a trained multimodal model forget named training pairs, keep the rest, and show that it did.",
+)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: bool = typer.Option(False, "--version", help="Print the version and stop.")) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def demo(given: Given) -> None:
+    """Generate people, train a tiny model, forget a tenth of them, retrain without them, audit, and report."""
+    options = take(given.settings(), DemoOptions)
+    from multidelete.demo import demo as run_demo
+
+    result = run_demo(
+        options.out,
+        people=options.people,
+        seed=options.seed,
+        device=options.device,
+        overwrite=options.overwrite,
+    )
+    if _prints():
+        (show.show_verdict_json if given.json else show.show_verdict)(result.verdict, result.folder)
+
+
+def train(given: Given) -> None:
+    """Train a model on the training pairs, and record how, so that it can be retrained without some of them.
+
+    Loop settings that are not given are those of `train` in `multidelete methods`.
+    """
+    made = given.settings()
+    data, out, run = take(made, DataOptions), take(made, OutOptions), take(made, TrainOptions)
+    model = take(made, TrainSettings)
+    unused = [name for name in given.names(TrainSettings) if name != "start"]
+    if model.start and unused:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
+        raise ConfigError(f"--start {model.start} goes on from that model as it is. Leave {flags} out, or --start.")
+    from multidelete.manifest import read_manifest
+    from multidelete.methods import Training
+    from multidelete.pipeline import train as run_train
+
+    settings = resolve(LoopSettings, None, {**asdict(Training().loop_settings()), **given_loop(given, made)})
+    holdout = None if run.holdout is None else {"fraction": run.holdout, "seed": run.seed}
+    pairs = read_pairs(data)
+    if holdout and {"val", "test"} & set(pairs.splits):
+        show.say(f"note: {pairs.name} has held-out pairs of its own; --holdout changes nothing.")
+        holdout = None
+    folder = run_train(
+        set_aside(pairs, holdout),
+        out.out,
+        model=model,
+        settings=settings,
+        seed=run.seed,
+        overwrite=out.overwrite,
+        resume=run.resume,
+        notes={"holdout": holdout} if holdout else None,
+    )
+    if _prints():
+        _show_result(given, folder, read_manifest(folder) or {}, "trained")
+
+
+def unlearn(given: Given) -> None:
+    """Make a model forget training pairs. The result has the format of the original, which is not changed.
+
+    Loop settings that are not given are the method's own (`multidelete methods`).
+    """
+    made = given.settings()
+    out, run = take(made, OutOptions), take(made, UnlearnOptions)
+    from multidelete.pipeline import unlearn as run_unlearn
+
+    method = chosen_method(given)
+    pairs, holdout = read_for(take(made, DataOptions), run.original)
+    done = run_unlearn(
+        run.original,
+        pairs,
+        read_forget(pairs, take(made, ForgetOptions)),
+        method=method,
+        settings=given_loop(given, made),
+        trainable=run.train,
+        out=out.out,
+        seed=run.seed,
+        overwrite=out.overwrite,
+        resume=run.resume,
+        allow_pickle=run.allow_pickle,
+        notes={"holdout": holdout} if holdout else None,
+    )
+    if _prints():
+        _show_result(given, Path(out.out), done.manifest, "unlearned")
+
+
+def audit(given: Given) -> None:
+    """Judge whether a model has forgotten, beside the original and a retrained model, and write the report."""
+    made = given.settings()
+    run, out = take(made, AuditOptions), take(made, OutOptions)
+    from multidelete.evidence import audit as run_audit
+
+    pairs, _ = read_for(take(made, DataOptions), run.original)
+    result = run_audit(
+        run.unlearned,
+        run.original,
+        pairs,
+        read_forget(pairs, take(made, ForgetOptions)),
+        retrained=run.retrained,
+        out=out.out,
+        show_forgotten=run.show_forgotten,
+        noun=run.noun,
+        device=run.device,
+        seed=run.seed,
+        overwrite=out.overwrite,
+    )
+    if _prints():
+        (show.show_verdict_json if given.json else show.show_verdict)(result.verdict, result.folder)
+
+
+def methods(given: Given) -> None:
+    """List the unlearning methods, their hyperparameters and the loop settings they use."""
+    from multidelete.methods import METHODS, Training
+
+    show.show_methods([*METHODS.values(), Training], as_json=given.json)
+
+
+def families(given: Given) -> None:
+    """List the model families."""
+    from multidelete.models import FAMILIES
+
+    show.show_names({name: family.description for name, family in FAMILIES.items()}, as_json=given.json)
+
+
+def data(given: Given) -> None:
+    """List the readers; with DATA, show its splits and first pairs."""
+    options = take(given.settings(), LookOptions)
+    if options.data is None:
+        from multidelete.data.readers import READERS
+
+        show.show_names({name: description for name, (description, _) in READERS.items()}, as_json=given.json)
+        return
+    if options.examples < 0:
+        raise ConfigError(f"examples is {options.examples}; it must be 0 or more.")
+    pairs = read_pairs(options)
+    if options.write is not None:
+        write_people(options.data, Path(options.write))
+    if options.check:
+        check_all(pairs)
+    if given.json:
+        show.show_json(show.data_row(pairs, options.examples))
+    else:
+        show.show_data(pairs, options.examples)
+
+
+def _show_result(given: Given, folder: Path, manifest: Mapping[str, object], what: str) -> None:
+    if given.json:
+        show.show_json({"folder": str(folder)} | {k: v for k, v in manifest.items() if k != "history"})
+    else:
+        show.show_result(folder, manifest, what)
+
+
+def _prints() -> bool:
+    """Whether this process prints the result, where ``accelerate launch`` started several."""
+    from multidelete.runtime import is_main_process
+
+    return is_main_process()
+
+
+add_command(app, demo, DemoOptions, example="multidelete demo --out demo --seed 1")
+add_command(
+    app,
+    train,
+    *(DataOptions, OutOptions, TrainSettings, TrainOptions, LoopSettings),
+    example="multidelete train --data photos/ --columns text=caption --holdout 0.1 --passes 30 --out original",
+)
+add_command(
+    app,
+    unlearn,
+    *(DataOptions, ForgetOptions, MethodOptions, OutOptions, UnlearnOptions, LoopSettings),
+    arguments=("original",),
+    flags_only=(MethodOptions,),
+    tables=("method",),
+    example="multidelete unlearn original --data photos/ --forget request.txt --method multidelete --out unlearned",
+)
+add_command(
+    app,
+    audit,
+    *(DataOptions, ForgetOptions, OutOptions, AuditOptions),
+    arguments=("unlearned",),
+    example="multidelete audit unlearned --original original --data photos/ --forget request.txt --out report",
+)
+add_command(app, methods, config=False, example="multidelete methods --json")
+add_command(app, families, config=False, example="multidelete families")
+add_command(
+    app,
+    data,
+    LookOptions,
+    arguments=("data",),
+    example="multidelete data photos/ --columns image=file,text=caption --check",
+)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command.
+
+    Returns:
+        0 done, 1 failed, 2 the input is wrong, 130 interrupted.
+    """
+    try:
+        typer.main.get_command(app).main(list(arguments), prog_name="multidelete")
+    except MultideleteError as error:
+        show.show_errors(error)
+        return error.exit_code
+    except SystemExit as stop:  # how typer ends
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    return 0
+
+
+def main() -> None:
+    """Entry point of the ``multidelete`` command."""
+    _quieten_libraries()
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    logging.getLogger("multidelete").addHandler(handler)
+    logging.getLogger("multidelete").setLevel(logging.INFO)
+    for level, word in ((logging.INFO, "note"), (logging.WARNING, "warning"), (logging.ERROR, "error")):
+        logging.addLevelName(level, word)
+    try:
+        sys.exit(run(sys.argv[1:]))
+    except KeyboardInterrupt:  # between commands: while something is imported
+        show.say("interrupted; nothing was written.")
+        sys.exit(130)
+
+
+def _quieten_libraries() -> None:
+    """Progress bars and advice of the libraries below: read from the environment when they are imported."""
+    quiet = {
+        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TRANSFORMERS_VERBOSITY": "error",
+    }
+    for name, value in quiet.items():
+        os.environ.setdefault(name, value)
+
+
+if __name__ == "__main__":  # accelerate launch -m multidelete.cli
+    main()

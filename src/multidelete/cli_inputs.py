@@ -1,0 +1,140 @@
+"""What the commands read before they run: pairs, requests, methods, loop settings."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from multidelete import cli_show as show
+from multidelete.cli_flags import Given, as_mapping, take
+from multidelete.cli_options import DataOptions, ForgetOptions, MethodOptions
+from multidelete.config import resolve
+from multidelete.errors import ConfigError, DataError
+from multidelete.settings import LoopSettings
+
+if TYPE_CHECKING:
+    from multidelete.data.pairs import PairData, PairDataset
+    from multidelete.data.request import Request, Unit
+    from multidelete.methods import Method
+
+
+def read_pairs(options: DataOptions) -> "PairData":
+    """The pairs that the data flags name."""
+    from multidelete.data.readers import load_data
+
+    return load_data(
+        options.data,
+        columns=as_mapping("columns", options.columns),
+        splits=as_mapping("splits", options.splits),
+        image_root=None if options.image_root is None else Path(options.image_root).expanduser(),
+    )
+
+
+def read_for(options: DataOptions, original: str) -> tuple["PairData", Mapping[str, object] | None]:
+    """The pairs as the original was trained on them, and what was held out, as its folder records it."""
+    from multidelete.manifest import read_manifest
+
+    origin = read_manifest(Path(original)) or {}
+    holdout = cast(Mapping[str, object] | None, origin.get("holdout"))
+    pairs = set_aside(read_pairs(options), holdout)
+    trained = origin.get("data")
+    if isinstance(trained, dict) and trained.get("digest") != pairs.train.digest:
+        show.say(
+            f"note: {original} records other training pairs ({trained.get('pairs')} of {trained.get('name')}) than the "
+            f"{len(pairs.train)} of {pairs.name}. Pairs that it was never trained on cannot be forgotten."
+        )
+    return pairs, holdout
+
+
+def set_aside(pairs: "PairData", holdout: Mapping[str, object] | None) -> "PairData":
+    """The pairs with held-out ones set aside, where a fraction and seed are recorded."""
+    from multidelete.data.split import with_holdout
+
+    if not holdout:
+        return pairs
+    parted = with_holdout(pairs, fraction=cast(float, holdout["fraction"]), seed=cast(int, holdout["seed"]))
+    for note in parted.notes[len(pairs.notes) :]:
+        show.say(f"note: {note}")
+    return parted
+
+
+def read_forget(pairs: "PairData", options: ForgetOptions) -> "Request":
+    """The deletion request."""
+    from multidelete.data.request import resolve_request
+
+    named = {"subject": options.forget_subject, "image": options.forget_image}
+    # What is named by one sort of flag alone is deleted as such a whole.
+    sole = [unit for unit, names in named.items() if names]
+    inferred = sole[0] if len(sole) == 1 and options.forget is None else "pair"
+    return resolve_request(
+        pairs,
+        subjects=options.forget_subject,
+        images=options.forget_image,
+        file=None if options.forget is None else Path(options.forget).expanduser(),
+        unit=options.unit or cast("Unit", inferred),
+    )
+
+
+def chosen_method(given: Given) -> "Method":
+    """The method with its hyperparameters: of the file's [method] table, overridden by ``--set``."""
+    from multidelete.methods import get_method
+
+    options = resolve(MethodOptions, None, {name: given.flags[name] for name in ("method", "set")})
+    table = given.content().get("method")
+    named = table.get("name") if isinstance(table, dict) else table
+    if named is not None and not isinstance(named, str):
+        raise ConfigError(f"{given.file}: method is {named!r}; it must be a name, or a table with a name.")
+    kind = get_method(options.method if given.flags["method"] or named is None else named)
+    file = given.file if isinstance(table, dict) else None
+    return resolve(kind, file, as_mapping("set", options.set), table="method", also=("name",))
+
+
+def given_loop(given: Given, made: Mapping[type, object]) -> dict[str, object]:
+    """Loop settings that were given; the rest is the method's own."""
+    from multidelete.runtime import check_device
+
+    loop = take(made, LoopSettings)
+    check_device(loop.device)
+    return {name: getattr(loop, name) for name in given.names(LoopSettings)}
+
+
+def check_all(pairs: "PairData") -> None:
+    """Read every image of every split.
+
+    Raises:
+        DataError: One line for each split with images that cannot be read.
+    """
+    problems = []
+    for split in pairs.splits.values():
+        try:
+            _check_split(split)
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError(problems)
+    show.say("all images can be read")
+
+
+def _check_split(split: "PairDataset") -> None:
+    from multidelete.data.images import check_images
+    from multidelete.runtime import progress_bar
+
+    with progress_bar(f"checking {split.name}", len({pair.sources["image"] for pair in split})) as bar:
+        check_images(split, lambda done, _: bar.to(done))
+
+
+def write_people(spec: str, folder: Path) -> None:
+    """Write the generated people that ``spec`` names, which has been read without complaint.
+
+    Raises:
+        UserError: The data is not generated, or the folder cannot be written.
+    """
+    from multidelete.data.personas import write_personas
+    from multidelete.manifest import whole_or_nothing
+
+    name, _, settings = spec.partition(":")
+    if name != "personas":
+        raise ConfigError(f"--write writes generated people, and the data is {spec!r}. Give personas, or leave it out.")
+    numbers = {key.strip(): int(value) for key, _, value in (s.partition("=") for s in settings.split(",") if s)}
+    with whole_or_nothing(folder) as unfinished:
+        write_personas(unfinished, **numbers)
+    show.say(f"written to {folder}")

@@ -1,0 +1,167 @@
+"""What each command can be given. Fields are flags and keys of a settings file; their descriptions are the help."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from multidelete.cli_flags import REPEATED
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Data.
+
+    Attributes:
+        data: The pairs: `personas`, a folder, a file or a hub id (`multidelete data`).
+        columns: Which column holds what, where names differ: `image=photo,text=caption`; also id, subject, label,
+            kind and split.
+        splits: Which split is what, where names differ: `train=training,test=dev`. Splits not named are left out.
+        image_root: Folder that relative image paths start from.
+    """
+
+    data: str
+    columns: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ()
+    image_root: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgetOptions:
+    """Deletion request.
+
+    Attributes:
+        forget: Request file: one pair id per line, or CSV or JSONL with a column id, subject or image.
+        forget_subject: A subject to forget, with all of its pairs. May be given several times.
+        forget_image: An image file to forget, with all of its pairs. May be given several times.
+        unit: What is deleted as a whole: `image` adds everything attached to the images of the pairs named,
+            `subject` all pairs of their subjects. Without it: what the flags above name, and `pair` for a file.
+    """
+
+    forget: str | None = None
+    forget_subject: tuple[str, ...] = field(default=(), metadata=REPEATED)
+    forget_image: tuple[str, ...] = field(default=(), metadata=REPEATED)
+    unit: Literal["pair", "image", "subject"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutOptions:
+    """Output.
+
+    Attributes:
+        out: Folder to write. It appears when it is complete, or not at all.
+        overwrite: Replace the folder if it exists.
+    """
+
+    out: str
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Run.
+
+    Attributes:
+        seed: Of everything that is drawn, 0 or more.
+        resume: Go on where a killed run of the same command stopped.
+    """
+
+    seed: int = 0
+    resume: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions:
+    """Demo.
+
+    Attributes:
+        out: Folder to write: original, unlearned, retrained and report.
+        people: People in the training set, 2 or more.
+        seed: Of the people and of everything else that is drawn.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        overwrite: Replace the folder if it exists.
+    """
+
+    out: str = "multidelete-demo"
+    people: int = 400
+    seed: int = 0
+    device: str = "auto"
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(RunOptions):
+    """Run.
+
+    Attributes:
+        holdout: Where the data has neither val nor test: share of the pairs to set aside for each, in whole groups,
+            above 0 and below 0.5. Recorded, so that `unlearn` and `audit` set the same pairs aside.
+    """
+
+    holdout: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnlearnOptions(RunOptions):
+    """Run.
+
+    Attributes:
+        original: The trained model: a folder or a hub id. It is not changed.
+        train: Which parameters to train: `all`, `projections`, or a regular expression over parameter names.
+        allow_pickle: Also read weights that are not safetensors, as plain tensors.
+    """
+
+    original: str
+    train: str = "all"
+    allow_pickle: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodOptions:
+    """Method.
+
+    Attributes:
+        method: Name (`multidelete methods`), or package.module:Class. In a settings file also a table
+            of that name, with the method's name and hyperparameters.
+        set: A hyperparameter of the method: NAME=VALUE. May be given several times.
+    """
+
+    method: str = "multidelete"
+    set: tuple[str, ...] = field(default=(), metadata=REPEATED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditOptions:
+    """Models and report.
+
+    Attributes:
+        unlearned: The model to judge.
+        original: The model it was made from.
+        retrained: A model trained without the forget pairs: the yardstick.
+        noun: What the deleted units are called in the report, such as `people`.
+        show_forgotten: Show the forget pairs in the report. Without it they appear as hashed ids only.
+        seed: Of everything that is drawn, 0 or more.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+    """
+
+    unlearned: str
+    original: str
+    retrained: str | None = None
+    noun: str | None = None
+    show_forgotten: bool = False
+    seed: int = 0
+    device: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookOptions(DataOptions):
+    """Data.
+
+    Attributes:
+        examples: Training pairs to show, 0 or more.
+        check: Read every image, and name those that cannot be read.
+        write: Folder to write generated people to, as an ordinary image folder.
+    """
+
+    data: str | None = None  # type: ignore[assignment]  # required by every other command
+    examples: int = 3
+    check: bool = False
+    write: str | None = None

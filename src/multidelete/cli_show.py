@@ -1,0 +1,214 @@
+"""What the commands print: results on standard output, everything else on standard error."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, cast, get_type_hints
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from multidelete.cli_flags import descriptions, metavar, title
+from multidelete.errors import MultideleteError
+from multidelete.settings import LoopSettings
+
+if TYPE_CHECKING:
+    from multidelete.audits.criteria import ScoreRow
+    from multidelete.audits.result import Figure
+    from multidelete.audits.verdict import Verdict
+    from multidelete.data.pairs import PairData, PairDataset
+    from multidelete.methods import Method
+
+_PIPED_WIDTH = 120  # characters of a table line where standard output is no terminal
+
+
+def plain(text: object) -> str:
+    """Text from outside in one line, without the control characters that terminals obey.
+
+    >>> plain("red\\x1b[31m\\nalert")
+    'red�[31m alert'
+    """
+    return "".join(c if c.isprintable() else "�" for c in " ".join(str(text).split()))
+
+
+def say(text: str) -> None:
+    """A remark on standard error."""
+    typer.echo(plain(text), err=True)
+
+
+def show_errors(error: MultideleteError) -> None:
+    """One line for each problem on standard error."""
+    for problem in error.problems:
+        say(f"error: {problem}")
+
+
+def show_json(content: object) -> None:
+    """A result for programs on standard output."""
+    typer.echo(json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False))
+
+
+def show_lines(lines: Iterable[str]) -> None:
+    """A result for people on standard output."""
+    for line in lines:
+        typer.echo(plain(line))
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[str] = ()) -> None:
+    """A table on standard output; columns named in ``numbers`` are flush right, and without names there is no head."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_PIPED_WIDTH)
+    table = Table(box=box.SIMPLE_HEAD if any(columns) else None, pad_edge=False, show_header=any(columns))
+    for column in columns:
+        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(plain(cell)) for cell in row))
+    console.print(table)
+
+
+def show_names(names: Mapping[str, str], *, as_json: bool) -> None:
+    """Names with a line about each."""
+    if as_json:
+        show_json([{"name": name, "description": text} for name, text in names.items()])
+    else:
+        show_table(["name", ""], names.items())
+
+
+def show_methods(methods: Sequence[type["Method"]], *, as_json: bool) -> None:
+    """Methods with their hyperparameters and loop settings."""
+    rows = [_method_row(method) for method in methods]
+    if as_json:
+        show_json([asdict(row) for row in rows])
+        return
+    show_table(
+        ["method", "", "hyperparameters (--set)", "loop settings"],
+        [
+            [
+                row.name,
+                row.description,
+                ", ".join(f"{one['name']}={one['default']}" for one in row.settings) or "none",
+                ", ".join(f"{name}={value}" for name, value in row.loop.items()) or "those of the original's training",
+            ]
+            for row in rows
+        ],
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _MethodRow:
+    name: str
+    description: str
+    settings: list[dict[str, object]]
+    loop: dict[str, object]
+
+
+def _method_row(method: type["Method"]) -> _MethodRow:
+    from multidelete.methods import Retrain
+
+    told_of, hints = descriptions(method), get_type_hints(method)
+    settings: list[dict[str, object]] = [
+        {
+            "name": one.name,
+            "type": metavar(hints[one.name]),
+            "default": None if one.default is MISSING else one.default,
+            "description": told_of.get(one.name, ""),
+        }
+        for one in fields(method)
+    ]
+    own, usual = asdict(method().loop_settings()), asdict(LoopSettings())
+    told = ("passes", "batch_size", "lr")
+    loop = {name: value for name, value in own.items() if name in told or value != usual[name]}
+    if issubclass(method, Retrain):  # follows the recipe that the original's folder records
+        loop = {}
+    return _MethodRow(name=method.name, description=title(method), settings=settings, loop=loop)
+
+
+def show_result(folder: Path, manifest: Mapping[str, object], what: str) -> None:
+    """Where a model was written, how long it took and what it cost."""
+    cost = cast(Mapping[str, float], manifest["cost"])
+    seconds = f"{cost['wall_s']:,.1f} s"
+    if cost.get("reference_s"):
+        seconds += f" ({cost['reference_s']:,.1f} s of it asking the original)"
+    pairs = f"{cost['pairs_backward']:,.0f} pairs trained on"
+    if cost.get("pairs_forward"):
+        pairs += f", {cost['pairs_forward']:,.0f} asked of the original"
+    rows = [[what, folder]]
+    if "request" in manifest:
+        request, method = (cast(Mapping[str, object], manifest[name]) for name in ("request", "method"))
+        rows.append(["forgotten", f"{request['pairs']} pairs, by the method {method['name']}"])
+    rows += [["time", seconds], ["cost", f"{pairs}; peak memory {cost['peak_bytes'] / 2**20:,.0f} MiB"]]
+    if manifest["truncated_captions"]:
+        rows.append(["truncated", f"{manifest['truncated_captions']} captions are longer than the model's context"])
+    show_table(["", ""], rows)
+
+
+def show_verdict(verdict: "Verdict", folder: object) -> None:
+    """The verdict in words, the scorecard, and where the report is."""
+    typer.echo(f"{verdict.outcome.upper()}: {plain(verdict.headline)}")
+    show_lines(verdict.sentences)
+    rows = []
+    for row in verdict.rows:
+        values = [f"{figure.value:.3f}" if figure and figure.value is not None else "" for figure in _models(row)]
+        gap = "" if row.gap is None else f"{row.gap:+.3f}"
+        rows.append([row.name, *values, row.target, gap, row.state])
+    columns = ["", "original", "unlearned", "retrained", "target", "gap", ""]
+    show_table(columns, rows, numbers=["original", "unlearned", "retrained", "gap"])
+    typer.echo(f"report: {folder}/report.html")
+
+
+def show_verdict_json(verdict: "Verdict", folder: object) -> None:
+    """The verdict for programs; all figures are in ``audit.json``."""
+    names = ("original", "unlearned", "retrained")
+    scorecard = [
+        {"criterion": row.criterion}
+        | {name: figure.value if figure else None for name, figure in zip(names, _models(row), strict=True)}
+        | {"target": row.target, "gap": row.gap, "low": row.low, "high": row.high, "state": row.state, "note": row.note}
+        for row in verdict.rows
+    ]
+    content = {"folder": str(folder), "outcome": verdict.outcome, "headline": verdict.headline}
+    show_json(content | {"sentences": verdict.sentences, "scorecard": scorecard})
+
+
+def _models(row: "ScoreRow") -> "tuple[Figure | None, Figure | None, Figure | None]":
+    return row.original, row.unlearned, row.retrained
+
+
+def data_row(data: "PairData", examples: int) -> dict[str, object]:
+    """The splits of a data set, its notes and its first pairs, for programs."""
+    splits = {name: _split_row(pairs) for name, pairs in data.splits.items()}
+    first = [
+        {"id": pair.id, "subject": pair.subject, "kind": pair.kind, "label": pair.label}
+        | {"image": pair.sources.get("image"), "text": pair.inputs.get("text")}
+        for pair in data.train.pairs[:examples]
+    ]
+    return {"name": data.name, "splits": splits, "notes": list(data.notes), "examples": first}
+
+
+def show_data(data: "PairData", examples: int) -> None:
+    """The splits of a data set, its notes and its first pairs, for people."""
+    show_lines([data.name])
+    columns = ["pairs", "images", "texts", "subjects", "labels", "kinds"]
+    rows = [[name, *_split_row(pairs).values()] for name, pairs in data.splits.items()]
+    show_table(["split", *columns], rows, numbers=columns[:-1])
+    show_lines(f"note: {note}" for note in data.notes)
+    shown = [
+        [pair.id, pair.subject or "", pair.kind or "", pair.sources.get("image", ""), pair.inputs.get("text", "")]
+        for pair in data.train.pairs[:examples]
+    ]
+    if shown:
+        show_table(["id", "subject", "kind", "image", "text"], shown)
+
+
+def _split_row(pairs: "PairDataset") -> dict[str, object]:
+    return {
+        "pairs": len(pairs),
+        "images": len({pair.sources.get("image") for pair in pairs} - {None}),
+        "texts": len({pair.sources.get("text") for pair in pairs} - {None}),
+        "subjects": len({pair.subject for pair in pairs} - {None}),
+        "labels": len({pair.label for pair in pairs} - {None}),
+        "kinds": ", ".join(dict.fromkeys(pair.kind for pair in pairs if pair.kind is not None)),
+    }
