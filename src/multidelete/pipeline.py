@@ -39,6 +39,7 @@ def train(
     seed: int = 0,
     overwrite: bool = False,
     resume: bool = False,
+    notes: Mapping[str, object] | None = None,
 ) -> Path:
     """Train a model on the training pairs, and record how, so that it can be retrained without some.
 
@@ -50,6 +51,7 @@ def train(
         seed: Of the initial weights and of the order of the pairs.
         overwrite: Replace ``out`` if it exists.
         resume: Go on where a killed run of the same command stopped.
+        notes: Entries to add to ``multidelete.json``: what else a reader of the folder must know of the data.
 
     Raises:
         UserError: Unreadable images, wrong settings, or ``out`` cannot be written.
@@ -70,7 +72,7 @@ def train(
         )  # fmt: skip
         cost = {"wall_s": time.perf_counter() - started, "pairs_backward": result.pairs, "peak_bytes": result.peak_bytes}
         manifest = _manifest("train", data, seed, cost, cut) | {"model": asdict(model), "loop": asdict(settings)}
-        _write_result(folder, adapter, manifest | {"history": _thin(result.history)})
+        _write_result(folder, adapter, manifest | {"history": _thin(result.history)} | dict(notes or {}))
     return out
 
 
@@ -120,6 +122,7 @@ def unlearn(
     overwrite: bool = False,
     resume: bool = False,
     allow_pickle: bool = False,
+    notes: Mapping[str, object] | None = None,
 ) -> Unlearned:
     """Make a model forget pairs. The model given is not changed, on disk or in memory.
 
@@ -136,6 +139,7 @@ def unlearn(
         overwrite: Replace ``out`` if it exists.
         resume: Go on where a killed run of the same command stopped; needs ``out``.
         allow_pickle: Also read weights that are not safetensors, as plain tensors.
+        notes: Entries to add to ``multidelete.json``.
 
     Raises:
         UserError: The request, the model, the data or the settings are wrong; nothing was written.
@@ -154,6 +158,7 @@ def unlearn(
         done = _unlearn(
             model, data, request, processor, chosen, loop, trainable, seed, _work(folder), resume, allow_pickle, origin
         )
+        done = replace(done, manifest=done.manifest | dict(notes or {}))
         _write_result(folder, done.adapter, done.manifest)
         if is_main_process():
             (folder / "README.md").write_text(model_card(done.manifest), encoding="utf-8")
@@ -293,10 +298,21 @@ def _result_folder(
         if is_main_process():
             _same_run(_work(folder), identity)
         wait_for_everyone()
-        yield folder
+        try:
+            yield folder
+        except BaseException:
+            if is_main_process() and [path.name for path in folder.iterdir()] == [_work(folder).name]:
+                _drop_empty_work(_work(folder))
+            raise
         wait_for_everyone()
         if is_main_process():
             shutil.rmtree(_work(folder))
+
+
+def _drop_empty_work(work: Path) -> None:
+    """Remove a work folder that holds nothing to resume from: the error came before any work was done."""
+    if [path.name for path in work.iterdir()] == ["run"]:
+        shutil.rmtree(work)
 
 
 def _same_run(work: Path, identity: Sequence[object]) -> None:
