@@ -13,10 +13,10 @@ from transformers import (
     CLIPModel,
     CLIPProcessor,
     RobertaConfig,
-    ViTConfig,
     VisionTextDualEncoderConfig,
     VisionTextDualEncoderModel,
     VisionTextDualEncoderProcessor,
+    ViTConfig,
 )
 
 from multidelete.data.pairs import Batch, Pair, PairData, PairDataset

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import get_scheduler
 
 from multidelete.data.pairs import Batch, PairDataset
-from multidelete.errors import ConfigError, DivergedError
+from multidelete.errors import ConfigError, DivergedError, first_few
 from multidelete.models.base import Adapter
 from multidelete.runtime import make_accelerator, peak_bytes, process_index, progress_bar, seed_everything, world_size
 from multidelete.settings import LoopSettings
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from multidelete.methods.reference import Reference
 
 logger = logging.getLogger(__name__)
+
+LOGS = "logs"  # of the trackers, in the work folder
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,20 @@ class LoopResult:
 def plan_steps(parts: Sequence[str], sizes: Mapping[str, int], settings: LoopSettings, seed: int) -> list[PlannedStep]:
     """Draw every step of a run.
 
-    The first part is walked through in shuffled passes, in batches of nearly equal size; the
-    others are drawn beside it, ``retain_per_forget`` each, from shuffled passes of their own. A
-    method that trains on retain pairs alone gets as many pairs in a step as the others do.
+    The forget pairs (for training, all pairs) are walked through in shuffled passes, in batches of
+    nearly equal size; the others are drawn beside them, ``retain_per_forget`` each, from shuffled
+    passes of their own. A method that sees retain pairs alone gets them in the place of the forget
+    pairs too, so that it takes as many steps of as many pairs as the others do.
+
+    Args:
+        parts: What a step holds.
+        sizes: Pairs in each part, and in ``forget`` where there is a request.
+        settings: Budget and batch size.
+        seed: Of every order.
     """
-    lead, *others = parts
+    lead = "forget" if "forget" in sizes else parts[0]
+    others = [part for part in parts if part != lead]
+    for_each = settings.retain_per_forget + (lead not in parts)
     rng = np.random.default_rng(seed)
     streams = {part: _shuffled(sizes[part], np.random.default_rng([seed, i])) for i, part in enumerate(others)}
     per_pass = max(1, round(sizes[lead] / settings.batch_size))
@@ -85,9 +96,9 @@ def plan_steps(parts: Sequence[str], sizes: Mapping[str, int], settings: LoopSet
     steps: list[PlannedStep] = []
     while len(steps) < total:
         for chunk in np.array_split(rng.permutation(sizes[lead]), per_pass):
-            positions: dict[str, Sequence[int]] = {lead: chunk.tolist()}
+            positions: dict[str, Sequence[int]] = {lead: chunk.tolist()} if lead in parts else {}
             for part in others:
-                wanted = min(settings.retain_per_forget * len(chunk), sizes[part])
+                wanted = min(for_each * len(chunk), sizes[part])
                 positions[part] = [next(streams[part]) for _ in range(wanted)]
             steps.append(PlannedStep(positions, len(steps) // per_pass))
     return steps[:total]
@@ -117,19 +128,20 @@ class _MicroBatches(Dataset[MicroBatch]):
         shards = self.accumulation * self.world
         mine = (number % self.accumulation) * self.world + self.rank
         positions: dict[str, Sequence[int]] = {}
-        for part, all_positions in step.positions.items():
-            each = len(all_positions) // shards  # equal shares: contrastive negatives are gathered
-            if each == 0:
+        shares: dict[str, float] = {}
+        for part, wanted in step.positions.items():
+            if len(wanted) < shards:
                 raise ConfigError(
-                    f"a step has {len(all_positions)} {part} pairs, fewer than its {shards} shares "
+                    f"a step has {len(wanted)} {part} pairs, fewer than its {shards} shares "
                     f"({self.world} processes x {self.accumulation} accumulated). Raise batch_size."
                 )
-            positions[part] = all_positions[mine * each : (mine + 1) * each]
+            positions[part] = wanted[mine * len(wanted) // shards : (mine + 1) * len(wanted) // shards]
+            shares[part] = len(positions[part]) * shards / len(wanted)
         pairs = [self.datasets[part].pairs[i] for part, rows in positions.items() for i in rows]
         return MicroBatch(
             batch=self.adapter.collate(pairs),
             positions=positions,
-            shares=dict.fromkeys(positions, 1.0),
+            shares=shares,
             number_of_pass=step.number_of_pass,
             progress=(number // self.accumulation) / len(self.plan),
         )
@@ -153,9 +165,7 @@ class StepModule(nn.Module):
             start += len(rows)
             cached = self.reference.rows(name, rows, micro.number_of_pass) if self.reference else (None, None)
             reference, partner = (None if c is None else c.apply(lambda t: t.to(self.adapter.device)) for c in cached)
-            parts[name] = Part(
-                micro.batch[here], outputs[here], self.adapter, micro.shares[name], reference, partner
-            )
+            parts[name] = Part(micro.batch[here], outputs[here], self.adapter, micro.shares[name], reference, partner)
         return self.method.losses(Step(parts, self.reference, micro.progress))
 
 
@@ -176,7 +186,7 @@ def run_loop(
     Args:
         adapter: The model; parameters that do not require gradients stay as they are.
         method: Gives the losses.
-        datasets: The pairs of each of the method's parts.
+        datasets: The pairs of each of the method's parts, and those to forget where there is a request.
         settings: Budget, optimizer and the rest.
         seed: Of the plan and of dropout.
         reference: What the original says of the datasets' pairs, by position.
@@ -193,10 +203,10 @@ def run_loop(
         mixed_precision=settings.precision,
         accumulation=settings.accumulation,
         log_with=settings.trackers,
-        log_dir=None if work is None else str(work),
+        log_dir=None if work is None else str(work / LOGS),
     )
     seed_everything(seed + process_index())
-    plan = plan_steps(method.parts, {part: len(datasets[part]) for part in method.parts}, settings, seed)
+    plan = plan_steps(method.parts, {part: len(dataset) for part, dataset in datasets.items()}, settings, seed)
     module = StepModule(adapter, method, reference)
     module.train(method.training_mode)
     trained = [p for p in module.parameters() if p.requires_grad]
@@ -230,6 +240,7 @@ def run_loop(
         sampler=range(done * settings.accumulation, len(micro_batches)),
         num_workers=settings.workers,
         persistent_workers=False,
+        generator=torch.Generator(),  # starting to read draws a number: not from the restored ones of a resumed run
     )
     with progress_bar(title, len(plan)) as bar:
         bar.to(done)
@@ -258,10 +269,11 @@ def run_loop(
                     accelerator.log(row | {"lr": scheduler.get_last_lr()[0]}, step=done)
                 bar.to(done, f"{title} (loss {row['loss']:.3g})")
                 if work is not None and settings.checkpoint_steps and done % settings.checkpoint_steps == 0:
+                    _refuse_nonfinite_weights(adapter, done, work)
                     _save(accelerator, work, done)
     if settings.trackers:
         accelerator.end_training()
-    _refuse_nonfinite_weights(adapter, work)
+    _refuse_nonfinite_weights(adapter, done, work)
     module.eval()
     result.wall_s = time.perf_counter() - started
     result.peak_bytes = peak_bytes(accelerator.device)
@@ -287,10 +299,14 @@ def _refuse_nonfinite(values: Mapping[str, float], step: int, total: int, work: 
         )
 
 
-def _refuse_nonfinite_weights(adapter: Adapter, work: Path | None) -> None:
+def _refuse_nonfinite_weights(adapter: Adapter, done: int, work: Path | None) -> None:
+    """A finite loss can have a gradient that is not."""
     bad = [name for name, p in adapter.named_parameters() if not torch.isfinite(p).all()]
     if bad:
-        raise DivergedError(f"{len(bad)} weights are not finite at the end, among them {bad[0]}. {_last_good(work)}")
+        raise DivergedError(
+            f"{len(bad)} weights are not finite after step {done}: {first_few(bad)}. "
+            f"{_last_good(work)} Lower the learning rate, or use float32."
+        )
 
 
 def _last_good(work: Path | None) -> str:

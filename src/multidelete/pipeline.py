@@ -21,11 +21,11 @@ from multidelete.data.images import check_images
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import Request, forget_retain, resolve_request
 from multidelete.errors import ConfigError
-from multidelete.loop import run_loop
-from multidelete.manifest import read_manifest, refuse_inside, versions, whole_or_nothing, write_manifest
+from multidelete.loop import LOGS, run_loop
+from multidelete.manifest import digest_folder, read_manifest, refuse_inside, versions, whole_or_nothing, write_manifest
 from multidelete.methods import Job, Method, Outcome, Retrain, Training, get_method
 from multidelete.methods.base import sample_retain
-from multidelete.models import Adapter, adapter_for, choose_trainable, load_adapter, new_adapter
+from multidelete.models import Adapter, adapter_for, choose_trainable, hold_in_float32, load_adapter, new_adapter
 from multidelete.runtime import is_main_process, progress_bar, start_processes, wait_for_everyone
 from multidelete.settings import LoopSettings, TrainSettings
 
@@ -61,7 +61,8 @@ def train(
     model = model or TrainSettings()
     settings = settings or Training().loop_settings()
     inputs = [Path(model.start)] if model.start else []
-    with _result_folder(out, inputs, overwrite, resume, [asdict(model), asdict(settings), seed, data.train.digest]) as folder:
+    identity = [asdict(model), _content(model.start or ""), asdict(settings), seed, data.train.digest]
+    with _result_folder(out, inputs, overwrite, resume, identity) as folder:
         adapter = starting_point(model, data, seed)
         _check_pairs(data.train)
         cut = adapter.truncated(data.train.pairs)
@@ -104,7 +105,7 @@ class Unlearned:
 
     @property
     def model(self) -> torch.nn.Module:
-        """The network in the user's own class."""
+        """The network in the user's own class, in float32; ``out`` holds it in the dtypes it was given in."""
         return cast(torch.nn.Module, self.adapter.model)
 
 
@@ -149,10 +150,10 @@ def unlearn(
     chosen = get_method(method)() if isinstance(method, str) else method
     origin = read_manifest(Path(model)) if isinstance(model, str | Path) else None
     loop = _loop_settings(chosen, settings, origin)
-    identity = [str(model) if isinstance(model, str | Path) else "", chosen.name, asdict(chosen), asdict(loop)]
-    identity += [trainable, seed, request.digest, data.train.digest]
     if out is None:
         return _unlearn(model, data, request, processor, chosen, loop, trainable, seed, None, False, allow_pickle, origin)
+    identity: list[object] = [_content(model if isinstance(model, str | Path) else adapter_for(model, processor))]
+    identity += [chosen.name, asdict(chosen), asdict(loop), trainable, seed, request.digest, data.train.digest]
     inputs = [Path(model)] if isinstance(model, str | Path) else []
     with _result_folder(Path(out), inputs, overwrite, resume, identity) as folder:
         done = _unlearn(
@@ -185,6 +186,7 @@ def _unlearn(
         adapter = load_adapter(model, allow_pickle=allow_pickle)
     else:
         adapter = copy.deepcopy(adapter_for(model, processor))
+        hold_in_float32(adapter.model)
     trained = choose_trainable(adapter, adapter.joint_parameters(), trainable)
     start: Callable[[], Adapter] | None = None
     if origin is not None and "model" in origin:
@@ -255,6 +257,13 @@ def _check_pairs(pairs: PairDataset) -> None:
             check_images(pairs, lambda done, _: bar.to(done))
 
 
+def _content(model: Adapter | str | Path) -> str:
+    """What tells one model from another: the digest of its folder or of its weights, or its hub id."""
+    if isinstance(model, Adapter):
+        return weights_digest(model)
+    return digest_folder(Path(model)) if Path(model).is_dir() and str(model) else str(model)
+
+
 def weights_digest(adapter: Adapter) -> str:
     """SHA-256 of all weights and their names."""
     sha = hashlib.sha256()
@@ -288,7 +297,10 @@ def _thin(history: Sequence[Mapping[str, float]], rows: int = 100) -> list[dict[
 def _result_folder(
     out: Path, inputs: Sequence[Path], overwrite: bool, resume: bool, identity: Sequence[object]
 ) -> Iterator[Path]:
-    """A folder that appears at ``out`` whole; its ``work`` is kept for ``resume`` when the run is cut off."""
+    """A folder that appears at ``out`` whole; its ``work`` is kept for ``resume`` when the run is cut off.
+
+    What trackers wrote stays in ``logs``.
+    """
     start_processes()
     refuse_inside(out, inputs)
     with whole_or_nothing(
@@ -306,7 +318,10 @@ def _result_folder(
             raise
         wait_for_everyone()
         if is_main_process():
+            if (_work(folder) / LOGS).is_dir():
+                (_work(folder) / LOGS).rename(folder / LOGS)
             shutil.rmtree(_work(folder))
+    wait_for_everyone()
 
 
 def _drop_empty_work(work: Path) -> None:

@@ -13,6 +13,7 @@ import torch.distributed as dist
 import torch.distributed.nn.functional as dist_nn
 from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.state import AcceleratorState, GradientState
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
@@ -50,16 +51,27 @@ def wait_for_everyone() -> None:
 def gather_with_grad(rows: Tensor) -> Tensor:
     """Rows of all processes, in rank order; gradients flow back to the process that made them.
 
-    Every process must hold equally many rows.
+    Processes may hold different numbers of rows.
     """
     if world_size() == 1:
         return rows
+    numbers = rows_of_processes(len(rows), rows.device)
+    padded = torch.cat([rows, rows.new_zeros(max(numbers) - len(rows), *rows.shape[1:])])
     if rows.is_floating_point():
-        gathered = dist_nn.all_gather(rows)
+        gathered = dist_nn.all_gather(padded)
     else:
-        gathered = [torch.empty_like(rows) for _ in range(world_size())]
-        dist.all_gather(gathered, rows.contiguous())
-    return torch.cat(list(gathered))
+        gathered = [torch.empty_like(padded) for _ in range(world_size())]
+        dist.all_gather(gathered, padded)
+    return torch.cat([part[:number] for part, number in zip(gathered, numbers, strict=True)])
+
+
+def rows_of_processes(rows: int, device: torch.device) -> list[int]:
+    """How many rows each process holds, in rank order."""
+    if world_size() == 1:
+        return [rows]
+    numbers = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(world_size())]
+    dist.all_gather(numbers, torch.tensor([rows], device=device))
+    return [int(number.item()) for number in numbers]
 
 
 def make_accelerator(
@@ -73,18 +85,19 @@ def make_accelerator(
     """An `Accelerator` for one run, whatever ran before in this process.
 
     Raises:
-        ConfigError: The device does not exist here, or cannot compute in this precision.
+        ConfigError: The device does not exist here, or cannot compute in this precision, or a tracker is unknown,
+            not installed, or has no folder to write to.
     """
     check_device(device)
-    if world_size() == 1:
-        AcceleratorState._reset_state(reset_partial_state=True)
-        GradientState._reset_state()
+    check_trackers(log_with, log_dir)
+    AcceleratorState._reset_state(reset_partial_state=world_size() == 1)
+    GradientState._reset_state()
     if device not in ("auto", "cpu"):
         os.environ["ACCELERATE_TORCH_DEVICE"] = device
     else:
         os.environ.pop("ACCELERATE_TORCH_DEVICE", None)
     try:
-        return Accelerator(
+        accelerator = Accelerator(
             cpu=device == "cpu",
             mixed_precision=mixed_precision,
             gradient_accumulation_steps=accumulation,
@@ -94,6 +107,9 @@ def make_accelerator(
         )
     except ValueError as error:
         raise ConfigError(f"precision {mixed_precision!r} cannot be used on device {device!r}: {error}") from error
+    if mixed_precision == "fp16" and accelerator.device.type == "cpu":
+        raise ConfigError(f"precision 'fp16' cannot be used on device {device!r}: it needs a GPU. Use bf16, or no.")
+    return accelerator
 
 
 def check_device(device: str) -> None:
@@ -109,6 +125,21 @@ def check_device(device: str) -> None:
             raise ConfigError(f"device is {device!r}, but there are {torch.cuda.device_count()} CUDA devices, from 0.")
     if kind == "mps" and not torch.backends.mps.is_available():
         raise ConfigError(f"device is {device!r}, but there is no MPS device here. Use --device cpu or auto.")
+
+
+def check_trackers(names: tuple[str, ...], log_dir: str | None) -> None:
+    """Refuse trackers that cannot log; accelerate passes over those that are not installed without a word."""
+    known, installed = sorted(LOGGER_TYPE_TO_CLASS), {str(tracker) for tracker in get_available_trackers()}
+    problems = []
+    for name in names:
+        if name not in known:
+            problems.append(f"tracker {name!r} is unknown; accelerate knows {', '.join(known)}.")
+        elif name not in installed:
+            problems.append(f"tracker {name!r} is not installed here: pip install {name}.")
+        elif LOGGER_TYPE_TO_CLASS[name].requires_logging_directory and log_dir is None:
+            problems.append(f"tracker {name!r} writes files, but the result is kept in memory. Give an output folder.")
+    if problems:
+        raise ConfigError(problems)
 
 
 def seed_everything(seed: int) -> None:

@@ -11,9 +11,9 @@ class LoopSettings:
     """How the loop runs.
 
     Attributes:
-        passes: Budget, in passes over the first part (the forget set; for training, all pairs), > 0.
-        batch_size: Pairs of the first part in one optimizer step, over all processes and
-            accumulated micro-batches, >= 1.
+        passes: Budget, in passes over the forget set (for training, all pairs), > 0.
+        batch_size: Forget pairs (for training, any pairs) in one optimizer step, over all processes
+            and accumulated micro-batches, >= 1.
         retain_per_forget: Retain pairs beside each forget pair, >= 1.
         lr: Peak learning rate of AdamW, > 0.
         weight_decay: AdamW's weight decay, >= 0.

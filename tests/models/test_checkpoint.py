@@ -186,7 +186,7 @@ def test_missing_weights_are_named(folder: Path) -> None:
 def test_weights_of_another_shape_are_named(folder: Path) -> None:
     path = folder / "model.safetensors"
     save_file(load_file(path) | {"visual_projection.weight": torch.zeros(3, 40)}, path, metadata={"format": "pt"})
-    with pytest.raises(CheckpointError, match=r"1 weights have another shape.*visual_projection.weight is \[3, 40\], not \[20, 40\]"):
+    with pytest.raises(CheckpointError, match=r"another shape.*visual_projection.weight is \[3, 40\], not \[20, 40\]"):
         load_adapter(folder)
 
 

@@ -22,9 +22,7 @@ def adapter(name: str, data: PairData) -> Adapter:
 
 
 def with_text(pair: Pair, text: str, name: str) -> Pair:
-    return Pair(
-        id=name, inputs={**pair.inputs, "text": text}, sources={**pair.sources, "text": text_source(text)}
-    )
+    return Pair(id=name, inputs={**pair.inputs, "text": text}, sources={**pair.sources, "text": text_source(text)})
 
 
 def distinct(data: PairData) -> list[Pair]:

@@ -1,5 +1,4 @@
-"""What a method is: hyperparameters plus either its losses or its own way of running.
-"""
+"""What a method is: hyperparameters plus either its losses or its own way of running."""
 
 import time
 from abc import ABC, abstractmethod
@@ -15,6 +14,7 @@ from multidelete.data.pairs import PairDataset
 from multidelete.loop import run_loop
 from multidelete.methods.reference import ReferenceSettings, build_reference
 from multidelete.models.base import Adapter
+from multidelete.runtime import is_main_process, make_accelerator
 from multidelete.settings import LoopSettings
 from multidelete.step import Step
 
@@ -91,7 +91,7 @@ class GradientMethod(Method):
     """A method that is a sum of named losses; the loop does the rest.
 
     Class attributes:
-        parts: Which pairs a step holds. The first is the one whose passes are counted.
+        parts: Which pairs a step holds: ``forget``, ``retain`` or both.
         training_mode: Whether dropout and batch statistics are on. Unlearning compares with
             what the original said, so they are off unless a method is ordinary training.
     """
@@ -114,9 +114,11 @@ class GradientMethod(Method):
         asked = self.reference_settings()
         reference = None
         if asked is not None:
+            job.adapter.to(make_accelerator(device=job.settings.device).device)
             reference = build_reference(
-                job.adapter, datasets, job.train, asked, seed=job.seed, key=job.key, folder=job.work
-            )
+                job.adapter, datasets, job.train, asked, seed=job.seed, key=job.key,
+                folder=job.work if is_main_process() else None,  # two processes cannot write one file
+            )  # fmt: skip
         reference_s = time.perf_counter() - started
         result = run_loop(
             job.adapter,

@@ -18,8 +18,8 @@ class FineTune(GradientMethod):
     Forgetting in Deep Networks", CVPR 2020, arXiv:1911.04933. The paper's text was not at hand
     when this was written; the definition is the one in general use.
 
-    A step has as many pairs as the other methods' steps have in all, so that equal passes cost
-    the same; a pass is counted over as many retain pairs as there are forget pairs.
+    A step has as many retain pairs as the other methods' steps have pairs in all, and a pass has as
+    many steps as theirs, so that equal passes cost the same.
     """
 
     name: ClassVar[str] = "finetune"

@@ -5,11 +5,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer, ProcessorMixin, VisionTextDualEncoderProcessor
+from transformers import (
+    AutoImageProcessor,
+    AutoProcessor,
+    AutoTokenizer,
+    ProcessorMixin,
+    VisionTextDualEncoderProcessor,
+)
 
 from multidelete.errors import CheckpointError, ConfigError
 from multidelete.models.base import Adapter, PairOutputs
-from multidelete.models.checkpoint import choose_trainable, load_model, read_config
+from multidelete.models.checkpoint import choose_trainable, hold_in_float32, load_model, read_config
 from multidelete.models.dual_encoder import MODEL_CLASSES, DualEncoderAdapter, SiglipAdapter, VisionTextAdapter
 from multidelete.models.fresh import SIZES, new_model, train_tokenizer
 
@@ -22,6 +28,7 @@ __all__ = [
     "adapter_for",
     "choose_trainable",
     "get_family",
+    "hold_in_float32",
     "load_adapter",
     "new_adapter",
 ]
@@ -76,7 +83,9 @@ def load_adapter(source: str | Path, *, family: str | None = None, allow_pickle:
             + ". For another model, write an adapter (docs/models.md)."
         )
     if family is not None and get_family(family) is not FAMILIES[found]:
-        raise CheckpointError(f"{source} is of family {found!r}, not {family!r}. Leave --family out, or give a {family} model.")
+        raise CheckpointError(
+            f"{source} is of family {found!r}, not {family!r}. Leave --family out, or give a {family} model."
+        )
     model = load_model(source, MODEL_CLASSES[found], allow_pickle=allow_pickle)
     return FAMILIES[found].adapter(model, load_processor(source, found))
 

@@ -73,7 +73,9 @@ def load_model(
     except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
         raise CheckpointError(f"{source}: its weights cannot be read: {str(error).splitlines()[0]}") from error
     if report["mismatched_keys"]:
-        wrong = [f"{key} is {list(found)}, not {list(wanted)}" for key, found, wanted in sorted(report["mismatched_keys"])]
+        wrong = [
+            f"{key} is {list(found)}, not {list(wanted)}" for key, found, wanted in sorted(report["mismatched_keys"])
+        ]
         raise CheckpointError(
             f"{source}: {len(wrong)} weights have another shape than config.json says: {first_few(wrong)}. "
             "Give a folder whose configuration and weights belong together."
@@ -103,6 +105,15 @@ def stored_dtypes(folder: Path) -> dict[str, torch.dtype]:
         tensors: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
         found |= {k: t.dtype for k, t in tensors.items() if t.is_floating_point() and t.dtype != torch.float32}
     return found
+
+
+def hold_in_float32(model: PreTrainedModel) -> None:
+    """Cast a model's weights to float32 in place; `save_weights_as_stored` writes them as they were."""
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    dtypes = {name: t.dtype for name, t in tensors if t.is_floating_point() and t.dtype != torch.float32}
+    if dtypes:
+        model.stored_dtypes = getattr(model, "stored_dtypes", {}) | dtypes
+        model.float()
 
 
 def save_weights_as_stored(model: PreTrainedModel, folder: Path) -> None:

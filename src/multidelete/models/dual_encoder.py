@@ -20,7 +20,7 @@ from multidelete.data.collate import ImagePreparer, TextPreparer, Tokenizer, ima
 from multidelete.data.pairs import Batch, Pair
 from multidelete.models.base import Adapter, PairOutputs
 from multidelete.models.checkpoint import save_weights_as_stored
-from multidelete.runtime import gather_with_grad, process_index
+from multidelete.runtime import gather_with_grad, process_index, rows_of_processes
 
 
 class DualEncoderAdapter(Adapter):
@@ -90,7 +90,8 @@ class DualEncoderAdapter(Adapter):
         if embeddings is None:
             raise ValueError("a contrastive loss needs the embeddings of a dual encoder")
         all_image_GD, all_text_GD = (gather_with_grad(embeddings[m]) for m in self.modalities)
-        own_B = process_index() * len(batch) + torch.arange(len(batch), device=self.device)
+        first = sum(rows_of_processes(len(batch), self.device)[: process_index()])
+        own_B = first + torch.arange(len(batch), device=self.device)
         shared_BG = torch.zeros(len(batch), len(all_image_GD), dtype=torch.bool, device=self.device)
         for modality in self.modalities:
             source_B = batch.sources[modality]

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
+    BertConfig,
     CLIPConfig,
     CLIPImageProcessorPil,
     CLIPModel,
     CLIPProcessor,
+    ConvNextConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     ProcessorMixin,
@@ -23,7 +25,6 @@ from transformers import (
     VisionTextDualEncoderModel,
     VisionTextDualEncoderProcessor,
 )
-from transformers import BertConfig, ConvNextConfig
 
 PAD, UNK, START, END, MASK = range(5)
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -170,8 +171,6 @@ def _new_vision_text(size: Size, image_size: int, vocabulary: int) -> VisionText
         layer_scale_init_value=0.1,  # the published 1e-6 is for very deep networks and long schedules
         hidden_size=size.stages[-1],  # read by VisionTextDualEncoderModel
     )
-    text = BertConfig(
-        **_text_settings(size, vocabulary), hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
-    )
+    text = BertConfig(**_text_settings(size, vocabulary), hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     config = VisionTextDualEncoderConfig.from_vision_text_configs(vision, text, projection_dim=size.projection)
     return VisionTextDualEncoderModel(config)
