@@ -1,0 +1,472 @@
+"""The command line: results, settings files, and every wrong input answered before anything is written."""
+
+import json
+import os
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from transformers import BertConfig, BertModel
+
+import multidelete
+from multidelete.cli import run
+from multidelete.cli_flags import descriptions
+from multidelete.cli_options import ForgetOptions
+from multidelete.data.personas import write_personas
+from multidelete.data.request import UNITS
+from multidelete.data.split import with_holdout
+from multidelete.methods import METHODS
+from multidelete.models import FAMILIES
+from multidelete.settings import LoopSettings
+
+ROOT = Path(__file__).parents[1]
+DATA = "personas:people=20,unseen=8,size=32"
+QUICK = ("--passes", "1", "--device", "cpu")
+Errors = Callable[..., list[str]]
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli") / "original"
+    assert run(["train", "--data", DATA, "--image-size", "32", *QUICK, "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """The same people as an image folder with an own test split."""
+    folder = tmp_path / "photos"
+    write_personas(folder, people=20, unseen=8, size=32)
+    return folder
+
+
+@pytest.fixture
+def errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Errors:
+    """Runs a command that must end with exit code 2 and leave nothing; returns its `error:` lines."""
+
+    def refused(*arguments: object, out: str = "out") -> list[str]:
+        capsys.readouterr()
+        before = sorted(tmp_path.rglob("*"))
+        assert run([str(argument) for argument in arguments]) == 2
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        assert sorted(tmp_path.rglob("*")) == before, "something was left behind"
+        assert "Traceback" not in shown.err
+        return [line.removeprefix("error: ") for line in shown.err.splitlines() if line.startswith("error: ")]
+
+    return refused
+
+
+def unlearn(original: Path, *arguments: object, data: object = DATA) -> list[object]:
+    return ["unlearn", original, "--data", data, *QUICK, *arguments]
+
+
+def one(lines: list[str]) -> str:
+    (line,) = lines
+    return line
+
+
+def results(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, object]:
+    """What a command with ``--json`` prints."""
+    capsys.readouterr()
+    assert run([str(argument) for argument in (*arguments, "--json")]) == 0
+    found: dict[str, object] = json.loads(capsys.readouterr().out)
+    return found
+
+
+# What comes out
+
+
+def test_unlearn_writes_a_model_and_tells_the_cost(
+    original: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "unlearned"
+    told = results(capsys, *unlearn(original, "--forget-subject", "person-0001", "--out", out))
+    assert told["folder"] == str(out)
+    assert told["request"] == {**told["request"], "pairs": 4, "unit": "subject"}  # type: ignore[dict-item]
+    assert set(told["cost"]) >= {"wall_s", "reference_s", "pairs_forward", "pairs_backward", "peak_bytes"}  # type: ignore[call-overload]
+    assert json.loads((out / "multidelete.json").read_text())["cost"] == told["cost"]
+    assert "person-0001" not in (out / "multidelete.json").read_text() + (out / "README.md").read_text()
+
+
+def test_settings_come_from_flags_over_file_over_method(
+    original: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text(
+        f'data = "{DATA}"\nforget-subject = ["person-0001"]\nout = "{tmp_path / "out"}"\ndevice = "cpu"\npasses = 2\n'
+        'batch_size = 7\n[method]\nname = "grad_diff"\nascent = 0.5\ndescent = 2\n'
+    )
+    told = results(capsys, "unlearn", original, "--config", file, "--passes", "1", "--set", "ascent=0.25")
+    assert told["method"] == {"name": "grad_diff", "ascent": 0.25, "descent": 2.0}
+    loop = told["loop"]
+    assert isinstance(loop, dict)
+    own = METHODS["grad_diff"]().loop_settings()
+    assert (loop["passes"], loop["batch_size"], loop["lr"]) == (1.0, 7, own.lr)
+
+
+def test_loop_settings_not_given_are_the_methods_own(
+    original: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = results(
+        capsys, *unlearn(original, "--forget-image", "person-0001-view-1.png", "--out", tmp_path / "out"),
+        *("--method", "neggrad"),
+    )  # fmt: skip
+    own = METHODS["neggrad"]().loop_settings()
+    assert own.lr != LoopSettings().lr
+    assert told["loop"]["lr"] == own.lr  # type: ignore[index]
+    assert told["request"] == {**told["request"], "pairs": 2, "unit": "image"}  # type: ignore[dict-item]
+
+
+def test_held_out_pairs_are_the_same_in_later_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, original = tmp_path / "photos", tmp_path / "original"
+    write_personas(data, people=20, unseen=0, size=32)
+    train = ("train", "--data", data, "--holdout", "0.1", "--seed", "3", "--image-size", "32")
+    told = results(capsys, *train, *QUICK, "--out", original)
+    assert told["holdout"] == {"fraction": 0.1, "seed": 3}
+    request = ["unlearn", original, "--data", data, *QUICK, "--seed", "5"]
+    parted = with_holdout(multidelete.load_data(str(data)), fraction=0.1, seed=3)
+    held_out = str(parted.splits["val"][0].subject)
+    kept = str(parted.train[0].subject)
+    assert run([str(a) for a in (*request, "--forget-subject", held_out, "--out", tmp_path / "refused")]) == 2
+    assert "held-out" in capsys.readouterr().err
+    told = results(capsys, *request, "--forget-subject", kept, "--out", tmp_path / "out")
+    assert told["holdout"] == {"fraction": 0.1, "seed": 3}
+    assert told["data"] == {**told["data"], "pairs": len(parted.train), "digest": parted.train.digest}  # type: ignore[dict-item]
+
+
+def test_other_data_than_the_original_records_is_remarked_on(
+    original: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = "personas:people=19,unseen=8,size=32"
+    assert (
+        run([str(a) for a in unlearn(original, "--forget-subject", "person-0001", "--out", tmp_path / "o", data=other)])
+        == 0
+    )
+    assert "records other training pairs (80 of personas) than the 76" in capsys.readouterr().err
+
+
+def test_lists_name_everything_registered(capsys: pytest.CaptureFixture[str]) -> None:
+    for command, names in (("methods", METHODS), ("families", FAMILIES), ("data", multidelete.READERS)):
+        assert run([command]) == 0
+        shown = capsys.readouterr().out
+        assert run([command, "--json"]) == 0
+        listed = {row["name"] for row in json.loads(capsys.readouterr().out)}
+        assert set(names) <= listed
+        assert all(name in shown for name in names)
+
+
+def test_data_shows_splits_and_examples_without_terminal_codes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_personas(tmp_path / "photos", people=4, unseen=2, size=16)
+    metadata = tmp_path / "photos" / "metadata.jsonl"
+    rows = [json.loads(line) for line in metadata.read_text().splitlines()]
+    rows[0]["text"] = "\x1b[31m[bold]red[/bold]"
+    metadata.write_text("\n".join(map(json.dumps, rows)))
+    assert run(["data", str(tmp_path / "photos"), "--check"]) == 0
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert "[bold]red[/bold]" in shown
+    told = results(capsys, "data", tmp_path / "photos", "--examples", 1)
+    assert {name: split["pairs"] for name, split in told["splits"].items()} == {"train": 16, "val": 4, "test": 4}  # type: ignore[attr-defined]
+
+
+def test_data_writes_generated_people_as_they_were_asked_for(tmp_path: Path) -> None:
+    assert run(["data", "personas:people=3,unseen=0,views=1,size=16", "--write", str(tmp_path / "people")]) == 0
+    assert len(multidelete.load_data(str(tmp_path / "people")).train) == 6
+
+
+def test_audit_prints_its_verdict(original: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("multidelete.evidence")
+    request = ("--data", DATA, "--forget-subject", "person-0001")
+    told = results(
+        capsys, "audit", original, "--original", original, *request, "--device", "cpu", "--out", tmp_path / "report"
+    )
+    assert told["outcome"] != "forgotten"  # nothing was done
+    assert {row["criterion"] for row in told["scorecard"]} == {"forgetting", "membership", "retain", "test"}  # type: ignore[attr-defined]
+    assert (tmp_path / "report" / "report.html").is_file()
+
+
+# Wrong input
+
+
+@pytest.mark.parametrize(
+    ("request_lines", "expected"),
+    [
+        ("person-0001-view-1-sensitive\nperson-9999", "1 of 2 ids are not among the training pairs"),
+        ("person-0001-view-1-sensitive\nperson-0001-view-1-sensitive", "occur more than once"),
+        ("# nobody\n\n", "needs at least one pair id, subject or image"),
+        ("\n".join(pair.id for pair in multidelete.load_data(DATA).train), "names all 80 training pairs"),
+    ],
+    ids=["unknown", "duplicate", "empty", "everything"],
+)  # fmt: skip
+def test_wrong_request_is_refused(
+    original: Path, tmp_path: Path, errors: Errors, request_lines: str, expected: str
+) -> None:
+    file = tmp_path / "request.txt"
+    file.write_text(request_lines)
+    assert expected in one(errors(*unlearn(original, "--forget", file, "--out", tmp_path / "out")))
+
+
+def test_request_that_is_not_there_is_refused(original: Path, tmp_path: Path, errors: Errors) -> None:
+    line = one(errors(*unlearn(original, "--forget", tmp_path / "none.txt", "--out", tmp_path / "out")))
+    assert "There is no request file" in line
+
+
+def test_unreadable_images_are_all_named_before_training(photos: Path, tmp_path: Path, errors: Errors) -> None:
+    first, second, *_ = sorted((photos / "images").glob("person-00*.png"))
+    first.write_bytes(first.read_bytes()[:200])
+    second.write_text("no image")
+    train = ("train", "--data", photos, "--image-size", "32", *QUICK, "--out", tmp_path / "out")
+    line = one(errors(*train))
+    assert "2 of 40 images" in line
+    assert first.name in line
+    assert second.name in line
+    assert first.name in one(errors("data", photos, "--check"))
+
+
+def test_missing_column_is_refused(photos: Path, tmp_path: Path, errors: Errors) -> None:
+    train = ("train", "--data", photos, *QUICK, "--out", tmp_path / "out")
+    assert "has no column 'caption' for the text. Its columns: " in one(errors(*train, "--columns", "text=caption"))
+    assert "must be NAME=VALUE" in one(errors(*train, "--columns", "caption"))
+    assert "Unknown columns: txt" in one(errors(*train, "--columns", "txt=text"))
+
+
+def test_mixed_up_splits_are_refused(photos: Path, tmp_path: Path, errors: Errors) -> None:
+    train = ("train", "--data", photos, *QUICK, "--out", tmp_path / "out")
+    assert "has no split training; it has train, val, test" in " ".join(errors(*train, "--splits", "train=training"))
+    metadata = photos / "metadata.jsonl"
+    metadata.write_text(metadata.read_text().replace('"split": "test"', '"split": "valid"'))
+    assert "two splits that mean val" in one(errors(*train))
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("personas:peple=3", "personas has no setting 'peple'; it has people"),
+        ("personas:people=three", "people is 'three'; it must be a whole number"),
+        ("./nowhere", "There is no file or folder"),
+    ],
+)
+def test_wrong_data_is_refused(tmp_path: Path, errors: Errors, spec: str, expected: str) -> None:
+    assert expected in one(errors("train", "--data", spec, *QUICK, "--out", tmp_path / "out"))
+
+
+def test_what_is_no_model_is_refused(original: Path, tmp_path: Path, errors: Errors) -> None:
+    (tmp_path / "empty").mkdir()
+    other, broken = tmp_path / "bert", tmp_path / "broken"
+    BertModel(BertConfig(vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1)).save_pretrained(
+        other
+    )
+    shutil.copytree(original, broken)
+    weights = broken / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    request = ("--forget-subject", "person-0001", "--out", tmp_path / "out")
+    assert "not a model folder" in one(errors(*unlearn(tmp_path / "empty", *request)))
+    assert "does not exist" in one(errors(*unlearn(tmp_path / "nowhere", *request)))
+    assert "is a 'bert' model. Known families" in one(errors(*unlearn(other, *request)))
+    assert "weights" in one(errors(*unlearn(broken, *request)))
+    assert "not a model folder" in one(
+        errors("train", "--data", DATA, "--start", tmp_path / "empty", *QUICK, "--out", tmp_path / "out")
+    )
+
+
+def test_pickled_weights_need_leave(original: Path, tmp_path: Path, errors: Errors) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    pickled = tmp_path / "pickled"
+    shutil.copytree(original, pickled)
+    torch.save(load_file(pickled / "model.safetensors"), pickled / "pytorch_model.bin")
+    (pickled / "model.safetensors").unlink()
+    arguments = unlearn(pickled, "--forget-subject", "person-0001", "--out", tmp_path / "out")
+    assert "--allow-pickle" in one(errors(*arguments))
+    assert run([str(argument) for argument in (*arguments, "--allow-pickle")]) == 0
+
+
+def test_existing_target_is_refused_and_replaced_on_demand(original: Path, tmp_path: Path, errors: Errors) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "precious").touch()
+    arguments = unlearn(original, "--forget-subject", "person-0001", "--out", out)
+    assert "already exists" in one(errors(*arguments))
+    assert run([str(argument) for argument in (*arguments, "--overwrite")]) == 0
+    assert (out / "config.json").is_file()
+    assert not (out / "precious").exists()
+    inside = one(errors(*unlearn(original, "--forget-subject", "person-0001", "--out", original, "--overwrite")))
+    assert "inputs are never changed" in inside
+
+
+def test_retraining_without_a_recorded_start_is_refused(original: Path, tmp_path: Path, errors: Errors) -> None:
+    foreign = tmp_path / "foreign"
+    shutil.copytree(original, foreign, ignore=shutil.ignore_patterns("multidelete.json"))
+    request = ("--forget-subject", "person-0001", "--method", "retrain", "--out", tmp_path / "out")
+    assert "does not record them" in one(errors(*unlearn(foreign, *request)))
+
+
+def test_all_wrong_settings_are_told_at_once(tmp_path: Path, errors: Errors) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('pases = 3\nbatch_size = "many"\n[method]\nname = "neggrad"\n')
+    lines = errors("unlearn", "original", "--config", file, "--lr", "-1", "--out", tmp_path / "out")
+    assert len(lines) == 4, lines
+    text = "\n".join(lines)
+    assert f"{file}: unknown setting 'pases'. Did you mean 'passes'?" in text
+    assert "batch_size is 'many'; it must be a whole number" in text
+    assert "lr is -1.0; it must be greater than 0" in text
+    assert "data is not given" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("pases = 3", "unknown setting 'pases'"),
+        ("passes = [1]", "passes is [1]; it must be a finite number"),
+        ("passes", "is not valid TOML"),
+        ("[method]\nname = 3", "method is 3"),
+        ('[method]\nname = "neggrad"\nspeed = 1', "[method]: unknown setting 'speed'"),
+        ('method = "multidelte"', "Unknown method 'multidelte'. Did you mean 'multidelete'?"),
+        ("[methods]\n", "unknown setting 'methods'"),
+    ],
+)
+def test_wrong_settings_file_is_refused(
+    original: Path, tmp_path: Path, errors: Errors, content: str, expected: str
+) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text(content)
+    request = ("--forget-subject", "person-0001", "--out", tmp_path / "out")
+    assert expected in one(errors("unlearn", original, "--data", DATA, *request, "--config", file))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--method", "multidelte"), "Did you mean 'multidelete'?"),
+        (("--method", "no.such:Thing"), "cannot be imported"),
+        (("--set", "decouplin=1"), "Did you mean 'decoupling'?"),
+        (("--set", "decoupling=strong"), "decoupling is 'strong'; it must be a finite number"),
+        (("--set", "decoupling"), "must be NAME=VALUE"),
+        (("--set", "decoupling=1", "--set", "decoupling=2"), "names 'decoupling' twice"),
+        (("--unit", "person"), "unit is 'person'; it must be one of"),
+        (("--train", "no_such_layer"), "matches none of the"),
+        (("--train", "("), "is no regular expression"),
+        (("--device", "tpu"), "device is 'tpu'"),
+        (("--seed", "1.5"), "seed is '1.5'; it must be a whole number"),
+    ],
+)
+def test_wrong_flag_is_refused(
+    original: Path, tmp_path: Path, errors: Errors, arguments: tuple[str, ...], expected: str
+) -> None:
+    request = ("--forget-subject", "person-0001", "--out", tmp_path / "out")
+    assert expected in one(errors("unlearn", original, "--data", DATA, *request, *arguments))
+
+
+def test_new_model_flags_are_refused_beside_start(original: Path, tmp_path: Path, errors: Errors) -> None:
+    arguments = ("train", "--data", DATA, "--start", original, "--size", "small", "--out", tmp_path / "out")
+    assert "Leave --size out" in one(errors(*arguments))
+
+
+def test_usage_errors_end_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["unlearn", "--pases", "1"]) == 2
+    assert "--passes" in capsys.readouterr().err
+    assert run(["unlern"]) == 2
+
+
+def test_divergence_ends_with_1_and_names_the_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train = ("train", "--data", DATA, "--image-size", "32", "--passes", "5", "--device", "cpu", "--lr", "1e30")
+    assert run([*train, "--max-grad-norm", "0", "--out", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err.startswith("error: the loss stopped being finite at step")
+    assert not list(tmp_path.iterdir())
+
+
+# The process
+
+
+def command(*arguments: object, **more: object) -> subprocess.Popen[str]:
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("TRANSFORMERS_", "HF_HUB_D"))}
+    return subprocess.Popen(
+        [sys.executable, "-m", "multidelete.cli", *map(str, arguments)],
+        env={**env, "PYTHONPATH": str(ROOT / "src")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_process_prints_nothing_but_its_result(original: Path, tmp_path: Path) -> None:
+    process = command(*unlearn(original, "--forget-subject", "person-0001", "--out", tmp_path / "out", "--json"))
+    out, err = process.communicate(timeout=100)
+    assert (process.returncode, err) == (0, "")
+    assert json.loads(out)["folder"] == str(tmp_path / "out")
+
+
+def test_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ("train", "--data", DATA, "--image-size", "32", "--device", "cpu", "--checkpoint-steps", "1")
+    process = command(*arguments, "--passes", "2000", "--out", out)
+    deadline = time.monotonic() + 100
+    while not list(tmp_path.glob(".out.partial/work/checkpoint-0*")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 130
+    assert err.startswith("interrupted; what was done is kept in ")
+    assert "--resume" in err
+    assert not out.exists()
+
+
+def test_help_needs_no_heavy_import() -> None:
+    code = "import sys, multidelete.cli; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, check=False
+    )
+    assert done.returncode == 0
+
+
+# What is written down
+
+
+def test_every_command_has_help_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("demo", "train", "unlearn", "audit", "methods", "families", "data"):
+        assert run([name, "--help"]) == 0
+        shown = capsys.readouterr().out
+        assert f"Example: multidelete {name}" in " ".join(shown.split())
+        assert "--json" in shown
+
+
+def test_every_setting_is_described() -> None:
+    assert set(descriptions(LoopSettings)) == {one.name for one in fields(LoopSettings)}
+
+
+def test_units_are_those_of_requests() -> None:
+    (unit,) = (one for one in fields(ForgetOptions) if one.name == "unit")
+    assert all(repr(name) in str(unit.type) for name in UNITS)
+
+
+def test_page_is_what_the_generator_makes() -> None:
+    made = runpy.run_path(str(ROOT / "docs" / "make_cli.py"))["page"]()
+    assert (ROOT / "docs" / "cli.md").read_text() == made, "run python docs/make_cli.py"
+
+
+def test_public_names_exist_and_are_all(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sorted(multidelete._HOME) == sorted(set(multidelete.__all__) - {"__version__"})
+    shadowed = [name for name in multidelete.__all__ if isinstance(getattr(multidelete, name), ModuleType)]
+    assert not shadowed, "a module of the same name hides it once it is imported"
+    assert set(multidelete.__all__) <= set(dir(multidelete))
+    with pytest.raises(AttributeError, match="no attribute 'unlern'"):
+        multidelete.unlern  # noqa: B018
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == multidelete.__version__
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert multidelete.__version__ == project["version"]
