@@ -146,7 +146,7 @@ def unlearn(
         UserError: The request, the model, the data or the settings are wrong; nothing was written.
         DivergedError: A loss is not finite.
     """
-    request = _request(data, forget)
+    request = as_request(data, forget)
     chosen = get_method(method)() if isinstance(method, str) else method
     origin = read_manifest(Path(model)) if isinstance(model, str | Path) else None
     loop = _loop_settings(chosen, settings, origin)
@@ -230,7 +230,8 @@ def _unlearn(
     return Unlearned(done.adapter, manifest)
 
 
-def _request(data: PairData, forget: Request | Sequence[str] | str | Path) -> Request:
+def as_request(data: PairData, forget: Request | Sequence[str] | str | Path) -> Request:
+    """A request in whatever form it came, checked against the training pairs."""
     if isinstance(forget, Request):
         return forget
     if isinstance(forget, str | Path):

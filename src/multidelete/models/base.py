@@ -88,3 +88,8 @@ class Adapter(nn.Module, ABC):
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
+
+    @property
+    def logit_scale(self) -> float | None:
+        """Factor of the similarities in the family's own loss; None where it has none."""
+        return None

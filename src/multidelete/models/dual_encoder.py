@@ -102,6 +102,10 @@ class DualEncoderAdapter(Adapter):
     def joint_parameters(self) -> list[str]:
         return [name for name, _ in self.named_parameters() if "_projection." in name]
 
+    @property
+    def logit_scale(self) -> float:
+        return float(self.model.logit_scale.detach().exp())
+
     def save(self, folder: Path) -> None:
         save_weights_as_stored(self.model, folder)
         self.processor.save_pretrained(folder)
