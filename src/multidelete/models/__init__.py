@@ -114,8 +114,9 @@ def adapter_for(model: object, processor: ProcessorMixin | None = None) -> Adapt
             if processor is None:
                 raise ConfigError(f"a {type(model).__name__} needs its processor too: pass processor=...")
             return FAMILIES[name].adapter(model, processor)
+    known_classes = ", ".join(model_class.__name__ for model_class in MODEL_CLASSES.values())
     raise ConfigError(
-        f"{type(model).__name__} is of no known family; known: {', '.join(c.__name__ for c in MODEL_CLASSES.values())}. "
+        f"{type(model).__name__} is of no known family; known: {known_classes}. "
         "Pass an Adapter for another model (docs/models.md)."
     )
 

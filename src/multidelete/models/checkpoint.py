@@ -80,9 +80,9 @@ def load_model(
             f"{source}: {len(wrong)} weights have another shape than config.json says: {first_few(wrong)}. "
             "Give a folder whose configuration and weights belong together."
         )
-    if report["missing_keys"]:
+    if missing := sorted(report["missing_keys"]):
         raise CheckpointError(
-            f"{source}: {len(report['missing_keys'])} weights are missing: {first_few(sorted(report['missing_keys']))}. "
+            f"{source}: {len(missing)} weights are missing: {first_few(missing)}. "
             f"They would be random; give a complete {model_class.__name__} folder."
         )
     model.stored_dtypes = stored_dtypes(folder)

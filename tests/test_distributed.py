@@ -1,0 +1,148 @@
+"""Two processes that train together, against one process on the same global batch."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from multidelete.data.pairs import PairDataset
+from multidelete.loop import run_loop
+from multidelete.methods import METHODS, GradientMethod, Job, Training
+from multidelete.models import load_adapter
+from multidelete.pipeline import unlearn
+from multidelete.runtime import (
+    gather_with_grad,
+    is_main_process,
+    process_index,
+    rows_of_processes,
+    start_processes,
+    world_size,
+)
+from tests.tiny import MODELS, differing, family_model, parted, people, quick, subjects_ids, weights
+
+FAMILIES = ("clip", "siglip")
+METHOD_NAMES = ("train", "grad_diff", "multidelete")
+SGD = {"passes": 2, "optimizer": "sgd", "lr": 0.05, "max_grad_norm": 0, "device": "auto"}
+
+
+def trained_weights(family: str, method_name: str, work: Path | None = None) -> dict[str, Tensor]:
+    """Weights after a few steps of SGD; 13 forget pairs in two steps, of uneven shares with two processes."""
+    data = people(8)
+    forget, retain = parted(data)
+    forget, retain = PairDataset([*forget, retain[0]], "forget"), PairDataset(retain.pairs[1:], "retain")
+    adapter = MODELS[family](data)
+    if method_name == "train":
+        run_loop(adapter, Training(), {"train": forget}, settings=quick(**SGD, batch_size=7), seed=3)
+    else:
+        method = METHODS[method_name]()
+        assert isinstance(method, GradientMethod)
+        job = Job(adapter, data.train, forget, retain, quick(**SGD, batch_size=7), seed=3, key="original", work=work)
+        adapter = method.run(job).adapter
+    return weights(adapter)
+
+
+def gathered_gradient(rows: Tensor, weight: Tensor) -> Tensor:
+    """Gradient of a loss that couples all rows: the sum of squares of ``weight`` times all rows' products."""
+    rows = rows.clone().requires_grad_()
+    everything = gather_with_grad(rows)
+    ((rows @ everything.T) ** 2 * weight).sum().backward()
+    assert rows.grad is not None
+    return rows.grad
+
+
+def main(folder: Path) -> None:
+    """What each of the two processes does."""
+    start_processes()
+    assert world_size() == 2
+    rank = process_index()
+
+    rows = torch.arange(15.0).reshape(5, 3) / 10
+    mine = rows[:3] if rank == 0 else rows[3:]
+    keys = torch.tensor([7, 8, 9]) if rank == 0 else torch.tensor([10, 11])
+    assert rows_of_processes(len(mine), mine.device) == [3, 2]
+    assert torch.equal(gather_with_grad(mine), rows)
+    assert gather_with_grad(keys).tolist() == [7, 8, 9, 10, 11]
+    gradient = gather_with_grad(gathered_gradient(mine, torch.tensor(0.5)))
+
+    found = {"gathered": gradient}
+    for family in FAMILIES:
+        for method in METHOD_NAMES:
+            work = folder / f"work-{family}-{method}"
+            work.mkdir(exist_ok=True)
+            after = trained_weights(family, method, work)
+            for name, tensor in after.items():
+                copies = [torch.empty_like(tensor) for _ in range(2)]
+                dist.all_gather(copies, tensor.contiguous())
+                assert torch.equal(*copies), f"{family} {method}: the processes differ in {name}"
+            found |= {f"{family}/{method}/{name}": tensor for name, tensor in after.items()}
+    if is_main_process():
+        save_file({name: tensor.contiguous() for name, tensor in found.items()}, folder / "found.safetensors")
+
+    result = unlearn(folder / "original", people(8), subjects_ids(people(8).train, 3), method="grad_diff",
+                     settings={**SGD, "batch_size": 7, "checkpoint_steps": 1}, out=folder / "out")  # fmt: skip
+    assert result.folder is not None
+    assert (result.folder / "model.safetensors").is_file(), "a process went on before the result was there"
+    assert differing(weights(load_adapter(result.folder)), weights(result.adapter)) == []
+    (folder / f"done-{rank}").touch()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes under ``accelerate launch`` wrote."""
+    folder = tmp_path_factory.mktemp("two")
+    family_model("clip", people(8)).save(folder / "original")
+    root = Path(__file__).parents[1]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(root), *sys.path])}
+    done = subprocess.run(
+        [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_processes", "2",
+         "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
+         "-m", "tests.test_distributed", str(folder)],
+        capture_output=True, text=True, env=environment, cwd=root, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
+    return folder
+
+
+def test_gathered_gradients_equal_those_of_one_process(folder: Path) -> None:
+    rows = torch.arange(15.0).reshape(5, 3) / 10
+    expected = gathered_gradient(rows, torch.tensor(0.5))
+    torch.testing.assert_close(load_file(folder / "found.safetensors")["gathered"], expected)
+
+
+@pytest.mark.parametrize("method", METHOD_NAMES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_two_processes_equal_one_on_the_same_global_batch(family: str, method: str, folder: Path) -> None:
+    found = {
+        name.removeprefix(f"{family}/{method}/"): tensor
+        for name, tensor in load_file(folder / "found.safetensors").items()
+        if name.startswith(f"{family}/{method}/")
+    }
+    before, after = weights(MODELS[family](people(8))), trained_weights(family, method)
+    moved = max((after[name] - before[name]).abs().max().item() for name in after)
+    apart = max((after[name] - found[name]).abs().max().item() for name in after)
+    assert moved > 1e-3
+    assert apart < 1e-5
+    assert apart < moved / 100
+
+
+def test_two_processes_write_one_result(folder: Path) -> None:
+    """The weights are those of one process; no partial folder and no checkpoint is left; both ran to the end."""
+    alone = unlearn(folder / "original", people(8), subjects_ids(people(8).train, 3), method="grad_diff",
+                    settings={**SGD, "batch_size": 7})  # fmt: skip
+    together = load_adapter(folder / "out")
+    for name, tensor in weights(alone.adapter).items():
+        torch.testing.assert_close(weights(together)[name], tensor, atol=1e-5, rtol=0)
+    assert sorted(path.name for path in folder.glob("done-*")) == ["done-0", "done-1"]
+    assert [path.name for path in folder.glob(".*")] == []
+    original = {path.name for path in (folder / "original").iterdir()}
+    assert {path.name for path in (folder / "out").iterdir()} == original | {"README.md", "multidelete.json"}
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
