@@ -18,15 +18,18 @@ import pytest
 from transformers import BertConfig, BertModel
 
 import multidelete
+from multidelete.audits import run_audits, unit_counts, verdict
 from multidelete.cli import run
 from multidelete.cli_flags import descriptions
 from multidelete.cli_options import ForgetOptions
+from multidelete.cli_show import show_verdict, show_verdict_json
 from multidelete.data.personas import write_personas
 from multidelete.data.request import UNITS
 from multidelete.data.split import with_holdout
 from multidelete.methods import METHODS
 from multidelete.models import FAMILIES
 from multidelete.settings import LoopSettings
+from tests.audits import world
 
 ROOT = Path(__file__).parents[1]
 DATA = "personas:people=20,unseen=8,size=32"
@@ -470,3 +473,19 @@ def test_public_names_exist_and_are_all(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out.strip() == multidelete.__version__
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert multidelete.__version__ == project["version"]
+
+
+@pytest.mark.parametrize("with_retrained", [True, False])
+def test_verdict_is_shown_with_its_scorecard(with_retrained: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    audit = world.run(world.models_of(world.model(forget=1.0, model_seed=1), with_retrained=with_retrained))
+    found = verdict(run_audits(audit), unit_counts(audit))
+    show_verdict(found, "report")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.startswith(f"UNFINISHED: {found.headline}")
+    assert shown.endswith("report: report/report.html")
+    assert all(word in shown for sentence in found.sentences for word in sentence.split())
+    show_verdict_json(found, "report")
+    told = json.loads(capsys.readouterr().out)
+    (forgetting,) = (row for row in told["scorecard"] if row["criterion"] == "forgetting")
+    assert (forgetting["retrained"] is not None) == with_retrained
+    assert forgetting["unlearned"] == found.rows[0].unlearned.value  # type: ignore[union-attr]
