@@ -13,9 +13,10 @@ from torch import Tensor
 from multidelete.config import resolve
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.errors import ConfigError, DivergedError
-from multidelete.loop import newest_checkpoint, plan_steps, run_loop
+from multidelete.loop import newest_checkpoint, run_loop
 from multidelete.methods import FineTune, GradDiff, GradientMethod, NegGrad, Step, Training
 from multidelete.models import Adapter, choose_trainable
+from multidelete.plan import plan_steps
 from multidelete.settings import LoopSettings
 from tests.tiny import (
     RaiseScore,

@@ -8,8 +8,8 @@ goes on at the step where it stopped.
 import logging
 import shutil
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +17,13 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from transformers import get_scheduler
 
-from multidelete.data.pairs import Batch, PairDataset
-from multidelete.errors import ConfigError, DivergedError, first_few
+from multidelete.data.pairs import PairDataset
+from multidelete.errors import DivergedError, first_few
 from multidelete.models.base import Adapter
+from multidelete.plan import MicroBatch, MicroBatches, plan_steps
 from multidelete.runtime import make_accelerator, peak_bytes, process_index, progress_bar, seed_everything, world_size
 from multidelete.settings import LoopSettings
 from multidelete.step import Part, Step
@@ -36,28 +37,9 @@ logger = logging.getLogger(__name__)
 LOGS = "logs"  # of the trackers, in the work folder
 
 
-@dataclass(frozen=True)
-class PlannedStep:
-    """Positions of the pairs of one optimizer step in each part, over all processes."""
-
-    positions: Mapping[str, Sequence[int]]
-    number_of_pass: int
-
-
-@dataclass(frozen=True)
-class MicroBatch:
-    """This process's share of one micro-batch: the parts' pairs one after the other."""
-
-    batch: Batch
-    positions: Mapping[str, Sequence[int]]
-    shares: Mapping[str, float]
-    number_of_pass: int
-    progress: float
-
-
 @dataclass
 class LoopResult:
-    """What a run did.
+    """What a run did, before it was cut off and resumed too.
 
     Attributes:
         history: One row for each optimizer step: the terms' values and their sum.
@@ -71,80 +53,14 @@ class LoopResult:
     wall_s: float = 0.0
     peak_bytes: int = 0
 
+    def state_dict(self) -> dict[str, object]:
+        """For checkpoints."""
+        return asdict(self)
 
-def plan_steps(parts: Sequence[str], sizes: Mapping[str, int], settings: LoopSettings, seed: int) -> list[PlannedStep]:
-    """Draw every step of a run.
-
-    The forget pairs (for training, all pairs) are walked through in shuffled passes, in batches of
-    nearly equal size; the others are drawn beside them, ``retain_per_forget`` each, from shuffled
-    passes of their own. A method that sees retain pairs alone gets them in the place of the forget
-    pairs too, so that it takes as many steps of as many pairs as the others do.
-
-    Args:
-        parts: What a step holds.
-        sizes: Pairs in each part, and in ``forget`` where there is a request.
-        settings: Budget and batch size.
-        seed: Of every order.
-    """
-    lead = "forget" if "forget" in sizes else parts[0]
-    others = [part for part in parts if part != lead]
-    for_each = settings.retain_per_forget + (lead not in parts)
-    rng = np.random.default_rng(seed)
-    streams = {part: _shuffled(sizes[part], np.random.default_rng([seed, i])) for i, part in enumerate(others)}
-    per_pass = max(1, round(sizes[lead] / settings.batch_size))
-    total = max(1, round(per_pass * settings.passes))
-    steps: list[PlannedStep] = []
-    while len(steps) < total:
-        for chunk in np.array_split(rng.permutation(sizes[lead]), per_pass):
-            positions: dict[str, Sequence[int]] = {lead: chunk.tolist()} if lead in parts else {}
-            for part in others:
-                wanted = min(for_each * len(chunk), sizes[part])
-                positions[part] = [next(streams[part]) for _ in range(wanted)]
-            steps.append(PlannedStep(positions, len(steps) // per_pass))
-    return steps[:total]
-
-
-def _shuffled(size: int, rng: np.random.Generator):  # type: ignore[no-untyped-def]
-    """Positions of endless shuffled passes."""
-    while True:
-        yield from rng.permutation(size).tolist()
-
-
-class _MicroBatches(Dataset[MicroBatch]):
-    """Collates this process's share of each planned step, in order."""
-
-    def __init__(
-        self, plan: Sequence[PlannedStep], datasets: Mapping[str, PairDataset], adapter: Adapter, accumulation: int
-    ) -> None:
-        self.plan, self.datasets, self.adapter = plan, datasets, adapter
-        self.accumulation = accumulation
-        self.rank, self.world = process_index(), world_size()
-
-    def __len__(self) -> int:
-        return len(self.plan) * self.accumulation
-
-    def __getitem__(self, number: int) -> MicroBatch:
-        step = self.plan[number // self.accumulation]
-        shards = self.accumulation * self.world
-        mine = (number % self.accumulation) * self.world + self.rank
-        positions: dict[str, Sequence[int]] = {}
-        shares: dict[str, float] = {}
-        for part, wanted in step.positions.items():
-            if len(wanted) < shards:
-                raise ConfigError(
-                    f"a step has {len(wanted)} {part} pairs, fewer than its {shards} shares "
-                    f"({self.world} processes x {self.accumulation} accumulated). Raise batch_size."
-                )
-            positions[part] = wanted[mine * len(wanted) // shards : (mine + 1) * len(wanted) // shards]
-            shares[part] = len(positions[part]) * shards / len(wanted)
-        pairs = [self.datasets[part].pairs[i] for part, rows in positions.items() for i in rows]
-        return MicroBatch(
-            batch=self.adapter.collate(pairs),
-            positions=positions,
-            shares=shares,
-            number_of_pass=step.number_of_pass,
-            progress=(number // self.accumulation) / len(self.plan),
-        )
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Go on counting from a checkpoint."""
+        for name, value in state.items():
+            setattr(self, name, value)
 
 
 class StepModule(nn.Module):
@@ -228,12 +144,13 @@ def run_loop(
         num_training_steps=len(plan),
     )
     wrapped, optimizer = accelerator.prepare(module, optimizer)
-    accelerator.register_for_checkpointing(scheduler)
+    result = LoopResult()
+    accelerator.register_for_checkpointing(scheduler, result)
     if settings.trackers:
         accelerator.init_trackers("multidelete")
     done = _load_newest(accelerator, work) if resume and work is not None else 0
-    result = LoopResult()
-    micro_batches = _MicroBatches(plan, datasets, adapter, settings.accumulation)
+    started -= result.wall_s
+    micro_batches = MicroBatches(plan, datasets, adapter, settings.accumulation)
     loader = DataLoader(
         micro_batches,
         batch_size=None,
@@ -270,13 +187,14 @@ def run_loop(
                 bar.to(done, f"{title} (loss {row['loss']:.3g})")
                 if work is not None and settings.checkpoint_steps and done % settings.checkpoint_steps == 0:
                     _refuse_nonfinite_weights(adapter, done, work)
+                    result.wall_s = time.perf_counter() - started
                     _save(accelerator, work, done)
     if settings.trackers:
         accelerator.end_training()
     _refuse_nonfinite_weights(adapter, done, work)
     module.eval()
     result.wall_s = time.perf_counter() - started
-    result.peak_bytes = peak_bytes(accelerator.device)
+    result.peak_bytes = max(result.peak_bytes, peak_bytes(accelerator.device))
     return result
 
 

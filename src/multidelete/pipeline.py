@@ -4,7 +4,6 @@ import copy
 import hashlib
 import json
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -66,12 +65,11 @@ def train(
         adapter = starting_point(model, data, seed)
         _check_pairs(data.train)
         cut = adapter.truncated(data.train.pairs)
-        started = time.perf_counter()
         result = run_loop(
             adapter, Training(), {"train": data.train}, settings=settings, seed=seed,
             work=_work(folder), resume=resume, title="training",
         )  # fmt: skip
-        cost = {"wall_s": time.perf_counter() - started, "pairs_backward": result.pairs, "peak_bytes": result.peak_bytes}
+        cost = {"wall_s": result.wall_s, "pairs_backward": result.pairs, "peak_bytes": result.peak_bytes}
         manifest = _manifest("train", data, seed, cost, cut) | {"model": asdict(model), "loop": asdict(settings)}
         _write_result(folder, adapter, manifest | {"history": _thin(result.history)} | dict(notes or {}))
     return out

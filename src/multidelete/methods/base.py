@@ -137,7 +137,7 @@ class GradientMethod(Method):
             pairs_forward=0 if reference is None else reference.pairs,
             pairs_backward=result.pairs,
             reference_s=reference_s,
-            wall_s=time.perf_counter() - started,
+            wall_s=reference_s + result.wall_s,
             peak_bytes=result.peak_bytes,
         )
 

@@ -1,6 +1,5 @@
 """Ordinary training, and retraining without the forget pairs: the yardstick."""
 
-import time
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -49,10 +48,10 @@ class Retrain(Method):
             raise UnsupportedError(
                 "retrain needs the model that the original's training began with and its recipe, and the original's "
                 "folder does not record them (it has no multidelete.json of 'multidelete train'). "
-                "Retrain with your own script on the retain pairs, and give the result to 'multidelete audit --retrained'."
+                "Retrain with your own script on the retain pairs, and give the result to "
+                "'multidelete audit --retrained'."
             )
         adapter: Adapter = job.start()
-        started = time.perf_counter()
         result = run_loop(
             adapter,
             Training(),
@@ -70,5 +69,5 @@ class Retrain(Method):
             pairs_backward=result.pairs,
             reference_s=0.0,
             peak_bytes=result.peak_bytes,
-            wall_s=time.perf_counter() - started,
+            wall_s=result.wall_s,
         )

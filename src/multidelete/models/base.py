@@ -4,8 +4,8 @@ Shape suffixes: B pairs in the batch, D embedding, C classes.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -37,15 +37,15 @@ class PairOutputs:
     def __getitem__(self, rows: slice | Tensor) -> "PairOutputs":
         return self.apply(lambda tensor: tensor[rows])
 
-    def apply(self, function) -> "PairOutputs":  # type: ignore[no-untyped-def]
+    def apply(self, function: Callable[[Tensor], Tensor]) -> "PairOutputs":
         """The same outputs with ``function`` applied to every tensor."""
-
-        def each(value):  # type: ignore[no-untyped-def]
-            if value is None:
-                return None
-            return function(value) if isinstance(value, Tensor) else {k: function(t) for k, t in value.items()}
-
-        return PairOutputs(**{f.name: each(getattr(self, f.name)) for f in fields(self)})
+        return PairOutputs(
+            unimodal={modality: function(tensor) for modality, tensor in self.unimodal.items()},
+            joint=function(self.joint),
+            score=function(self.score),
+            embeddings=None if self.embeddings is None else {m: function(t) for m, t in self.embeddings.items()},
+            logits=None if self.logits is None else function(self.logits),
+        )
 
 
 class Adapter(nn.Module, ABC):
