@@ -1,7 +1,4 @@
-"""The audit from end to end: signals of every model, figures, a verdict, and the report that shows them.
-
-Shape suffixes: E examples, C captions, D embedding.
-"""
+"""The audit from end to end: signals of every model, figures, a verdict, and the report that shows them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,27 +9,23 @@ from typing import cast
 import numpy as np
 import torch
 
-from multidelete.audits import AuditInput, ModelSignals, Signals, Verdict, collect, run_audits, unit_counts, verdict
-from multidelete.audits.inputs import groups, prefix, units
-from multidelete.audits.membership import attack_scores
+from multidelete.audits import AuditInput, ModelSignals, Verdict, collect, run_audits, unit_counts, verdict
+from multidelete.audits.inputs import units
 from multidelete.audits.result import Figure, write_audit
 from multidelete.data.images import check_images
-from multidelete.data.pairs import ImageInput, PairData, PairDataset, open_image
+from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import Request, forget_retain
 from multidelete.errors import CheckpointError, ConfigError, DataError, RequestError
 from multidelete.manifest import read_manifest, refuse_inside, versions, whole_or_nothing
-from multidelete.models import load_adapter
+from multidelete.models import FAMILIES, load_adapter
 from multidelete.models.checkpoint import read_config
 from multidelete.pipeline import as_request
-from multidelete.report.build import Example, Match, build_report
-from multidelete.report.charts import MAX_RETAIN, ChartData
-from multidelete.report.embedding_map import MAX_FORGET, Embeddings, evenly
+from multidelete.report.build import build_report
+from multidelete.report.exhibits import chart_data, examples, secrets
 from multidelete.report.withhold import withhold
 from multidelete.runtime import check_device, progress_bar
 
 RETAIN_LIMIT = 50_000  # retain pairs that every model is asked about; of more, a sample
-EXAMPLES = 12
-MATCHES = 3
 
 Source = str | Path
 Manifests = Mapping[str, Mapping[str, object]]
@@ -100,13 +93,14 @@ def audit(
         )
         figures = run_audits(given)
         judged = verdict(figures, unit_counts(given))
-        secrets = [] if show_forgotten else _secrets(given, data.train)
-        run = _run(models, manifests, data, given, splits)
-        write_audit(folder / "audit.json", cast(dict[str, object], withhold(run, secrets)), figures)
-        examples, gallery = _examples(given, data.train)
+        hidden = [] if show_forgotten else secrets(given, data.train)
+        run = cast(dict[str, object], withhold(_run(models, manifests, data, given, splits), hidden))
+        write_audit(folder / "audit.json", run, figures)
+        shown, gallery = examples(given, data.train)
+        charts = chart_data(given, judged, seconds=_seconds(manifests), gallery=gallery)
         build_report(
-            folder, run=run, figures=figures, verdict=judged, charts=_charts(given, judged, manifests, gallery),
-            examples=examples, show_forgotten=show_forgotten, forgotten=secrets,
+            folder, run=run, figures=figures, verdict=judged, charts=charts, examples=shown,
+            show_forgotten=show_forgotten, forgotten=hidden,
         )  # fmt: skip
     return AuditResult(figures, judged, Path(out))
 
@@ -192,9 +186,7 @@ def _check_images(splits: Mapping[str, PairDataset]) -> None:
         raise DataError(problems)
 
 
-def _ask(
-    name: str, source: Source, splits: Mapping[str, PairDataset], device: str, allow_pickle: bool
-) -> ModelSignals:
+def _ask(name: str, source: Source, splits: Mapping[str, PairDataset], device: str, allow_pickle: bool) -> ModelSignals:
     """One pass of one model over all pairs; it leaves memory afterwards."""
     adapter = load_adapter(source, allow_pickle=allow_pickle)
     where = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
@@ -214,26 +206,18 @@ def _cost(manifests: Manifests) -> dict[str, float | None]:
     return {**cost, "retrained_wall_s": _recorded(manifests.get("retrained", {})).get("wall_s")}
 
 
+def _seconds(manifests: Manifests) -> dict[str, float]:
+    """Wall seconds of each model's making beside the original, where they are known."""
+    wall_s = {name: _recorded(m).get("wall_s") for name, m in manifests.items() if name != "original"}
+    wall_s["unlearned"] = _cost(manifests).get("wall_s")
+    return {name: seconds for name, seconds in wall_s.items() if seconds is not None}
+
+
 def _recorded(manifest: Mapping[str, object]) -> dict[str, float]:
     cost = manifest.get("cost")
     if not isinstance(cost, dict):
         return {}
     return {str(key): float(value) for key, value in cost.items() if isinstance(value, int | float)}
-
-
-def _secrets(given: AuditInput, train: PairDataset) -> list[str]:
-    """What names a deleted pair: ids, subjects, and members of the headline kind that no retain pair shares."""
-    forget = [train[train.index[pair_id]] for pair_id in given.original.forget.ids]
-    kept = {source for keys in given.original.retain.sources.values() for source in keys}
-    found = {text for pair in forget for text in (pair.id, pair.subject) if text}
-    for pair in forget:
-        if pair.kind != given.headline_kind():
-            continue
-        for modality, source in pair.sources.items():
-            if source not in kept:
-                member = pair.inputs[modality]
-                found |= {source, member} if isinstance(member, str) else {source}
-    return sorted(found)
 
 
 def _run(
@@ -251,9 +235,10 @@ def _run(
     counts = {name: len(pairs) for name, pairs in splits.items()} | {"retain": given.retain_pairs}
     if given.retain_is_sampled:
         counts["retain pairs asked about"] = len(splits["retain"])
+    model_type = read_config(models["original"]).model_type
     run: dict[str, object] = {
         "model": _name(models["unlearned"]),
-        "family": str(read_config(models["unlearned"]).model_type),
+        "family": next(name for name, family in FAMILIES.items() if family.model_type == model_type),
         "method": method["name"] if isinstance(method, dict) else "not recorded",
         "data": data.name,
         "date": datetime.now(UTC).date().isoformat(),
@@ -262,88 +247,15 @@ def _run(
         "seed": given.seed,
         "versions": versions(),
     }
-    run |= {f"{name} model": _name(source) for name, source in models.items()}
-    kept = ("date", "seed", "method", "loop", "trainable", "truncated_captions", "versions", "original")
-    recorded = {name: {key: m[key] for key in kept if key in m} for name, m in manifests.items()}
-    return run | {f"{name} made with": settings for name, settings in recorded.items() if settings}
+    kept = ("date", "seed", "method", "loop", "trainable", "truncated_captions", "original")
+    for name, source in models.items():
+        recorded = {key: manifests[name][key] for key in kept if key in manifests[name]}
+        if manifests[name].get("versions", run["versions"]) != run["versions"]:
+            recorded["versions"] = manifests[name]["versions"]
+        run[name] = {"folder": _name(source), **recorded}
+    return run
 
 
 def _name(source: Source) -> str:
     """A folder's own name, or a hub id."""
     return Path(source).resolve().name if Path(source).is_dir() else str(source)
-
-
-def _charts(given: AuditInput, judged: Verdict, manifests: Manifests, gallery: int | None) -> ChartData:
-    """What the plots show: pairs of the headline kind only."""
-    kind = given.headline_kind()
-    scores = {}
-    for name, model in given.models.items():
-        of_split = {"forget": model.forget, "retain": model.retain, "holdout": model.holdout}
-        found = {split: s.of_kind(kind).score for split, s in of_split.items() if s is not None}
-        scores[name] = {split: score for split, score in found.items() if len(score)}
-    row = next(row for row in judged.rows if row.criterion == "membership")
-    attacks = {}
-    if row.unlearned is not None:
-        attacks = dict(attack_scores(given, kind)[row.unlearned.figure.removeprefix(f"{prefix(kind)}auc of ")])
-    seconds = {"unlearned": _cost(manifests).get("wall_s")}
-    seconds |= {name: _recorded(m).get("wall_s") for name, m in manifests.items() if name not in ("original", *seconds)}
-    return ChartData(
-        scores=scores,
-        members={name: members for name, (members, _) in attacks.items()},
-        nonmembers={name: nonmembers for name, (_, nonmembers) in attacks.items()},
-        embeddings={name: _map(model, kind) for name, model in given.models.items() if model.forget.embeddings},
-        seconds={name: wall_s for name, wall_s in seconds.items() if wall_s is not None},
-        gallery=gallery,
-    )
-
-
-def _map(model: ModelSignals, kind: str | None) -> Embeddings:
-    """The same few pairs of every model."""
-
-    def points(signals: Signals, limit: int) -> list[np.ndarray]:
-        embeddings = signals.of_kind(kind).embeddings or {}
-        return [evenly(embeddings[modality], limit) for modality in signals.modalities]
-
-    forget, retain = points(model.forget, MAX_FORGET), points(model.retain, MAX_RETAIN)
-    return Embeddings(forget_image=forget[0], forget_text=forget[1], retain_image=retain[0], retain_text=retain[1])
-
-
-def _examples(given: AuditInput, train: PairDataset) -> tuple[list[Example], int | None]:
-    """Up to a dozen forget pairs of the headline kind, of as many subjects or first members, with what each model
-    finds for them among all distinct training captions of that kind; and how many these are.
-
-    None, and no examples, where a model has no embeddings to search.
-    """
-    kind = given.headline_kind()
-    if any(model.forget.embeddings is None for model in given.models.values()):
-        return [], None
-    forget, training = given.original.forget.of_kind(kind), given.original.training.of_kind(kind)
-    first, second = forget.modalities
-    row_of = {key: row for row, key in reversed(list(enumerate(training.sources[second])))}
-    captions = list(row_of)
-    text = [str(train[train.index[training.ids[row_of[key]]]].inputs[second]) for key in captions]
-    deleted = set(forget.sources[second]) - set(given.original.retain.of_kind(kind).sources[second])
-    shown_E = evenly(np.unique(groups(forget), return_index=True)[1].astype(float), EXAMPLES).astype(int)
-    own_E = np.array([captions.index(forget.sources[second][row]) for row in shown_E])
-    matches: list[dict[str, list[Match]]] = [{} for _ in shown_E]
-    ranks: list[dict[str, float]] = [{} for _ in shown_E]
-    for name, model in given.models.items():
-        query_ED = (model.forget.of_kind(kind).embeddings or {})[first][shown_E].astype(np.float64)
-        caption_CD = (model.training.of_kind(kind).embeddings or {})[second][[row_of[key] for key in captions]]
-        similarity_EC = np.round(query_ED @ caption_CD.astype(np.float64).T, 6)
-        for e, (similarity_C, own) in enumerate(zip(similarity_EC, own_E, strict=True)):
-            best = np.argsort(-similarity_C, kind="stable")[:MATCHES]
-            matches[e][name] = [
-                Match(text[c], float(similarity_C[c]), bool(c == own), captions[c] in deleted) for c in best
-            ]
-            above, equal = (similarity_C > similarity_C[own]).sum(), (similarity_C == similarity_C[own]).sum()
-            ranks[e][name] = float(1 + above + (equal - 1) / 2)  # expected over random orders of equals
-    examples = []
-    for e, row in enumerate(shown_E):
-        pair = train[train.index[forget.ids[row]]]
-        image = open_image(cast(ImageInput, pair.inputs["image"])) if "image" in pair.inputs else None
-        examples.append(
-            Example(id=pair.id, subject=pair.subject, image=image, caption=str(pair.inputs[second]),
-                    matches=matches[e], rank=ranks[e])
-        )  # fmt: skip
-    return examples, len(captions)

@@ -1,0 +1,117 @@
+"""What the report shows of an audit: plots, examples, and the words that must not stand in it.
+
+Shape suffixes: E examples, C captions, D embedding.
+"""
+
+from collections.abc import Mapping
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multidelete.audits import AuditInput, ModelSignals, Signals, Verdict
+from multidelete.audits.inputs import groups, prefix
+from multidelete.audits.membership import attack_scores
+from multidelete.data.pairs import ImageInput, PairDataset, open_image
+from multidelete.report.build import Example, Match
+from multidelete.report.charts import MAX_RETAIN, ChartData
+from multidelete.report.embedding_map import MAX_FORGET, Embeddings, evenly
+
+EXAMPLES = 12
+MATCHES = 3
+
+
+def secrets(given: AuditInput, train: PairDataset) -> list[str]:
+    """What names a deleted pair: ids, subjects, and members of the headline kind that no retain pair shares."""
+    forget = [train[train.index[pair_id]] for pair_id in given.original.forget.ids]
+    kept = {source for keys in given.original.retain.sources.values() for source in keys}
+    found = {text for pair in forget for text in (pair.id, pair.subject) if text}
+    for pair in forget:
+        if pair.kind != given.headline_kind():
+            continue
+        for modality, source in pair.sources.items():
+            if source not in kept:
+                member = pair.inputs[modality]
+                found |= {source, member} if isinstance(member, str) else {source}
+    return sorted(found)
+
+
+def chart_data(given: AuditInput, judged: Verdict, *, seconds: Mapping[str, float], gallery: int | None) -> ChartData:
+    """What the plots show: pairs of the headline kind only.
+
+    Args:
+        given: The audit's input.
+        judged: The verdict; the attack that is drawn is the one its scorecard names.
+        seconds: Wall seconds of each model's making, where they are known.
+        gallery: Number of captions that `examples` searched.
+    """
+    kind = given.headline_kind()
+    scores = {}
+    for name, model in given.models.items():
+        of_split = {"forget": model.forget, "retain": model.retain, "holdout": model.holdout}
+        found = {split: s.of_kind(kind).score for split, s in of_split.items() if s is not None}
+        scores[name] = {split: score for split, score in found.items() if len(score)}
+    row = next(row for row in judged.rows if row.criterion == "membership")
+    attacks = {}
+    if row.unlearned is not None:
+        attacks = dict(attack_scores(given, kind)[row.unlearned.figure.removeprefix(f"{prefix(kind)}auc of ")])
+    return ChartData(
+        scores=scores,
+        members={name: members for name, (members, _) in attacks.items()},
+        nonmembers={name: nonmembers for name, (_, nonmembers) in attacks.items()},
+        embeddings={name: _map(model, kind) for name, model in given.models.items() if model.forget.embeddings},
+        seconds=seconds,
+        gallery=gallery,
+    )
+
+
+def _map(model: ModelSignals, kind: str | None) -> Embeddings:
+    """The same few pairs of every model."""
+
+    def points(signals: Signals, limit: int) -> list[NDArray[np.float32]]:
+        embeddings = signals.of_kind(kind).embeddings or {}
+        return [evenly(embeddings[modality], limit) for modality in signals.modalities]
+
+    forget, retain = points(model.forget, MAX_FORGET), points(model.retain, MAX_RETAIN)
+    return Embeddings(forget_image=forget[0], forget_text=forget[1], retain_image=retain[0], retain_text=retain[1])
+
+
+def examples(given: AuditInput, train: PairDataset) -> tuple[list[Example], int | None]:
+    """Up to a dozen forget pairs of the headline kind, of as many subjects or first members, with what each model
+    finds for them among all distinct training captions of that kind; and how many these are.
+
+    None, and no examples, where a model has no embeddings to search.
+    """
+    kind = given.headline_kind()
+    if any(model.forget.embeddings is None for model in given.models.values()):
+        return [], None
+    forget, training = given.original.forget.of_kind(kind), given.original.training.of_kind(kind)
+    first, second = forget.modalities
+    row_of = {key: row for row, key in reversed(list(enumerate(training.sources[second])))}
+    captions = list(row_of)
+    text = [str(train[train.index[training.ids[row_of[key]]]].inputs[second]) for key in captions]
+    deleted = set(forget.sources[second]) - set(given.original.retain.of_kind(kind).sources[second])
+    shown_E = evenly(np.unique(groups(forget), return_index=True)[1].astype(float), EXAMPLES).astype(int)
+    own_E = np.array([captions.index(forget.sources[second][row]) for row in shown_E])
+    matches: list[dict[str, list[Match]]] = [{} for _ in shown_E]
+    ranks: list[dict[str, float]] = [{} for _ in shown_E]
+    for name, model in given.models.items():
+        query_ED = (model.forget.of_kind(kind).embeddings or {})[first][shown_E].astype(np.float64)
+        caption_CD = (model.training.of_kind(kind).embeddings or {})[second][[row_of[key] for key in captions]]
+        similarity_EC = np.round(query_ED @ caption_CD.astype(np.float64).T, 6)
+        for e, (similarity_C, own) in enumerate(zip(similarity_EC, own_E, strict=True)):
+            best = np.argsort(-similarity_C, kind="stable")[:MATCHES]
+            matches[e][name] = [
+                Match(text[c], float(similarity_C[c]), bool(c == own), captions[c] in deleted) for c in best
+            ]
+            above, equal = (similarity_C > similarity_C[own]).sum(), (similarity_C == similarity_C[own]).sum()
+            ranks[e][name] = float(1 + above + (equal - 1) / 2)  # expected over random orders of equals
+    shown = []
+    for e, row in enumerate(shown_E):
+        pair = train[train.index[forget.ids[row]]]
+        image = open_image(cast(ImageInput, pair.inputs["image"])) if "image" in pair.inputs else None
+        shown.append(
+            Example(id=pair.id, subject=pair.subject, image=image, caption=str(pair.inputs[second]),
+                    matches=matches[e], rank=ranks[e])
+        )  # fmt: skip
+    return shown, len(captions)

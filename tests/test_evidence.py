@@ -1,0 +1,241 @@
+"""Audits from end to end, on real tiny models and generated people."""
+
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from multidelete.audits import AuditInput, ModelSignals, Signals
+from multidelete.audits.result import read_audit
+from multidelete.data.pairs import Pair, PairData, PairDataset
+from multidelete.data.request import Request, resolve_request
+from multidelete.demo import demo
+from multidelete.errors import CheckpointError, ConfigError, RequestError
+from multidelete.evidence import AuditResult, audit
+from multidelete.manifest import digest_folder
+from multidelete.methods import Training
+from multidelete.pipeline import train, unlearn
+from multidelete.report.exhibits import examples, secrets
+from multidelete.settings import TrainSettings
+from tests.tiny import people
+
+FORGOTTEN = ("person-0003", "person-0008", "person-0011")
+
+
+@dataclass(frozen=True)
+class Made:
+    """An original, an unlearned and a retrained model of the same people, and a report of them."""
+
+    root: Path
+    data: PairData
+    request: Request
+    result: AuditResult
+
+    def audit(self, out: str, unlearned: str = "unlearned", **changes: object) -> AuditResult:
+        given: dict[str, object] = {"forget": self.request, "retrained": self.root / "retrained", "device": "cpu"}
+        given |= {"out": self.root / out} | changes
+        return audit(self.root / unlearned, self.root / "original", self.data, **given)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    root = tmp_path_factory.mktemp("evidence")
+    data = people(24, unseen=12)
+    request = resolve_request(data, subjects=FORGOTTEN, unit="subject")
+    settings = replace(Training().loop_settings(), passes=6, batch_size=24, device="cpu", checkpoint_steps=0)
+    train(data, root / "original", model=TrainSettings(image_size=32), settings=settings)
+    few = {"passes": 2, "device": "cpu"}
+    unlearn(root / "original", data, request, settings=few, out=root / "unlearned")
+    unlearn(root / "original", data, request, method="retrain", settings={"device": "cpu"}, out=root / "retrained")
+    before = {name: digest_folder(root / name) for name in ("original", "unlearned", "retrained")}
+    made = Made(root, data, request, None)  # type: ignore[arg-type]
+    made = replace(made, result=made.audit("report"))
+    assert before == {name: digest_folder(root / name) for name in before}, "an audit changed its inputs"
+    return made
+
+
+def texts(folder: Path) -> str:
+    return (folder / "report.html").read_text() + (folder / "audit.json").read_text()
+
+
+def named(made: Made) -> list[str]:
+    """Ids, subjects, names and memorised captions of the deleted people."""
+    pairs = made.data.train.only(made.request.ids, "forget")
+    captions = [str(pair.inputs["text"]) for pair in pairs if pair.kind == "sensitive"]
+    names = [caption.split(",")[0] for caption in captions]
+    return [*made.request.ids, *FORGOTTEN, *captions, *names]
+
+
+def test_audit_writes_the_report_and_its_figures(made: Made) -> None:
+    assert sorted(path.name for path in (made.root / "report").iterdir()) == ["audit.json", "report.html"]
+    assert not list(made.root.glob(".*")), "something is left beside the report"
+    run, figures = read_audit(made.root / "report" / "audit.json")
+    assert figures == made.result.figures
+    assert {figure.model for figure in figures} == {"original", "unlearned", "retrained"}
+    assert {figure.audit for figure in figures if figure.value is not None} == {
+        "utility", "forgetting", "separation", "membership", "unimodal", "cost"
+    }  # fmt: skip
+    assert run["request"] == {"unit": "subject", "subjects": 3, "pairs": 12}
+    assert run["counts"] == {"forget": 12, "retain": 84, "test": 24, "val": 24}
+    assert (run["family"], run["method"], run["data"]) == ("vision-text", "multidelete", made.data.name)
+    assert (made.root / "report" / "report.html").read_text().rstrip().endswith("</html>")
+
+
+def test_cost_is_the_recorded_cost_of_unlearning_and_retraining(made: Made) -> None:
+    recorded = {
+        name: json.loads((made.root / name / "multidelete.json").read_text())["cost"]["wall_s"]
+        for name in ("unlearned", "retrained")
+    }
+    wall_s = {f.model: f.value for f in made.result.figures if (f.audit, f.figure) == ("cost", "wall seconds")}
+    assert wall_s == recorded
+
+
+def test_nothing_deleted_stands_in_report_or_figures(made: Made) -> None:
+    telling = replace(made, data=replace(made.data, name=f"photos of {FORGOTTEN[0]}"))
+    telling.audit("withheld", retrained=None)
+    for folder in (made.root / "report", made.root / "withheld"):
+        content = texts(folder).lower()
+        assert [text for text in named(made) if text.lower() in content] == []
+    assert "photos of (withheld)" in content
+    assert made.request.digest not in content  # ids could be tried out against it
+
+
+def test_deleted_pairs_are_shown_when_asked_for(made: Made) -> None:
+    made.audit("shown", show_forgotten=True, noun="people")
+    content = (made.root / "shown" / "report.html").read_text()
+    assert all(text in content for text in FORGOTTEN)
+    assert content.count("data:image/png") == 3  # one card for each person
+    assert "people" in content
+
+
+def test_untouched_model_is_never_forgotten_and_has_no_cost(made: Made) -> None:
+    found = made.audit("untouched", unlearned="original")
+    assert found.verdict.outcome != "forgotten"
+    cost = next(f for f in found.figures if (f.audit, f.figure, f.model) == ("cost", "wall seconds", "unlearned"))
+    assert cost.value is None  # training is not unlearning
+    values = {(f.figure, f.split, f.model): f.value for f in found.figures if f.audit == "forgetting"}
+    same = [values[figure, split, "original"] == value for (figure, split, m), value in values.items()
+            if m == "unlearned" and "difference" not in figure]  # fmt: skip
+    assert all(same)
+    assert same
+
+
+def test_without_retrained_model_its_figures_are_absent_with_reason(made: Made) -> None:
+    found = made.audit("alone", retrained=None)
+    assert all(row.retrained is None for row in found.verdict.rows)
+    assert not [f for f in found.figures if f.model == "retrained" and f.value is not None]
+    fraction = next(f for f in found.figures if f.figure == "fraction of retraining")
+    assert fraction.absent == "no retraining was timed"
+    assert all(f.target is None for f in found.figures)
+
+
+def test_existing_report_is_refused_and_replaced_only_when_asked(made: Made) -> None:
+    target = made.root / "taken"
+    target.mkdir()
+    (target / "letter.txt").write_text("keep")
+    with pytest.raises(CheckpointError, match="already exists"):
+        made.audit("taken")
+    assert (target / "letter.txt").read_text() == "keep"
+    made.audit("taken", overwrite=True, retrained=None)
+    assert sorted(path.name for path in target.iterdir()) == ["audit.json", "report.html"]
+
+
+def test_report_inside_a_model_is_refused(made: Made) -> None:
+    with pytest.raises(CheckpointError, match="inputs are never changed"):
+        made.audit("unlearned/report")
+    assert not (made.root / "unlearned" / "report").exists()
+
+
+def test_model_of_another_request_is_refused(made: Made) -> None:
+    other = resolve_request(made.data, subjects=["person-0001"], unit="subject")
+    with pytest.raises(RequestError) as caught:
+        made.audit("other", forget=other)
+    assert len(caught.value.problems) == 2  # unlearned and retrained
+    assert "another request" in str(caught.value)
+    assert "12 pairs" in str(caught.value)
+    assert not (made.root / "other").exists()
+
+
+def test_all_wrong_models_are_named_at_once(made: Made, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        made.audit("wrong", retrained=tmp_path / "missing", others={"second": tmp_path})
+    assert len(caught.value.problems) == 2
+    with pytest.raises(ConfigError, match="retrained"):
+        made.audit("wrong", others={"retrained": made.root / "retrained"})
+    assert not (made.root / "wrong").exists()
+
+
+def test_other_models_stand_beside_the_three(made: Made) -> None:
+    shutil.copytree(made.root / "retrained", made.root / "copy")
+    found = made.audit("others", others={"again": made.root / "copy"})
+    values = {(f.audit, f.figure, f.split, f.model): f.value for f in found.figures}
+    again = {key[:3]: value for key, value in values.items() if key[3] == "again" and ", difference" not in key[1]}
+    assert again
+    assert all(value == values[(*key, "retrained")] for key, value in again.items())
+
+
+def test_example_ranks_count_ties_in_expectation_and_mark_matches() -> None:
+    """Six captions and one picture: its own caption scores 0.5 like one other, one scores more: rank 2.5."""
+    cosines = {"own": 0.5, "equal": 0.5, "more": 0.8, "less": 0.1, "least": -0.9, "none": 0.0}
+    pairs = [
+        Pair(id=f"id-{name}", inputs={"image": Image.new("RGB", (4, 4)), "text": f"Text {name}"},
+             sources={"image": name, "text": f"text {name}"}, subject=f"s-{name}")
+        for name in cosines
+    ]  # fmt: skip
+    text_ND = np.array([[c, np.sqrt(1 - c**2)] for c in cosines.values()], dtype=np.float32)
+    image_ND = np.tile(np.array([1.0, 0.0], dtype=np.float32), (len(pairs), 1))
+
+    def signals(rows: slice) -> Signals:
+        return Signals(
+            ids=[p.id for p in pairs[rows]], kinds=[None] * len(pairs[rows]),
+            subjects=[p.subject for p in pairs[rows]],
+            sources={m: [p.sources[m] for p in pairs[rows]] for m in ("image", "text")},
+            score=text_ND[rows, 0], unimodal={}, embeddings={"image": image_ND[rows], "text": text_ND[rows]},
+        )  # fmt: skip
+
+    model = ModelSignals(forget=signals(slice(0, 1)), retain=signals(slice(1, None)))
+    given = AuditInput(models={"original": model, "unlearned": model})
+    train_pairs = PairDataset(pairs, "train")
+    (example,), gallery = examples(given, train_pairs)
+    assert gallery == 6
+    assert example.rank == {"original": 2.5, "unlearned": 2.5}
+    first, second, third = example.matches["unlearned"]
+    assert first[:2] == ("Text more", pytest.approx(0.8))
+    assert {second[0], third[0]} == {"Text own", "Text equal"}
+    assert [match[2:] for match in (first, second, third)].count((True, True)) == 1
+    assert secrets(given, train_pairs) == ["Text own", "id-own", "own", "s-own", "text own"]
+
+
+def test_captions_that_stay_are_no_secret() -> None:
+    shared = {"image": "a.png", "text": "a dog"}
+    inputs = {"image": Image.new("RGB", (4, 4)), "text": "A dog"}
+    pairs = [
+        Pair(id="gone", inputs=inputs, sources=shared),
+        Pair(id="kept", inputs=inputs, sources=shared | {"image": "b"}),
+    ]
+    one, other = (
+        Signals(ids=[p.id], kinds=[None], subjects=[None], sources={m: [s] for m, s in p.sources.items()},
+                score=np.zeros(1, dtype=np.float32), unimodal={})
+        for p in pairs
+    )  # fmt: skip
+    model = ModelSignals(forget=one, retain=other)
+    given = AuditInput(models={"original": model, "unlearned": model})
+    assert secrets(given, PairDataset(pairs, "train")) == ["a.png", "gone"]
+
+
+def test_demo_makes_everything_or_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    found = demo(out, people=8, passes=0.5, device="cpu")
+    assert {path.name for path in out.iterdir()} == {"original", "report", "request.txt", "retrained", "unlearned"}
+    assert found.folder == out / "report"
+    subject = (out / "request.txt").read_text().split("-view")[0]
+    assert subject in (found.folder / "report.html").read_text()  # the demo shows what was deleted
+    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
+    with pytest.raises(CheckpointError, match="already exists"):
+        demo(out, people=8, device="cpu")
+    with pytest.raises(ConfigError, match="device"):
+        demo(tmp_path / "other", device="abacus")
