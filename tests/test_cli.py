@@ -190,7 +190,6 @@ def test_data_writes_generated_people_as_they_were_asked_for(tmp_path: Path) -> 
 
 
 def test_audit_prints_its_verdict(original: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("multidelete.evidence")
     request = ("--data", DATA, "--forget-subject", "person-0001")
     told = results(
         capsys, "audit", original, "--original", original, *request, "--device", "cpu", "--out", tmp_path / "report"
@@ -308,6 +307,21 @@ def test_existing_target_is_refused_and_replaced_on_demand(original: Path, tmp_p
     assert not (out / "precious").exists()
     inside = one(errors(*unlearn(original, "--forget-subject", "person-0001", "--out", original, "--overwrite")))
     assert "inputs are never changed" in inside
+
+
+def test_wrong_audit_is_refused(original: Path, tmp_path: Path, errors: Errors) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "report").mkdir()
+    audit = ("audit", original, "--original", original, "--data", DATA, "--device", "cpu")
+    request = ("--forget-subject", "person-0001")
+    assert "not a model folder" in one(
+        errors(*audit, *request, "--retrained", tmp_path / "empty", "--out", tmp_path / "out")
+    )
+    assert "already exists" in one(errors(*audit, *request, "--out", tmp_path / "report"))
+    assert "Did you mean" in one(errors(*audit, "--forget-subject", "person-001", "--out", tmp_path / "out"))
+    assert "original is not given" in one(
+        errors("audit", original, "--data", DATA, *request, "--out", tmp_path / "out")
+    )
 
 
 def test_retraining_without_a_recorded_start_is_refused(original: Path, tmp_path: Path, errors: Errors) -> None:

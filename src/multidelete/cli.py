@@ -56,7 +56,7 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 def demo(given: Given) -> None:
     """Generate people, train a tiny model, forget a tenth of them, retrain without them, audit, and report."""
     options = take(given.settings(), DemoOptions)
-    from multidelete.demo import demo as run_demo
+    from multidelete import demo as run_demo  # not from multidelete.demo: that module would hide the function
 
     result = run_demo(
         options.out,
@@ -153,6 +153,7 @@ def audit(given: Given) -> None:
         device=run.device,
         seed=run.seed,
         overwrite=out.overwrite,
+        allow_pickle=run.allow_pickle,
     )
     if _prints():
         (show.show_verdict_json if given.json else show.show_verdict)(result.verdict, result.folder)
@@ -278,6 +279,7 @@ def _quieten_libraries() -> None:
     quiet = {
         "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_VERBOSITY": "error",
         "TRANSFORMERS_VERBOSITY": "error",
     }
     for name, value in quiet.items():

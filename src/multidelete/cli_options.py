@@ -138,6 +138,7 @@ class AuditOptions:
         retrained: A model trained without the forget pairs: the yardstick.
         noun: What the deleted units are called in the report, such as `people`.
         show_forgotten: Show the forget pairs in the report. Without it they appear as hashed ids only.
+        allow_pickle: Also read weights that are not safetensors, as plain tensors.
         seed: Of everything that is drawn, 0 or more.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
     """
@@ -147,6 +148,7 @@ class AuditOptions:
     retrained: str | None = None
     noun: str | None = None
     show_forgotten: bool = False
+    allow_pickle: bool = False
     seed: int = 0
     device: str = "auto"
 
