@@ -47,7 +47,7 @@ def get_method(name: str) -> type[Method]:
     module_name, _, class_name = name.partition(":")
     try:
         found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"Method {name!r} cannot be imported: {error}. Give package.module:Class.") from error
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise ConfigError(f"{name!r} is no subclass of multidelete.methods.Method.")
