@@ -130,6 +130,20 @@ def test_half_precision_folders_keep_their_dtypes(dtype: torch.dtype, name: str,
     assert {p.dtype for p in adapter.parameters()} == {torch.float32}  # saving changes no model in memory
 
 
+def test_a_hub_id_is_read_from_the_hubs_cache(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files as a download leaves them; there is no network here. Half precision comes back as it was."""
+    stored_as(folder, torch.float16)
+    cached = tmp_path / "hub" / "models--someone--faces"
+    shutil.copytree(folder, cached / "snapshots" / "0123abcd")
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("0123abcd")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    adapter = load_adapter("someone/faces")
+    assert differing(weights(adapter), weights(load_adapter(folder))) == []
+    adapter.save(tmp_path / "again")
+    assert stored(tmp_path / "again") == stored(folder)
+
+
 def test_a_family_is_refused_where_another_is_expected(folder: Path) -> None:
     assert load_adapter(folder, family="clip").family == "clip"
     with pytest.raises(CheckpointError, match=r"is of family 'clip', not 'siglip'"):

@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers.utils import cached_file
 
 from multidelete.errors import CheckpointError, ConfigError, first_few
 
@@ -85,14 +86,16 @@ def load_model(
             f"{source}: {len(missing)} weights are missing: {first_few(missing)}. "
             f"They would be random; give a complete {model_class.__name__} folder."
         )
+    if not folder.is_dir():  # a hub id: its files are in the hub's cache by now
+        folder = Path(cached_file(str(source), "config.json")).parent
     model.stored_dtypes = stored_dtypes(folder)
     return model
 
 
 def stored_dtypes(folder: Path) -> dict[str, torch.dtype]:
-    """Floating-point dtypes of a folder's weights other than float32, by key; empty for hub ids."""
+    """Floating-point dtypes of a folder's weights other than float32, by key."""
     found: dict[str, torch.dtype] = {}
-    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    files = sorted(folder.glob("*.safetensors"))
     for path in files:
         with safe_open(path, framework="pt") as file:
             for key in file.keys():  # noqa: SIM118 - safe_open is no mapping
