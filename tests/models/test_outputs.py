@@ -119,6 +119,8 @@ def test_task_loss_is_the_models_own_where_no_member_is_shared(adapter: Adapter,
 
 def test_task_loss_takes_no_pair_that_shares_a_member_as_negative(adapter: Adapter, data: PairData) -> None:
     """Against plain loops over pairs: rows 0 and 1 share a picture, other rows share a caption."""
+    if adapter.family == "siglip":  # at the initial bias of -10 a negative more or less would not be seen
+        adapter.model.logit_bias.data.zero_()
     pairs = data.train[list(range(8))]
     batch = adapter.collate(pairs)
     outputs = adapter(batch)
