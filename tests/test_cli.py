@@ -431,7 +431,7 @@ def test_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
     arguments = ("train", "--data", DATA, "--image-size", "32", "--device", "cpu", "--checkpoint-steps", "1")
     process = command(*arguments, "--passes", "2000", "--out", out)
     deadline = time.monotonic() + 100
-    while not list(tmp_path.glob(".out.partial/work/checkpoint-0*")):
+    while not list((tmp_path / ".out.partial" / "work").glob("checkpoint-0*")):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -13,7 +13,7 @@ from multidelete.audits import AuditInput, ModelSignals, Signals
 from multidelete.audits.result import read_audit
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.data.request import Request, resolve_request
-from multidelete.demo import demo
+from multidelete.demonstration import demo
 from multidelete.errors import CheckpointError, ConfigError, RequestError
 from multidelete.evidence import AuditResult, audit
 from multidelete.manifest import digest_folder

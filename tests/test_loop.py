@@ -156,7 +156,9 @@ def test_accumulated_micro_batches_equal_one_large_batch(
     after, rows = [], []
     for number in (1, accumulation):
         adapter = own_clip(data)
-        result = run(adapter, RaiseScore(), parts, passes=3, batch_size=12, optimizer="sgd", lr=0.1, accumulation=number)
+        result = run(
+            adapter, RaiseScore(), parts, passes=3, batch_size=12, optimizer="sgd", lr=0.1, accumulation=number
+        )
         after.append(weights(adapter))
         rows.append([row["score"] for row in result.history])
         assert result.pairs == 36

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from multidelete.data.personas import personas
     from multidelete.data.readers import READERS, load_data
     from multidelete.data.request import Request, read_request, resolve_request
-    from multidelete.demo import demo
+    from multidelete.demonstration import demo
     from multidelete.errors import (
         CheckpointError,
         ConfigError,
@@ -71,7 +71,7 @@ _HOMES = {
     "data.personas": "personas",
     "data.readers": "READERS load_data",
     "data.request": "Request read_request resolve_request",
-    "demo": "demo",
+    "demonstration": "demo",
     "errors": (
         "CheckpointError ConfigError DataError DivergedError MultideleteError RequestError UnsupportedError UserError"
     ),

@@ -56,7 +56,7 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 def demo(given: Given) -> None:
     """Generate people, train a tiny model, forget a tenth of them, retrain without them, audit, and report."""
     options = take(given.settings(), DemoOptions)
-    from multidelete import demo as run_demo  # not from multidelete.demo: that module would hide the function
+    from multidelete import demo as run_demo
 
     result = run_demo(
         options.out,

@@ -81,7 +81,10 @@ class StepModule(nn.Module):
             start += len(rows)
             cached = self.reference.rows(name, rows, micro.number_of_pass) if self.reference else (None, None)
             reference, partner = (None if c is None else c.apply(lambda t: t.to(self.adapter.device)) for c in cached)
-            parts[name] = Part(micro.batch[here], outputs[here], self.adapter, micro.shares[name], reference, partner)
+            targets = self.reference.score_targets if self.reference and name == "forget" else None
+            target = None if targets is None else targets[torch.tensor(rows)].to(self.adapter.device)
+            share = micro.shares[name]
+            parts[name] = Part(micro.batch[here], outputs[here], self.adapter, share, reference, partner, target)
         return self.method.losses(Step(parts, self.reference, micro.progress))
 
 

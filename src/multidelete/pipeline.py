@@ -149,7 +149,9 @@ def unlearn(
     origin = read_manifest(Path(model)) if isinstance(model, str | Path) else None
     loop = _loop_settings(chosen, settings, origin)
     if out is None:
-        return _unlearn(model, data, request, processor, chosen, loop, trainable, seed, None, False, allow_pickle, origin)
+        return _unlearn(
+            model, data, request, processor, chosen, loop, trainable, seed, None, False, allow_pickle, origin
+        )
     identity: list[object] = [_content(model if isinstance(model, str | Path) else adapter_for(model, processor))]
     identity += [chosen.name, asdict(chosen), asdict(loop), trainable, seed, request.digest, data.train.digest]
     inputs = [Path(model)] if isinstance(model, str | Path) else []
@@ -204,6 +206,7 @@ def _unlearn(
         key=weights_digest(adapter),
         work=work,
         resume=resume,
+        holdout=data.splits.get("val"),
         start=start,
     )
     touched = PairDataset([*forget.pairs, *sample_retain(job).pairs], "the forget pairs and sampled retain pairs")
@@ -223,6 +226,7 @@ def _unlearn(
         "trainable": {"chosen": trainable, "parameters": len(trained)},
         "request": {"pairs": len(forget), "unit": request.unit, "digest": request.digest},
         "original": {"weights": job.key},
+        "scales": done.scales,
         "history": _thin(done.history),
     }
     return Unlearned(done.adapter, manifest)
@@ -302,9 +306,7 @@ def _result_folder(
     """
     start_processes()
     refuse_inside(out, inputs)
-    with whole_or_nothing(
-        out, overwrite=overwrite, keep_partial=True, resume=resume, main=is_main_process()
-    ) as folder:
+    with whole_or_nothing(out, overwrite=overwrite, keep_partial=True, resume=resume, main=is_main_process()) as folder:
         wait_for_everyone()
         if is_main_process():
             _same_run(_work(folder), identity)

@@ -29,6 +29,7 @@ class Part:
             processes and accumulated micro-batches, which average their gradients.
         reference: What the original says of the same pairs, row by row.
         partner: What the original says of each forget pair's unassociated partner.
+        score_target: The association score that each forget pair should have, (B,).
     """
 
     batch: Batch
@@ -37,13 +38,14 @@ class Part:
     share: float
     reference: PairOutputs | None = None
     partner: PairOutputs | None = None
+    score_target: Tensor | None = None
 
     def mean(self, values_B: Tensor) -> Tensor:
         """Mean over all such pairs of the optimizer step, whatever the number of processes."""
         return values_B.mean() * self.share
 
     @cached_property
-    def task_loss_B(self) -> Tensor:
+    def task_loss_B(self) -> Tensor:  # noqa: N802 - shape suffix
         """The family's own loss of each pair, (B,)."""
         return self.adapter.task_loss(self.outputs, self.batch)
 

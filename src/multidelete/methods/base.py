@@ -3,7 +3,7 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from multidelete.data.pairs import PairDataset
 from multidelete.loop import run_loop
-from multidelete.methods.reference import ReferenceSettings, build_reference
+from multidelete.methods.reference import HOLDOUT_LIMIT, ReferenceSettings, build_reference
 from multidelete.models.base import Adapter
 from multidelete.runtime import is_main_process, make_accelerator
 from multidelete.settings import LoopSettings
@@ -33,6 +33,7 @@ class Job:
         key: Digest of the original's weights, for caches.
         work: Folder for caches and checkpoints, or None.
         resume: Go on from what ``work`` holds.
+        holdout: Pairs that were never trained on and are not used for judging (validation pairs), or None.
         start: Makes the model that the original's training began with, where that is known.
     """
 
@@ -45,6 +46,7 @@ class Job:
     key: str = ""
     work: Path | None = None
     resume: bool = False
+    holdout: PairDataset | None = None
     start: Callable[[], Adapter] | None = None
 
 
@@ -58,6 +60,7 @@ class Outcome:
         pairs_forward: Pairs forwarded without gradients (caches).
         pairs_backward: Pairs forwarded and backpropagated.
         reference_s: Seconds spent on caches.
+        scales: What the losses were divided by, by name (`Reference.variances`).
         wall_s: Seconds in all, from the loaded model to the unlearned one.
         peak_bytes: Most memory used.
     """
@@ -69,6 +72,7 @@ class Outcome:
     reference_s: float
     wall_s: float
     peak_bytes: int
+    scales: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +107,7 @@ class GradientMethod(Method):
     def losses(self, step: Step) -> dict[str, Tensor]:
         """Named scalar terms, each already weighted; the loop adds and logs them."""
 
-    def reference_settings(self) -> ReferenceSettings | None:
+    def reference_settings(self, job: Job) -> ReferenceSettings | None:
         """What to ask the original before training; None where the method asks nothing."""
         return None
 
@@ -111,12 +115,15 @@ class GradientMethod(Method):
         """Sample retain pairs, ask the original, train."""
         started = time.perf_counter()
         datasets = {"forget": job.forget, "retain": sample_retain(job)}
-        asked = self.reference_settings()
+        asked = self.reference_settings(job)
         reference = None
         if asked is not None:
             job.adapter.to(make_accelerator(device=job.settings.device).device)
+            parts = dict(datasets)
+            if asked.score_targets == "holdout" and job.holdout is not None:
+                parts["holdout"] = _sample(job.holdout, HOLDOUT_LIMIT, job.seed, "sampled held-out pairs")
             reference = build_reference(
-                job.adapter, datasets, job.train, asked, seed=job.seed, key=job.key,
+                job.adapter, parts, job.train, asked, seed=job.seed, key=job.key,
                 folder=job.work if is_main_process() else None,  # two processes cannot write one file
             )  # fmt: skip
         reference_s = time.perf_counter() - started
@@ -138,6 +145,7 @@ class GradientMethod(Method):
             pairs_backward=result.pairs,
             reference_s=reference_s,
             wall_s=reference_s + result.wall_s,
+            scales={} if reference is None else reference.variances,
             peak_bytes=result.peak_bytes,
         )
 
@@ -147,8 +155,12 @@ RETAIN_POOL_PER_FORGET = 8
 
 def sample_retain(job: Job) -> PairDataset:
     """Retain pairs for the whole run, at most eight for each forget pair, so that cost grows with F alone."""
-    wanted = RETAIN_POOL_PER_FORGET * len(job.forget)
-    if wanted >= len(job.retain):
-        return job.retain
-    chosen = np.random.default_rng([job.seed, 1]).choice(len(job.retain), wanted, replace=False)
-    return PairDataset(job.retain[sorted(chosen.tolist())], "sampled retain pairs")
+    return _sample(job.retain, RETAIN_POOL_PER_FORGET * len(job.forget), job.seed, "sampled retain pairs")
+
+
+def _sample(pairs: PairDataset, wanted: int, seed: int, name: str) -> PairDataset:
+    """At most ``wanted`` pairs, in the data set's order."""
+    if wanted >= len(pairs):
+        return pairs
+    chosen = np.random.default_rng([seed, 1]).choice(len(pairs), wanted, replace=False)
+    return PairDataset(pairs[sorted(chosen.tolist())], name)

@@ -29,9 +29,7 @@ class GradDiff(GradientMethod):
     descent: float = 1.0
 
     def __post_init__(self) -> None:
-        check_settings(
-            self, {"ascent": (self.ascent >= 0, "0 or more"), "descent": (self.descent >= 0, "0 or more")}
-        )
+        check_settings(self, {"ascent": (self.ascent >= 0, "0 or more"), "descent": (self.descent >= 0, "0 or more")})
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         return {

@@ -1,45 +1,134 @@
 """MultiDelete: decouple the members of the forget pairs, keep everything else."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from multidelete.errors import ConfigError
-from multidelete.settings import LoopSettings
-from multidelete.step import Step
-from multidelete.methods.base import GradientMethod
+from multidelete.config import check_settings
+from multidelete.errors import UnsupportedError
+from multidelete.methods.base import GradientMethod, Job
 from multidelete.methods.reference import PartnerSource, ReferenceSettings
+from multidelete.settings import LoopSettings
+from multidelete.step import Part, Step
 
 
 @dataclass(frozen=True, kw_only=True)
 class MultiDelete(GradientMethod):
-    name = "multidelete"
+    """Make each forget pair look like an unassociated one, and keep its members and all other pairs.
 
-    decoupling: float = 1.0
+    Cheng and Amiri: "MultiDelete for Multimodal Machine Unlearning", ECCV 2024, arXiv:2311.12047.
+    The paper's text was not at hand when this was written: the three losses follow this project's
+    description of them.
+
+    With f the original and f' the model being trained, dist a distance, h the joint and u_m the
+    unimodal representations (`PairOutputs`):
+
+    - modality decoupling, dist(h'(a_i, b_i), h(a_p, b_q)) on forget pairs, with (a_p, b_q) a pair
+      that nothing associates;
+    - unimodal retention, the sum over modalities of dist(u'_m(x_i), u_m(x_i)) on forget pairs;
+    - multimodal retention, dist(h'(a_r, b_r), h(a_r, b_r)) on retain pairs.
+
+    Differs from the paper:
+
+    - Each term is divided by the variance of its target over the cache, so that weights mean the
+      same for every model family. The manifest records the divisors as ``scales``.
+    - The unassociated pair's members come from retain pairs by default.
+    - Dual encoders have no fusion: h is the elementwise product of the two embeddings.
+    - ``score`` and ``embeddings`` are two further terms, on by default. For dual encoders h's sum,
+      the similarity, decides what is retrieved, and the squared error of h hardly sees it. With
+      both at 0, and ``decoupling``, ``unimodal`` and ``multimodal`` at 1, only the paper's terms are left.
+
+    Attributes:
+        decoupling: Weight of modality decoupling, >= 0.
+        unimodal: Weight of unimodal retention, >= 0.
+        multimodal: Weight of multimodal retention, >= 0.
+        score: Weight of the squared distance between each forget pair's association score and its
+            target score, >= 0.
+        embeddings: Weight of the squared distance between the embeddings of retain pairs and the
+            original's, for dual encoders, >= 0: keeps the similarities of retain pairs to everything,
+            not only within each pair.
+        score_target: Whose scores are the targets: ``holdout`` (validation pairs of the same kind,
+            matched by rank), ``partner`` (the unassociated pairs, matched by rank), or ``auto``:
+            held-out pairs where the data has them.
+        partners: Where unassociated partners come from.
+        draws: Partners for each forget pair, taken in turn by the passes, >= 1.
+        distance: ``mse``, or ``cosine`` (1 - cosine similarity, not divided by a variance).
+    """
+
+    name: ClassVar[str] = "multidelete"
+    decoupling: float = 0.1
     unimodal: float = 0.1
     multimodal: float = 1.0
-    score: float = 0.0
-    cross: float = 0.0
+    score: float = 1.0
+    embeddings: float = 40.0
+    score_target: Literal["auto", "holdout", "partner"] = "auto"
     partners: PartnerSource = "retain"
     draws: int = 4
+    distance: Literal["mse", "cosine"] = "mse"
 
-    def reference_settings(self):
-        return ReferenceSettings(partners=self.partners, draws=self.draws)
+    def __post_init__(self) -> None:
+        weights = ("decoupling", "unimodal", "multimodal", "score", "embeddings")
+        check_settings(
+            self,
+            {name: (getattr(self, name) >= 0, "0 or more") for name in weights}
+            | {"draws": (self.draws >= 1, "1 or more")},
+        )
 
-    def loop_settings(self):
-        return LoopSettings(passes=20, retain_per_forget=2, batch_size=32, lr=3e-4)
+    def loop_settings(self) -> LoopSettings:
+        return LoopSettings(passes=8, batch_size=8, retain_per_forget=4, lr=1.5e-3)
+
+    def reference_settings(self, job: Job) -> ReferenceSettings:
+        source = self.score_target
+        if source == "auto":
+            source = "holdout" if job.holdout is not None else "partner"
+        elif source == "holdout" and job.holdout is None:
+            raise UnsupportedError(
+                "score_target is 'holdout', but the data has no val split of pairs that were never trained on. "
+                "Use score_target=partner, or data with a val split."
+            )
+        return ReferenceSettings(partners=self.partners, draws=self.draws, score_targets=source)
 
     def losses(self, step: Step) -> dict[str, Tensor]:
-        f, r = step.forget, step.retain
-        ref = step.reference
-        def scaled(a, b, pool, part):
-            return part.mean(((a - b) ** 2).mean(-1)) / pool.var(0).mean()
-        P = ref.partners[0]
-        out = {
-            "decoupling": self.decoupling * scaled(f.outputs.joint, f.partnered().joint, P.joint, f),
-            "unimodal": self.unimodal * sum(scaled(f.outputs.unimodal[m], f.referred().unimodal[m], ref.parts["forget"].unimodal[m], f) for m in f.outputs.unimodal),
-            "multimodal": self.multimodal * scaled(r.outputs.joint, r.referred().joint, ref.parts["retain"].joint, r),
+        forget, retain, reference = step.forget, step.retain, step.reference
+        if reference is None or forget.score_target is None:
+            raise ValueError("MultiDelete needs the original's outputs")
+        scales = reference.variances
+        found, known = forget.outputs, forget.referred()
+        decoupling = self._distance(forget, found.joint, forget.partnered().joint, scales.get("partner"))
+        unimodal = self._each(forget, found.unimodal, known.unimodal, scales, "unimodal")
+        multimodal = self._distance(retain, retain.outputs.joint, retain.referred().joint, scales.get("retain"))
+        terms = {
+            "decoupling": self.decoupling * decoupling,
+            "unimodal": self.unimodal * unimodal,
+            "multimodal": self.multimodal * multimodal,
         }
-        return out
+        if self.score > 0:
+            gap_B = forget.outputs.score - forget.score_target
+            terms["score"] = self.score * forget.mean(gap_B**2) / scales.get("partner score", 1.0)
+        kept = retain.referred().embeddings
+        if self.embeddings > 0 and retain.outputs.embeddings is not None and kept is not None:
+            terms["embeddings"] = self.embeddings * self._each(
+                retain, retain.outputs.embeddings, kept, scales, "embedding"
+            )
+        return terms
+
+    def _each(
+        self,
+        part: Part,
+        found: Mapping[str, Tensor],
+        wanted: Mapping[str, Tensor],
+        scales: Mapping[str, float],
+        what: str,
+    ) -> Tensor:
+        """Sum of the modalities' distances."""
+        return torch.stack([self._distance(part, found[m], wanted[m], scales.get(f"{what} {m}")) for m in found]).sum()
+
+    def _distance(self, part: Part, found_BD: Tensor, wanted_BD: Tensor, variance: float | None) -> Tensor:
+        """Mean distance over the step's pairs; a target that does not vary is not scaled."""
+        if self.distance == "cosine":
+            return part.mean(1 - F.cosine_similarity(found_BD, wanted_BD, dim=-1))
+        return part.mean(((found_BD - wanted_BD) ** 2).mean(dim=-1)) / (variance or 1.0)

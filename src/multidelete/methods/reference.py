@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,7 @@ from multidelete.models.base import Adapter, PairOutputs
 from multidelete.runtime import progress_bar
 
 PartnerSource = Literal["retain", "forget"]
+HOLDOUT_LIMIT = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +34,14 @@ class ReferenceSettings:
     Attributes:
         partners: Where the unassociated partners of forget pairs come from, or None for none.
         draws: Partners for each forget pair; passes take them in turn.
+        score_targets: Whose association scores the forget pairs should have: those of the
+            ``holdout`` pairs, or of the ``partner`` pairs; None where the method asks for none.
         batch_size: Pairs in one forward.
     """
 
     partners: PartnerSource | None = None
     draws: int = 4
+    score_targets: Literal["holdout", "partner"] | None = None
     batch_size: int = 128
 
 
@@ -49,11 +54,32 @@ class Reference:
         partners: For each draw, outputs of the unassociated pair that stands at the position of
             each forget pair.
         pairs: Pairs forwarded to make it.
+        score_targets: For each forget pair the score it should have, (|F|,), where asked for.
     """
 
     parts: Mapping[str, PairOutputs]
     partners: Sequence[PairOutputs]
     pairs: int
+    score_targets: Tensor | None = None
+
+    @cached_property
+    def variances(self) -> dict[str, float]:
+        """Variance of each target over the cache, averaged over its dimensions; what losses are divided by.
+
+        Keys: ``partner``, ``partner score``, ``retain``, ``unimodal <m>`` and ``embedding <m>``, for those
+        that were asked for and vary at all.
+        """
+        found: dict[str, float] = {}
+        if self.partners:
+            found["partner"] = _variance(torch.cat([p.joint for p in self.partners]))
+            found["partner score"] = _variance(torch.cat([p.score for p in self.partners]).unsqueeze(1))
+        if "forget" in self.parts:
+            found |= {f"unimodal {m}": _variance(t) for m, t in self.parts["forget"].unimodal.items()}
+        if "retain" in self.parts:
+            found["retain"] = _variance(self.parts["retain"].joint)
+            embeddings = self.parts["retain"].embeddings or {}
+            found |= {f"embedding {m}": _variance(t) for m, t in embeddings.items()}
+        return {name: value for name, value in found.items() if value > 0}
 
     def rows(
         self, part: str, positions: Sequence[int], number_of_pass: int
@@ -62,6 +88,41 @@ class Reference:
         at = torch.tensor(positions)
         partner = self.partners[number_of_pass % len(self.partners)] if self.partners and part == "forget" else None
         return self.parts[part][at] if part in self.parts else None, None if partner is None else partner[at]
+
+
+def _variance(values_ND: Tensor) -> float:
+    return values_ND.var(dim=0, correction=0).mean().item()
+
+
+def matched_scores(
+    scores: Tensor, kinds: Sequence[str | None], holdout_scores: Tensor, holdout_kinds: Sequence[str | None]
+) -> Tensor:
+    """Give each score the value that stands at its rank among the held-out scores of its kind.
+
+    The most associated forget pair gets the highest held-out score, the median the median, and so
+    on: of all ways to give the forget pairs the held-out distribution, the one that moves them
+    least. Pairs of a kind that the held-out pairs do not have are matched to all held-out pairs.
+
+    Args:
+        scores: (N,) of the forget pairs.
+        kinds: Their kinds, N.
+        holdout_scores: (M,), M >= 1.
+        holdout_kinds: Their kinds, M.
+
+    Returns:
+        (N,) targets, within the range of the held-out scores.
+
+    >>> matched_scores(torch.tensor([0.9, 0.7]), [None, None], torch.tensor([0.1, 0.3]), [None, None]).tolist()
+    [0.25, 0.15000000596046448]
+    """
+    targets = torch.empty_like(scores)
+    for kind in sorted(set(kinds), key=str):
+        mine = torch.tensor([i for i, k in enumerate(kinds) if k == kind])
+        same = [i for i, k in enumerate(holdout_kinds) if k == kind]
+        theirs = holdout_scores[torch.tensor(same)] if same else holdout_scores
+        ranks = (torch.arange(len(mine), dtype=scores.dtype) + 0.5) / len(mine)
+        targets[mine[scores[mine].argsort(stable=True)]] = torch.quantile(theirs, ranks)
+    return targets
 
 
 class Associations:
@@ -95,8 +156,8 @@ def unassociated_pairs(
                 break
         else:
             raise RequestError(
-                f"no unassociated partners found among {len(pool)} pairs in {tries} tries: nearly all share a member or "
-                "a subject. MultiDelete needs unrelated pairs to imitate; take partners='retain' with more retain pairs."
+                f"no unassociated partners found among {len(pool)} pairs in {tries} tries: nearly all share a member "
+                "or a subject. There must be unrelated pairs to imitate; take partners='retain' with more retain pairs."
             )
         made.append(
             Pair(
@@ -137,7 +198,7 @@ def build_reference(
 
     Args:
         adapter: The original, untouched.
-        parts: ``forget`` and the sampled ``retain`` pairs.
+        parts: ``forget``, the sampled ``retain`` pairs, and ``holdout`` where score targets come from there.
         train: All training pairs: what is associated with what.
         settings: What to ask.
         seed: Of the partners.
@@ -150,7 +211,9 @@ def build_reference(
     path = None if folder is None else folder / f"reference-{digest[:16]}.safetensors"
     if path is not None and path.is_file():
         return _read(path)
-    asked = {name: outputs_of(adapter, d.pairs, settings.batch_size, f"original on {name}") for name, d in parts.items()}
+    asked = {
+        name: outputs_of(adapter, d.pairs, settings.batch_size, f"original on {name}") for name, d in parts.items()
+    }
     partners: list[PairOutputs] = []
     if settings.partners is not None:
         associations = Associations(train, adapter.modalities)
@@ -160,7 +223,16 @@ def build_reference(
             drawn = unassociated_pairs(pool, len(parts["forget"]), associations, rng)
             partners.append(outputs_of(adapter, drawn, settings.batch_size, f"partners {draw + 1}/{settings.draws}"))
     pairs = sum(len(d) for d in parts.values()) + len(partners) * len(parts["forget"])
-    reference = Reference(asked, partners, pairs)
+    targets: Tensor | None = None
+    if settings.score_targets == "holdout":
+        targets = matched_scores(
+            asked["forget"].score, [p.kind for p in parts["forget"]],
+            asked["holdout"].score, [p.kind for p in parts["holdout"]],
+        )  # fmt: skip
+    elif settings.score_targets == "partner":
+        every = torch.cat([p.score for p in partners])
+        targets = matched_scores(asked["forget"].score, [None] * len(parts["forget"]), every, [None] * len(every))
+    reference = Reference(asked, partners, pairs, targets)
     if path is not None:
         _write(path, reference)
     return reference
@@ -193,6 +265,8 @@ def _unflatten(flat: Mapping[str, Tensor]) -> PairOutputs:
 
 def _write(path: Path, reference: Reference) -> None:
     flat = {f"{name}/{k}": t for name, part in reference.parts.items() for k, t in _flatten(part).items()}
+    if reference.score_targets is not None:
+        flat["targets/score"] = reference.score_targets
     flat |= {f"partners-{i:03d}/{k}": t for i, p in enumerate(reference.partners) for k, t in _flatten(p).items()}
     unfinished = path.with_suffix(".unfinished")
     save_file({k: t.contiguous() for k, t in flat.items()}, unfinished, metadata={"pairs": str(reference.pairs)})
@@ -204,7 +278,8 @@ def _read(path: Path) -> Reference:
     for name, tensor in load_file(path).items():
         group, _, key = name.partition("/")
         groups.setdefault(group, {})[key] = tensor
+    targets = groups.pop("targets", {}).get("score")
     parts = {name: _unflatten(flat) for name, flat in groups.items() if not name.startswith("partners-")}
     partners = [_unflatten(groups[name]) for name in sorted(groups) if name.startswith("partners-")]
     pairs = sum(len(p.score) for p in [*parts.values(), *partners])
-    return Reference(parts, partners, pairs)
+    return Reference(parts, partners, pairs, targets)

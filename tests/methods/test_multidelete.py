@@ -1,0 +1,173 @@
+"""MultiDelete's terms: their values by hand, their signs, and what they do to a model that memorised."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from multidelete.data.pairs import Batch, PairData, PairDataset
+from multidelete.errors import ConfigError, UnsupportedError
+from multidelete.methods import Job, MultiDelete
+from multidelete.methods.reference import Reference, matched_scores
+from multidelete.models import Adapter, PairOutputs
+from multidelete.step import Part, Step
+from tests.tiny import family_model, parted, people, quick, scores, trained, weights
+
+ONLY = {"decoupling": 0.0, "unimodal": 0.0, "multimodal": 0.0, "score": 0.0, "embeddings": 0.0}
+
+
+@pytest.fixture(scope="module")
+def data() -> PairData:
+    return people(12)
+
+
+@pytest.fixture(scope="module")
+def memorised(data: PairData) -> Adapter:
+    return trained(family_model("vision-text", data), data.train)
+
+
+def outputs(image: list[list[float]], text: list[list[float]]) -> PairOutputs:
+    image_BD, text_BD = torch.tensor(image), torch.tensor(text)
+    joint_BD = image_BD * text_BD
+    members = {"image": image_BD, "text": text_BD}
+    return PairOutputs(unimodal=members, joint=joint_BD, score=joint_BD.sum(-1), embeddings=members)
+
+
+def step_by_hand(adapter: Adapter, partner_scale: float = 1.0) -> tuple[Step, PairOutputs]:
+    """Two forget and two retain pairs in two dimensions; the model being trained differs from the original."""
+    batch = Batch(["a", "b"], {"image": {}, "text": {}}, {"image": torch.arange(2), "text": torch.arange(2)})
+    original = outputs([[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]])
+    now = outputs([[0.8, 0.6], [0.0, 1.0]], [[1.0, 0.0], [0.6, 0.8]])
+    partner = outputs([[partner_scale, 0.0], [0.0, partner_scale]], [[0.0, 1.0], [0.0, 1.0]])
+    reference = Reference({"forget": original, "retain": original}, [partner], 6, torch.tensor([0.1, 0.3]))
+    forget = Part(batch, now, adapter, 1.0, original, partner, torch.tensor([0.1, 0.3]))
+    retain = Part(batch, now, adapter, 1.0, original)
+    return Step({"forget": forget, "retain": retain}, reference, 0.0), now
+
+
+@pytest.mark.parametrize(
+    ("term", "expected"),
+    [
+        ("decoupling", 1.36),
+        ("unimodal", 0.8),
+        ("multimodal", 0.08),
+        ("score", 1.48),
+        ("embeddings", 0.8),
+    ],
+)
+def test_terms_have_the_values_derived_by_hand(memorised: Adapter, term: str, expected: float) -> None:
+    """Variances are population variances over the cached rows, averaged over the dimensions.
+
+    h' = (.8, 0), (0, .8); h of the partners = (0, 0), (0, 1); h of the original = (1, 0), (0, 1).
+
+    decoupling: squared errors (.64, 0), (0, .04), mean .17; variance of the partners' h: (0, .25), mean .125;
+    .17 / .125 = 1.36.
+    unimodal: image errors (.04, .36), (0, 0), mean .1; text errors (0, 0), (.36, .04), mean .1; each variance .25;
+    .1 / .25 + .1 / .25 = .8. The embeddings of the retain pairs are the same numbers.
+    multimodal: (.04, 0), (0, .04), mean .02; variance of the retain pairs' h: .25; .02 / .25 = .08.
+    score: .8 - .1 and .8 - .3, squared .49 and .25, mean .37; variance of the partners' scores 0 and 1: .25; 1.48.
+    """
+    step, _ = step_by_hand(memorised)
+    found = MultiDelete(**(ONLY | {term: 1.0})).losses(step)
+    assert found[term].item() == pytest.approx(expected, abs=1e-6)
+    assert sum(value.item() for value in found.values()) == pytest.approx(expected, abs=1e-6)
+
+
+def test_scaled_terms_do_not_depend_on_the_scale_of_the_representations(memorised: Adapter) -> None:
+    """Ten times larger representations everywhere give the same decoupling term."""
+    step, _ = step_by_hand(memorised)
+    assert step.reference is not None
+    ten = PairOutputs.apply
+    larger = Reference(
+        {name: ten(part, lambda t: 10 * t) for name, part in step.reference.parts.items()},
+        [ten(p, lambda t: 10 * t) for p in step.reference.partners],
+        6,
+        step.reference.score_targets,
+    )
+    forget = step.forget
+    grown = replace(
+        forget,
+        outputs=forget.outputs.apply(lambda t: 10 * t),
+        reference=forget.referred().apply(lambda t: 10 * t),
+        partner=forget.partnered().apply(lambda t: 10 * t),
+    )
+    method = MultiDelete(**(ONLY | {"decoupling": 1.0, "unimodal": 1.0}))
+    before = method.losses(step)
+    after = method.losses(Step({"forget": grown, "retain": step.retain}, larger, 0.0))
+    assert after["decoupling"].item() == pytest.approx(before["decoupling"].item(), rel=1e-5)
+    assert after["unimodal"].item() == pytest.approx(before["unimodal"].item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_unimodal_retention_has_a_term_for_each_modality(memorised: Adapter, modality: str) -> None:
+    step, _ = step_by_hand(memorised)
+    forget = step.forget
+    kept = {m: t if m == modality else forget.outputs.unimodal[m] for m, t in forget.referred().unimodal.items()}
+    only_one = replace(forget, reference=replace(forget.referred(), unimodal=kept))
+    found = MultiDelete(**(ONLY | {"unimodal": 1.0})).losses(replace(step, parts={**step.parts, "forget": only_one}))
+    assert found["unimodal"].item() == pytest.approx(0.4, abs=1e-6)
+
+
+@pytest.mark.parametrize("weight", ["decoupling", "unimodal", "multimodal", "score", "embeddings"])
+def test_every_weight_is_checked(weight: str) -> None:
+    with pytest.raises(ConfigError, match=f"{weight} is -1"):
+        MultiDelete(**{weight: -1.0})
+
+
+def naive_matched(values: list[float], held_out: list[float]) -> list[float]:
+    return [
+        float(np.quantile(held_out, (sum(other < value for other in values) + 0.5) / len(values))) for value in values
+    ]
+
+
+def test_matched_scores_have_the_rank_of_their_pair_within_their_kind() -> None:
+    rng = np.random.default_rng(0)
+    values, held_out = rng.normal(size=12).astype(np.float32), rng.normal(size=31).astype(np.float32)
+    kinds, held_kinds = ["x", "y", "y"] * 4, ["x" if i % 3 else "y" for i in range(31)]
+    found = matched_scores(torch.tensor(values), kinds, torch.tensor(held_out), held_kinds).numpy()
+    for kind in "xy":
+        mine = np.array([k == kind for k in kinds])
+        theirs = held_out[np.array([k == kind for k in held_kinds])]
+        assert found[mine].tolist() == pytest.approx(naive_matched(values[mine].tolist(), theirs.tolist()), abs=1e-5)
+
+
+def job(adapter: Adapter, data: PairData, holdout: PairDataset | None) -> Job:
+    forget, retain = parted(data)
+    settings = quick(passes=12, batch_size=6, lr=1.5e-3)
+    return Job(adapter, data.train, forget, retain, settings, seed=0, key="original", holdout=holdout)
+
+
+def test_held_out_scores_are_asked_for_only_where_there_are_held_out_pairs(memorised: Adapter, data: PairData) -> None:
+    without, with_holdout = job(memorised, data, None), job(memorised, data, data.splits["val"])
+    assert MultiDelete().reference_settings(with_holdout).score_targets == "holdout"
+    assert MultiDelete().reference_settings(without).score_targets == "partner"
+    with pytest.raises(UnsupportedError, match="no val split"):
+        MultiDelete(score_target="holdout").reference_settings(without)
+
+
+def run(method: MultiDelete, data: PairData, memorised: Adapter, holdout: bool) -> tuple[Tensor, Tensor]:
+    """Scores of forget and retain pairs afterwards."""
+    adapter = family_model("vision-text", data)
+    adapter.load_state_dict(weights(memorised))
+    given = job(adapter, data, data.splits["val"] if holdout else None)
+    after = method.run(given).adapter
+    return scores(after, given.forget.pairs), scores(after, given.retain.pairs)
+
+
+@pytest.mark.parametrize("holdout", [True, False])
+def test_forget_scores_fall_and_retain_scores_stay(memorised: Adapter, data: PairData, holdout: bool) -> None:
+    forget, retain = parted(data)
+    forget_before, retain_before = scores(memorised, forget.pairs), scores(memorised, retain.pairs)
+    forget_after, retain_after = run(MultiDelete(), data, memorised, holdout)
+    fall = (forget_before - forget_after).mean().item()
+    assert fall > 0.15
+    assert (retain_before - retain_after).abs().mean().item() < fall / 2
+
+
+def test_the_paper_s_terms_alone_decouple(memorised: Adapter, data: PairData) -> None:
+    forget, _ = parted(data)
+    paper = MultiDelete(decoupling=1.0, unimodal=1.0, multimodal=1.0, score=0.0, embeddings=0.0)
+    before = scores(memorised, forget.pairs).mean().item()
+    assert run(paper, data, memorised, holdout=False)[0].mean().item() < before - 0.05
