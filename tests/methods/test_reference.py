@@ -124,6 +124,8 @@ def equal(first: Reference, second: Reference) -> bool:
         and len(first.partners) == len(second.partners)
         and all(same(a, b) for a, b in zip(first.partners, second.partners, strict=True))
         and first.pairs == second.pairs
+        and (first.score_targets is None) is (second.score_targets is None)
+        and (first.score_targets is None or torch.equal(first.score_targets, second.score_targets))  # type: ignore[arg-type]
     )
 
 
@@ -184,6 +186,19 @@ def test_the_cache_is_read_back_as_it_was_written(tmp_path: Path, data: PairData
     for other in (ask(seed=1), ask(key="another model"), ask(partners="forget"), ask(draws=3)):
         assert not equal(other, written)
     assert len(list(tmp_path.iterdir())) == 5
+
+
+@pytest.mark.parametrize("source", ["holdout", "partner"])
+def test_score_targets_outlive_the_file(source: str, tmp_path: Path, data: PairData) -> None:
+    parts = dict(zip(("forget", "retain"), parted(data), strict=True)) | {"holdout": data.splits["val"]}
+    settings = ReferenceSettings(partners="retain", draws=2, score_targets=source)  # type: ignore[arg-type]
+    written, read = (
+        build_reference(own_clip(data, seed=seed), parts, data.train, settings, seed=0, key="x", folder=tmp_path)
+        for seed in (0, 1)
+    )
+    assert written.score_targets is not None
+    assert written.score_targets.shape == (12,)
+    assert equal(written, read)
 
 
 def test_asking_the_original_changes_nothing_in_it(data: PairData) -> None:
