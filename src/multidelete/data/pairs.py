@@ -129,10 +129,10 @@ class PairDataset:
 
     @cached_property
     def digest(self) -> str:
-        """Hash of ids, sources and labels: what the reference and signal caches are keyed by."""
+        """Hash of ids, sources, labels and kinds: what the reference and signal caches are keyed by."""
         sha = hashlib.sha256()
         for pair in self.pairs:
-            sha.update(repr((pair.id, sorted(pair.sources.items()), pair.label)).encode())
+            sha.update(repr((pair.id, sorted(pair.sources.items()), pair.label, pair.kind)).encode())
         return sha.hexdigest()
 
 

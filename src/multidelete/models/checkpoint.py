@@ -34,7 +34,7 @@ def read_config(source: str | Path) -> PreTrainedConfig:
                 f"{source} is not a model folder: it has no config.json (found: {found}). "
                 "Give the folder that save_pretrained or 'multidelete train' wrote."
             )
-    elif str(source).startswith((".", "/", "~")) or str(source).count("/") > 1:
+    elif str(source).startswith((".", "/", "~")) or str(source).count("/") != 1:
         raise CheckpointError(f"{source} does not exist. Give a model folder or a hub id such as 'org/name'.")
     try:
         return AutoConfig.from_pretrained(str(source))
