@@ -26,7 +26,7 @@ class Training(GradientMethod):
         return {"task": part.mean(part.task_loss_B)}
 
     def loop_settings(self) -> LoopSettings:
-        return LoopSettings(passes=40, batch_size=64, lr=1e-3, weight_decay=0.1)
+        return LoopSettings(passes=40, batch_size=48, lr=1e-3, weight_decay=0.1)
 
 
 @dataclass(frozen=True, kw_only=True)
