@@ -33,7 +33,8 @@ decoupling = 1.0
 Flags override the file. A table `[method]` holds the method's name and hyperparameters; `method = "..."` does for
 the name alone. Unknown names are errors. Relative paths start from the working folder.
 
-`accelerate launch --multi_gpu --num_processes 2 -m multidelete.cli unlearn ...` runs on two processes; on a machine without GPUs the same line uses the CPU, where `--cpu` alone would start a single one.
+`accelerate launch --multi_gpu --num_processes 2 -m multidelete.cli unlearn ...` runs on two processes.
+On a machine without GPUs the same line uses the CPU, where `--cpu` alone would start a single one.
 """
 
 
