@@ -1,6 +1,6 @@
 """Which pairs each step of a run holds, drawn from the seed before it starts, and each process's share of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,7 +64,7 @@ def plan_steps(parts: Sequence[str], sizes: Mapping[str, int], settings: LoopSet
     return steps[:total]
 
 
-def _shuffled(size: int, rng: np.random.Generator):  # type: ignore[no-untyped-def]
+def _shuffled(size: int, rng: np.random.Generator) -> Iterator[int]:
     """Positions of endless shuffled passes."""
     while True:
         yield from rng.permutation(size).tolist()

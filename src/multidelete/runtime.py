@@ -15,7 +15,15 @@ from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.state import AcceleratorState, GradientState
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from torch import Tensor
 
 from multidelete.errors import ConfigError
@@ -176,13 +184,13 @@ def progress_bar(what: str, total: int) -> Iterator["Bar"]:
 class Bar:
     """A running progress bar."""
 
-    def __init__(self, progress: Progress, task: int) -> None:
+    def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress = progress
         self._task = task
 
     def to(self, done: int, note: str | None = None) -> None:
         """Set how much is done."""
         if note is None:
-            self._progress.update(self._task, completed=done)  # type: ignore[arg-type]
+            self._progress.update(self._task, completed=done)
         else:
-            self._progress.update(self._task, completed=done, description=note)  # type: ignore[arg-type]
+            self._progress.update(self._task, completed=done, description=note)

@@ -4,6 +4,7 @@ Shape suffixes: B pairs in the batch.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -86,8 +87,7 @@ class PairDataset:
 
     def __post_init__(self) -> None:
         if len(self.index) != len(self.pairs):
-            seen: set[str] = set()
-            twice = sorted({p.id for p in self.pairs if p.id in seen or seen.add(p.id)})  # type: ignore[func-returns-value]
+            twice = sorted(name for name, times in Counter(self.ids).items() if times > 1)
             raise DataError(
                 f"{len(twice)} ids occur more than once in {self.name}: {', '.join(twice[:10])}. "
                 "Ids must be unique; drop the id column to have them made from the content."
