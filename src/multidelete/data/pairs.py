@@ -10,13 +10,16 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
 from multidelete.errors import DataError
+
+if TYPE_CHECKING:
+    from multidelete.data.graph import Graph
 
 ImageInput = str | Path | bytes | Image.Image | Callable[[], Image.Image]
 
@@ -28,10 +31,11 @@ class Pair:
     Attributes:
         id: Stable name, unique within its data set.
         inputs: Raw input of each modality, in order: an image is a path, encoded bytes, a PIL
-            image or a function that returns one; a text is a string.
+            image or a function that returns one (an `ImageInput`); a text is a string. Two pictures of
+            one pair are a tuple of two; a graph's input is a tuple of node names.
         sources: For each modality, what the input came from (image file, node id, normalised
-            text). Pairs with equal sources share that member.
-        label: Class of the pair, for classification heads.
+            text); of a tuple, those of its members joined by ``|``. Pairs with equal sources share that member.
+        label: Class of the pair, for classification heads: a position in `PairData.classes`.
         subject: Whom or what the pair is about; a request may name it.
         kind: Which sort of pair it is, where a data set has several (``"sensitive"``).
             Audits compare pairs of the same kind only.
@@ -52,6 +56,21 @@ def text_source(text: str) -> str:
     'a dog runs'
     """
     return " ".join(text.lower().split())
+
+
+def members(pair: Pair, modality: str) -> tuple[tuple[str, object], ...]:
+    """Source and input of each single member: of a pair of two pictures both, of a graph each node.
+
+    >>> pair = Pair(
+    ...     id="1", inputs={"image": ("a.png", "b.png"), "text": "x | y"}, sources={"image": "a|b", "text": "x | y"}
+    ... )
+    >>> members(pair, "image"), members(pair, "text")
+    ((('a', 'a.png'), ('b', 'b.png')), (('x | y', 'x | y'),))
+    """
+    source, given = pair.sources[modality], pair.inputs[modality]
+    if isinstance(given, tuple):
+        return tuple(zip(source.split("|"), given, strict=True))
+    return ((source, given),)
 
 
 def open_image(image: ImageInput) -> Image.Image:
@@ -138,11 +157,21 @@ class PairDataset:
 
 @dataclass(frozen=True)
 class PairData:
-    """The splits of one source of pairs: ``train``, and ``val`` and ``test`` where it has them."""
+    """One source of pairs.
+
+    Attributes:
+        name: What it is called in results.
+        splits: ``train``, and ``val`` and ``test`` where it has them.
+        notes: What was counted, left out or changed in reading.
+        classes: Names of the classes that labels are positions in; empty where pairs have no labels.
+        graph: The graph whose nodes the pairs name, where they name any.
+    """
 
     name: str
     splits: Mapping[str, PairDataset]
     notes: Sequence[str] = field(default_factory=tuple)
+    classes: Sequence[str] = ()
+    graph: "Graph | None" = None
 
     @property
     def train(self) -> PairDataset:

@@ -7,12 +7,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from multidelete.data.pairs import Batch, Pair
+
+Task = Literal["retrieval", "classification"]
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,14 @@ class PairOutputs:
         unimodal: u_m(x) for each modality, (B, D_m): before the joint space or the fusion.
         joint: h(a, b), (B, D): the fused state, or for dual encoders the elementwise product of
             the two normalised embeddings.
-        score: Association score of each given pair, (B,); higher means more associated.
-        embeddings: For dual encoders the L2-normalised embeddings of each modality, (B, D).
+        score: Association score of each given pair, (B,); higher means more associated. Of a
+            matching head the log-odds of a match, of a classifier the log-odds of the pair's own
+            label (of the predicted class where the batch has no labels), of dual encoders the cosine.
+        embeddings: L2-normalised contrastive embeddings of each modality, (B, D), where the family
+            has a contrastive part.
         logits: Class scores (B, C) where the family has a classification head.
+        states: What `Adapter.task_loss` needs again, such as token states (B, L, D) and masks (B, L);
+            never cached nor audited.
     """
 
     unimodal: Mapping[str, Tensor]
@@ -33,6 +40,7 @@ class PairOutputs:
     score: Tensor
     embeddings: Mapping[str, Tensor] | None = None
     logits: Tensor | None = None
+    states: Mapping[str, Tensor] | None = None
 
     def __getitem__(self, rows: slice | Tensor) -> "PairOutputs":
         return self.apply(lambda tensor: tensor[rows])
@@ -45,6 +53,7 @@ class PairOutputs:
             score=function(self.score),
             embeddings=None if self.embeddings is None else {m: function(t) for m, t in self.embeddings.items()},
             logits=None if self.logits is None else function(self.logits),
+            states=None if self.states is None else {name: function(t) for name, t in self.states.items()},
         )
 
 
@@ -56,10 +65,14 @@ class Adapter(nn.Module, ABC):
     Attributes:
         family: Registry name.
         modalities: The two modalities, in the order in which pairs hold them.
+        task: What the model's head does: find the member that belongs to another, or name the class of a pair.
+        classes: Names of the classes, at the positions that labels give; empty for retrieval.
     """
 
     family: ClassVar[str]
     modalities: tuple[str, str] = ("image", "text")
+    task: Task = "retrieval"
+    classes: tuple[str, ...] = ()
 
     @abstractmethod
     def collate(self, pairs: Sequence[Pair]) -> Batch:
@@ -84,6 +97,12 @@ class Adapter(nn.Module, ABC):
     @abstractmethod
     def joint_parameters(self) -> Sequence[str]:
         """Names of the parameters that map into the joint space (``--train projections``)."""
+
+    def remove(self, pairs: Sequence[Pair], retained: Sequence[Pair]) -> None:
+        """Take what only ``pairs`` told out of what the model holds besides weights, before unlearning or retraining.
+
+        Most families hold nothing else. A graph loses the edges that these pairs have and ``retained`` do not.
+        """
 
     @property
     def device(self) -> torch.device:
