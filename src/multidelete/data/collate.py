@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from multidelete.data.pairs import Batch, ImageInput, Pair, open_image, source_key
+from multidelete.data.pairs import Batch, ImageInput, Pair, members, open_image, source_key
+from multidelete.errors import UnsupportedError
 
 CACHE_BYTES = 1 << 30
 
@@ -33,29 +34,70 @@ class Tokenizer(Protocol):
 class ImagePreparer:
     """Decodes and preprocesses pictures, keeping up to ``cache_bytes`` of results in memory.
 
-    A picture is identified by its source, so that five captions decode it once.
+    A picture is identified by its source, so that five captions decode it once. What becomes of a
+    picture does not depend on the others: where a processor pads pictures of different sizes and
+    says so (``pixel_mask``), they are kept without the padding, and padded again on stacking.
     """
 
     def __init__(self, processor: ImageProcessor, cache_bytes: int = CACHE_BYTES) -> None:
         self.processor = processor
         self.free_bytes = cache_bytes
         self.cache: dict[str, Tensor] = {}
+        self.masked = False
 
     def __call__(self, pairs: Sequence[Pair], modality: str = "image") -> dict[str, Tensor]:
-        """``pixel_values`` (B, channels, height, width), float32."""
-        missing = {p.sources[modality]: p.inputs[modality] for p in pairs if p.sources[modality] not in self.cache}
-        made: dict[str, Tensor] = {}
-        if missing:
-            images = [open_image(cast(ImageInput, image)) for image in missing.values()]
-            pixels = torch.as_tensor(np.asarray(self.processor(images, return_tensors="pt")["pixel_values"]))
-            made = dict(zip(missing, pixels.float(), strict=True))
-            for source, one in made.items():
-                size = one.numel() * one.element_size()
-                if size <= self.free_bytes:
-                    self.cache[source] = one.clone()
-                    self.free_bytes -= size
-        rows = [made[s] if (s := pair.sources[modality]) in made else self.cache[s] for pair in pairs]
-        return {"pixel_values": torch.stack(rows)}
+        """``pixel_values`` (B, channels, height, width), float32; (B, 2, ...) of pairs of two pictures.
+
+        Where the processor gives masks, also ``pixel_mask`` (B, height, width) or (B, 2, height,
+        width), int64: 1 where the picture is, 0 at the bottom and on the right where it is padded.
+
+        Raises:
+            UnsupportedError: Some pairs have one picture and some have two.
+        """
+        every = [members(pair, modality) for pair in pairs]
+        numbers = {len(pictures) for pictures in every}
+        if len(numbers) > 1:
+            raise UnsupportedError(
+                f"Some pairs have {min(numbers)} pictures and some have {max(numbers)}; all pairs need as many."
+            )
+        made = self._made({source: image for pictures in every for source, image in pictures})
+        rows = [made[s] if s in made else self.cache[s] for pictures in every for s, _ in pictures]
+        stacked = _padded(rows) if self.masked else {"pixel_values": torch.stack(rows)}
+        shape = (len(pairs),) if numbers == {1} else (len(pairs), *numbers)
+        return {name: tensor.unflatten(0, shape) for name, tensor in stacked.items()}
+
+    def _made(self, pictures: Mapping[str, object]) -> dict[str, Tensor]:
+        """The pictures that are not in the cache, preprocessed, by source."""
+        missing = {source: image for source, image in pictures.items() if source not in self.cache}
+        if not missing:
+            return {}
+        images = [open_image(cast(ImageInput, image)) for image in missing.values()]
+        output = self.processor(images, return_tensors="pt")
+        pixels = torch.as_tensor(np.asarray(output["pixel_values"])).float()
+        rows = list(pixels)
+        if "pixel_mask" in output:
+            self.masked = True
+            masks = torch.as_tensor(np.asarray(output["pixel_mask"]))
+            heights, widths = masks.amax(dim=2).sum(dim=1).tolist(), masks.amax(dim=1).sum(dim=1).tolist()
+            rows = [one[:, :h, :w] for one, h, w in zip(pixels, heights, widths, strict=True)]
+        made = dict(zip(missing, rows, strict=True))
+        for source, one in made.items():
+            size = one.numel() * one.element_size()
+            if size <= self.free_bytes:
+                self.cache[source] = one.clone()
+                self.free_bytes -= size
+        return made
+
+
+def _padded(pictures: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Pictures of several sizes, padded with zeros at the bottom and on the right, and where they are."""
+    height, width = (max(picture.shape[side] for picture in pictures) for side in (1, 2))
+    pixels = pictures[0].new_zeros(len(pictures), pictures[0].shape[0], height, width)
+    mask = torch.zeros(len(pictures), height, width, dtype=torch.int64)
+    for number, picture in enumerate(pictures):
+        pixels[number, :, : picture.shape[1], : picture.shape[2]] = picture
+        mask[number, : picture.shape[1], : picture.shape[2]] = 1
+    return {"pixel_values": pixels, "pixel_mask": mask}
 
 
 class TextPreparer:
@@ -86,7 +128,7 @@ class TextPreparer:
 
 
 def image_text_batch(pairs: Sequence[Pair], images: ImagePreparer, texts: TextPreparer) -> Batch:
-    """Stack pairs of an image and a text."""
+    """Stack pairs of an image, or two, and a text."""
     return Batch(
         ids=[pair.id for pair in pairs],
         inputs={"image": images(pairs), "text": texts([cast(str, pair.inputs["text"]) for pair in pairs])},

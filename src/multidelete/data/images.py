@@ -7,7 +7,7 @@ from typing import cast
 
 from PIL import Image, UnidentifiedImageError
 
-from multidelete.data.pairs import ImageInput, PairDataset, open_image
+from multidelete.data.pairs import ImageInput, PairDataset, members, open_image
 from multidelete.errors import DataError, first_few
 
 # What Pillow raises on files that are not images, truncated, or broken inside.
@@ -18,13 +18,14 @@ def check_images(dataset: PairDataset, progress: Callable[[int, int], None] | No
     """Decode every distinct picture of a data set once.
 
     Args:
-        dataset: Pairs with an ``image`` modality; pairs with the same image source share a picture.
+        dataset: Pairs with an ``image`` modality, one picture or several each; pairs with the same image
+            source share a picture.
         progress: Called after each picture with how many are done and how many there are.
 
     Raises:
         DataError: Pictures are missing, unreadable or truncated; all are counted, ten are named.
     """
-    pictures = {pair.sources["image"]: cast(ImageInput, pair.inputs["image"]) for pair in dataset}
+    pictures = {source: cast(ImageInput, image) for pair in dataset for source, image in members(pair, "image")}
     broken = []
     for done, (source, image) in enumerate(pictures.items(), start=1):
         try:

@@ -1,4 +1,4 @@
-"""Where pairs come from: the built-in people, folders and files, Karpathy JSON, the Hugging Face hub."""
+"""Where pairs come from: the built-in people, folders and files, published layouts, the Hugging Face hub."""
 
 import difflib
 import re
@@ -10,6 +10,9 @@ from multidelete.data.pairs import PairData
 from multidelete.data.personas import personas
 from multidelete.data.readers.folder import read_folder
 from multidelete.data.readers.karpathy import looks_like_karpathy, read_karpathy
+from multidelete.data.readers.nlvr2 import looks_like_nlvr2, read_nlvr2
+from multidelete.data.readers.snli_ve import looks_like_snli_ve, read_snli_ve
+from multidelete.data.readers.vqa import ANSWERS, looks_like_vqa, read_vqa
 from multidelete.errors import ConfigError, DataError
 
 _PERSONA_SETTINGS = ("people", "unseen", "views", "size", "seed")
@@ -53,6 +56,32 @@ def _karpathy(path: str, options: ReadOptions) -> PairData:
     return read_karpathy(Path(path).expanduser(), image_root=options.image_root)
 
 
+def _snli_ve(path: str, options: ReadOptions) -> PairData:
+    options.refuse("snli-ve", "columns", "splits")
+    return read_snli_ve(_existing(path), image_root=options.image_root)
+
+
+def _nlvr2(path: str, options: ReadOptions) -> PairData:
+    options.refuse("nlvr2", "columns", "splits")
+    return read_nlvr2(_existing(path), image_root=options.image_root)
+
+
+def _vqa(path: str, options: ReadOptions) -> PairData:
+    options.refuse("vqa", "columns", "splits")
+    path, comma, setting = path.rpartition(",answers=")
+    if comma and not setting.isdecimal():
+        raise ConfigError(f"vqa: answers is {setting!r}; it must be a whole number.")
+    path, answers = (path, int(setting)) if comma else (setting, ANSWERS)
+    return read_vqa(_existing(path), image_root=options.image_root, answers=answers)
+
+
+def _existing(path: str) -> Path:
+    found = Path(path).expanduser()
+    if not found.exists():
+        raise DataError(f"There is no file or folder {path}. Name the folder of the files.")
+    return found
+
+
 def _folder(path: str, options: ReadOptions) -> PairData:
     return read_folder(path, columns=options.columns, splits=options.splits, image_root=options.image_root)
 
@@ -61,6 +90,14 @@ READERS: dict[str, tuple[str, Callable[[str, ReadOptions], PairData]]] = {
     "personas": ("generated people: personas or personas:people=400,unseen=200,views=2,size=48,seed=0", _personas),
     "folder": ("an image folder with metadata, JSONL, CSV, parquet, WebDataset, or a hub id owner/name", _folder),
     "karpathy": ("Karpathy JSON (Flickr8k, Flickr30K, COCO) with its images beside it", _karpathy),
+    "snli-ve": ("SNLI-VE, visual entailment: snli_ve_{train,dev,test}.jsonl, and the photographs", _snli_ve),
+    "nlvr2": ("NLVR2, a sentence about two images: {train,dev,test}.json, and the images", _nlvr2),
+    "vqa": ("VQA, questions and annotations JSON, and COCO images: vqa:PATH or vqa:PATH,answers=3129", _vqa),
+}
+_LOOKS_LIKE: dict[str, Callable[[Path], bool]] = {
+    "snli-ve": looks_like_snli_ve,
+    "nlvr2": looks_like_nlvr2,
+    "vqa": looks_like_vqa,
 }
 
 
@@ -104,7 +141,10 @@ def load_data(
         raise DataError(
             f"{path} holds {len(found)} Karpathy files: {', '.join(f.name for f in found)}. Name one of them."
         )
-    return _karpathy(str(found[0]), options) if found else _folder(spec, options)
+    if found:
+        return _karpathy(str(found[0]), options)
+    reader = next((name for name, looks_like in _LOOKS_LIKE.items() if looks_like(path)), "folder")
+    return READERS[reader][1](spec, options)
 
 
 def _karpathy_files(path: Path) -> list[Path]:
