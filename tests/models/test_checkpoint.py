@@ -15,7 +15,7 @@ from transformers import BertConfig, BertModel, CLIPModel
 
 from multidelete.data.pairs import PairData
 from multidelete.errors import CheckpointError, ConfigError
-from multidelete.models import MODEL_CLASSES, Adapter, adapter_for, load_adapter, new_adapter
+from multidelete.models import Adapter, adapter_for, load_adapter, new_adapter
 from multidelete.models.checkpoint import choose_trainable
 from tests.tiny import MODELS, captions, differing, family_model, own_clip, people, scores, vit_bert, weights
 
@@ -278,7 +278,7 @@ def test_unknown_sizes_and_families_of_new_models_are_refused(data: PairData) ->
         new_adapter("clap", size="tiny", image_size=32, captions=captions(data), seed=0)
 
 
-@pytest.mark.parametrize("family", MODEL_CLASSES)
+@pytest.mark.parametrize("family", ["clip", "siglip", "vision-text"])
 def test_new_models_depend_on_the_seed_alone(family: str, data: PairData) -> None:
     def make(seed: int) -> Adapter:
         return new_adapter(family, size="tiny", image_size=32, captions=captions(data), seed=seed)

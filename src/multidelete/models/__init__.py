@@ -1,9 +1,8 @@
 """Model families: loading, making and saving them behind one `Adapter`."""
 
-import difflib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from transformers import (
     AutoImageProcessor,
@@ -13,11 +12,14 @@ from transformers import (
     VisionTextDualEncoderProcessor,
 )
 
-from multidelete.errors import CheckpointError, ConfigError
-from multidelete.models.base import Adapter, PairOutputs
-from multidelete.models.checkpoint import choose_trainable, hold_in_float32, load_model, read_config
-from multidelete.models.dual_encoder import MODEL_CLASSES, DualEncoderAdapter, SiglipAdapter, VisionTextAdapter
+from multidelete.errors import CheckpointError, ConfigError, UnsupportedError
+from multidelete.models.base import Adapter, PairOutputs, Task
+from multidelete.models.checkpoint import choose_trainable, hold_in_float32, load_model
+from multidelete.models.families import FAMILIES, Family, get_family, recognise, recognise_model, with_task
 from multidelete.models.fresh import SIZES, new_model, train_tokenizer
+
+if TYPE_CHECKING:
+    from multidelete.data.graph import Graph
 
 __all__ = [
     "FAMILIES",
@@ -25,75 +27,44 @@ __all__ = [
     "Adapter",
     "Family",
     "PairOutputs",
+    "Task",
     "adapter_for",
     "choose_trainable",
     "get_family",
     "hold_in_float32",
     "load_adapter",
     "new_adapter",
+    "recognise",
+    "with_task",
 ]
-
-
-@dataclass(frozen=True)
-class Family:
-    """A model family: one line about it, its adapter, and its ``model_type`` in config.json."""
-
-    description: str
-    adapter: type[DualEncoderAdapter]
-    model_type: str
-
-
-FAMILIES: dict[str, Family] = {
-    "clip": Family("CLIP (transformers CLIPModel): image-text retrieval", DualEncoderAdapter, "clip"),
-    "siglip": Family("SigLIP (transformers SiglipModel): image-text retrieval", SiglipAdapter, "siglip"),
-    "vision-text": Family(
-        "any vision backbone with any text encoder (transformers VisionTextDualEncoderModel): image-text retrieval",
-        VisionTextAdapter,
-        "vision-text-dual-encoder",
-    ),
-}
-
-
-def get_family(name: str) -> Family:
-    """Look up a family by name."""
-    if name not in FAMILIES:
-        close = difflib.get_close_matches(name, FAMILIES, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ConfigError(f"Unknown family {name!r}.{hint} Known families: {', '.join(FAMILIES)}.")
-    return FAMILIES[name]
 
 
 def load_adapter(source: str | Path, *, family: str | None = None, allow_pickle: bool = False) -> Adapter:
     """Load a model folder or hub id of any known family.
 
     Args:
-        source: Folder as ``save_pretrained`` writes it, processor included, or a hub id.
-        family: Expected family; found from the folder where it is None.
+        source: Folder as ``save_pretrained`` writes it, processor included, or a hub id. Its
+            config.json tells family and head.
+        family: Expected family; any where it is None.
         allow_pickle: Also read ``.bin`` weights, as plain tensors.
 
     Raises:
-        CheckpointError: Not a model, or of another family than expected.
+        CheckpointError: Not a model, of another family than expected, or with a head that is not known.
     """
-    model_type = read_config(source).model_type
-    found = next((name for name, known in FAMILIES.items() if known.model_type == model_type), None)
-    if found is None:
+    found = recognise(source)
+    if family is not None and get_family(family) is not FAMILIES[found.family]:
         raise CheckpointError(
-            f"{source} is a {model_type!r} model. Known families: "
-            + ", ".join(f"{name} ({known.model_type})" for name, known in FAMILIES.items())
-            + ". For another model, write an adapter (docs/models.md)."
+            f"{source} is of family {found.family!r}, not {family!r}. Leave --family out, or give a {family} model."
         )
-    if family is not None and get_family(family) is not FAMILIES[found]:
-        raise CheckpointError(
-            f"{source} is of family {found!r}, not {family!r}. Leave --family out, or give a {family} model."
-        )
-    model = load_model(source, MODEL_CLASSES[found], allow_pickle=allow_pickle)
-    return FAMILIES[found].adapter(model, load_processor(source, found))
+    known = FAMILIES[found.family]
+    model = load_model(source, known.model_class(found.head), allow_pickle=allow_pickle)
+    return known.adapter(model, load_processor(source, found.family))
 
 
 def load_processor(source: str | Path, family: str) -> ProcessorMixin:
     """The image processor and tokenizer of a model folder or hub id."""
     try:
-        if family == "vision-text":
+        if family in ("vision-text", "albef"):
             return VisionTextDualEncoderProcessor(
                 AutoImageProcessor.from_pretrained(str(source)), AutoTokenizer.from_pretrained(str(source))
             )
@@ -106,25 +77,70 @@ def load_processor(source: str | Path, family: str) -> ProcessorMixin:
 
 
 def adapter_for(model: object, processor: ProcessorMixin | None = None) -> Adapter:
-    """Wrap a loaded `transformers` model; an `Adapter` is returned as it is."""
+    """Wrap a loaded network of a known family; an `Adapter` is returned as it is."""
     if isinstance(model, Adapter):
         return model
-    for name, model_class in MODEL_CLASSES.items():
-        if isinstance(model, model_class):
-            if processor is None:
-                raise ConfigError(f"a {type(model).__name__} needs its processor too: pass processor=...")
-            return FAMILIES[name].adapter(model, processor)
-    known_classes = ", ".join(model_class.__name__ for model_class in MODEL_CLASSES.values())
-    raise ConfigError(
-        f"{type(model).__name__} is of no known family; known: {known_classes}. "
-        "Pass an Adapter for another model (docs/models.md)."
-    )
+    found = recognise_model(model)
+    if processor is None:
+        raise ConfigError(f"a {type(model).__name__} needs its processor too: pass processor=...")
+    return FAMILIES[found.family].adapter(model, processor)
 
 
-def new_adapter(family: str, *, size: str, image_size: int, captions: Iterable[str], seed: int) -> Adapter:
-    """A model with random weights and a tokenizer trained on ``captions``."""
+def new_adapter(
+    family: str,
+    *,
+    size: str,
+    image_size: int,
+    captions: Iterable[str],
+    seed: int,
+    task: Task = "retrieval",
+    classes: Sequence[str] = (),
+    images: int = 1,
+    graph: "Graph | None" = None,
+) -> Adapter:
+    """A model with random weights and a tokenizer trained on ``captions``.
+
+    Args:
+        family: Name of the family.
+        size: Name of one of `SIZES`.
+        image_size: Height and width of its pictures, in pixels.
+        captions: The texts of the training pairs.
+        seed: Of the weights.
+        task: What its head does.
+        classes: Names of the classes, for classification.
+        images: Pictures of one pair, 1 or 2.
+        graph: The graph that the pairs' nodes are in, for families that read one.
+
+    Raises:
+        ConfigError: Family or size is unknown.
+        UnsupportedError: The family has no such task, or needs a package that is not installed.
+    """
     known = get_family(family)
     if size not in SIZES:
         raise ConfigError(f"Unknown size {size!r}. Known sizes: {', '.join(SIZES)}.")
+    refuse_task(family, task)
     tokenizer = train_tokenizer(captions, SIZES[size])
-    return known.adapter(*new_model(family, SIZES[size], image_size=image_size, tokenizer=tokenizer, seed=seed))
+    model, processor = new_model(
+        family,
+        SIZES[size],
+        image_size=image_size,
+        tokenizer=tokenizer,
+        seed=seed,
+        task=task,
+        classes=classes,
+        images=images,
+        graph=graph,
+    )
+    return known.adapter(model, processor)
+
+
+def refuse_task(family: str, task: Task) -> None:
+    """Raise where a family has no head for a task."""
+    known = get_family(family)
+    if task not in known.tasks:
+        others = with_task(task, known.modalities)
+        raise UnsupportedError(
+            f"Family {family!r} has no {task}; it has {' and '.join(known.tasks)}. "
+            f"Families with {task} for pairs of {' and '.join(known.modalities)}: {', '.join(others) or 'none'}. "
+            "Choose one of these with --family, or another --task."
+        )

@@ -4,13 +4,14 @@ import copy
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import cached_file
 
 from multidelete.errors import CheckpointError, ConfigError, first_few
@@ -18,8 +19,16 @@ from multidelete.errors import CheckpointError, ConfigError, first_few
 WEIGHT_FILES = ("*.safetensors", "*.bin", "*.pth", "*.pt")
 
 
-def read_config(source: str | Path) -> PreTrainedConfig:
-    """The `transformers` configuration of a local folder or hub id.
+@dataclass(frozen=True)
+class StoredConfig:
+    """What a config.json says a model is: its ``model_type``, and the names of its network classes."""
+
+    model_type: str
+    architectures: tuple[str, ...]
+
+
+def read_config(source: str | Path) -> StoredConfig:
+    """What the config.json of a local folder or hub id says the model is.
 
     Raises:
         CheckpointError: There is no such folder, or it is not a model folder.
@@ -37,11 +46,17 @@ def read_config(source: str | Path) -> PreTrainedConfig:
     elif str(source).startswith((".", "/", "~")) or str(source).count("/") != 1:
         raise CheckpointError(f"{source} does not exist. Give a model folder or a hub id such as 'org/name'.")
     try:
-        return AutoConfig.from_pretrained(str(source))
+        content, _ = PreTrainedConfig.get_config_dict(str(source))
     except (OSError, ValueError, json.JSONDecodeError) as error:
         raise CheckpointError(
             f"{source} cannot be read as a model: {str(error).splitlines()[0]} Give a model folder or a hub id."
         ) from error
+    if not isinstance(content.get("model_type"), str):
+        raise CheckpointError(
+            f"{source} cannot be read as a model: its config.json has no model_type. "
+            "Give the folder that save_pretrained or 'multidelete train' wrote."
+        )
+    return StoredConfig(content["model_type"], tuple(content.get("architectures") or ()))
 
 
 def load_model(

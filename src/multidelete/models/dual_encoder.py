@@ -14,7 +14,7 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import CLIPModel, PreTrainedModel, ProcessorMixin, SiglipModel, VisionTextDualEncoderModel
+from transformers import PreTrainedModel, ProcessorMixin
 
 from multidelete.data.collate import ImagePreparer, TextPreparer, Tokenizer, image_text_batch
 from multidelete.data.pairs import Batch, Pair
@@ -163,10 +163,3 @@ def context_length(model: PreTrainedModel, processor: ProcessorMixin) -> int:
     if text_config.model_type in ("roberta", "xlm-roberta", "camembert"):  # positions start after the padding index
         positions -= int(text_config.pad_token_id) + 1
     return min(positions, int(processor.tokenizer.model_max_length))
-
-
-MODEL_CLASSES: dict[str, type[PreTrainedModel]] = {
-    "clip": CLIPModel,
-    "siglip": SiglipModel,
-    "vision-text": VisionTextDualEncoderModel,
-}

@@ -3,13 +3,16 @@
 Made for experiments and tests on ordinary machines; users with a trained model never need them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     BertConfig,
+    BlipImageProcessorPil,
+    BlipProcessor,
     CLIPConfig,
     CLIPImageProcessorPil,
     CLIPModel,
@@ -25,6 +28,12 @@ from transformers import (
     VisionTextDualEncoderModel,
     VisionTextDualEncoderProcessor,
 )
+
+from multidelete.models.base import Task
+from multidelete.models.families import get_family
+
+if TYPE_CHECKING:
+    from multidelete.data.graph import Graph
 
 PAD, UNK, START, END, MASK = range(5)
 LOGIT_SCALE = 3.6  # a factor of 37: short runs never get from the published 14 to where CLIP models end
@@ -102,19 +111,32 @@ def train_tokenizer(captions: Iterable[str], size: Size) -> PreTrainedTokenizerF
 
 
 def new_model(
-    family: str, size: Size, *, image_size: int, tokenizer: PreTrainedTokenizerFast, seed: int
+    family: str,
+    size: Size,
+    *,
+    image_size: int,
+    tokenizer: PreTrainedTokenizerFast,
+    seed: int,
+    task: Task = "retrieval",
+    classes: Sequence[str] = (),
+    images: int = 1,
+    graph: "Graph | None" = None,
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
     """Random weights from ``seed``, and the processor that goes with them."""
-    images = CLIPImageProcessorPil(
-        size={"height": image_size, "width": image_size},
-        crop_size={"height": image_size, "width": image_size},
-    )
+    side = {"height": image_size, "width": image_size}
+    pictures = CLIPImageProcessorPil(size=side, crop_size=side)
     torch.manual_seed(seed)
     if family == "clip":
-        return _new_clip(size, image_size, len(tokenizer)), CLIPProcessor(images, tokenizer)
+        return _new_clip(size, image_size, len(tokenizer)), CLIPProcessor(pictures, tokenizer)
     if family == "siglip":
-        return _new_siglip(size, image_size, len(tokenizer)), SiglipProcessor(images, tokenizer)
-    return _new_vision_text(size, image_size, len(tokenizer)), VisionTextDualEncoderProcessor(images, tokenizer)
+        return _new_siglip(size, image_size, len(tokenizer)), SiglipProcessor(pictures, tokenizer)
+    if family == "vision-text":
+        return _new_vision_text(size, image_size, len(tokenizer)), VisionTextDualEncoderProcessor(pictures, tokenizer)
+    make = cast(Callable[..., PreTrainedModel], getattr(get_family(family).code, f"new_{family.replace('-', '_')}"))
+    model = make(task, size, image_size=image_size, images=images, classes=classes, vocabulary=len(tokenizer))
+    if family == "blip":
+        return model, BlipProcessor(BlipImageProcessorPil(size=side), tokenizer)
+    return model, VisionTextDualEncoderProcessor(pictures, tokenizer)
 
 
 def _text_settings(size: Size, vocabulary: int) -> dict[str, int]:
