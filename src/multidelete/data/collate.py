@@ -64,7 +64,7 @@ class ImagePreparer:
         rows = [made[s] if s in made else self.cache[s] for pictures in every for s, _ in pictures]
         stacked = _padded(rows) if self.masked else {"pixel_values": torch.stack(rows)}
         shape = (len(pairs),) if numbers == {1} else (len(pairs), *numbers)
-        return {name: tensor.unflatten(0, shape) for name, tensor in stacked.items()}
+        return {name: tensor.view(*shape, *tensor.shape[1:]) for name, tensor in stacked.items()}
 
     def _made(self, pictures: Mapping[str, object]) -> dict[str, Tensor]:
         """The pictures that are not in the cache, preprocessed, by source."""
