@@ -17,8 +17,9 @@ from multidelete.loop import run_loop
 from multidelete.manifest import digest_folder, partial_folder, read_manifest
 from multidelete.methods import GradDiff, NegGrad, Training
 from multidelete.models import load_adapter
-from multidelete.pipeline import starting_point, train, unlearn, weights_digest
+from multidelete.pipeline import train, unlearn, weights_digest
 from multidelete.settings import LoopSettings, TrainSettings
+from multidelete.start import starting_point
 from tests.tiny import differing, own_clip, people, quick, record_collated, subjects_ids, vit_roberta, weights
 
 QUICK = {"passes": 1, "batch_size": 8, "device": "cpu"}

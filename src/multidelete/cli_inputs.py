@@ -118,7 +118,10 @@ def _check_split(split: "PairDataset") -> None:
     from multidelete.data.images import check_images
     from multidelete.runtime import progress_bar
 
-    with progress_bar(f"checking {split.name}", len({pair.sources["image"] for pair in split})) as bar:
+    pictures = len(split.sources("image"))
+    if not pictures:
+        return
+    with progress_bar(f"checking {split.name}", pictures) as bar:
         check_images(split, lambda done, _: bar.to(done))
 
 

@@ -17,8 +17,7 @@ from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import Request, forget_retain
 from multidelete.errors import CheckpointError, ConfigError, DataError, RequestError
 from multidelete.manifest import read_manifest, refuse_inside, versions, whole_or_nothing
-from multidelete.models import FAMILIES, load_adapter
-from multidelete.models.checkpoint import read_config
+from multidelete.models import load_adapter, recognise
 from multidelete.pipeline import as_request
 from multidelete.report.build import build_report
 from multidelete.report.exhibits import chart_data, examples, secrets
@@ -132,13 +131,14 @@ def _manifests(models: Mapping[str, Source], request: Request) -> Manifests:
     problems: list[str] = []
     for name, source in models.items():
         try:
-            kinds[name] = str(read_config(source).model_type)
+            found_here = recognise(source)
+            kinds[name] = f"{found_here.family} model for {found_here.task}"
             found[name] = read_manifest(Path(source)) or {}
         except CheckpointError as error:
             problems += error.problems
     problems += [
-        f"{name} {models[name]} is a {kind!r} model and the original a {kinds['original']!r} one; "
-        "all models of an audit must be of one family. Give the model that was made from this original."
+        f"{name} {models[name]} is a {kind}, and the original a {kinds['original']}; "
+        "all models of an audit must be of one family and task. Give the model that was made from this original."
         for name, kind in kinds.items()
         if kind != kinds.get("original", kind)
     ]
@@ -171,7 +171,7 @@ def _sample(retain: PairDataset, seed: int) -> PairDataset:
 
 def _check_images(splits: Mapping[str, PairDataset]) -> None:
     """Decode every picture once, and report the broken ones of all splits together."""
-    counts = {name: len({p.sources["image"] for p in pairs if "image" in p.sources}) for name, pairs in splits.items()}
+    counts = {name: len(pairs.sources("image")) for name, pairs in splits.items()}
     problems, before = [], 0
     with progress_bar("checking images", sum(counts.values())) as bar:
         for name, pairs in splits.items():
@@ -235,10 +235,11 @@ def _run(
     counts = {name: len(pairs) for name, pairs in splits.items()} | {"retain": given.retain_pairs}
     if given.retain_is_sampled:
         counts["retain pairs asked about"] = len(splits["retain"])
-    model_type = read_config(models["original"]).model_type
+    made_of = recognise(models["original"])
     run: dict[str, object] = {
         "model": _name(models["unlearned"]),
-        "family": next(name for name, family in FAMILIES.items() if family.model_type == model_type),
+        "family": made_of.family,
+        "task": made_of.task,
         "method": method["name"] if isinstance(method, dict) else "not recorded",
         "data": data.name,
         "date": datetime.now(UTC).date().isoformat(),

@@ -24,9 +24,10 @@ from multidelete.loop import LOGS, run_loop
 from multidelete.manifest import digest_folder, read_manifest, refuse_inside, versions, whole_or_nothing, write_manifest
 from multidelete.methods import Job, Method, Outcome, Retrain, Training, get_method
 from multidelete.methods.base import sample_retain
-from multidelete.models import Adapter, adapter_for, choose_trainable, hold_in_float32, load_adapter, new_adapter
+from multidelete.models import Adapter, adapter_for, choose_trainable, hold_in_float32, load_adapter
 from multidelete.runtime import is_main_process, progress_bar, start_processes, wait_for_everyone
 from multidelete.settings import LoopSettings, TrainSettings
+from multidelete.start import refuse_misfit, starting_point
 
 
 def train(
@@ -70,21 +71,10 @@ def train(
             work=_work(folder), resume=resume, title="training",
         )  # fmt: skip
         cost = {"wall_s": result.wall_s, "pairs_backward": result.pairs, "peak_bytes": result.peak_bytes}
-        manifest = _manifest("train", data, seed, cost, cut) | {"model": asdict(model), "loop": asdict(settings)}
+        manifest = _manifest("train", data, adapter, seed, cost, cut)
+        manifest |= {"model": asdict(model), "loop": asdict(settings)}
         _write_result(folder, adapter, manifest | {"history": _thin(result.history)} | dict(notes or {}))
     return out
-
-
-def starting_point(model: TrainSettings, data: PairData, seed: int) -> Adapter:
-    """The model that training begins with: always the same for the same arguments.
-
-    The tokenizer of a new model is trained on all training captions; a retrained model keeps it,
-    as it keeps the initial weights.
-    """
-    if model.start:
-        return load_adapter(model.start)
-    captions = (str(pair.inputs["text"]) for pair in data.train)
-    return new_adapter(model.family, size=model.size, image_size=model.image_size, captions=captions, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -187,6 +177,9 @@ def _unlearn(
     else:
         adapter = copy.deepcopy(adapter_for(model, processor))
         hold_in_float32(adapter.model)
+    refuse_misfit(adapter, data)
+    key = weights_digest(adapter)
+    adapter.remove(forget.pairs, retain.pairs)
     trained = choose_trainable(adapter, adapter.joint_parameters(), trainable)
     start: Callable[[], Adapter] | None = None
     if origin is not None and "model" in origin:
@@ -194,7 +187,9 @@ def _unlearn(
         start_seed = cast(int, origin["seed"])
 
         def start() -> Adapter:
-            return starting_point(recipe, data, start_seed)
+            made = starting_point(recipe, data, start_seed)
+            made.remove(forget.pairs, retain.pairs)
+            return made
 
     job = Job(
         adapter=adapter,
@@ -203,7 +198,7 @@ def _unlearn(
         retain=retain,
         settings=loop,
         seed=seed,
-        key=weights_digest(adapter),
+        key=key,
         work=work,
         resume=resume,
         holdout=data.splits.get("val"),
@@ -220,7 +215,7 @@ def _unlearn(
         "pairs_backward": done.pairs_backward,
         "peak_bytes": done.peak_bytes,
     }
-    manifest = _manifest("unlearn", data, seed, cost, cut) | {
+    manifest = _manifest("unlearn", data, done.adapter, seed, cost, cut) | {
         "method": {"name": method.name, **asdict(method)},
         "loop": asdict(loop),
         "trainable": {"chosen": trainable, "parameters": len(trained)},
@@ -254,7 +249,7 @@ def _loop_settings(
 
 
 def _check_pairs(pairs: PairDataset) -> None:
-    pictures = len({pair.sources["image"] for pair in pairs}) if "image" in pairs[0].inputs else 0
+    pictures = len(pairs.sources("image"))
     if pictures:
         with progress_bar("checking images", pictures) as bar:
             check_images(pairs, lambda done, _: bar.to(done))
@@ -277,10 +272,11 @@ def weights_digest(adapter: Adapter) -> str:
 
 
 def _manifest(
-    command: str, data: PairData, seed: int, cost: Mapping[str, object], truncated: Sequence[str]
+    command: str, data: PairData, adapter: Adapter, seed: int, cost: Mapping[str, object], truncated: Sequence[str]
 ) -> dict[str, object]:
     return {
         "command": command,
+        "task": adapter.task,
         "date": datetime.now(UTC).date().isoformat(),
         "seed": seed,
         "data": {"name": data.name, "pairs": len(data.train), "digest": data.train.digest, "notes": list(data.notes)},

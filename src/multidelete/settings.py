@@ -72,12 +72,15 @@ class TrainSettings:
         size: Named size of a new model: ``tiny`` or ``small``.
         image_size: Height and width of a new model's pictures, in pixels, >= 16.
         start: Folder or hub id of a model to go on from, instead of a new one.
+        task: What the model is for: ``retrieval``, ``classification``, or ``auto``: classification where the
+            data has classes (of a model to go on from, what its head does).
     """
 
     family: str = "vision-text"
     size: str = "tiny"
     image_size: int = 48
     start: str | None = None
+    task: Literal["auto", "retrieval", "classification"] = "auto"
 
     def __post_init__(self) -> None:
         check_settings(self, {"image_size": (self.image_size >= 16, "16 or more pixels")})

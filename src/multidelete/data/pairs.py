@@ -146,6 +146,10 @@ class PairDataset:
         unwanted = set(ids)
         return PairDataset([pair for pair in self.pairs if pair.id not in unwanted], name)
 
+    def sources(self, modality: str) -> set[str]:
+        """Sources of the distinct single members of a modality; none where the pairs do not have it."""
+        return {source for pair in self.pairs if modality in pair.inputs for source, _ in members(pair, modality)}
+
     @cached_property
     def digest(self) -> str:
         """Hash of ids, sources, labels and kinds: what the reference and signal caches are keyed by."""
