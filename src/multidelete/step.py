@@ -29,7 +29,8 @@ class Part:
             processes and accumulated micro-batches, which average their gradients.
         reference: What the original says of the same pairs, row by row.
         partner: What the original says of each forget pair's unassociated partner.
-        score_target: The association score that each forget pair should have, (B,).
+        score_target: What each forget pair's association signals should be, (B, S): the score, and the
+            similarity of the embeddings where that is another thing.
     """
 
     batch: Batch

@@ -10,14 +10,8 @@ import torch
 
 from multidelete.data.pairs import Pair, PairData, PairDataset, text_source
 from multidelete.errors import RequestError
-from multidelete.methods.reference import (
-    Associations,
-    Reference,
-    ReferenceSettings,
-    build_reference,
-    outputs_of,
-    unassociated_pairs,
-)
+from multidelete.methods.partners import Associations, unassociated_pairs
+from multidelete.methods.reference import Reference, ReferenceSettings, build_reference, outputs_of
 from multidelete.models import PairOutputs
 from tests.tiny import own_clip, parted, people, record_collated, trained, weights
 
@@ -68,7 +62,7 @@ def test_no_partner_is_associated_whatever_is_drawn() -> None:
     """Every drawn pair is checked against plain loops over the training pairs."""
     by_source = {(pair.sources["image"], pair.sources["text"]) for pair in TRAIN}
     of_subject = {pair.sources[m]: pair.subject for pair in TRAIN for m in MODALITIES}
-    drawn = unassociated_pairs(TRAIN.pairs, 400, Associations(TRAIN, MODALITIES), np.random.default_rng(0))
+    drawn = unassociated_pairs(TRAIN.pairs, [TRAIN[0]] * 400, Associations(TRAIN, MODALITIES), np.random.default_rng(0))
     assert len(drawn) == 400
     for pair in drawn:
         image, text = pair.sources["image"], pair.sources["text"]
@@ -84,7 +78,7 @@ def test_no_partner_is_associated_whatever_is_drawn() -> None:
 def test_partners_that_do_not_exist_are_a_request_error() -> None:
     pool = TRAIN.only(["dog-1", "dog-2"], "pool").pairs
     with pytest.raises(RequestError, match=r"no unassociated partners found among 2 pairs"):
-        unassociated_pairs(pool, 3, Associations(TRAIN, MODALITIES), np.random.default_rng(0))
+        unassociated_pairs(pool, TRAIN.pairs[:3], Associations(TRAIN, MODALITIES), np.random.default_rng(0))
 
 
 def test_generated_people_are_never_their_own_partners() -> None:
@@ -93,7 +87,7 @@ def test_generated_people_are_never_their_own_partners() -> None:
         source: pair.subject for pair in train for source in pair.sources.values() if pair.kind == "sensitive"
     }
     subject_of |= {pair.sources["image"]: pair.subject for pair in train}
-    drawn = unassociated_pairs(train.pairs, 300, Associations(train, MODALITIES), np.random.default_rng(1))
+    drawn = unassociated_pairs(train.pairs, [train[0]] * 300, Associations(train, MODALITIES), np.random.default_rng(1))
     joined = {tuple(pair.sources.values()) for pair in train}
     assert not joined & {tuple(pair.sources.values()) for pair in drawn}
     known = [(subject_of[p.sources["image"]], subject_of.get(p.sources["text"])) for p in drawn]
@@ -197,7 +191,7 @@ def test_score_targets_outlive_the_file(source: str, tmp_path: Path, data: PairD
         for seed in (0, 1)
     )
     assert written.score_targets is not None
-    assert written.score_targets.shape == (12,)
+    assert written.score_targets.shape == (12, 1)
     assert equal(written, read)
 
 

@@ -12,6 +12,7 @@ from multidelete.config import check_settings
 from multidelete.errors import UnsupportedError
 from multidelete.methods.base import GradientMethod, Job
 from multidelete.methods.reference import PartnerSource, ReferenceSettings
+from multidelete.methods.targets import SIGNALS, association_signals
 from multidelete.settings import LoopSettings
 from multidelete.step import Part, Step
 
@@ -47,7 +48,8 @@ class MultiDelete(GradientMethod):
         unimodal: Weight of unimodal retention, >= 0.
         multimodal: Weight of multimodal retention, >= 0.
         score: Weight of the squared distance between each forget pair's association score and its
-            target score, >= 0.
+            target score, >= 0; and likewise of the similarity of its embeddings, where a matching head
+            gives the score.
         embeddings: Weight of the squared distance between the embeddings of retain pairs and the
             original's, for dual encoders, >= 0: keeps the similarities of retain pairs to everything,
             not only within each pair.
@@ -107,8 +109,12 @@ class MultiDelete(GradientMethod):
             "multimodal": self.multimodal * multimodal,
         }
         if self.score > 0:
-            gap_B = forget.outputs.score - forget.score_target
-            terms["score"] = self.score * forget.mean(gap_B**2) / scales.get("partner score", 1.0)
+            gap_BS = association_signals(forget.outputs, forget.score_target.shape[1]) - forget.score_target
+            squared = [
+                self.score * forget.mean(gap_B**2) / scales.get(f"partner {name}", 1.0)
+                for name, gap_B in zip(SIGNALS, gap_BS.unbind(dim=1), strict=False)
+            ]
+            terms["score"] = torch.stack(squared).sum()
         kept = retain.referred().embeddings
         if self.embeddings > 0 and retain.outputs.embeddings is not None and kept is not None:
             terms["embeddings"] = self.embeddings * self._each(

@@ -8,7 +8,7 @@ the content of model, data and settings: a resumed run reads it back.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -19,7 +19,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from multidelete.data.pairs import Pair, PairDataset
-from multidelete.errors import RequestError
+from multidelete.methods.partners import Associations, unassociated_pairs
+from multidelete.methods.targets import SIGNALS, ScoreSource, association_signals, score_targets
 from multidelete.models.base import Adapter, PairOutputs
 from multidelete.runtime import progress_bar
 
@@ -41,7 +42,7 @@ class ReferenceSettings:
 
     partners: PartnerSource | None = None
     draws: int = 4
-    score_targets: Literal["holdout", "partner"] | None = None
+    score_targets: ScoreSource | None = None
     batch_size: int = 128
 
 
@@ -54,7 +55,7 @@ class Reference:
         partners: For each draw, outputs of the unassociated pair that stands at the position of
             each forget pair.
         pairs: Pairs forwarded to make it.
-        score_targets: For each forget pair the score it should have, (|F|,), where asked for.
+        score_targets: For each forget pair what its `association_signals` should be, (|F|, S), where asked for.
     """
 
     parts: Mapping[str, PairOutputs]
@@ -66,13 +67,16 @@ class Reference:
     def variances(self) -> dict[str, float]:
         """Variance of each target over the cache, averaged over its dimensions; what losses are divided by.
 
-        Keys: ``partner``, ``partner score``, ``retain``, ``unimodal <m>`` and ``embedding <m>``, for those
-        that were asked for and vary at all.
+        Keys: ``partner``, ``partner score``, ``partner similarity``, ``retain``, ``unimodal <m>`` and
+        ``embedding <m>``, for those that were asked for and vary at all.
         """
         found: dict[str, float] = {}
         if self.partners:
             found["partner"] = _variance(torch.cat([p.joint for p in self.partners]))
-            found["partner score"] = _variance(torch.cat([p.score for p in self.partners]).unsqueeze(1))
+            number = 1 if self.score_targets is None else self.score_targets.shape[1]
+            signals_NS = torch.cat([association_signals(p, number) for p in self.partners])
+            for name, signal_N in zip(SIGNALS, signals_NS.unbind(dim=1), strict=False):
+                found[f"partner {name}"] = _variance(signal_N.unsqueeze(1))
         if "forget" in self.parts:
             found |= {f"unimodal {m}": _variance(t) for m, t in self.parts["forget"].unimodal.items()}
         if "retain" in self.parts:
@@ -94,81 +98,6 @@ def _variance(values_ND: Tensor) -> float:
     return values_ND.var(dim=0, correction=0).mean().item()
 
 
-def matched_scores(
-    scores: Tensor, kinds: Sequence[str | None], holdout_scores: Tensor, holdout_kinds: Sequence[str | None]
-) -> Tensor:
-    """Give each score the value that stands at its rank among the held-out scores of its kind.
-
-    The most associated forget pair gets the highest held-out score, the median the median, and so
-    on: of all ways to give the forget pairs the held-out distribution, the one that moves them
-    least. Pairs of a kind that the held-out pairs do not have are matched to all held-out pairs.
-
-    Args:
-        scores: (N,) of the forget pairs.
-        kinds: Their kinds, N.
-        holdout_scores: (M,), M >= 1.
-        holdout_kinds: Their kinds, M.
-
-    Returns:
-        (N,) targets, within the range of the held-out scores.
-
-    >>> matched_scores(torch.tensor([0.9, 0.7]), [None, None], torch.tensor([0.1, 0.3]), [None, None]).tolist()
-    [0.25, 0.15000000596046448]
-    """
-    targets = torch.empty_like(scores)
-    for kind in sorted(set(kinds), key=str):
-        mine = torch.tensor([i for i, k in enumerate(kinds) if k == kind])
-        same = [i for i, k in enumerate(holdout_kinds) if k == kind]
-        theirs = holdout_scores[torch.tensor(same)] if same else holdout_scores
-        ranks = (torch.arange(len(mine), dtype=scores.dtype) + 0.5) / len(mine)
-        targets[mine[scores[mine].argsort(stable=True)]] = torch.quantile(theirs, ranks)
-    return targets
-
-
-class Associations:
-    """Which members belong together: by a pair of the training set, or by being of one subject."""
-
-    def __init__(self, train: PairDataset, modalities: tuple[str, str]) -> None:
-        self.first, self.second = modalities
-        self._joined = {(pair.sources[self.first], pair.sources[self.second]) for pair in train}
-
-    def associated(self, first: Pair, second: Pair) -> bool:
-        """Whether ``first``'s first member and ``second``'s second member belong together."""
-        if first.subject is not None and first.subject == second.subject:
-            return True
-        return (first.sources[self.first], second.sources[self.second]) in self._joined
-
-
-def unassociated_pairs(
-    pool: Sequence[Pair], count: int, associations: Associations, rng: np.random.Generator, *, tries: int = 50
-) -> list[Pair]:
-    """Draw ``count`` pairs (a_p, b_q) from a pool such that no training pair joins them.
-
-    Raises:
-        RequestError: The pool has no two unassociated members (as good as none).
-    """
-    made: list[Pair] = []
-    first, second = associations.first, associations.second
-    while len(made) < count:
-        for _ in range(tries):
-            p, q = (pool[i] for i in rng.integers(len(pool), size=2))
-            if p.id != q.id and not associations.associated(p, q):
-                break
-        else:
-            raise RequestError(
-                f"no unassociated partners found among {len(pool)} pairs in {tries} tries: nearly all share a member "
-                "or a subject. There must be unrelated pairs to imitate; take partners='retain' with more retain pairs."
-            )
-        made.append(
-            Pair(
-                id=f"{p.id}+{q.id}",
-                inputs={first: p.inputs[first], second: q.inputs[second]},
-                sources={first: p.sources[first], second: q.sources[second]},
-            )
-        )
-    return made
-
-
 @torch.no_grad()
 def outputs_of(adapter: Adapter, pairs: Sequence[Pair], batch_size: int, title: str) -> PairOutputs:
     """What the model says of each pair, on the CPU, in evaluation mode."""
@@ -178,7 +107,7 @@ def outputs_of(adapter: Adapter, pairs: Sequence[Pair], batch_size: int, title: 
     with progress_bar(title, len(pairs)) as bar:
         for start in range(0, len(pairs), batch_size):
             batch = adapter.collate(pairs[start : start + batch_size]).to(adapter.device)
-            chunks.append(adapter(batch).apply(lambda t: t.cpu()))
+            chunks.append(replace(adapter(batch), states=None).apply(lambda t: t.cpu()))
             bar.to(start + len(batch))
     adapter.train(was_training)
     return _concatenate(chunks)
@@ -220,18 +149,10 @@ def build_reference(
         rng = np.random.default_rng(seed)
         pool = parts[settings.partners].pairs
         for draw in range(settings.draws):
-            drawn = unassociated_pairs(pool, len(parts["forget"]), associations, rng)
+            drawn = unassociated_pairs(pool, parts["forget"].pairs, associations, rng)
             partners.append(outputs_of(adapter, drawn, settings.batch_size, f"partners {draw + 1}/{settings.draws}"))
     pairs = sum(len(d) for d in parts.values()) + len(partners) * len(parts["forget"])
-    targets: Tensor | None = None
-    if settings.score_targets == "holdout":
-        targets = matched_scores(
-            asked["forget"].score, [p.kind for p in parts["forget"]],
-            asked["holdout"].score, [p.kind for p in parts["holdout"]],
-        )  # fmt: skip
-    elif settings.score_targets == "partner":
-        every = torch.cat([p.score for p in partners])
-        targets = matched_scores(asked["forget"].score, [None] * len(parts["forget"]), every, [None] * len(every))
+    targets = score_targets(adapter, parts, asked, partners, settings.score_targets)
     reference = Reference(asked, partners, pairs, targets)
     if path is not None:
         _write(path, reference)
