@@ -1,0 +1,119 @@
+"""BLIP of `transformers`: retrieval with `BlipForImageTextRetrieval`, and a classifier on its fused state.
+
+Li et al., "BLIP: Bootstrapping Language-Image Pre-training for Unified Vision-Language
+Understanding and Generation", ICML 2022, arXiv:2201.12086. The text encoder reads the text alone,
+and, with the attention to the image in every layer switched on, fuses the two.
+
+Differs from the paper: as in `transformers`, the fusion starts from the tokenizer's own first
+token, not from an extra [Encode] token. `transformers` leaves the contrastive temperature out; it
+is fixed at what the configuration's ``logit_scale_init_value`` says.
+
+Shape suffixes: B pairs, I images of a pair, P image tokens, L text tokens, D width, C classes.
+"""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    BlipConfig,
+    BlipForImageTextRetrieval,
+    BlipPreTrainedModel,
+    BlipTextModel,
+    BlipVisionModel,
+    PreTrainedModel,
+)
+from transformers import initialization as init
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from multidelete.models.base import Task
+from multidelete.models.fresh import LOGIT_SCALE, Size, _text_settings, _vision_settings
+from multidelete.models.fusion import FusionAdapter, name_classes
+
+
+class BlipForClassification(BlipPreTrainedModel):  # type: ignore[misc]
+    """BLIP's encoders, named as in `BlipForImageTextRetrieval`, and a classifier of two layers.
+
+    Of two images (``config.images``) the text looks at the tokens of both at once; what is added to
+    the tokens of each, ``image_embedding``, tells them apart. Differs from the paper, which doubles the
+    layers' attention to the image for NLVR2: so the encoders stay those of `transformers`.
+    """
+
+    def __init__(self, config: BlipConfig) -> None:
+        super().__init__(config)
+        width = config.text_config.hidden_size
+        self.vision_model = BlipVisionModel(config.vision_config)
+        self.text_encoder = BlipTextModel(config.text_config, add_pooling_layer=False)
+        if getattr(config, "images", 1) > 1:
+            self.image_embedding = nn.Parameter(torch.zeros(config.images, config.vision_config.hidden_size))
+        self.cls_head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, config.num_labels))
+        self.post_init()
+
+    def forward(self, pixel_values: Tensor, input_ids: Tensor, attention_mask: Tensor) -> SequenceClassifierOutput:
+        """Class logits (B, C); pixels are (B, 3, height, width) or, of two images, (B, 2, 3, height, width)."""
+        pixels = pixel_values if pixel_values.ndim == 5 else pixel_values.unsqueeze(1)
+        image_NPD = self.vision_model(pixel_values=pixels.flatten(0, 1)).last_hidden_state
+        image_BIPD = image_NPD.view(*pixels.shape[:2], *image_NPD.shape[1:])
+        return SequenceClassifierOutput(logits=self.cls_head(fused(self, input_ids, attention_mask, image_BIPD)))
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, BlipForClassification) and hasattr(module, "image_embedding"):
+            init.normal_(module.image_embedding, std=self.config.initializer_range)
+
+
+def fused(model: PreTrainedModel, input_ids_BL: Tensor, mask_BL: Tensor, image_BIPD: Tensor) -> Tensor:
+    """The [CLS] state (B, D) of the text that looks at all images of its pair."""
+    if hasattr(model, "image_embedding"):
+        image_BIPD = image_BIPD + model.image_embedding.unsqueeze(1)
+    states = model.text_encoder(
+        input_ids=input_ids_BL, attention_mask=mask_BL, encoder_hidden_states=image_BIPD.flatten(1, 2)
+    )
+    return cast(Tensor, states.last_hidden_state[:, 0])
+
+
+class BlipAdapter(FusionAdapter):
+    """`BlipForImageTextRetrieval` and `BlipForClassification`."""
+
+    family = "blip"
+    classifier = BlipForClassification
+
+    def encode_images(self, pixel_values: Tensor) -> Tensor:
+        return cast(Tensor, self.model.vision_model(pixel_values=pixel_values).last_hidden_state)
+
+    def encode_texts(self, input_ids_BL: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
+        states = self.model.text_encoder(input_ids=input_ids_BL, attention_mask=mask_BL)
+        return cast(Tensor, states.last_hidden_state[:, 0]), input_ids_BL
+
+    def fuse(self, text: Tensor, mask_BL: Tensor, image_BIPD: Tensor) -> Tensor:
+        return fused(self.model, text, mask_BL, image_BIPD)
+
+    def similarity_scale(self) -> Tensor:
+        """exp(``logit_scale_init_value``), which is not trained."""
+        return torch.tensor(self.model.config.logit_scale_init_value, device=self.device).exp()
+
+    def joint_parameters(self) -> list[str]:
+        """The attention to the image, projections and heads: all that comes after the unimodal outputs."""
+        after = ("crossattention", "vision_proj", "text_proj", "itm_head", "cls_head", "image_embedding")
+        return [f"model.{name}" for name, _ in self.model.named_parameters() if any(part in name for part in after)]
+
+
+def new_blip(
+    task: Task, size: Size, *, image_size: int, images: int = 1, classes: Sequence[str] = (), vocabulary: int
+) -> PreTrainedModel:
+    """Random weights, with as many text layers as ``size`` says and twice as many for the image."""
+    config = BlipConfig(
+        text_config=dict(_text_settings(size, vocabulary)),
+        vision_config={
+            **_vision_settings(size, image_size),
+            "initializer_range": 0.02,  # the default of 1e-10 leaves out where a patch is
+            "layer_norm_eps": 1e-6,  # the published one
+        },
+        image_text_hidden_size=size.projection,
+        logit_scale_init_value=LOGIT_SCALE,
+        images=images,
+    )
+    name_classes(config, classes)
+    return BlipForClassification(config) if task == "classification" else BlipForImageTextRetrieval(config)

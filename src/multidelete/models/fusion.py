@@ -1,0 +1,228 @@
+"""What models with one encoder for each modality and a fusion of both share: ALBEF and BLIP.
+
+A pair is judged by the fused [CLS] state: h(a, b). For retrieval a matching head tells whether
+image and text belong together, beside a contrastive loss of the encoders' own outputs; for
+classification (entailment, reasoning over two images) a classifier reads the same state.
+
+Shape suffixes: B pairs of this process, G pairs of all processes, I images of a pair, P image
+tokens, L text tokens, D width, C classes.
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import PreTrainedConfig, PreTrainedModel, ProcessorMixin
+
+from multidelete.data.collate import ImagePreparer, TextPreparer, Tokenizer, image_text_batch
+from multidelete.data.pairs import Batch, Pair
+from multidelete.errors import DataError, first_few
+from multidelete.models.base import Adapter, PairOutputs
+from multidelete.models.checkpoint import save_weights_as_stored
+from multidelete.models.dual_encoder import context_length
+from multidelete.runtime import gather_with_grad, process_index, rows_of_processes
+
+
+class FusionAdapter(Adapter):
+    """Two encoders and a fusion; a family says how each of its parts is called.
+
+    The wrapped model has ``vision_proj``, ``text_proj`` and ``itm_head`` for retrieval, ``cls_head``
+    for classification. u_image and u_text are the encoders' [CLS] states before the fusion; of two
+    images both, side by side.
+
+    Attributes:
+        classifier: Class of the family's classification models; all others are for retrieval.
+        images_per_pair: 1 or 2.
+    """
+
+    classifier: ClassVar[type[PreTrainedModel]]
+
+    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin) -> None:
+        super().__init__()
+        self.model = model
+        self.processor = processor
+        self.images = ImagePreparer(processor.image_processor)
+        self.texts = TextPreparer(cast(Tokenizer, processor.tokenizer), context_length(model, processor))
+        self.images_per_pair: int = getattr(model.config, "images", 1)
+        if isinstance(model, self.classifier):
+            self.task = "classification"
+            self.classes = tuple(model.config.id2label[position] for position in range(model.config.num_labels))
+
+    @abstractmethod
+    def encode_images(self, pixel_values: Tensor) -> Tensor:
+        """Token states (N, P, D) of N images (N, channels, height, width); the first is the [CLS] state."""
+
+    @abstractmethod
+    def encode_texts(self, input_ids_BL: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
+        """The [CLS] state (B, D) before the fusion, and what the fusion starts from: states (B, L, D) or ids (B, L)."""
+
+    @abstractmethod
+    def fuse(self, text: Tensor, mask_BL: Tensor, image_BIPD: Tensor) -> Tensor:
+        """The fused [CLS] state (B, D); ``text`` is the second output of `encode_texts`."""
+
+    @abstractmethod
+    def similarity_scale(self) -> Tensor:
+        """Factor of the cosine similarities in the contrastive loss."""
+
+    def collate(self, pairs: Sequence[Pair]) -> Batch:
+        counts = {pair.id: len(image) if isinstance(image := pair.inputs["image"], tuple) else 1 for pair in pairs}
+        wrong = [pair_id for pair_id, count in counts.items() if count != self.images_per_pair]
+        if wrong:
+            raise DataError(
+                f"{len(wrong)} pairs do not have the {self.images_per_pair} image(s) that this model takes for each "
+                f"pair: {first_few(wrong)}. Use data with as many images a pair, or a model made for these."
+            )
+        return image_text_batch(pairs, self.images, self.texts)
+
+    def truncated(self, pairs: Sequence[Pair]) -> list[str]:
+        long = self.texts.too_long([cast(str, pair.inputs["text"]) for pair in pairs])
+        return [pair.id for pair, too_long in zip(pairs, long, strict=True) if too_long]
+
+    def forward(self, batch: Batch) -> PairOutputs:
+        pixels = batch.inputs["image"]["pixel_values"]
+        pixels = pixels if pixels.ndim == 5 else pixels.unsqueeze(1)
+        mask_BL = batch.inputs["text"]["attention_mask"]
+        image_NPD = self.encode_images(pixels.flatten(0, 1))
+        image_BIPD = image_NPD.view(*pixels.shape[:2], *image_NPD.shape[1:])
+        text_BD, text = self.encode_texts(batch.inputs["text"]["input_ids"], mask_BL)
+        joint_BD = self.fuse(text, mask_BL, image_BIPD)
+        unimodal = {"image": image_BIPD[:, :, 0].flatten(1).float(), "text": text_BD.float()}
+        if self.task == "classification":
+            logits_BC = self.model.cls_head(joint_BD).float()
+            score_B = class_log_odds(logits_BC, batch.labels)
+            return PairOutputs(unimodal=unimodal, joint=joint_BD.float(), score=score_B, logits=logits_BC)
+        return PairOutputs(
+            unimodal=unimodal,
+            joint=joint_BD.float(),
+            score=self.match_log_odds(joint_BD),
+            embeddings={
+                "image": F.normalize(self.model.vision_proj(image_BIPD[:, 0, 0]).float(), dim=-1),
+                "text": F.normalize(self.model.text_proj(text_BD).float(), dim=-1),
+            },
+            states={"image": image_BIPD, "text": text, "mask": mask_BL},
+        )
+
+    def match_log_odds(self, joint_BD: Tensor) -> Tensor:
+        """Logit of a match (index 1 of the matching head) minus that of none, (B,)."""
+        logits_B2: Tensor = self.model.itm_head(joint_BD).float()
+        return logits_B2[:, 1] - logits_B2[:, 0]
+
+    def task_loss(self, outputs: PairOutputs, batch: Batch) -> Tensor:
+        """Loss of each pair, (B,), in nats.
+
+        Classification: cross-entropy of the label. Retrieval: contrastive plus matching loss (Li et al.
+        2021, arXiv:2107.07651, section 3.2), as `contrastive_and_matching_loss` says.
+
+        Raises:
+            DataError: A pair has no label, and the model is a classifier.
+        """
+        if self.task == "retrieval":
+            return self.contrastive_and_matching_loss(outputs, batch)
+        if outputs.logits is None or batch.labels is None:
+            raise DataError("the pairs have no labels, which a classifier learns from. Name the column of the label.")
+        return F.cross_entropy(outputs.logits, batch.labels, reduction="none")
+
+    def contrastive_and_matching_loss(self, outputs: PairOutputs, batch: Batch) -> Tensor:
+        """Contrastive loss of the two embeddings, plus the matching loss of own pair and two hard negatives, (B,).
+
+        Each text gets one wrong image and each image one wrong text, drawn among the pairs of all
+        processes in proportion to exp(similarity), none that shares a member with the pair. Own pair
+        and negatives weigh the same; where all others share a member, the own pair is all there is.
+
+        Differs from the paper: no momentum encoders, hence neither queues nor soft targets, and no
+        masked language modelling. Members shared within the batch are no negatives of the
+        contrastive loss (in the paper they are further positives). The draw is repeatable: its noise is a hash
+        of the two members' sources, so that resumed runs and several processes draw the same.
+        """
+        embeddings, states = outputs.embeddings, outputs.states
+        if embeddings is None or states is None:
+            raise ValueError("the retrieval loss needs embeddings and states, which cached outputs do not have")
+        own_B, shared_BG = candidates(batch)
+        scale = self.similarity_scale()
+        to_image_BG = scale * embeddings["text"] @ gather_with_grad(embeddings["image"]).T
+        to_text_BG = scale * embeddings["image"] @ gather_with_grad(embeddings["text"]).T
+        contrastive = [
+            F.cross_entropy(to_BG.masked_fill(shared_BG, float("-inf")), own_B, reduction="none")
+            for to_BG in (to_image_BG, to_text_BG)
+        ]
+
+        barred_BG = shared_BG.scatter(1, own_B.unsqueeze(1), True)
+        image_key_B, text_key_B = batch.sources["image"], batch.sources["text"]
+        wrong_image_B = draw(to_image_BG, gumbel(text_key_B, gather_with_grad(image_key_B)), barred_BG)
+        wrong_text_B = draw(to_text_BG, gumbel(image_key_B, gather_with_grad(text_key_B)), barred_BG)
+
+        longest = int(gather_with_grad(torch.tensor([states["mask"].shape[1]], device=self.device)).max())
+        text, mask_BL = pad_tokens(states["text"], longest), pad_tokens(states["mask"], longest)
+        fused = self.fuse(
+            torch.cat([text, gather_with_grad(text)[wrong_text_B]]),
+            torch.cat([mask_BL, gather_with_grad(mask_BL)[wrong_text_B]]),
+            torch.cat([gather_with_grad(states["image"])[wrong_image_B], states["image"]]),
+        )
+        negatives_B = F.softplus(self.match_log_odds(fused)).view(2, -1).sum(dim=0)
+        has_negative_B = ~barred_BG.all(dim=1)
+        positives_B = F.softplus(-outputs.score)  # cross-entropy of "match"
+        matching_B = torch.where(has_negative_B, (positives_B + negatives_B) / 3, positives_B)
+        return (contrastive[0] + contrastive[1]) / 2 + matching_B
+
+    @property
+    def logit_scale(self) -> float | None:
+        return float(self.similarity_scale().detach()) if self.task == "retrieval" else None
+
+    def save(self, folder: Path) -> None:
+        save_weights_as_stored(self.model, folder)
+        self.processor.save_pretrained(folder)
+
+
+def name_classes(config: PreTrainedConfig, classes: Sequence[str]) -> None:
+    """Write the names of classes, where there are any, into a `transformers` configuration."""
+    if classes:
+        config.id2label = dict(enumerate(classes))
+        config.label2id = {name: position for position, name in enumerate(classes)}
+
+
+def class_log_odds(logits_BC: Tensor, labels_B: Tensor | None) -> Tensor:
+    """log p(label) - log(1 - p(label)) of each pair, (B,); without labels that of the predicted class.
+
+    >>> class_log_odds(torch.tensor([[0.0, 3.0]]), torch.tensor([0]))
+    tensor([-3.])
+    """
+    chosen_B1 = (logits_BC.argmax(dim=1) if labels_B is None else labels_B).unsqueeze(1)
+    others_BC = logits_BC.scatter(1, chosen_B1, float("-inf"))
+    return logits_BC.gather(1, chosen_B1).squeeze(1) - others_BC.logsumexp(dim=1)
+
+
+def candidates(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Each pair's own position among the pairs of all processes (B,), and which others share a member, (B, G)."""
+    sources = list(batch.sources.values())
+    first = sum(rows_of_processes(len(batch), sources[0].device)[: process_index()])
+    own_B = first + torch.arange(len(batch), device=sources[0].device)
+    shared = [source_B.unsqueeze(1) == gather_with_grad(source_B).unsqueeze(0) for source_B in sources]
+    return own_B, torch.stack(shared).any(dim=0).scatter(1, own_B.unsqueeze(1), False)
+
+
+def gumbel(rows_B: Tensor, columns_G: Tensor) -> Tensor:
+    """Gumbel noise (B, G) that depends on the two int64 keys alone: the same on every machine and in every run.
+
+    A maximum over scores with Gumbel noise is a draw in proportion to exp(score). The keys are
+    mixed as in SplitMix64 (Steele et al. 2014).
+    """
+    mixed = rows_B.unsqueeze(1) * 0x1B873593CC9E2D51 + columns_G.unsqueeze(0)  # products wrap around
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9 - (1 << 64)), (27, 0x94D049BB133111EB - (1 << 64))):
+        mixed = (mixed ^ ((mixed >> shift) & ((1 << (64 - shift)) - 1))) * factor
+    bits = (mixed >> 41) & ((1 << 23) - 1)  # 23 bits: exact in float32, also after adding one half
+    uniform = (bits.float() + 0.5) / (1 << 23)
+    return -torch.log(-torch.log(uniform))
+
+
+def draw(score_BG: Tensor, noise_BG: Tensor, barred_BG: Tensor) -> Tensor:
+    """Position of one candidate for each row, (B,), none that is barred unless all are."""
+    return (score_BG.detach() + noise_BG).masked_fill(barred_BG, float("-inf")).argmax(dim=1)
+
+
+def pad_tokens(tokens: Tensor, length: int) -> Tensor:
+    """Zeros up to ``length`` in the second dimension."""
+    return F.pad(tokens, (0, 0) * (tokens.ndim - 2) + (0, length - tokens.shape[1]))
