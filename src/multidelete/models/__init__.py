@@ -63,6 +63,8 @@ def load_adapter(source: str | Path, *, family: str | None = None, allow_pickle:
 
 def load_processor(source: str | Path, family: str) -> ProcessorMixin:
     """The image processor and tokenizer of a model folder or hub id."""
+    if family == "graph-text":
+        return get_family(family).code.GraphTextProcessor.from_pretrained(source)
     try:
         if family in ("vision-text", "albef"):
             return VisionTextDualEncoderProcessor(

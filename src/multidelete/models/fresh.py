@@ -24,11 +24,14 @@ from transformers import (
     SiglipConfig,
     SiglipModel,
     SiglipProcessor,
+    ViltImageProcessorPil,
+    ViltProcessor,
     VisionTextDualEncoderConfig,
     VisionTextDualEncoderModel,
     VisionTextDualEncoderProcessor,
 )
 
+from multidelete.errors import DataError
 from multidelete.models.base import Task
 from multidelete.models.families import get_family
 
@@ -132,10 +135,21 @@ def new_model(
         return _new_siglip(size, image_size, len(tokenizer)), SiglipProcessor(pictures, tokenizer)
     if family == "vision-text":
         return _new_vision_text(size, image_size, len(tokenizer)), VisionTextDualEncoderProcessor(pictures, tokenizer)
+    if family == "graph-text":
+        if graph is None:
+            raise DataError(f"Family {family} needs data with a graph, and this has none. Choose another family.")
+        code = get_family(family).code
+        network = code.new_graph_text(task, size, graph=graph, vocabulary=len(tokenizer), classes=classes)
+        return network, code.GraphTextProcessor(graph, tokenizer)
     make = cast(Callable[..., PreTrainedModel], getattr(get_family(family).code, f"new_{family.replace('-', '_')}"))
     model = make(task, size, image_size=image_size, images=images, classes=classes, vocabulary=len(tokenizer))
     if family == "blip":
         return model, BlipProcessor(BlipImageProcessorPil(size=side), tokenizer)
+    if family == "vilt":
+        patch = int(model.config.patch_size)
+        return model, ViltProcessor(
+            ViltImageProcessorPil(size={"shortest_edge": image_size}, size_divisor=patch), tokenizer
+        )
     return model, VisionTextDualEncoderProcessor(pictures, tokenizer)
 
 
