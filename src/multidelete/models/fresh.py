@@ -24,7 +24,6 @@ from transformers import (
     SiglipConfig,
     SiglipModel,
     SiglipProcessor,
-    ViltImageProcessorPil,
     ViltProcessor,
     VisionTextDualEncoderConfig,
     VisionTextDualEncoderModel,
@@ -146,10 +145,7 @@ def new_model(
     if family == "blip":
         return model, BlipProcessor(BlipImageProcessorPil(size=side), tokenizer)
     if family == "vilt":
-        patch = int(model.config.patch_size)
-        return model, ViltProcessor(
-            ViltImageProcessorPil(size={"shortest_edge": image_size}, size_divisor=patch), tokenizer
-        )
+        return model, ViltProcessor(pictures, tokenizer)
     return model, VisionTextDualEncoderProcessor(pictures, tokenizer)
 
 
