@@ -15,7 +15,7 @@ import torch.nn.functional as F
 import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import CLIPImageProcessorPil, ViltProcessor
+from transformers import ViltImageProcessorPil, ViltProcessor
 
 from multidelete.data.pairs import Batch, ImageInput, Pair, PairData, open_image, text_source
 from multidelete.errors import DataError, UnsupportedError
@@ -30,15 +30,15 @@ RETRIEVAL = NAMES[:2]
 
 
 def adapter_called(name: str, data: PairData) -> ViltAdapter:
-    """A tiny ViLT in evaluation mode; "of any size" reads pictures as the published processor gives them, others squares."""
+    """A tiny ViLT in evaluation mode; "of any size" reads pictures as the published processor gives them."""
     model, processor = new_model(
         "vilt", SIZE, image_size=SIDE, tokenizer=train_tokenizer(captions(data), SIZE), seed=0,
         task="retrieval" if name in RETRIEVAL else "classification",
         classes=() if name in RETRIEVAL else CLASSES, images=2 if name.startswith("two") else 1,
     )  # fmt: skip
-    if not name.endswith("any size"):
-        square = {"height": SIDE, "width": SIDE}
-        processor = ViltProcessor(CLIPImageProcessorPil(size=square, crop_size=square), processor.tokenizer)
+    if name.endswith("any size"):
+        images = ViltImageProcessorPil(size={"shortest_edge": SIDE}, size_divisor=8)
+        processor = ViltProcessor(images, processor.tokenizer)
     with torch.no_grad():  # as drawn, all pairs get nearly the same score, and mistakes would not show
         for parameter in model.parameters():
             parameter.mul_(8.0 if parameter.ndim > 1 else 1.0)
