@@ -1,0 +1,222 @@
+"""The networks of graph-text: a graph encoder, a text encoder, and a head for relations or for retrieval.
+
+The paper's graph-text model was never published; this architecture is this project's own. Needs the
+extra ``graph``: PyTorch Geometric, without the compiled companions it has elsewhere.
+
+Shape suffixes: B pairs in the batch, N nodes of a neighbourhood, E edges, K named nodes, D width, P projection,
+C classes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch_geometric.nn.conv import GATConv, GCNConv, SAGEConv
+from transformers import AutoConfig, BertConfig, BertModel, PreTrainedConfig, PreTrainedModel
+from transformers.utils import ModelOutput
+
+from multidelete.errors import ConfigError
+
+CONVOLUTIONS: dict[str, Callable[[int, int], nn.Module]] = {
+    "sage": lambda width, heads: SAGEConv(width, width),
+    "gcn": lambda width, heads: GCNConv(width, width),
+    "gat": lambda width, heads: GATConv(width, width // heads, heads=heads),
+}
+
+
+class GraphTextConfig(PreTrainedConfig):  # type: ignore[misc]
+    """Configuration of the graph-text models.
+
+    Attributes:
+        text_config: The text encoder's, a `BertConfig`; its hidden size is the width of everything.
+        nodes: Nodes of the graph, each with a learned embedding.
+        named_nodes: Nodes that each pair names, for classification (2: a relation); retrieval pairs
+            name any number.
+        graph_encoder: One of `CONVOLUTIONS`.
+        hops: Layers of the graph encoder, and steps from the named nodes that it looks.
+        fanout: Most neighbours of a node that it looks at; None for all.
+        hide_own_edge: Judge the relation of two nodes without looking at the edge between them, which
+            for training pairs would tell the label.
+        projection_dim: Dimension of the joint space, for retrieval.
+    """
+
+    model_type = "graph-text"
+
+    text_config: dict[str, object] | PreTrainedConfig | None = None
+    nodes: int = 1
+    named_nodes: int = 2
+    graph_encoder: str = "sage"
+    hops: int = 2
+    fanout: int | None = 10
+    hide_own_edge: bool = True
+    projection_dim: int = 128
+    logit_scale_init_value: float = 2.6592
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **more: object) -> None:
+        if not isinstance(self.text_config, PreTrainedConfig):
+            self.text_config = BertConfig(**(self.text_config or {}))
+        if self.graph_encoder not in CONVOLUTIONS:
+            raise ConfigError(f"graph_encoder is {self.graph_encoder!r}; it must be one of {', '.join(CONVOLUTIONS)}.")
+        super().__post_init__(**more)
+
+    @property
+    def text(self) -> PreTrainedConfig:
+        """The text encoder's configuration, filled in."""
+        return cast(PreTrainedConfig, self.text_config)
+
+
+class GraphEncoder(nn.Module):
+    """Node embeddings, and layers that mix each node with its neighbours.
+
+    A layer adds GELU of its convolution to each state and normalises the sum. The convolution is
+    GraphSAGE's with mean aggregation (Hamilton, Ying and Leskovec 2017, arXiv:1706.02216), GCN's
+    (Kipf and Welling 2017, arXiv:1609.02907; degrees are those of the neighbourhood) or GAT's (Velickovic
+    et al. 2018, arXiv:1710.10903).
+    """
+
+    def __init__(self, config: GraphTextConfig) -> None:
+        super().__init__()
+        width, heads = config.text.hidden_size, config.text.num_attention_heads
+        self.embedding = nn.Embedding(config.nodes, width)
+        make = CONVOLUTIONS[config.graph_encoder]
+        self.convolutions = nn.ModuleList(make(width, heads) for _ in range(config.hops))
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(config.hops + 1))
+
+    def forward(self, nodes_BN: Tensor, edges_BE2: Tensor) -> Tensor:
+        """States (B, N, D) of all nodes, positions below 0 being padding."""
+        pairs, size = nodes_BN.shape
+        state = self.norms[0](self.embedding(nodes_BN.clamp(min=0))).flatten(0, 1)
+        shifted = edges_BE2 + size * torch.arange(pairs, device=edges_BE2.device)[:, None, None]
+        edges_2E = shifted[edges_BE2[:, :, 0] >= 0].T.contiguous()  # of all pairs, side by side
+        for convolution, norm in zip(self.convolutions, self.norms[1:], strict=True):
+            state = norm(state + F.gelu(convolution(state, edges_2E)))
+        return cast(Tensor, state.unflatten(0, (pairs, size)))
+
+
+@dataclass
+class GraphTextOutput(ModelOutput):  # type: ignore[misc]
+    """What a graph-text model says of B pairs.
+
+    Attributes:
+        u_graph: States of the named nodes: side by side for classification (B, K * D), their mean
+            for retrieval (B, D).
+        u_text: [CLS] state of the text encoder (B, D).
+        joint: Classification: what the classifier reads, (B, D). Retrieval: product of the embeddings (B, P).
+        logits: Class scores (B, C), or None.
+        graph_embeds: L2-normalised embedding of the graph's part (B, P), or None.
+        text_embeds: L2-normalised embedding of the text (B, P), or None.
+    """
+
+    u_graph: Tensor | None = None
+    u_text: Tensor | None = None
+    joint: Tensor | None = None
+    logits: Tensor | None = None
+    graph_embeds: Tensor | None = None
+    text_embeds: Tensor | None = None
+
+
+class GraphTextModel(PreTrainedModel):  # type: ignore[misc]
+    """The two encoders; the heads below fuse or project what they say."""
+
+    config_class = GraphTextConfig
+    base_model_prefix = "model"
+
+    def __init__(self, config: GraphTextConfig) -> None:
+        super().__init__(config)
+        self.graph_encoder = GraphEncoder(config)
+        self.text_encoder = BertModel(config.text, add_pooling_layer=False)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        spread = self.config.initializer_range
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=spread)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=spread)
+        elif isinstance(module, nn.LayerNorm):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+
+    def encode_graph(self, nodes: Tensor, edges: Tensor, roots: Tensor) -> Tensor:
+        """States of the named nodes (B, K, D), zero where ``roots`` is padded."""
+        states_BND = self.graph_encoder(nodes, edges)
+        at_BKD = roots.clamp(min=0)[:, :, None].expand(-1, -1, states_BND.shape[2])
+        named_BKD: Tensor = states_BND.gather(1, at_BKD) * (roots >= 0)[:, :, None]
+        return named_BKD
+
+    def encode_text(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
+        """[CLS] state (B, D)."""
+        out = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
+        return cast(Tensor, out.last_hidden_state[:, 0])
+
+
+class GraphTextForClassification(GraphTextModel):
+    """Names the relation that a text states between the named nodes.
+
+    Fusion: the named nodes' states and the text's [CLS] state side by side, through two layers.
+    """
+
+    def __init__(self, config: GraphTextConfig) -> None:
+        super().__init__(config)
+        width = config.text.hidden_size
+        self.fusion = nn.Sequential(
+            nn.Linear((config.named_nodes + 1) * width, 2 * width),
+            nn.GELU(),
+            nn.Linear(2 * width, width),
+            nn.GELU(),
+        )
+        self.classifier = nn.Linear(width, config.num_labels)
+        self.post_init()
+
+    def forward(
+        self,
+        nodes: Tensor,
+        edges: Tensor,
+        roots: Tensor,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+    ) -> GraphTextOutput:
+        """The relation's class scores; see `GraphTextAdapter.collate` for the inputs."""
+        u_graph = self.encode_graph(nodes, edges, roots).flatten(1)
+        u_text = self.encode_text(input_ids, attention_mask, token_type_ids)
+        joint_BD = self.fusion(torch.cat([u_graph, u_text], dim=1))
+        return GraphTextOutput(u_graph=u_graph, u_text=u_text, joint=joint_BD, logits=self.classifier(joint_BD))
+
+
+class GraphTextForRetrieval(GraphTextModel):
+    """Finds the text that belongs to a part of the graph, and back: two encoders and no fusion."""
+
+    def __init__(self, config: GraphTextConfig) -> None:
+        super().__init__(config)
+        width = config.text.hidden_size
+        self.graph_projection = nn.Linear(width, config.projection_dim, bias=False)
+        self.text_projection = nn.Linear(width, config.projection_dim, bias=False)
+        self.logit_scale = nn.Parameter(torch.tensor(config.logit_scale_init_value))
+        self.post_init()
+
+    def forward(
+        self,
+        nodes: Tensor,
+        edges: Tensor,
+        roots: Tensor,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+    ) -> GraphTextOutput:
+        """The embeddings; see `GraphTextAdapter.collate` for the inputs."""
+        u_graph = self.encode_graph(nodes, edges, roots).sum(dim=1) / (roots >= 0).sum(dim=1, keepdim=True)
+        u_text = self.encode_text(input_ids, attention_mask, token_type_ids)
+        graph_BP = F.normalize(self.graph_projection(u_graph).float(), dim=-1)
+        text_BP = F.normalize(self.text_projection(u_text).float(), dim=-1)
+        return GraphTextOutput(
+            u_graph=u_graph, u_text=u_text, joint=graph_BP * text_BP, graph_embeds=graph_BP, text_embeds=text_BP
+        )
+
+
+AutoConfig.register("graph-text", GraphTextConfig, exist_ok=True)

@@ -1,0 +1,244 @@
+"""Graph and text: relations between nodes that a sentence states, and graph-text retrieval.
+
+Needs the extra ``graph``.
+
+Shape suffixes: B pairs of this process, G pairs of all processes, N nodes of a neighbourhood, E edges,
+K named nodes.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import AutoTokenizer, BertConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from multidelete.data.collate import TextPreparer, Tokenizer, stacked_labels, stacked_sources
+from multidelete.data.graph import Graph, nodes_of
+from multidelete.data.pairs import Batch, Pair
+from multidelete.errors import CheckpointError, DataError, first_few
+from multidelete.models.base import Adapter, PairOutputs, Task
+from multidelete.models.checkpoint import save_weights_as_stored
+from multidelete.models.dual_encoder import context_length
+from multidelete.models.fresh import LOGIT_SCALE, Size, _text_settings
+from multidelete.models.fusion import candidates, class_log_odds
+from multidelete.models.graph_network import GraphTextConfig, GraphTextForClassification, GraphTextForRetrieval
+from multidelete.runtime import gather_with_grad
+
+__all__ = [
+    "GraphTextAdapter",
+    "GraphTextConfig",
+    "GraphTextForClassification",
+    "GraphTextForRetrieval",
+    "GraphTextProcessor",
+    "new_graph_text",
+]
+
+
+class GraphTextProcessor:
+    """What turns pairs into tensors, beside the weights: the graph and the tokenizer."""
+
+    def __init__(self, graph: Graph, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.graph = graph
+        self.tokenizer = tokenizer
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> "GraphTextProcessor":
+        """Read the graph and the tokenizer of a model folder.
+
+        Raises:
+            CheckpointError: One of them is missing or broken.
+        """
+        graph = Graph.load(Path(folder))
+        try:
+            return cls(graph, AutoTokenizer.from_pretrained(str(folder)))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(
+                f"{folder} has no readable tokenizer: {str(error).splitlines()[0]} Save it into the model folder."
+            ) from error
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write both into a model folder."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        self.graph.save(Path(folder))
+        self.tokenizer.save_pretrained(str(folder))
+
+
+class GraphTextAdapter(Adapter):
+    """`GraphTextForClassification` and `GraphTextForRetrieval`.
+
+    The graph's part of a pair is what reaches its named nodes within the model's hops, so its outputs
+    depend on no other pair of the batch; which neighbours are sampled is decided by a hash of names
+    (`Graph.neighbourhood`). u_graph is the named nodes' states, for retrieval their mean; u_text the text
+    encoder's [CLS] state. h is what the classifier reads, or for retrieval the elementwise product of the
+    two normalised embeddings.
+
+    Raises:
+        CheckpointError: The graph has other than the model's number of nodes.
+    """
+
+    family = "graph-text"
+    modalities = ("graph", "text")
+
+    def __init__(self, model: PreTrainedModel, processor: GraphTextProcessor) -> None:
+        super().__init__()
+        self.model = model
+        self.processor = processor
+        self.texts = TextPreparer(cast(Tokenizer, processor.tokenizer), context_length(model, processor))
+        if isinstance(model, GraphTextForClassification):
+            self.task = "classification"
+            self.classes = tuple(model.config.id2label[position] for position in range(model.config.num_labels))
+        if len(processor.graph.nodes) != model.config.nodes:
+            raise CheckpointError(
+                f"The graph {processor.graph.name} has {len(processor.graph.nodes)} nodes, and the model was made for "
+                f"{model.config.nodes}. Each node has an embedding: give the graph that the model was trained with."
+            )
+
+    def collate(self, pairs: Sequence[Pair]) -> Batch:
+        """Neighbourhoods and token ids, side by side and padded.
+
+        Graph inputs: ``nodes`` (B, N) positions in the graph, ``edges`` (B, E, 2) and ``roots`` (B, K)
+        positions in ``nodes``, all int64 and padded with -1.
+
+        Raises:
+            DataError: Pairs name unknown nodes, or another number than a classifier was made for.
+        """
+        self._check(pairs)
+        config = self.model.config
+        around = [
+            self.processor.graph.neighbourhood(
+                nodes_of(pair), hops=config.hops, fanout=config.fanout, hide_own_edge=config.hide_own_edge
+            )
+            for pair in pairs
+        ]
+        graph = {
+            "nodes": _padded([one.nodes for one in around]),
+            "edges": _padded([[end for edge in one.edges for end in edge] for one in around]).view(len(pairs), -1, 2),
+            "roots": _padded([one.roots for one in around]),
+        }
+        return Batch(
+            ids=[pair.id for pair in pairs],
+            inputs={"graph": graph, "text": self.texts([cast(str, pair.inputs["text"]) for pair in pairs])},
+            sources=stacked_sources(pairs),
+            labels=stacked_labels(pairs),
+        )
+
+    def _check(self, pairs: Sequence[Pair]) -> None:
+        problems = []
+        unknown = self.processor.graph.unknown(pairs)
+        if unknown:
+            problems.append(
+                f"{len(unknown)} nodes are not in the model's graph {self.processor.graph.name}: {first_few(unknown)}. "
+                "A model knows the nodes it was made with; train one whose graph has them."
+            )
+        wanted = self.model.config.named_nodes if self.task == "classification" else None
+        odd = [pair.id for pair in pairs if len(nodes_of(pair)) != wanted] if wanted else []
+        empty = [pair.id for pair in pairs if not nodes_of(pair)]
+        if odd:
+            problems.append(f"{len(odd)} pairs do not name {wanted} nodes, as the classifier needs: {first_few(odd)}.")
+        elif empty:
+            problems.append(f"{len(empty)} pairs name no node: {first_few(empty)}. Each needs at least one.")
+        if problems:
+            raise DataError(problems)
+
+    def truncated(self, pairs: Sequence[Pair]) -> list[str]:
+        long = self.texts.too_long([cast(str, pair.inputs["text"]) for pair in pairs])
+        return [pair.id for pair, too_long in zip(pairs, long, strict=True) if too_long]
+
+    def forward(self, batch: Batch) -> PairOutputs:
+        out = self.model(**batch.inputs["graph"], **batch.inputs["text"])
+        unimodal = {"graph": out.u_graph.float(), "text": out.u_text.float()}
+        joint_BD = out.joint.float()
+        if self.task == "classification":
+            logits_BC = out.logits.float()
+            score_B = class_log_odds(logits_BC, batch.labels)
+            return PairOutputs(unimodal=unimodal, joint=joint_BD, score=score_B, logits=logits_BC)
+        embeddings = {"graph": out.graph_embeds, "text": out.text_embeds}
+        return PairOutputs(unimodal=unimodal, joint=joint_BD, score=joint_BD.sum(dim=-1), embeddings=embeddings)
+
+    def task_loss(self, outputs: PairOutputs, batch: Batch) -> Tensor:
+        """Loss of each pair, (B,), in nats.
+
+        Classification: cross-entropy of the label. Retrieval: symmetric contrastive cross-entropy
+        (Radford et al. 2021) with negatives of all processes, of which none shares a member with the pair.
+
+        Raises:
+            DataError: A pair has no label, and the model is a classifier.
+        """
+        if self.task == "classification":
+            if outputs.logits is None or batch.labels is None:
+                raise DataError(
+                    "the pairs have no labels, which a classifier learns from. Name the column of the label."
+                )
+            return F.cross_entropy(outputs.logits, batch.labels, reduction="none")
+        if outputs.embeddings is None:
+            raise ValueError("a contrastive loss needs the embeddings of a dual encoder")
+        graph_BD, text_BD = outputs.embeddings["graph"], outputs.embeddings["text"]
+        own_B, shared_BG = candidates(batch)
+        scale = self.model.logit_scale.exp().clamp(max=100.0)
+        to_text_BG = (scale * graph_BD @ gather_with_grad(text_BD).T).masked_fill(shared_BG, float("-inf"))
+        to_graph_BG = (scale * text_BD @ gather_with_grad(graph_BD).T).masked_fill(shared_BG, float("-inf"))
+        losses = [F.cross_entropy(to_BG, own_B, reduction="none") for to_BG in (to_text_BG, to_graph_BG)]
+        return (losses[0] + losses[1]) / 2
+
+    def remove(self, pairs: Sequence[Pair], retained: Sequence[Pair]) -> None:
+        """Take the edges that ``pairs`` state, and no retained pair does, out of the graph; for good.
+
+        A pair that names exactly two nodes states the edge between them, where its label is one of
+        `Graph.stated_by`. Nodes stay, and so do the edges that no pair states.
+        """
+        self.processor = GraphTextProcessor(
+            self.processor.graph.without_edges_of(pairs, retained), self.processor.tokenizer
+        )
+
+    def joint_parameters(self) -> list[str]:
+        parts = ("model.fusion.", "model.classifier.", "model.graph_projection.", "model.text_projection.")
+        return [name for name, _ in self.named_parameters() if name.startswith(parts)]
+
+    @property
+    def logit_scale(self) -> float | None:
+        return float(self.model.logit_scale.detach().exp()) if self.task == "retrieval" else None
+
+    def save(self, folder: Path) -> None:
+        save_weights_as_stored(self.model, folder)
+        self.processor.save_pretrained(folder)
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> Tensor:
+    """Rows of different lengths as int64 (B, longest), padded with -1."""
+    longest = max(len(row) for row in rows)
+    return torch.tensor([[*row, *[-1] * (longest - len(row))] for row in rows], dtype=torch.int64)
+
+
+def new_graph_text(
+    task: Task,
+    size: Size,
+    *,
+    graph: Graph,
+    vocabulary: int,
+    classes: Sequence[str] = (),
+    graph_encoder: str = "sage",
+) -> PreTrainedModel:
+    """Random weights for a graph.
+
+    Args:
+        task: What the head does.
+        size: Width and depth; the graph encoder has its own depth of two hops.
+        graph: Its nodes get an embedding each.
+        vocabulary: Entries of the tokenizer.
+        classes: Names of the classes, for classification.
+        graph_encoder: ``sage``, ``gcn`` or ``gat``.
+    """
+    text = BertConfig(**_text_settings(size, vocabulary), hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    config = GraphTextConfig(
+        text_config=text,
+        nodes=len(graph.nodes),
+        graph_encoder=graph_encoder,
+        projection_dim=size.projection,
+        logit_scale_init_value=LOGIT_SCALE,
+        id2label=dict(enumerate(classes)) if classes else None,
+        label2id={name: number for number, name in enumerate(classes)} if classes else None,
+    )
+    return GraphTextForClassification(config) if task == "classification" else GraphTextForRetrieval(config)
