@@ -9,8 +9,10 @@ from pathlib import Path
 from multidelete.data.pairs import PairData
 from multidelete.data.personas import personas
 from multidelete.data.readers.folder import read_folder
+from multidelete.data.readers.graph_tables import looks_like_graph_tables, read_graph_tables
 from multidelete.data.readers.karpathy import looks_like_karpathy, read_karpathy
 from multidelete.data.readers.nlvr2 import looks_like_nlvr2, read_nlvr2
+from multidelete.data.readers.pgr import looks_like_pgr, read_pgr
 from multidelete.data.readers.snli_ve import looks_like_snli_ve, read_snli_ve
 from multidelete.data.readers.vqa import ANSWERS, looks_like_vqa, read_vqa
 from multidelete.errors import ConfigError, DataError
@@ -75,6 +77,16 @@ def _vqa(path: str, options: ReadOptions) -> PairData:
     return read_vqa(_existing(path), image_root=options.image_root, answers=answers)
 
 
+def _pgr(path: str, options: ReadOptions) -> PairData:
+    options.refuse("pgr", "columns", "splits", "image_root")
+    return read_pgr(_existing(path))
+
+
+def _graph_tables(path: str, options: ReadOptions) -> PairData:
+    options.refuse("graph", "image_root")
+    return read_graph_tables(_existing(path), columns=options.columns, splits=options.splits)
+
+
 def _existing(path: str) -> Path:
     found = Path(path).expanduser()
     if not found.exists():
@@ -93,11 +105,15 @@ READERS: dict[str, tuple[str, Callable[[str, ReadOptions], PairData]]] = {
     "snli-ve": ("SNLI-VE, visual entailment: snli_ve_{train,dev,test}.jsonl, and the photographs", _snli_ve),
     "nlvr2": ("NLVR2, a sentence about two images: {train,dev,test}.json, and the images", _nlvr2),
     "vqa": ("VQA, questions and annotations JSON, and COCO images: vqa:PATH or vqa:PATH,answers=3129", _vqa),
+    "pgr": ("PGR, genes, phenotypes and sentences: *_corpus/{train,test}.tsv, and hp.obo as the graph", _pgr),
+    "graph": ("any graph with texts: tables of edges, of nodes, and of pairs that name nodes", _graph_tables),
 }
 _LOOKS_LIKE: dict[str, Callable[[Path], bool]] = {
     "snli-ve": looks_like_snli_ve,
     "nlvr2": looks_like_nlvr2,
     "vqa": looks_like_vqa,
+    "pgr": looks_like_pgr,
+    "graph": looks_like_graph_tables,
 }
 
 

@@ -1,0 +1,96 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from multidelete.data.readers import load_data
+from multidelete.data.readers.graph_tables import read_graph_tables
+from multidelete.errors import ConfigError, DataError
+
+FILES = {
+    "nodes.csv": "name,colour\na,red\nb,blue\nc,green\nd,grey\n",
+    "edges.tsv": "from\tto\tsince\na\tb\t1\nb\tc\t2\n",
+    "pairs.csv": (
+        "nodes,text,label,split,subject,id\n"
+        "a|b, A binds B. ,binds,train,s,1\na|c,A ignores C.,nothing,train,t,2\n"
+        "b|c,B binds C.,binds,validation,s,3\nd|a,D ignores A.,nothing,test,,4\n"
+    ),
+}
+
+
+def write(folder: Path, files: dict[str, str]) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_text(content)
+    return folder
+
+
+def test_tables_make_a_graph_and_pairs_that_name_its_nodes(tmp_path: Path) -> None:
+    data = load_data(str(write(tmp_path / "binding", FILES)))
+    assert data.name == "binding"
+    assert {split: pairs.ids for split, pairs in data.splits.items()} == {
+        "train": ["1", "2"],
+        "val": ["3"],
+        "test": ["4"],
+    }
+    assert data.classes == ("binds", "nothing")
+    pair = data.train[0]
+    assert pair.inputs == {"graph": ("a", "b"), "text": "A binds B."}
+    assert pair.sources == {"graph": "a|b", "text": "a binds b."}
+    assert (pair.label, pair.subject, data.splits["test"][0].subject) == (0, "s", None)
+    assert data.graph is not None
+    assert list(data.graph.nodes) == ["a", "b", "c", "d"]
+    assert data.graph.edges.tolist() == [[0, 1], [1, 2]]
+    assert data.notes == (
+        "1 pairs of nodes that val asks for are joined in the graph; leave out edges that training pairs do not tell",
+    )
+
+
+def test_json_lines_without_ids_and_without_a_table_of_nodes(tmp_path: Path) -> None:
+    rows = [{"nodes": ["x", "y", "z"], "text": "t"}, {"nodes": "x", "text": "u"}, {"nodes": ["x"], "text": "u"}]
+    files = {
+        "edges.jsonl": json.dumps({"u": "x", "v": "y"}) + "\n",
+        "train.jsonl": "".join(json.dumps(row) + "\n" for row in rows),
+        "test.jsonl": json.dumps({"nodes": ["w"], "text": "v"}) + "\n",
+    }
+    data = read_graph_tables(write(tmp_path, files))
+    assert [pair.inputs["graph"] for pair in data.train] == [("x", "y", "z"), ("x",)]
+    assert data.notes == ("1 exact repeats dropped from train",)
+    assert set(data.graph.nodes) == {"x", "y", "z", "w"}
+    assert data.classes == ()
+    assert len({pair.id for split in data.splits.values() for pair in split}) == 3
+    assert read_graph_tables(tmp_path).train.digest == data.train.digest
+
+
+def test_columns_and_splits_can_be_mapped(tmp_path: Path) -> None:
+    table = "gene,disease,sentence,class\na,b,one,1\nb,c,two,0\n"
+    folder = write(
+        tmp_path, {"edges.csv": FILES["edges.tsv"].replace("\t", ","), "part_a.csv": table, "rest.csv": table}
+    )
+    columns = {"nodes": "gene+disease", "text": "sentence", "label": "class"}
+    data = load_data(f"graph:{folder}", columns=columns, splits={"train": "part_a"})
+    assert [(pair.inputs["graph"], pair.label) for pair in data.train] == [(("a", "b"), 1), (("b", "c"), 0)]
+    assert (data.classes, data.notes) == (("0", "1"), ("splits left out: rest",))
+    with pytest.raises(ConfigError, match="Unknown columns: image"):
+        read_graph_tables(folder, columns={"image": "x"})
+
+
+def test_what_is_wrong_with_the_tables_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"has no table of edges \(edges.csv, edges.tsv, edges.jsonl\)"):
+        read_graph_tables(write(tmp_path / "0", {"pairs.csv": "nodes,text\n"}))
+    with pytest.raises(DataError) as caught:
+        read_graph_tables(write(tmp_path / "1", {"edges.csv": "a,b\nx,\n", "train.csv": "node,text\nx,t\n"}))
+    assert len(caught.value.problems) == 2
+    with pytest.raises(DataError, match=r"edges: 1 rows lack a name: rows 1.*\n.*no columns nodes; it has node, text"):
+        read_graph_tables(tmp_path / "1")
+    wrong = FILES | {"pairs.csv": "nodes,text\na|,t\na|b,\na,t\n"}
+    with pytest.raises(DataError, match=r"2 rows lack nodes, text or id: rows 1, 2"):
+        read_graph_tables(write(tmp_path / "2", wrong))
+    unknown = FILES | {"pairs.csv": "nodes,text\na|e,t\n"}
+    with pytest.raises(DataError, match=r"1 nodes are named by edges or pairs and are not in the table of nodes: e"):
+        read_graph_tables(write(tmp_path / "3", unknown))
+    half = FILES | {"pairs.csv": "nodes,text,label\na|b,t,1\na|c,t,\n"}
+    with pytest.raises(DataError, match=r"1 pairs have no label, and others do"):
+        read_graph_tables(write(tmp_path / "4", half))
+    with pytest.raises(DataError, match="has no table of pairs"):
+        read_graph_tables(write(tmp_path / "5", {"edges.csv": "a,b\nx,y\n"}))
