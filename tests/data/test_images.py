@@ -1,3 +1,4 @@
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -59,3 +60,19 @@ def test_all_broken_images_are_named_at_once(tmp_path: Path) -> None:
 def test_broken_bytes_are_named_by_source_and_more_than_ten_are_counted() -> None:
     with pytest.raises(DataError, match=r"12 of 12 images.*source-0 .not an image.*source-9 .*and 2 more"):
         check_images(dataset(*[b"nothing"] * 12))
+
+
+def test_both_pictures_of_a_pair_are_checked(tmp_path: Path) -> None:
+    (tmp_path / "good.png").write_bytes(encoded("PNG"))
+    (tmp_path / "cut.png").write_bytes(encoded("PNG")[:300])
+    names = [("good.png", "cut.png"), ("cut.png", "good.png"), ("good.png", "gone.png")]
+    pairs = [
+        Pair(id=f"{n}", inputs={"image": (tmp_path / left, tmp_path / right), "text": "t"},
+             sources={"image": f"{left}|{right}", "text": "t"})
+        for n, (left, right) in enumerate(names)
+    ]  # fmt: skip
+    calls: list[tuple[int, int]] = []
+    with pytest.raises(DataError, match=r"2 of 3 images of doubles cannot be read: .*cut\.png .*gone\.png .no such"):
+        check_images(PairDataset(pairs, "doubles"), lambda done, total: calls.append((done, total)))
+    assert calls == [(1, 3), (2, 3), (3, 3)]
+    check_images(PairDataset([replace(pairs[0], inputs={"image": (tmp_path / "good.png",) * 2, "text": "t"})], "ok"))
