@@ -14,7 +14,7 @@ from multidelete.models.fresh import new_model, train_tokenizer
 from tests.tiny import SIDE, SIZE, captions, people
 
 CLASSES = ("entailed", "neutral", "contradicted")
-NODES = tuple(f"node-{number}" for number in range(12))
+NODES = tuple(f"node-{number}" for number in range(40))
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def _pairs(case: Case, pairs: Sequence[Pair]) -> list[Pair]:
             inputs["image"] = (pair.inputs["image"], other.inputs["image"])
             sources["image"] = f"{pair.sources['image']}|{other.sources['image']}"
         if case.pictures == 0:
-            nodes = (NODES[number % 12], NODES[(number * 5 + 1) % 12])
+            nodes = tuple(NODES[at] for at in own_edge(number))
             inputs, sources = {"graph": nodes, "text": inputs["text"]}, {
                 "graph": graph_source(nodes), "text": sources["text"],
             }  # fmt: skip
@@ -63,10 +63,15 @@ def _pairs(case: Case, pairs: Sequence[Pair]) -> list[Pair]:
     return made
 
 
+def own_edge(number: int) -> tuple[int, int]:
+    """The two nodes of the pair at a position."""
+    return number % 40, (number * 7 + 3) % 40
+
+
 def tiny_graph() -> Graph:
-    """A ring with a few chords; some edges are those of pairs."""
-    ring = [(number, (number + 1) % 12) for number in range(12)]
-    return Graph(NODES, np.array([*ring, (0, 6), (2, 11), (3, 4)], dtype=np.int64), "ring")
+    """A ring, and the edges of every other pair."""
+    ring = [(number, (number + 1) % 40) for number in range(40)]
+    return Graph(NODES, np.array([*ring, *(own_edge(number) for number in range(0, 32, 2))], dtype=np.int64), "ring")
 
 
 def case_adapter(case: Case, data: PairData, *, seed: int = 0) -> Adapter:

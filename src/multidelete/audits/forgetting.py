@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multidelete.audits.compare import absent_figures, mean_figures
-from multidelete.audits.inputs import AuditInput, counted, prefix, units
+from multidelete.audits.inputs import AuditInput, counted, groups, prefix, units
 from multidelete.audits.result import Figure
 from multidelete.audits.retrieval import KS, NO_EMBEDDINGS, directions, search
 from multidelete.audits.signals import Signals
@@ -28,7 +28,7 @@ class UnitCounts:
     """How many of the deleted units (people, images, pairs) each model still finds.
 
     A unit is found by a model when at least one of its first members ranks one of its own forgotten
-    second members first among all training pairs (or its label is predicted). It is *memorised* when
+    second members first among all training pairs (or the labels of all its pairs are predicted). It is *memorised* when
     the original finds it and the retrained model, where there is one, does not; the rest was never
     found, or is found by a model that never saw it, and tells nothing. It is *forgotten* by a model
     when it was memorised and is no longer found. So an untouched model has forgotten none, and the
@@ -76,6 +76,7 @@ def figures(audit: AuditInput) -> list[Figure]:
             if _has_labels(original.forget):
                 chosen = {name: model.training.select(own) for name, model in audit.models.items()}
                 found += accuracy_figures(chosen, audit=AUDIT, kind=kind, split=split, seed=audit.seed)
+                found += _margin_figures(audit, chosen, kind, split)
             if original.forget.embeddings is not None:
                 found += _recall_figures(audit, kind, split, own, of_kind)
             elif not _has_labels(original.forget):
@@ -102,7 +103,10 @@ def unit_counts(audit: AuditInput) -> UnitCounts | None:
             hit, chance = correct(model.forget.select(forget_of_kind)), 1 / model.forget.logits.shape[1]
         else:
             return None
-        by_model[name] = {unit for unit, p in zip(of_pair, hit, strict=True) if p >= FOUND}
+        found = {unit for unit, p in zip(of_pair, hit, strict=True) if p >= FOUND}
+        if model.forget.embeddings is None:
+            found -= {unit for unit, p in zip(of_pair, hit, strict=True) if p < FOUND}
+        by_model[name] = found
     memorised = by_model["original"] - by_model.get("retrained", set())
     return UnitCounts(
         noun=audit.unit_noun,
@@ -174,10 +178,34 @@ def _recall_figures(
     return found
 
 
+def _margin_figures(audit: AuditInput, chosen: Mapping[str, Signals], kind: str | None, split: str) -> list[Figure]:
+    """Mean margin of the pairs' own labels: accuracy sees only its sign."""
+    return mean_figures(
+        audit=AUDIT,
+        figure=f"{prefix(kind)}margin of the label",
+        split=split,
+        values={name: signals.label_aware_score for name, signals in chosen.items()},
+        groups=groups(chosen["original"]),
+        seed=audit.seed,
+        better="target",
+        note="log-odds of the pair's own label, in nats",
+    )
+
+
 def _holdout_figures(audit: AuditInput, kind: str | None, of_kind: NDArray[np.bool_]) -> list[Figure]:
-    """The headline search for held-out pairs put beside the training pairs: what never having seen a pair gives."""
+    """The headline figure of held-out pairs: what never having seen a pair gives.
+
+    They are searched for among the training pairs, or their labels are predicted.
+    """
     name = headline_name(audit, kind)
-    values, groups, gallery = {}, [""], 0
+    if audit.original.forget.embeddings is None and _has_labels(audit.original.forget):
+        held = {model: s.holdout.of_kind(kind) for model, s in audit.models.items() if s.holdout is not None}
+        if not held or not len(held["original"]) or not _has_labels(held["original"]):
+            why = f"there are no {prefix(kind)}held-out pairs with labels"
+            return absent_figures(AUDIT, name, "test", audit.models, why)
+        found = accuracy_figures(held, audit=AUDIT, kind=kind, split="test", seed=audit.seed)
+        return found + _margin_figures(audit, held, kind, "test")
+    values, hang_together, gallery = {}, [""], 0
     for model, signals in audit.models.items():
         if signals.holdout is None or signals.holdout.embeddings is None:
             return []
@@ -190,13 +218,13 @@ def _holdout_figures(audit: AuditInput, kind: str | None, of_kind: NDArray[np.bo
             return absent_figures(AUDIT, name, "test", audit.models, f"more than {SEARCH_LIMIT:,} comparisons")
         own = np.arange(len(both)) < len(others)
         result = search(both, own, np.ones(len(both), dtype=bool), query=query, candidate=candidate, ks=(1,))
-        values[model], groups, gallery = result.recall[1], list(result.groups), result.gallery
+        values[model], hang_together, gallery = result.recall[1], list(result.groups), result.gallery
     return mean_figures(
         audit=AUDIT,
         figure=name,
         split="test",
         values=values,
-        groups=groups,
+        groups=hang_together,
         seed=audit.seed,
         better="higher",
         note=f"gallery: {counted(gallery, f'distinct {prefix(kind)}{candidate}s')} of training and held-out pairs",

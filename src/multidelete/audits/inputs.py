@@ -50,8 +50,9 @@ class AuditInput:
             hold the same pairs in the same order.
         cost: What `cost` reads; missing keys are reported as absent.
         seed: Of the retain sample and of the bootstraps.
-        unit: What was deleted: ``"pair"``, ``"subject"``, or a modality (``"image"``: an image with
-            everything attached). Retain samples are drawn in the same unit.
+        unit: What was deleted: ``"pair"``, ``"subject"``, ``"node"``, or a modality (``"image"``: an image with
+            everything attached; of pairs of two pictures these two together). Retain samples are drawn in the
+            same unit; a node counts by all nodes of its pair.
         noun: What a unit is called in the verdict, in the plural (``"people"``).
         retain_pairs: Number of retain pairs there are, if ``retain`` holds a sample of them.
 
@@ -82,8 +83,10 @@ class AuditInput:
         both = set(original.forget.ids) & set(original.retain.ids)
         if both:
             raise ValueError(f"{len(both)} pairs are both forgotten and retained: {sorted(both)[:3]}")
-        if self.unit not in ("pair", "subject", *original.forget.modalities):
-            raise ValueError(f"unit is {self.unit!r}; it must be pair, subject or one of {original.forget.modalities}")
+        if self.unit not in ("pair", "subject", "node", *original.forget.modalities):
+            raise ValueError(
+                f"unit is {self.unit!r}; it must be pair, subject, node or one of {original.forget.modalities}"
+            )
 
     @property
     def original(self) -> ModelSignals:
@@ -125,7 +128,7 @@ def units(signals: Signals, unit: str) -> list[str]:
         return list(signals.ids)
     if unit == "subject":
         return groups(signals)
-    return list(signals.sources[unit])
+    return list(signals.sources[signals.modalities[0] if unit == "node" else unit])
 
 
 def groups(signals: Signals) -> list[str]:

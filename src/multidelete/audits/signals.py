@@ -10,6 +10,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -36,7 +37,7 @@ class Signals:
         sources: For each modality, in order, the source of each pair's member.
         score: Association scores (N,), higher means more associated.
         unimodal: For each modality its representation before joint space or fusion, (N, D_m).
-        embeddings: For dual encoders the L2-normalised embeddings of each modality, (N, D).
+        embeddings: L2-normalised embeddings of each modality, (N, D), where the family has a contrastive part.
         logits: Class scores (N, C), where the family has a classification head.
         labels: int64 classes (N,), where the pairs have labels.
         nll_nats: Negative log-likelihood of each pair's label (N,), where there are logits and labels.
@@ -73,10 +74,20 @@ class Signals:
         first, second = self.sources
         return first, second
 
-    @property
+    @cached_property
     def label_aware_score(self) -> Floats:
-        """Log-likelihood of the pair's own label where there is one, else the association score, (N,)."""
-        return self.score if self.nll_nats is None else -self.nll_nats
+        """Margin of the pair's own label where there are logits and labels, else the association score, (N,).
+
+        The margin is log p(label) - log(1 - p(label)) in nats. It orders pairs as the likelihood does, and
+        keeps apart pairs that a confident model gives a likelihood of nearly 1.
+        """
+        if self.logits is None or self.labels is None:
+            return self.score
+        rows = np.arange(len(self))
+        others_NC = self.logits.astype(np.float64)
+        own_N = others_NC[rows, self.labels]
+        others_NC[rows, self.labels] = -np.inf
+        return np.asarray(own_N - np.logaddexp.reduce(others_NC, axis=1), dtype=np.float32)
 
     def select(self, rows: Rows) -> "Signals":
         """The pairs of a boolean mask (N,) or of integer positions, in that order."""

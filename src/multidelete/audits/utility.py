@@ -23,7 +23,8 @@ def figures(audit: AuditInput) -> list[Figure]:
     holdout = {name: model.holdout for name, model in audit.models.items()}
     by_model = {name: signals for name, signals in holdout.items() if signals is not None and len(signals)}
     if len(by_model) < len(holdout):
-        return absent_figures(AUDIT, "recall@10", "test", audit.models, "there are no held-out pairs")
+        name = "recall@10" if audit.original.forget.logits is None else "accuracy"
+        return absent_figures(AUDIT, name, "test", audit.models, "there are no held-out pairs")
     found = []
     for kind in kinds_of(by_model["original"]):
         of_kind = {name: signals.of_kind(kind) for name, signals in by_model.items()}

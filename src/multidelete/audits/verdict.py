@@ -111,7 +111,7 @@ def _count(counts: UnitCounts | None) -> str:
     gone, noun, total = counts.forgotten["unlearned"], counts.noun, counts.total
     _, _, searched = counts.measure.partition(" to ")  # "text among all training texts"
     found_means = (
-        f"an own {searched.replace(' among', ' ranks first among', 1)}" if searched else "the label is predicted"
+        f"an own {searched.replace(' among', ' ranks first among', 1)}" if searched else "all its labels are predicted"
     )
     known = f"{counts.found['original']} were found by the original, {counts.found['unlearned']} by the unlearned model"
     if "retrained" in counts.found:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from multidelete.audits import AuditInput, ModelSignals, Signals, Verdict
 from multidelete.audits.inputs import groups, prefix
 from multidelete.audits.membership import attack_scores
-from multidelete.data.pairs import ImageInput, PairDataset, open_image
+from multidelete.data.pairs import ImageInput, PairDataset, members, open_image
 from multidelete.report.build import Example, Match
 from multidelete.report.charts import MAX_RETAIN, ChartData
 from multidelete.report.embedding_map import MAX_FORGET, Embeddings, evenly
@@ -24,15 +24,17 @@ MATCHES = 3
 def secrets(given: AuditInput, train: PairDataset) -> list[str]:
     """What names a deleted pair: ids, subjects, and members of the headline kind that no retain pair shares."""
     forget = [train[train.index[pair_id]] for pair_id in given.original.forget.ids]
-    kept = {source for keys in given.original.retain.sources.values() for source in keys}
+    retained = given.original.retain.sources
+    kept = {source for keys in retained.values() for source in keys}
+    kept |= {single for keys in retained.values() for source in keys for single in source.split("|")}
     found = {text for pair in forget for text in (pair.id, pair.subject) if text}
     for pair in forget:
         if pair.kind != given.headline_kind():
             continue
-        for modality, source in pair.sources.items():
-            if source not in kept:
-                member = pair.inputs[modality]
-                found |= {source, member} if isinstance(member, str) else {source}
+        for modality, whole in pair.sources.items():
+            for source, member in (*members(pair, modality), (whole, whole)):
+                if source not in kept:
+                    found |= {source, member} if isinstance(member, str) else {source}
     return sorted(found)
 
 

@@ -1,0 +1,198 @@
+"""Training, unlearning, retraining and auditing of families beyond dual encoders, from end to end."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from multidelete.audits import Figure
+from multidelete.data.graph import Graph
+from multidelete.data.pairs import PairData
+from multidelete.data.request import resolve_request
+from multidelete.errors import CheckpointError, ConfigError, DataError, UnsupportedError
+from multidelete.evidence import audit
+from multidelete.methods import Training
+from multidelete.models import FAMILIES, load_adapter, new_adapter
+from multidelete.pipeline import train, unlearn
+from multidelete.settings import TrainSettings
+from multidelete.start import starting_point
+from tests.models.cases import CASES, CLASSES, Case, case_data
+from tests.tiny import captions
+
+WHOLE = [
+    Case("albef", "classification", 1),
+    Case("blip", "retrieval", 1),
+    Case("vilt", "classification", 2),
+    Case("vilt", "retrieval", 1),
+    Case("graph-text", "classification", 0),
+]
+
+
+@dataclass(frozen=True)
+class Made:
+    case: Case
+    data: PairData
+    root: Path
+    figures: list[Figure]
+
+    def value(self, name: str, model: str, split: str) -> float | None:
+        (row,) = [f for f in self.figures if (f.figure, f.model, f.split) == (name, model, split)]
+        return row.value
+
+    def recorded(self, name: str) -> dict[str, object]:
+        content: dict[str, object] = json.loads((self.root / name / "multidelete.json").read_text())
+        return content
+
+
+@pytest.fixture(scope="module", params=WHOLE, ids=str)
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    case, root = request.param, tmp_path_factory.mktemp("tasks")
+    data = case_data(case, number=8, unseen=4)
+    settings = replace(Training().loop_settings(), passes=3, batch_size=16, device="cpu", checkpoint_steps=0)
+    train(data, root / "original", model=TrainSettings(family=case.family, image_size=32), settings=settings)
+    asked = resolve_request(data, subjects=["person-0001", "person-0004"], unit="subject")
+    few = {"passes": 1, "device": "cpu"}
+    unlearn(root / "original", data, asked, settings=few, out=root / "unlearned")
+    unlearn(root / "original", data, asked, method="retrain", settings=few, out=root / "retrained")
+    found = audit(root / "unlearned", root / "original", data, asked, retrained=root / "retrained",
+                  out=root / "report", device="cpu")  # fmt: skip
+    return Made(case, data, root, found.figures)
+
+
+def test_folders_record_and_are_their_task(made: Made) -> None:
+    for name in ("original", "unlearned", "retrained"):
+        assert made.recorded(name)["task"] == made.case.task
+        adapter = load_adapter(made.root / name)
+        assert (adapter.family, adapter.task) == (made.case.family, made.case.task)
+        assert adapter.classes == (CLASSES if made.case.task == "classification" else ())
+
+
+def test_audits_measure_what_the_task_has(made: Made) -> None:
+    names = {f.figure for f in made.figures if f.value is not None}
+    assert any(name.endswith("auc of score") for name in names)
+    assert any("nearest-neighbour overlap" in name for name in names)
+    assert {f.split for f in made.figures if f.audit == "separation" and f.value is not None} == {"forget and retain"}
+    if made.case.task == "classification":
+        for kind in ("sensitive", "descriptive"):
+            for model in ("original", "unlearned", "retrained"):
+                for split in ("forget", "retain sample", "retain", "test"):
+                    assert 0 <= (made.value(f"{kind} accuracy", model, split) or 0) <= 1 if split != "test" else True
+                    assert made.value(f"{kind} margin of the label", model, split) is not None
+        assert not any("recall" in name for name in names)
+    elif made.case.family == "vilt":
+        why = {f.absent for f in made.figures if "recall" in f.figure}
+        assert why
+        assert all("no joint embedding space" in str(reason) for reason in why)
+    else:
+        assert any("recall@10 image to text" in name for name in names)
+
+
+def test_unlearning_changes_the_model_and_moves_signals(made: Made) -> None:
+    scales = made.recorded("unlearned")["scales"]
+    assert isinstance(scales, dict)
+    both = made.case == Case("blip", "retrieval", 1)  # a matching head and contrastive embeddings
+    assert ("partner similarity" in scales) == both
+    assert ("embedding image" in scales) == both
+    assert {"partner", "partner score", "retain"} <= set(scales)
+
+
+def test_deleted_pairs_take_their_own_edges_along(made: Made) -> None:
+    if made.case.family != "graph-text":
+        return
+    graph = {name: Graph.load(made.root / name) for name in ("original", "unlearned", "retrained")}
+    asked = resolve_request(made.data, subjects=["person-0001", "person-0004"], unit="subject")
+    forget, retain = made.data.train.only(asked.ids, "f"), made.data.train.without(asked.ids, "r")
+    expected = graph["original"].without_edges_of(forget, retain)
+    assert len(expected.edges) < len(graph["original"].edges)
+    for name in ("unlearned", "retrained"):
+        assert graph[name].digest == expected.digest
+
+
+# Choosing a task
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_auto_follows_the_data(case: Case) -> None:
+    data = case_data(case)
+    made = starting_point(TrainSettings(family=case.family, image_size=32), data, 0)
+    assert made.task == case.task
+    assert made.classes == tuple(data.classes)
+
+
+def test_a_family_without_the_task_is_refused_with_those_that_have_it() -> None:
+    labelled = case_data(Case("albef", "classification", 1))
+    why = r"'clip' has no classification, the task of data with 3 classes; it has retrieval. " \
+          r"Families that have it: albef, blip, vilt. .* --task retrieval"  # fmt: skip
+    with pytest.raises(UnsupportedError, match=why):
+        starting_point(TrainSettings(family="clip", image_size=32), labelled, 0)
+    made = starting_point(TrainSettings(family="clip", image_size=32, task="retrieval"), labelled, 0)
+    assert made.task == "retrieval"
+    with pytest.raises(UnsupportedError, match=r"'siglip' has no classification; .*: albef, blip, vilt"):
+        starting_point(TrainSettings(family="siglip", task="classification"), case_data(CASES[0]), 0)
+    with pytest.raises(UnsupportedError, match=r"Family 'clip' has no classification"):
+        new_adapter("clip", size="tiny", image_size=32, captions=captions(labelled), seed=0, task="classification")
+
+
+def test_pairs_of_other_modalities_are_refused() -> None:
+    nodes = case_data(Case("graph-text", "retrieval", 0))
+    with pytest.raises(
+        UnsupportedError, match=r"'clip' takes pairs of image and text; .* graph and text. .*: graph-text"
+    ):
+        starting_point(TrainSettings(family="clip"), nodes, 0)
+
+
+def test_labels_that_do_not_fit_are_refused() -> None:
+    case = Case("albef", "classification", 1)
+    data = case_data(case)
+    settings = TrainSettings(family="albef", image_size=32)
+    bare = replace(data, splits=case_data(CASES[0]).splits)
+    with pytest.raises(DataError, match=r"24 of 24 training pairs of .* have no label"):
+        starting_point(settings, bare, 0)
+    adapter = starting_point(settings, data, 0)
+    request = data.train.ids[:1]
+    turned = replace(data, classes=CLASSES[::-1])
+    with pytest.raises(ConfigError, match=r"contradicted, neutral, entailed; those of the model are entailed, neutral"):
+        unlearn(adapter, turned, request)
+    without = replace(data, classes=())
+    assert starting_point(replace(settings, task="classification"), without, 0).classes == ("0", "1", "2")
+
+
+def test_start_keeps_its_own_task(tmp_path: Path) -> None:
+    data = case_data(Case("albef", "classification", 1))
+    starting_point(TrainSettings(family="albef", image_size=32), data, 0).save(tmp_path / "model")
+    again = starting_point(TrainSettings(start=str(tmp_path / "model")), data, 0)
+    assert again.task == "classification"
+    with pytest.raises(UnsupportedError, match=r"is a model for classification, and the task is retrieval"):
+        starting_point(TrainSettings(start=str(tmp_path / "model"), task="retrieval"), data, 0)
+
+
+def test_folders_with_unknown_heads_are_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "blip", "architectures": ["BlipForConditionalGeneration"]})
+    )
+    with pytest.raises(
+        CheckpointError, match=r"head BlipForConditionalGeneration. Family blip has the heads BlipForIma"
+    ):
+        load_adapter(tmp_path)
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    family = replace(FAMILIES["graph-text"], module="nowhere.to_be_found")
+    with pytest.raises(UnsupportedError, match=r"needs nowhere, .*pip install 'multidelete\[graph\]'"):
+        _ = family.adapter
+
+
+def test_states_are_never_cached() -> None:
+    """Token states are many times larger than everything else that is kept of a pair."""
+    from multidelete.methods.reference import outputs_of
+
+    case = Case("albef", "retrieval", 1)
+    data = case_data(case)
+    adapter = starting_point(TrainSettings(family="albef", image_size=32), data, 0)
+    batch = adapter.collate(data.train[[0, 1]])
+    outputs = adapter(batch)
+    assert outputs.states is not None
+    assert outputs[torch.tensor([1])].states["image"].shape[0] == 1  # type: ignore[index]
+    assert outputs_of(adapter, data.train[[0, 1]], 2, "asking").states is None
