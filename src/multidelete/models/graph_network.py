@@ -7,9 +7,9 @@ Shape suffixes: B pairs in the batch, N nodes of a neighbourhood, E edges, K nam
 C classes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -28,9 +28,9 @@ CONVOLUTIONS: dict[str, Callable[[int, int], nn.Module]] = {
 
 
 class GraphTextConfig(PreTrainedConfig):  # type: ignore[misc]
-    """Configuration of the graph-text models.
+    """Sizes of a graph-text model, and how much of the graph it looks at.
 
-    Attributes:
+    Args:
         text_config: The text encoder's, a `BertConfig`; its hidden size is the width of everything.
         nodes: Nodes of the graph, each with a learned embedding.
         named_nodes: Nodes that each pair names, for classification (2: a relation); retrieval pairs
@@ -41,32 +41,44 @@ class GraphTextConfig(PreTrainedConfig):  # type: ignore[misc]
         hide_own_edge: Judge the relation of two nodes without looking at the edge between them, which
             for training pairs would tell the label.
         projection_dim: Dimension of the joint space, for retrieval.
+        logit_scale_init_value: Logarithm of the factor that similarities start with in the retrieval loss.
+        settings: What every `transformers` configuration has, such as ``id2label``.
+
+    Raises:
+        ConfigError: ``graph_encoder`` is unknown.
     """
 
     model_type = "graph-text"
+    sub_configs: ClassVar[dict[str, type[PreTrainedConfig]]] = {"text_config": BertConfig}
 
-    text_config: dict[str, object] | PreTrainedConfig | None = None
-    nodes: int = 1
-    named_nodes: int = 2
-    graph_encoder: str = "sage"
-    hops: int = 2
-    fanout: int | None = 10
-    hide_own_edge: bool = True
-    projection_dim: int = 128
-    logit_scale_init_value: float = 2.6592
-    initializer_range: float = 0.02
-
-    def __post_init__(self, **more: object) -> None:
-        if not isinstance(self.text_config, PreTrainedConfig):
-            self.text_config = BertConfig(**(self.text_config or {}))
-        if self.graph_encoder not in CONVOLUTIONS:
-            raise ConfigError(f"graph_encoder is {self.graph_encoder!r}; it must be one of {', '.join(CONVOLUTIONS)}.")
-        super().__post_init__(**more)
-
-    @property
-    def text(self) -> PreTrainedConfig:
-        """The text encoder's configuration, filled in."""
-        return cast(PreTrainedConfig, self.text_config)
+    def __init__(
+        self,
+        *,
+        text_config: PreTrainedConfig | Mapping[str, object] | None = None,
+        nodes: int = 1,
+        named_nodes: int = 2,
+        graph_encoder: str = "sage",
+        hops: int = 2,
+        fanout: int | None = 10,
+        hide_own_edge: bool = True,
+        projection_dim: int = 128,
+        logit_scale_init_value: float = 2.6592,
+        **settings: object,
+    ) -> None:
+        if graph_encoder not in CONVOLUTIONS:
+            raise ConfigError(f"graph_encoder is {graph_encoder!r}; it must be one of {', '.join(CONVOLUTIONS)}.")
+        given = text_config if isinstance(text_config, PreTrainedConfig) else BertConfig(**(text_config or {}))
+        self.text_config: PreTrainedConfig = given
+        self.nodes = nodes
+        self.named_nodes = named_nodes
+        self.graph_encoder = graph_encoder
+        self.hops = hops
+        self.fanout = fanout
+        self.hide_own_edge = hide_own_edge
+        self.projection_dim = projection_dim
+        self.logit_scale_init_value = logit_scale_init_value
+        self.initializer_range = 0.02
+        super().__init__(**settings)
 
 
 class GraphEncoder(nn.Module):
@@ -80,7 +92,7 @@ class GraphEncoder(nn.Module):
 
     def __init__(self, config: GraphTextConfig) -> None:
         super().__init__()
-        width, heads = config.text.hidden_size, config.text.num_attention_heads
+        width, heads = config.text_config.hidden_size, config.text_config.num_attention_heads
         self.embedding = nn.Embedding(config.nodes, width)
         make = CONVOLUTIONS[config.graph_encoder]
         self.convolutions = nn.ModuleList(make(width, heads) for _ in range(config.hops))
@@ -128,7 +140,7 @@ class GraphTextModel(PreTrainedModel):  # type: ignore[misc]
     def __init__(self, config: GraphTextConfig) -> None:
         super().__init__(config)
         self.graph_encoder = GraphEncoder(config)
-        self.text_encoder = BertModel(config.text, add_pooling_layer=False)
+        self.text_encoder = BertModel(config.text_config, add_pooling_layer=False)
 
     def _init_weights(self, module: nn.Module) -> None:
         spread = self.config.initializer_range
@@ -163,7 +175,7 @@ class GraphTextForClassification(GraphTextModel):
 
     def __init__(self, config: GraphTextConfig) -> None:
         super().__init__(config)
-        width = config.text.hidden_size
+        width = config.text_config.hidden_size
         self.fusion = nn.Sequential(
             nn.Linear((config.named_nodes + 1) * width, 2 * width),
             nn.GELU(),
@@ -194,7 +206,7 @@ class GraphTextForRetrieval(GraphTextModel):
 
     def __init__(self, config: GraphTextConfig) -> None:
         super().__init__(config)
-        width = config.text.hidden_size
+        width = config.text_config.hidden_size
         self.graph_projection = nn.Linear(width, config.projection_dim, bias=False)
         self.text_projection = nn.Linear(width, config.projection_dim, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor(config.logit_scale_init_value))

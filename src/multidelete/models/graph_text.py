@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import AutoTokenizer, BertConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import cached_file
 
 from multidelete.data.collate import TextPreparer, Tokenizer, stacked_labels, stacked_sources
-from multidelete.data.graph import Graph, nodes_of
+from multidelete.data.graph import EDGES_FILE, NAMES_FILE, Graph, nodes_of
 from multidelete.data.pairs import Batch, Pair
 from multidelete.errors import CheckpointError, DataError, first_few
 from multidelete.models.base import Adapter, PairOutputs, Task
@@ -45,19 +46,21 @@ class GraphTextProcessor:
         self.tokenizer = tokenizer
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> "GraphTextProcessor":
-        """Read the graph and the tokenizer of a model folder.
+    def from_pretrained(cls, source: str | Path) -> "GraphTextProcessor":
+        """Read the graph and the tokenizer of a model folder or hub id.
 
         Raises:
             CheckpointError: One of them is missing or broken.
         """
-        graph = Graph.load(Path(folder))
         try:
-            return cls(graph, AutoTokenizer.from_pretrained(str(folder)))
+            found = [cached_file(str(source), name) for name in (EDGES_FILE, NAMES_FILE)]
+            tokenizer = AutoTokenizer.from_pretrained(str(source))
         except (OSError, ValueError) as error:
             raise CheckpointError(
-                f"{folder} has no readable tokenizer: {str(error).splitlines()[0]} Save it into the model folder."
+                f"{source} has no readable graph ({NAMES_FILE}, {EDGES_FILE}) or tokenizer: "
+                f"{str(error).splitlines()[0]} A graph-text model holds both in its folder; give the folder as it was saved."
             ) from error
+        return cls(Graph.load(Path(str(found[0])).parent), tokenizer)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write both into a model folder."""

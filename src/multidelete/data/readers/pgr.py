@@ -77,6 +77,8 @@ def read_pgr(path: Path) -> PairData:
     held = [pair for pair in pairs if _is_val(pair.subject or "")]
     kept = [pair for pair in pairs if not _is_val(pair.subject or "")]
     notes.append(f"{len(held)} training pairs set aside as val: one article in {_VAL_OF}, by a hash of its PubMed id")
+    if not kept:
+        raise DataError(f"{path} has no training pairs left. {'. '.join(notes)}.")
     splits = {"train": kept, "val": held, "test": [row.pair(row.article) for row in test]}
     graph = _graph(terms, splits, notes)
     made = {split: PairDataset(rows, f"pgr {split}") for split, rows in splits.items() if rows}
