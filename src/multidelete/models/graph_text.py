@@ -58,7 +58,7 @@ class GraphTextProcessor:
         except (OSError, ValueError) as error:
             raise CheckpointError(
                 f"{source} has no readable graph ({NAMES_FILE}, {EDGES_FILE}) or tokenizer: "
-                f"{str(error).splitlines()[0]} A graph-text model holds both in its folder; give the folder as it was saved."
+                f"{str(error).splitlines()[0]} A graph-text model holds both in its folder; give it as it was saved."
             ) from error
         return cls(Graph.load(Path(str(found[0])).parent), tokenizer)
 
