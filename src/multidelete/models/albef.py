@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from transformers import AutoConfig, BertConfig, PreTrainedConfig, PreTrainedModel, ViTConfig
 from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.models.bert.modeling_bert import BertEmbeddings
 
 from multidelete.models.albef_layers import TextEncoder, VisionTransformer
 from multidelete.models.base import Task
 from multidelete.models.fresh import LOGIT_SCALE, Size, _text_settings, _vision_settings
-from multidelete.models.fusion import FusionAdapter, name_classes
+from multidelete.models.fusion import FusionAdapter, initial_spread, name_classes
 
 
 class AlbefConfig(PreTrainedConfig):  # type: ignore[misc]
@@ -35,6 +36,7 @@ class AlbefConfig(PreTrainedConfig):  # type: ignore[misc]
         projection_dim: Dimension of the joint space of the contrastive loss.
         initial_temperature: What the contrastive temperature starts from.
         images: Images of a pair, 1 or 2 (classification only).
+        initializer_range: Standard deviation of new weights.
         text_prefix: How the official checkpoint that the weights came from begins the text encoder's names.
         settings: What every `transformers` configuration has, such as ``id2label``.
     """
@@ -51,6 +53,7 @@ class AlbefConfig(PreTrainedConfig):  # type: ignore[misc]
         projection_dim: int = 256,
         initial_temperature: float = 0.07,
         images: int = 1,
+        initializer_range: float = 0.02,
         text_prefix: str = "text_encoder.",
         **settings: object,
     ) -> None:
@@ -62,7 +65,7 @@ class AlbefConfig(PreTrainedConfig):  # type: ignore[misc]
         self.initial_temperature = initial_temperature
         self.images = images
         self.text_prefix = text_prefix
-        self.initializer_range = 0.02
+        self.initializer_range = initializer_range
         super().__init__(**{"tie_word_embeddings": True} | settings)  # without it transformers ties no weights
 
 
@@ -114,6 +117,9 @@ class AlbefPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
         if isinstance(module, VisionTransformer):
             for tokens in (module.cls_token, module.pos_embed):
                 init.trunc_normal_(tokens, std=self.config.initializer_range)
+        if isinstance(module, BertEmbeddings):  # buffers that are not saved: from_pretrained leaves them empty
+            init.copy_(module.position_ids, torch.arange(module.position_ids.shape[-1]).unsqueeze(0))
+            init.zeros_(module.token_type_ids)
         if isinstance(module, AlbefForRetrieval):
             init.constant_(module.temp, self.config.initial_temperature)
 
@@ -195,6 +201,7 @@ def new_albef(
         projection_dim=size.projection,
         initial_temperature=float(torch.tensor(-LOGIT_SCALE).exp()),
         images=images,
+        initializer_range=initial_spread(size.width),
     )
     name_classes(config, classes)
     return AlbefForClassification(config) if task == "classification" else AlbefForRetrieval(config)

@@ -29,7 +29,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from multidelete.models.base import Task
 from multidelete.models.fresh import LOGIT_SCALE, Size, _text_settings, _vision_settings
-from multidelete.models.fusion import FusionAdapter, name_classes
+from multidelete.models.fusion import FusionAdapter, initial_spread, name_classes
 
 
 class BlipForClassification(BlipPreTrainedModel):  # type: ignore[misc]
@@ -104,16 +104,18 @@ def new_blip(
     task: Task, size: Size, *, image_size: int, images: int = 1, classes: Sequence[str] = (), vocabulary: int
 ) -> PreTrainedModel:
     """Random weights, with as many text layers as ``size`` says and twice as many for the image."""
+    spread = {"initializer_range": initial_spread(size.width)}  # the default for positions is 1e-10: no positions
     config = BlipConfig(
-        text_config=dict(_text_settings(size, vocabulary)),
+        text_config={**_text_settings(size, vocabulary), **spread},
         vision_config={
             **_vision_settings(size, image_size),
-            "initializer_range": 0.02,  # the default of 1e-10 leaves out where a patch is
+            **spread,
             "layer_norm_eps": 1e-6,  # the published one
         },
         image_text_hidden_size=size.projection,
         logit_scale_init_value=LOGIT_SCALE,
         images=images,
+        **spread,
     )
     name_classes(config, classes)
     return BlipForClassification(config) if task == "classification" else BlipForImageTextRetrieval(config)

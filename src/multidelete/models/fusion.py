@@ -8,6 +8,7 @@ Shape suffixes: B pairs of this process, G pairs of all processes, I images of a
 tokens, L text tokens, D width, C classes.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -136,7 +137,8 @@ class FusionAdapter(Adapter):
         Differs from the paper: no momentum encoders, hence neither queues nor soft targets, and no
         masked language modelling. Members shared within the batch are no negatives of the
         contrastive loss (in the paper they are further positives). The draw is repeatable: its noise is a hash
-        of the two members' sources, so that resumed runs and several processes draw the same.
+        of the two members' sources and of those of the whole batch, so that resumed runs and several processes
+        draw the same, and another batch draws anew.
         """
         embeddings, states = outputs.embeddings, outputs.states
         if embeddings is None or states is None:
@@ -151,9 +153,11 @@ class FusionAdapter(Adapter):
         ]
 
         barred_BG = shared_BG.scatter(1, own_B.unsqueeze(1), True)
-        image_key_B, text_key_B = batch.sources["image"], batch.sources["text"]
-        wrong_image_B = draw(to_image_BG, gumbel(text_key_B, gather_with_grad(image_key_B)), barred_BG)
-        wrong_text_B = draw(to_text_BG, gumbel(image_key_B, gather_with_grad(text_key_B)), barred_BG)
+        image_B, text_B = batch.sources["image"], batch.sources["text"]
+        image_G, text_G = gather_with_grad(image_B), gather_with_grad(text_B)
+        salt = (image_G + text_G).sum()  # wraps around; the same in any order
+        wrong_image_B = draw(to_image_BG, gumbel(text_B + salt, image_G), barred_BG)
+        wrong_text_B = draw(to_text_BG, gumbel(image_B + salt, text_G), barred_BG)
 
         longest = int(gather_with_grad(torch.tensor([states["mask"].shape[1]], device=self.device)).max())
         text, mask_BL = pad_tokens(states["text"], longest), pad_tokens(states["mask"], longest)
@@ -175,6 +179,15 @@ class FusionAdapter(Adapter):
     def save(self, folder: Path) -> None:
         save_weights_as_stored(self.model, folder)
         self.processor.save_pretrained(folder)
+
+
+def initial_spread(width: int) -> float:
+    """Standard deviation of new weights: the published 0.02 at the published width of 768, more in narrow layers.
+
+    A layer's outputs spread with the square root of its width. At 0.02 narrow models attend to all tokens alike,
+    and the matching head learns nothing for hundreds of steps.
+    """
+    return 0.02 * math.sqrt(768 / width)
 
 
 def name_classes(config: PreTrainedConfig, classes: Sequence[str]) -> None:
