@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from multidelete.data.pairs import Batch, Pair, PairData, PairDataset
     from multidelete.data.personas import personas
     from multidelete.data.readers import READERS, load_data
-    from multidelete.data.request import Request, read_request, resolve_request
+    from multidelete.data.request import Request, resolve_request
+    from multidelete.data.request_file import read_request
     from multidelete.demonstration import demo
     from multidelete.errors import (
         CheckpointError,
@@ -70,7 +71,8 @@ _HOMES = {
     "data.pairs": "Batch Pair PairData PairDataset",
     "data.personas": "personas",
     "data.readers": "READERS load_data",
-    "data.request": "Request read_request resolve_request",
+    "data.request": "Request resolve_request",
+    "data.request_file": "read_request",
     "demonstration": "demo",
     "errors": (
         "CheckpointError ConfigError DataError DivergedError MultideleteError RequestError UnsupportedError UserError"

@@ -29,17 +29,20 @@ class ForgetOptions:
     """Deletion request.
 
     Attributes:
-        forget: Request file: one pair id per line, or CSV or JSONL with a column id, subject or image.
+        forget: Request file: one pair id per line, or CSV or JSONL with a column id, subject, image or node.
         forget_subject: A subject to forget, with all of its pairs. May be given several times.
         forget_image: An image file to forget, with all of its pairs. May be given several times.
+        forget_node: A node of the graph to forget, with all pairs that name it. May be given several times.
         unit: What is deleted as a whole: `image` adds everything attached to the images of the pairs named,
-            `subject` all pairs of their subjects. Without it: what the flags above name, and `pair` for a file.
+            `subject` all pairs of their subjects, `node` all pairs of their nodes. Without it: what the flags
+            above name, and `pair` for a file.
     """
 
     forget: str | None = None
     forget_subject: tuple[str, ...] = field(default=(), metadata=REPEATED)
     forget_image: tuple[str, ...] = field(default=(), metadata=REPEATED)
-    unit: Literal["pair", "image", "subject"] | None = None
+    forget_node: tuple[str, ...] = field(default=(), metadata=REPEATED)
+    unit: Literal["pair", "image", "subject", "node"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,12 +108,13 @@ class UnlearnOptions(RunOptions):
 
     Attributes:
         original: The trained model: a folder or a hub id. It is not changed.
-        train: Which parameters to train: `all`, `projections`, or a regular expression over parameter names.
+        train: Which parameters to train: `auto` (what the method prefers), `all`, `projections`, `text` or `image` (the
+            encoder of a dual-encoder model), or a regular expression over parameter names.
         allow_pickle: Also read weights that are not safetensors, as plain tensors.
     """
 
     original: str
-    train: str = "all"
+    train: str = "auto"
     allow_pickle: bool = False
 
 

@@ -3,7 +3,9 @@ from pathlib import Path
 import pytest
 
 from multidelete.data.pairs import Pair, PairData, PairDataset
-from multidelete.data.request import Named, Request, forget_retain, read_request, resolve_request
+from multidelete.data.request import Request, forget_retain, resolve_request, unit_keys
+from multidelete.data.request_file import Named, read_request
+from multidelete.data.split import draw_request
 from multidelete.errors import RequestError
 
 
@@ -102,7 +104,9 @@ def test_all_problems_are_reported_together(data: PairData) -> None:
 
 
 def test_empty_request_is_refused(data: PairData, tmp_path: Path) -> None:
-    assert problems_of(data) == ["Nothing is named; a deletion request needs at least one pair id, subject or image."]
+    assert problems_of(data) == [
+        "Nothing is named; a deletion request needs at least one pair id, subject, image or node."
+    ]
     (tmp_path / "request.txt").write_text("# nothing yet\n\n")
     assert "request.txt names nothing" in problems_of(data, file=tmp_path / "request.txt")[0]
 
@@ -169,8 +173,12 @@ def test_request_files(tmp_path: Path, name: str, content: str, expected: Named)
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("r.csv", b"pair,why\na,b\n", "has the columns pair, why; a request table has a column id, subject or image"),
-        ("r.jsonl", b'{"id": \n{"name": "x"}\n', r"(?s)line 1: not JSON.*line 2: .*no key id, subject or image"),
+        (
+            "r.csv",
+            b"pair,why\na,b\n",
+            "has the columns pair, why; a request table has a column id, subject, image",
+        ),
+        ("r.jsonl", b'{"id": \n{"name": "x"}\n', r"(?s)line 1: not JSON.*line 2: .*no key id, subject, image or node"),
         ("r.txt", b"\xff\xfe\x00", "cannot be read as UTF-8"),
     ],
 )
@@ -183,3 +191,70 @@ def test_unreadable_request_files(tmp_path: Path, name: str, content: bytes, mes
 def test_missing_request_file(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"no request file .*gone.txt"):
         read_request(tmp_path / "gone.txt")
+
+
+# Pairs of two pictures, and of nodes
+
+
+@pytest.fixture
+def several() -> PairData:
+    def two(number: int, left: str, right: str) -> Pair:
+        images, sources = (b"", b""), {"image": f"{left}|{right}", "text": f"text {number}"}
+        return Pair(id=f"two-{number}", inputs={"image": images, "text": "t"}, sources=sources)
+
+    train = [
+        two(0, "a.png", "b.png"), two(1, "a.png", "b.png"), two(2, "b.png", "c.png"), two(3, "d.png", "e.png"),
+        two(4, "b.png", "a.png"), two(5, "f.png", "g.png"),
+    ]  # fmt: skip
+    return PairData("nlvr", {"train": PairDataset(train, "train")})
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ({"images": ["a.png"]}, [0, 1, 4]),
+        ({"images": ["b.png"]}, [0, 1, 2, 4]),
+        ({"images": ["a.png|b.png"]}, [0, 1]),  # both together, in this order
+        ({"ids": ["two-0"], "unit": "image"}, [0, 1]),  # everything attached to the same two
+        ({"ids": ["two-0"]}, [0]),
+        ({"images": ["c.png"], "unit": "image"}, [2]),
+    ],
+)
+def test_an_image_is_both_pictures_of_a_pair_or_either(
+    several: PairData, named: dict[str, object], expected: list[int]
+) -> None:
+    assert resolve_request(several, **named).ids == tuple(f"two-{n}" for n in expected)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def nodes() -> PairData:
+    named = [("gene:1", "HP:1"), ("gene:1", "HP:2"), ("gene:2", "HP:1"), ("gene:3", "HP:3"), ("gene:4", "HP:4")]
+    train = [
+        Pair(id=f"p{n}", inputs={"graph": pair, "text": "t"}, sources={"graph": "|".join(pair), "text": f"text {n}"})
+        for n, pair in enumerate(named)
+    ]
+    return PairData("relations", {"train": PairDataset(train, "train")})
+
+
+def test_a_node_brings_all_pairs_that_name_it(nodes: PairData, tmp_path: Path) -> None:
+    assert resolve_request(nodes, nodes=["HP:1"]).ids == ("p0", "p2")
+    assert resolve_request(nodes, nodes=["gene:1"]).ids == ("p0", "p1")
+    assert resolve_request(nodes, ids=["p0"], unit="node").ids == ("p0", "p1", "p2")
+    (tmp_path / "r.csv").write_text("node\ngene:3\n")
+    request = resolve_request(nodes, file=tmp_path / "r.csv", unit="node")
+    assert request.ids == ("p3",)
+    assert "named by 1 nodes, with all pairs of their nodes" in request.description
+    assert "1 of 1 nodes are not among the training pairs" in problems_of(nodes, nodes=["gene:9"])[0]
+    assert "have no images" in problems_of(nodes, images=["a.png"])[0]
+    assert "1 pairs have no image" in problems_of(nodes, ids=["p0"], unit="image")[0]
+
+
+def test_requests_for_nodes_and_pictures_are_drawn_whole(nodes: PairData, several: PairData) -> None:
+    for seed in range(8):
+        for data, unit in ((nodes, "node"), (several, "image")):
+            ids = draw_request(data.train, fraction=0.3, unit=unit, seed=seed)  # type: ignore[arg-type]
+            assert ids
+            drawn = {key for pair in data.train if pair.id in ids for key in unit_keys(pair, unit)}  # type: ignore[arg-type]
+            others = [unit_keys(pair, unit) for pair in data.train if pair.id not in ids]  # type: ignore[arg-type]
+            assert unit == "node" or not any(drawn & set(keys) for keys in others)
+            assert any(all(key not in keys for keys in others) for key in drawn)

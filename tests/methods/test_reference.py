@@ -13,6 +13,7 @@ from multidelete.errors import RequestError
 from multidelete.methods.partners import Associations, unassociated_pairs
 from multidelete.methods.reference import Reference, ReferenceSettings, build_reference, outputs_of
 from multidelete.models import PairOutputs
+from tests.models.cases import Case, case_adapter, case_data
 from tests.tiny import own_clip, parted, people, record_collated, trained, weights
 
 MODALITIES = ("image", "text")
@@ -79,6 +80,42 @@ def test_partners_that_do_not_exist_are_a_request_error() -> None:
     pool = TRAIN.only(["dog-1", "dog-2"], "pool").pairs
     with pytest.raises(RequestError, match=r"no unassociated partners found among 2 pairs"):
         unassociated_pairs(pool, TRAIN.pairs[:3], Associations(TRAIN, MODALITIES), np.random.default_rng(0))
+
+
+def two(name: str, left: str, right: str, text: str, label: int) -> Pair:
+    return Pair(
+        id=name, inputs={"image": (left, right), "text": text}, label=label,
+        sources={"image": f"{left}|{right}", "text": text_source(text)},
+    )  # fmt: skip
+
+
+def test_pairs_that_share_a_picture_a_caption_or_a_node_are_associated() -> None:
+    """Every drawn pair is checked against plain loops: nothing of a joins anything of b in any training pair."""
+    train = PairDataset(
+        [
+            two("1", "a.png", "b.png", "two dogs", 0),
+            two("2", "b.png", "c.png", "one dog", 1),  # shares b.png with 1
+            two("3", "d.png", "e.png", "two dogs", 1),  # shares the statement with 1
+            two("4", "f.png", "g.png", "no dog", 0),
+            two("5", "h.png", "f.png", "a | b", 0),  # shares f.png with 4; a text is never split
+        ],
+        "train",
+    )
+    joined = {(one, pair.sources["text"]) for pair in train for one in pair.sources["image"].split("|")}
+    associations = Associations(train, MODALITIES)
+    drawn = unassociated_pairs(train.pairs, [train[0]] * 300, associations, np.random.default_rng(0))
+    for pair in drawn:
+        assert not any((one, pair.sources["text"]) in joined for one in pair.sources["image"].split("|"))
+        assert len(pair.inputs["image"]) == 2  # type: ignore[arg-type]
+    assert {pair.id for pair in drawn} == {
+        "1+4", "1+5", "2+4", "2+5", "3+2", "3+4", "3+5", "4+1", "4+2", "4+3", "5+1", "5+2", "5+3"
+    }  # fmt: skip
+
+
+def test_partners_have_the_labels_of_those_they_stand_for() -> None:
+    stand_for = [two(str(n), "x.png", "y.png", "t", n % 3) for n in range(7)]
+    drawn = unassociated_pairs(TRAIN.pairs, stand_for, Associations(TRAIN, MODALITIES), np.random.default_rng(0))
+    assert [pair.label for pair in drawn] == [0, 1, 2, 0, 1, 2, 0]
 
 
 def test_generated_people_are_never_their_own_partners() -> None:
@@ -202,3 +239,55 @@ def test_asking_the_original_changes_nothing_in_it(data: PairData) -> None:
     assert adapter.training
     assert not outputs.joint.requires_grad
     assert all(torch.equal(before[name], tensor) for name, tensor in weights(adapter).items())
+
+
+# Targets
+
+
+@pytest.mark.parametrize("source", ["holdout", "partner"])
+def test_targets_of_a_classifier_are_matched_within_the_label(source: str) -> None:
+    """With three labels whose log-odds lie far apart, no target leaves the range of its own label."""
+    case = Case("albef", "classification", 1)
+    data = case_data(case, number=8, unseen=8)
+    forget, retain = parted(data)
+    parts = {"forget": forget, "retain": retain, "holdout": data.splits["val"]}
+    settings = ReferenceSettings(partners="retain", draws=2, score_targets=source)  # type: ignore[arg-type]
+    adapter = case_adapter(case, data)
+    with torch.no_grad():
+        adapter.model.cls_head[-1].bias.copy_(torch.tensor([0.0, 30.0, 60.0]))
+    reference = build_reference(adapter, parts, data.train, settings, seed=0)
+    targets = reference.score_targets
+    assert targets is not None
+    assert targets.shape == (len(forget), 1)
+    labels = torch.tensor([pair.label for pair in forget])
+    for label in range(3):
+        if source == "holdout":
+            rows = [i for i, pair in enumerate(data.splits["val"]) if pair.label == label]
+            scores = reference.parts["holdout"].score[rows]
+        else:
+            scores = torch.cat([partner.score[labels == label] for partner in reference.partners])
+        mine = targets[labels == label, 0]
+        assert len(mine) > 1
+        assert scores.min() <= mine.min() <= mine.max() <= scores.max()
+    bounds = [targets[labels == label, 0].mean().item() for label in range(3)]
+    assert bounds == sorted(bounds)
+    assert bounds[1] - bounds[0] > 10
+
+
+def test_a_matching_head_and_embeddings_have_a_target_each() -> None:
+    """Column 0 for the head's log-odds, column 1 for the cosine; both within what held-out pairs have."""
+    case = Case("albef", "retrieval", 1)
+    data = case_data(case, number=8, unseen=8)
+    forget, retain = parted(data)
+    parts = {"forget": forget, "retain": retain, "holdout": data.splits["val"]}
+    settings = ReferenceSettings(partners="retain", draws=2, score_targets="holdout")
+    reference = build_reference(case_adapter(case, data), parts, data.train, settings, seed=0)
+    targets, held = reference.score_targets, reference.parts["holdout"]
+    assert targets is not None
+    assert held.embeddings is not None
+    cosine = (held.embeddings["image"] * held.embeddings["text"]).sum(dim=-1)
+    assert targets.shape == (len(forget), 2)
+    for column, values in ((0, held.score), (1, cosine)):
+        assert values.min() <= targets[:, column].min() < targets[:, column].max() <= values.max()
+    assert {"partner score", "partner similarity"} <= set(reference.variances)
+    assert reference.parts["forget"].states is None

@@ -1,31 +1,20 @@
-"""What is to be forgotten: reading a deletion request, and checking it against the training pairs."""
+"""What is to be forgotten: a deletion request, checked against the training pairs."""
 
-import csv
 import difflib
 import hashlib
-import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
-from multidelete.data.pairs import Pair, PairData, PairDataset
+from multidelete.data.pairs import Pair, PairData, PairDataset, members
+from multidelete.data.request_file import Named, read_request
 from multidelete.errors import RequestError, first_few
 
-Unit = Literal["pair", "image", "subject"]
+Unit = Literal["pair", "image", "subject", "node"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
-_COLUMNS = ("id", "subject", "image")
-
-
-@dataclass(frozen=True)
-class Named:
-    """What a request names, as written: ids of pairs, subjects, image files."""
-
-    ids: tuple[str, ...] = ()
-    subjects: tuple[str, ...] = ()
-    images: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -34,8 +23,8 @@ class Request:
 
     Attributes:
         ids: The pairs to forget, in the order of the training pairs.
-        unit: What was deleted as a whole: single pairs, images with everything attached to them,
-            or all pairs of a subject.
+        unit: What was deleted as a whole: single pairs, images (or pairs of images) with everything
+            attached to them, all pairs of a subject, or all pairs of a node.
         description: One line for reports; names nobody.
     """
 
@@ -49,82 +38,13 @@ class Request:
         return hashlib.sha256("\n".join(sorted(self.ids)).encode()).hexdigest()
 
 
-def read_request(path: Path) -> Named:
-    """Read a request file.
-
-    - ``.csv``, ``.tsv``: columns ``id``, ``subject`` or ``image`` (others are ignored), or a single
-      column of ids without a header.
-    - ``.jsonl``: on each line a string (an id) or an object with ``id``, ``subject`` or ``image``.
-    - anything else: text, one id per line; lines that start with ``#`` are comments.
-
-    Raises:
-        RequestError: The file is missing, or has lines that are none of these.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise RequestError(f"There is no request file {path}. Name a text, CSV or JSONL file.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"The request file {path} cannot be read as UTF-8 text: {error}.") from error
-    match path.suffix.lower():
-        case ".csv" | ".tsv":
-            return _read_table(path, text)
-        case ".jsonl":
-            return _read_json_lines(path, text)
-    lines = (line.strip() for line in text.splitlines())
-    return Named(ids=tuple(line for line in lines if line and not line.startswith("#")))
-
-
-def _read_table(path: Path, text: str) -> Named:
-    rows = [row for row in csv.reader(text.splitlines(), delimiter="\t" if path.suffix == ".tsv" else ",") if any(row)]
-    header = [cell.strip() for cell in rows[0]] if rows else []
-    if not set(header) & set(_COLUMNS):
-        if all(len(row) == 1 for row in rows):
-            return Named(ids=tuple(row[0].strip() for row in rows))
-        raise RequestError(
-            f"{path} has the columns {', '.join(header)}; a request table has a column "
-            "id, subject or image, or a single column of ids."
-        )
-    entries = [dict(zip(header, row, strict=False)) for row in rows[1:]]
-    return _named([{name: entry.get(name) for name in _COLUMNS} for entry in entries])
-
-
-def _read_json_lines(path: Path, text: str) -> Named:
-    entries, problems = [], []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError as error:
-            problems.append(f"{path}, line {number}: not JSON ({error.msg}); write a string or an object with an id.")
-            continue
-        entry = {"id": entry} if isinstance(entry, str | int) else entry
-        if not isinstance(entry, dict) or not set(entry) & set(_COLUMNS):
-            problems.append(f"{path}, line {number}: {line.strip()[:60]} has no key id, subject or image.")
-            continue
-        entries.append(entry)
-    if problems:
-        raise RequestError([*problems[:10], *([f"... and {len(problems) - 10} more lines."] if problems[10:] else [])])
-    return _named(entries)
-
-
-def _named(entries: Iterable[dict[str, object]]) -> Named:
-    found: dict[str, list[str]] = {name: [] for name in _COLUMNS}
-    for entry in entries:
-        for name, values in found.items():
-            value = entry.get(name)
-            if value is not None and str(value).strip():
-                values.append(str(value).strip())
-    return Named(*(tuple(found[name]) for name in _COLUMNS))
-
-
 def resolve_request(
     data: PairData,
     *,
     ids: Sequence[str] = (),
     subjects: Sequence[str] = (),
     images: Sequence[str] = (),
+    nodes: Sequence[str] = (),
     file: Path | None = None,
     unit: Unit = "pair",
 ) -> Request:
@@ -135,10 +55,13 @@ def resolve_request(
         ids: Ids of pairs.
         subjects: Subjects, each with all of its pairs.
         images: Image files, each with all of its pairs, as the data set writes them or from the
-            end (``"cat.png"`` for ``"pets/cat.png"``) where that is unambiguous.
+            end (``"cat.png"`` for ``"pets/cat.png"``) where that is unambiguous. Where pairs have
+            two pictures: one picture, with all pairs it is in, or both as the data set joins them.
+        nodes: Nodes of the graph, each with all pairs that name it.
         file: A request file, added to the above; see `read_request`.
-        unit: ``"image"`` adds everything attached to the images of the named pairs,
-            ``"subject"`` all pairs of the named pairs' subjects.
+        unit: ``"image"`` adds everything attached to the images of the named pairs (of pairs of two
+            pictures: to the same two), ``"subject"`` all pairs of the named pairs' subjects, ``"node"``
+            all pairs of their nodes.
 
     Raises:
         RequestError: With all problems at once: nothing named, unknown or repeated names, names
@@ -148,16 +71,17 @@ def resolve_request(
     if unit not in UNITS:
         raise RequestError(f"Unknown unit {unit!r}; it must be one of {', '.join(UNITS)}.")
     read = Named() if file is None else read_request(file)
-    named = Named((*ids, *read.ids), (*subjects, *read.subjects), (*images, *read.images))
+    named = Named((*ids, *read.ids), (*subjects, *read.subjects), (*images, *read.images), (*nodes, *read.nodes))
     problems: list[str] = []
     chosen = {
         *_match(data, "id", named.ids, problems),
         *_match(data, "subject", named.subjects, problems),
         *_match(data, "image", _full_names(data, named.images, problems), problems),
+        *_match(data, "node", named.nodes, problems),
     }
-    if not (named.ids or named.subjects or named.images):
+    if not (named.ids or named.subjects or named.images or named.nodes):
         where = f"{file} names nothing" if file is not None else "Nothing is named"
-        problems.append(f"{where}; a deletion request needs at least one pair id, subject or image.")
+        problems.append(f"{where}; a deletion request needs at least one pair id, subject, image or node.")
     chosen = _whole_units(data.train, chosen, unit, problems)
     if chosen:
         problems += _what_is_missing_afterwards(data.train, chosen)
@@ -166,13 +90,19 @@ def resolve_request(
     forget = tuple(pair.id for pair in data.train if pair.id in chosen)
     parts = [
         f"{len(n)} {what}"
-        for n, what in ((named.ids, "ids"), (named.subjects, "subjects"), (named.images, "images"))
+        for n, what in (
+            (named.ids, "ids"),
+            (named.subjects, "subjects"),
+            (named.images, "images"),
+            (named.nodes, "nodes"),
+        )
         if n
     ]
     rule = {
         "pair": "",
         "image": ", with everything attached to their images",
         "subject": ", with all pairs of their subjects",
+        "node": ", with all pairs of their nodes",
     }
     description = f"{len(forget)} of {len(data.train)} training pairs, named by {' and '.join(parts)}{rule[unit]}"
     return Request(forget, unit, description)
@@ -183,8 +113,26 @@ def forget_retain(train: PairDataset, request: Request) -> tuple[PairDataset, Pa
     return train.only(request.ids, "forget"), train.without(request.ids, "retain")
 
 
-def _key(pair: Pair, what: str) -> str | None:
-    return {"id": pair.id, "subject": pair.subject, "image": pair.sources.get("image")}[what]
+def _names(pair: Pair, what: str) -> tuple[str, ...]:
+    """By which names a pair can be meant: of two pictures both together and each alone."""
+    if what in ("id", "subject"):
+        name = pair.id if what == "id" else pair.subject
+        return () if name is None else (name,)
+    modality = "graph" if what == "node" else "image"
+    if modality not in pair.inputs:
+        return ()
+    each = tuple(source for source, _ in members(pair, modality))
+    return each if what == "node" else tuple(dict.fromkeys((pair.sources[modality], *each)))
+
+
+def unit_keys(pair: Pair, unit: Unit) -> tuple[str, ...]:
+    """What must be deleted with the pair as a whole: of two pictures both together, of nodes each.
+
+    Empty where the pair has no such unit.
+    """
+    if unit == "image":
+        return (pair.sources["image"],) if "image" in pair.inputs else ()
+    return _names(pair, "id" if unit == "pair" else unit)
 
 
 def _match(data: PairData, what: str, names: Sequence[str], problems: list[str]) -> set[str]:
@@ -200,13 +148,17 @@ def _match(data: PairData, what: str, names: Sequence[str], problems: list[str])
         )
     trained: dict[str, list[str]] = {}
     for pair in data.train:
-        key = _key(pair, what)
-        if key is not None and (key in wanted or what != "id"):
-            trained.setdefault(key, []).append(pair.id)
+        for key in _names(pair, what):
+            if key in wanted or what != "id":
+                trained.setdefault(key, []).append(pair.id)
     missing = [name for name in dict.fromkeys(names) if name not in trained]
     if missing:
         held_out = {
-            _key(pair, what): split for split, pairs in data.splits.items() if split != "train" for pair in pairs
+            name: split
+            for split, pairs in data.splits.items()
+            if split != "train"
+            for pair in pairs
+            for name in _names(pair, what)
         }
         elsewhere = [f"{name} ({held_out[name]})" for name in missing if name in held_out]
         if elsewhere:
@@ -221,7 +173,7 @@ def _match(data: PairData, what: str, names: Sequence[str], problems: list[str])
 
 
 def _unknown(data: PairData, what: str, unknown: Sequence[str], named: int) -> str:
-    known = list(dict.fromkeys(key for pair in data.train if (key := _key(pair, what)) is not None))
+    known = list(dict.fromkeys(name for pair in data.train for name in _names(pair, what)))
     if not known:
         return f"The training pairs of {data.name} have no {what}s; name pairs by id, or map a column to {what}."
     close = [match for name in unknown[:3] for match in difflib.get_close_matches(name, known, n=1, cutoff=0.8)]
@@ -234,7 +186,7 @@ def _full_names(data: PairData, images: Sequence[str], problems: list[str]) -> l
     """Image files as the data set writes them; what cannot be found is returned as it came."""
     if not images:
         return []
-    sources = {pair.sources.get("image", "") for pairs in data.splits.values() for pair in pairs}
+    sources = {name for pairs in data.splits.values() for pair in pairs for name in _names(pair, "image")}
     by_name: dict[str, list[str]] = {}
     for source in sorted(sources):
         by_name.setdefault(source.rsplit("/", 1)[-1], []).append(source)
@@ -257,11 +209,12 @@ def _full_names(data: PairData, images: Sequence[str], problems: list[str]) -> l
 def _whole_units(train: PairDataset, chosen: set[str], unit: Unit, problems: list[str]) -> set[str]:
     if unit == "pair" or not chosen:
         return chosen
-    keys = {_key(train[train.index[pair_id]], unit) for pair_id in chosen}
-    if None in keys:
-        without = [pair_id for pair_id in chosen if _key(train[train.index[pair_id]], unit) is None]
+    named = [train[train.index[pair_id]] for pair_id in chosen]
+    keys = {key for pair in named for key in unit_keys(pair, unit)}
+    without = [pair.id for pair in named if not unit_keys(pair, unit)]
+    if without:
         problems.append(f"{len(without)} pairs have no {unit}: {first_few(sorted(without))}. Use --unit pair for them.")
-    return chosen | {pair.id for pair in train if (key := _key(pair, unit)) is not None and key in keys}
+    return chosen | {pair.id for pair in train if keys.intersection(unit_keys(pair, unit))}
 
 
 def _what_is_missing_afterwards(train: PairDataset, chosen: set[str]) -> list[str]:

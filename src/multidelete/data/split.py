@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from multidelete.data.pairs import Pair, PairData, PairDataset
-from multidelete.data.request import UNITS, Unit
+from multidelete.data.pairs import Pair, PairData, PairDataset, members
+from multidelete.data.request import UNITS, Unit, unit_keys
 from multidelete.errors import ConfigError, DataError, RequestError
 
 
@@ -57,12 +57,13 @@ def with_holdout(data: PairData, *, fraction: float = 0.1, seed: int = 0) -> Pai
 
 
 def draw_request(train: PairDataset, *, fraction: float, unit: Unit, seed: int) -> list[str]:
-    """Draw whole pairs, images or subjects at random, for experiments.
+    """Draw whole pairs, images, subjects or nodes at random, for experiments.
 
     Args:
         train: The training pairs.
         fraction: Share of the units, in (0, 1); at least one unit is drawn.
-        unit: ``"pair"``, ``"image"`` (all pairs of an image) or ``"subject"`` (all its pairs).
+        unit: ``"pair"``, ``"image"`` (all pairs of an image, or of two images together), ``"subject"`` or
+            ``"node"`` (all its pairs).
         seed: Which units are drawn.
 
     Returns:
@@ -70,24 +71,19 @@ def draw_request(train: PairDataset, *, fraction: float, unit: Unit, seed: int) 
 
     Raises:
         ConfigError: ``fraction`` or ``unit`` is out of range.
-        RequestError: ``unit`` is ``"subject"`` and no pair has one.
+        RequestError: No pair has such a unit.
     """
     if not 0 < fraction < 1:
         raise ConfigError(f"The forget fraction is {fraction}; it must be above 0 and below 1.")
     if unit not in UNITS:
         raise ConfigError(f"Unknown unit {unit!r}; it must be one of {', '.join(UNITS)}.")
-    every: dict[str, list[str | None]] = {
-        "pair": [pair.id for pair in train],
-        "image": [pair.sources["image"] for pair in train],
-        "subject": [pair.subject for pair in train],
-    }
-    keys = every[unit]
-    units = sorted({key for key in keys if key is not None})
+    keys = [unit_keys(pair, unit) for pair in train]
+    units = sorted({key for several in keys for key in several})
     if not units:
-        raise RequestError(f"The pairs of {train.name} have no subjects to draw; use the unit pair or image.")
+        raise RequestError(f"The pairs of {train.name} have no {unit}s to draw; use the unit pair.")
     count = max(1, round(fraction * len(units)))
     drawn = {units[int(i)] for i in np.random.default_rng(seed).permutation(len(units))[:count]}
-    return [pair.id for pair, key in zip(train, keys, strict=True) if key in drawn]
+    return [pair.id for pair, several in zip(train, keys, strict=True) if drawn.intersection(several)]
 
 
 def _groups(train: PairDataset) -> list[list[Pair]]:
@@ -103,6 +99,8 @@ def _groups(train: PairDataset) -> list[list[Pair]]:
     first: dict[tuple[str, str], int] = {}
     for position, pair in enumerate(train):
         shared = list(pair.sources.items()) if pair.subject is None else [("subject", pair.subject)]
+        if pair.subject is None and "image" in pair.inputs:
+            shared += [("image", source) for source, _ in members(pair, "image")]
         for key in shared:
             one, other = find(first.setdefault(key, position)), find(position)
             root[max(one, other)] = min(one, other)
