@@ -116,12 +116,12 @@ class ViltAdapter(Adapter):
         side = self.model.config.image_size // self.model.config.patch_size
         learned = embeddings.position_embeddings
         grid = learned[:, 1:].transpose(1, 2).reshape(1, width, side, side)
-        placed = {
-            (h, w): F.pad(
-                F.interpolate(grid, size=(h, w), mode="bilinear", align_corners=True), (0, columns - w, 0, rows - h)
-            )
-            for h, w in set(sizes)
-        }
+        placed = {}
+        for h, w in set(sizes):
+            fitted = grid
+            if (h, w) != (side, side):  # interpolation has no repeatable gradient on GPUs
+                fitted = F.interpolate(grid, size=(h, w), mode="bilinear", align_corners=True)
+            placed[h, w] = F.pad(fitted, (0, columns - w, 0, rows - h))
         states_BPD = (patches + torch.cat([placed[size] for size in sizes])).flatten(2).transpose(1, 2)
         first = (embeddings.cls_token + learned[:, :1]).expand(number, -1, -1)
         states_BPD = embeddings.dropout(torch.cat([first, states_BPD], dim=1))
