@@ -91,13 +91,13 @@ class AlbefPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
         self._tied_weights_keys = self._shared_between_images()
 
     def _shared_between_images(self) -> dict[str, str]:
-        """Of two images, each pair of upper layers has the same keys and values: the first layer takes the second's."""
+        """Of two images, each two upper layers have the same keys and values: the second's name to the first's."""
         if self.config.images == 1:
             return {}
         layers = range(self.config.fusion_layer, self.config.text_config.num_hidden_layers, 2)
         name = "text_encoder.encoder.layer.{}.crossattention.self.{}.{}"
         parts = [(projection, kind) for projection in ("key", "value") for kind in ("weight", "bias")]
-        return {name.format(i, *part): name.format(i + 1, *part) for i in layers for part in parts}
+        return {name.format(i + 1, *part): name.format(i, *part) for i in layers for part in parts}
 
     def encode_images(self, pixel_values: Tensor) -> Tensor:
         """Token states (N, P, D) of images (N, 3, height, width)."""

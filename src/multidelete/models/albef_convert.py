@@ -150,10 +150,11 @@ def export_albef(folder: Path, checkpoint: Path) -> None:
 def official_weights(model: PreTrainedModel) -> dict[str, Tensor]:
     """A model's weights by official name, with the dtypes that they were stored in."""
     dtypes: Mapping[str, torch.dtype] = getattr(model, "stored_dtypes", {})
+    shared: Mapping[str, str] = model.all_tied_weights_keys
     prefix: str = model.config.text_prefix
     weights = {
         (prefix + name.removeprefix("text_encoder.") if name.startswith("text_encoder.") else name): (
-            tensor.detach().cpu().to(dtypes.get(name, tensor.dtype))
+            tensor.detach().cpu().to(dtypes.get(shared.get(name, name), tensor.dtype))
         )
         for name, tensor in model.state_dict().items()
     }
