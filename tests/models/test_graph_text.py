@@ -1,5 +1,6 @@
 """What the graph-text family promises beyond the contract of all families."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from transformers import AutoConfig
 
 from multidelete.data.graph import Graph
 from multidelete.data.pairs import Pair, PairData, text_source
-from multidelete.errors import CheckpointError, ConfigError, DataError
-from multidelete.models import Adapter, load_adapter
+from multidelete.errors import CheckpointError, ConfigError, DataError, UnsupportedError
+from multidelete.models import FAMILIES, Adapter, load_adapter
 from multidelete.models.base import PairOutputs
 from multidelete.models.graph_text import (
     GraphTextAdapter,
@@ -351,3 +352,13 @@ def test_training_memorises(case: str) -> None:
         loss.backward()
         optimizer.step()
     assert loss < first / 3
+
+
+def test_without_the_extra_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An import of None fails as one of a package that is not installed; the rest of the package is there."""
+    for name in ("graph_text", "graph_network"):
+        monkeypatch.delitem(sys.modules, f"multidelete.models.{name}")
+    monkeypatch.setitem(sys.modules, "torch_geometric.nn.conv", None)
+    uncached = replace(FAMILIES["graph-text"])
+    with pytest.raises(UnsupportedError, match=r"torch_geometric.*Install it with: pip install 'multidelete\[graph\]'"):
+        _ = uncached.adapter
