@@ -168,6 +168,21 @@ def test_lists_name_everything_registered(capsys: pytest.CaptureFixture[str]) ->
         assert all(name in shown for name in names)
 
 
+def test_families_say_which_tasks_they_support(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["families", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["clip"]["tasks"] == {"retrieval": ["CLIPModel"]}
+    assert rows["blip"]["tasks"] == {
+        "retrieval": ["BlipForImageTextRetrieval"], "classification": ["BlipForClassification"]
+    }  # fmt: skip
+    assert len(rows["vilt"]["tasks"]["classification"]) == 2
+    assert (rows["graph-text"]["modalities"], rows["graph-text"]["extra"]) == (["graph", "text"], "graph")
+    assert run(["families"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "classification" in shown
+    assert "graph and text" in shown
+
+
 def test_data_shows_splits_and_examples_without_terminal_codes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -207,7 +222,7 @@ def test_audit_prints_its_verdict(original: Path, tmp_path: Path, capsys: pytest
     [
         ("person-0001-view-1-sensitive\nperson-9999", "1 of 2 ids are not among the training pairs"),
         ("person-0001-view-1-sensitive\nperson-0001-view-1-sensitive", "occur more than once"),
-        ("# nobody\n\n", "needs at least one pair id, subject or image"),
+        ("# nobody\n\n", "needs at least one pair id, subject, image or node"),
         ("\n".join(pair.id for pair in multidelete.load_data(DATA).train), "names all 80 training pairs"),
     ],
     ids=["unknown", "duplicate", "empty", "everything"],

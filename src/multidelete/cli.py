@@ -167,10 +167,10 @@ def methods(given: Given) -> None:
 
 
 def families(given: Given) -> None:
-    """List the model families."""
+    """List the model families and their tasks."""
     from multidelete.models import FAMILIES
 
-    show.show_names({name: family.description for name, family in FAMILIES.items()}, as_json=given.json)
+    show.show_families(FAMILIES, as_json=given.json)
 
 
 def data(given: Given) -> None:

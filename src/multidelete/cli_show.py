@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from multidelete.audits.verdict import Verdict
     from multidelete.data.pairs import PairData, PairDataset
     from multidelete.methods import Method
+    from multidelete.models import Family
 
 _PIPED_WIDTH = 120  # characters of a table line where standard output is no terminal
 
@@ -76,6 +77,24 @@ def show_names(names: Mapping[str, str], *, as_json: bool) -> None:
         show_json([{"name": name, "description": text} for name, text in names.items()])
     else:
         show_table(["name", ""], names.items())
+
+
+def show_families(families: Mapping[str, "Family"], *, as_json: bool) -> None:
+    """Families with what their pairs consist of and their tasks; for programs also each task's network classes."""
+    rows = [
+        {"name": name, "description": family.description, "modalities": list(family.modalities)}
+        | {"tasks": {task: [h for h, of in family.heads.items() if of == task] for task in family.tasks}}
+        | {"extra": family.extra}
+        for name, family in families.items()
+    ]
+    if as_json:
+        show_json(rows)
+        return
+    cells = []
+    for name, family in families.items():
+        extra = f" (needs the extra {family.extra})" if family.extra else ""
+        cells.append([name, " and ".join(family.modalities), ", ".join(family.tasks), family.description + extra])
+    show_table(["family", "pairs of", "tasks", ""], cells)
 
 
 def show_methods(methods: Sequence[type["Method"]], *, as_json: bool) -> None:
