@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from multidelete.data.graph import EDGES_FILE, Graph, graph_source
-from multidelete.data.pairs import Pair
+from multidelete.data.pairs import Pair, PairData, PairDataset
+from multidelete.data.split import with_holdout
 from multidelete.errors import CheckpointError, DataError
 
 #   a - b - c - d - e,  and  a - d
@@ -132,3 +133,21 @@ def test_graphs_that_contradict_themselves_are_refused() -> None:
 def test_a_graph_without_edges_is_a_graph() -> None:
     graph = Graph(["a", "b"], np.empty((0, 2), dtype=np.int64), "empty")
     assert reached(graph, "a", "b", hops=2, hide_own_edge=True) == ({"a", "b"}, set())
+
+
+def test_edges_of_pairs_that_are_set_aside_leave_the_graph() -> None:
+    """Twenty pairs of two nodes of their own, each joined: only the training pairs' edges remain."""
+    nodes = [f"{side}{number}" for number in range(20) for side in "lr"]
+    graph = Graph(nodes, np.arange(40, dtype=np.int64).reshape(-1, 2), "twenty")
+    pairs = [
+        Pair(
+            id=str(n),
+            inputs={"graph": (f"l{n}", f"r{n}"), "text": str(n)},
+            sources={"graph": f"l{n}|r{n}", "text": str(n)},
+        )
+        for n in range(20)
+    ]
+    data = with_holdout(PairData("twenty", {"train": PairDataset(pairs, "train")}, graph=graph), fraction=0.2)
+    assert data.graph is not None
+    assert len(data.splits["val"]) == len(data.splits["test"]) == 4
+    assert joined(data.graph) == {frozenset(p.inputs["graph"]) for p in data.train}

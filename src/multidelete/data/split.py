@@ -14,7 +14,8 @@ def with_holdout(data: PairData, *, fraction: float = 0.1, seed: int = 0) -> Pai
 
     Whole groups are set aside: all pairs of a subject where pairs have subjects, otherwise all
     pairs that are joined by shared images or captions, so that no held-out image or caption is
-    trained on. Data that has ``val`` or ``test`` is returned as it is.
+    trained on. A graph loses the edges that only held-out pairs state. Data that has ``val`` or ``test``
+    is returned as it is.
 
     Args:
         data: The pairs. The same data, fraction and seed give the same splits.
@@ -53,7 +54,9 @@ def with_holdout(data: PairData, *, fraction: float = 0.1, seed: int = 0) -> Pai
         f"no held-out pairs were given: {len(splits['val'])} were set aside as val and {len(splits['test'])} as test, "
         f"in whole {by} (seed {seed})"
     )
-    return replace(data, splits={"train": train, **splits}, notes=(*data.notes, note))
+    set_aside = [pair for pairs in splits.values() for pair in pairs]
+    graph = None if data.graph is None else data.graph.without_edges_of(set_aside, train)
+    return replace(data, splits={"train": train, **splits}, notes=(*data.notes, note), graph=graph)
 
 
 def draw_request(train: PairDataset, *, fraction: float, unit: Unit, seed: int) -> list[str]:
