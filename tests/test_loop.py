@@ -133,7 +133,7 @@ def test_frozen_parameters_stay_bit_equal(train: str, data: PairData, parts: dic
     """With weight decay, which would change whatever the optimizer is given."""
     adapter = own_clip(data)
     before = weights(adapter)
-    chosen = choose_trainable(adapter, adapter.joint_parameters(), train)
+    chosen = choose_trainable(adapter, train)
     run(adapter, GradDiff(), parts, passes=2, weight_decay=0.1)
     assert 0 < len(chosen) < len(before)
     assert set(differing(before, weights(adapter))) == set(chosen)

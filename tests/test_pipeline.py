@@ -143,6 +143,18 @@ def test_only_the_chosen_part_is_trained(original: Path, data: PairData, forget:
     assert all("text_model" in name and "layer_norm" in name for name in changed)
 
 
+@pytest.mark.parametrize(("method", "part"), [("multidelete", "text"), ("grad_diff", "all")])
+def test_the_method_chooses_the_part_where_nobody_did(
+    method: str, part: str, original: Path, data: PairData, forget: list[str]
+) -> None:
+    before = weights(load_adapter(original))
+    result = unlearn(original, data, forget, method=method, settings=QUICK)
+    changed = set(differing(before, weights(result.adapter)))
+    assert result.manifest["trainable"]["chosen"] == part  # type: ignore[index]
+    assert "model.text_projection.weight" in changed
+    assert ("model.visual_projection.weight" in changed) == (part == "all")
+
+
 def test_requests_come_as_ids_files_or_requests(original: Path, data: PairData, forget: list[str]) -> None:
     file = original.parent / "request.txt"
     file.write_text("\n".join(forget) + "\n")

@@ -105,7 +105,7 @@ def unlearn(
     processor: ProcessorMixin | None = None,
     method: Method | str = "multidelete",
     settings: LoopSettings | Mapping[str, object] | None = None,
-    trainable: str = "all",
+    trainable: str = "auto",
     out: str | Path | None = None,
     seed: int = 0,
     overwrite: bool = False,
@@ -122,7 +122,8 @@ def unlearn(
         processor: Of a loaded model.
         method: Name, or an instance with its hyperparameters.
         settings: How the loop runs: all of it, or only what differs from the method's own.
-        trainable: ``all``, ``projections``, or a regular expression over parameter names.
+        trainable: ``auto`` (what the method prefers for the family), ``all``, ``projections``, a modality
+            whose encoder stands by itself (``text``), or a regular expression over parameter names.
         out: Folder to write, in the family's own format; None keeps the result in memory.
         seed: Of everything that is drawn.
         overwrite: Replace ``out`` if it exists.
@@ -180,7 +181,8 @@ def _unlearn(
     refuse_misfit(adapter, data)
     key = weights_digest(adapter)
     adapter.remove(forget.pairs, retain.pairs)
-    trained = choose_trainable(adapter, adapter.joint_parameters(), trainable)
+    part = method.trainable(adapter) if trainable == "auto" else trainable
+    trained = choose_trainable(adapter, part)
     start: Callable[[], Adapter] | None = None
     if origin is not None and "model" in origin:
         recipe = resolve(TrainSettings, None, cast(Mapping[str, object], origin["model"]))
@@ -218,7 +220,7 @@ def _unlearn(
     manifest = _manifest("unlearn", data, done.adapter, seed, cost, cut) | {
         "method": {"name": method.name, **asdict(method)},
         "loop": asdict(loop),
-        "trainable": {"chosen": trainable, "parameters": len(trained)},
+        "trainable": {"chosen": part, "parameters": len(trained)},
         "request": {"pairs": len(forget), "unit": request.unit, "digest": request.digest},
         "original": {"weights": job.key},
         "scales": done.scales,

@@ -291,13 +291,15 @@ def test_trainable_parts_are_chosen_by_name(data: PairData) -> None:
     adapter = vit_bert(data)
 
     def chosen(train: str) -> list[str]:
-        names = choose_trainable(adapter, adapter.joint_parameters(), train)
+        names = choose_trainable(adapter, train)
         assert names == [name for name, p in adapter.named_parameters() if p.requires_grad]
         return names
 
     assert chosen("projections") == ["model.visual_projection.weight", "model.text_projection.weight"]
     assert chosen(r"text_model.*query") == [f"model.text_model.encoder.layer.0.attention.self.query.{p}"
                                             for p in ("weight", "bias")]  # fmt: skip
+    assert {name.split(".")[1] for name in chosen("text")} == {"text_model", "text_projection"}
+    assert {name.split(".")[1] for name in chosen("image")} == {"vision_model", "visual_projection"}
     assert len(chosen("all")) == len(list(adapter.parameters()))
     with pytest.raises(ConfigError, match=r"matches none of the \d+ parameters. Use all, projections, or"):
         chosen("visual_projektion")

@@ -89,6 +89,10 @@ class Method(ABC):
         """Settings of the loop that suit the method."""
         return LoopSettings()
 
+    def trainable(self, adapter: Adapter) -> str:
+        """Which part of the model to train where the user did not say (`choose_trainable`)."""
+        return "all"
+
 
 @dataclass(frozen=True, kw_only=True)
 class GradientMethod(Method):

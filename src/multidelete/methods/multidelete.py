@@ -13,6 +13,7 @@ from multidelete.errors import UnsupportedError
 from multidelete.methods.base import GradientMethod, Job
 from multidelete.methods.reference import PartnerSource, ReferenceSettings
 from multidelete.methods.targets import SIGNALS, association_signals
+from multidelete.models.base import Adapter
 from multidelete.settings import LoopSettings
 from multidelete.step import Part, Step
 
@@ -38,7 +39,9 @@ class MultiDelete(GradientMethod):
     - Each term is divided by the variance of its target over the cache, so that weights mean the
       same for every model family. The manifest records the divisors as ``scales``.
     - The unassociated pair's members come from retain pairs by default.
-    - Dual encoders have no fusion: h is the elementwise product of the two embeddings.
+    - Dual encoders have no fusion: h is the elementwise product of the two embeddings. Only the encoder
+      of the second modality is trained, unless asked otherwise (``train=all``): what the two encoders
+      join, either can sever, and embeddings of pictures that users have stored stay valid.
     - ``score`` and ``embeddings`` are two further terms, on by default. For dual encoders h's sum,
       the similarity, decides what is retrieved, and the squared error of h hardly sees it. With
       both at 0, and ``decoupling``, ``unimodal`` and ``multimodal`` at 1, only the paper's terms are left.
@@ -62,7 +65,7 @@ class MultiDelete(GradientMethod):
     """
 
     name: ClassVar[str] = "multidelete"
-    decoupling: float = 0.1
+    decoupling: float = 2.0
     unimodal: float = 0.1
     multimodal: float = 1.0
     score: float = 1.0
@@ -81,7 +84,11 @@ class MultiDelete(GradientMethod):
         )
 
     def loop_settings(self) -> LoopSettings:
-        return LoopSettings(passes=8, batch_size=8, retain_per_forget=4, lr=1.5e-3)
+        return LoopSettings(passes=8, batch_size=8, retain_per_forget=6, lr=2e-3)
+
+    def trainable(self, adapter: Adapter) -> str:
+        second = adapter.modalities[1]
+        return second if adapter.encoder_parameters(second) else "all"
 
     def reference_settings(self, job: Job) -> ReferenceSettings:
         source = self.score_target

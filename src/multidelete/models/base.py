@@ -98,6 +98,13 @@ class Adapter(nn.Module, ABC):
     def joint_parameters(self) -> Sequence[str]:
         """Names of the parameters that map into the joint space (``--train projections``)."""
 
+    def encoder_parameters(self, modality: str) -> Sequence[str]:
+        """Names of the parameters that only ``modality`` passes through, projection included (``--train text``).
+
+        None where the modalities meet in a fusion: there no encoder decides the association alone.
+        """
+        return ()
+
     def remove(self, pairs: Sequence[Pair], retained: Sequence[Pair]) -> None:
         """Take what only ``pairs`` told out of what the model holds besides weights, before unlearning or retraining.
 

@@ -3,18 +3,17 @@
 import copy
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import cached_file
 
 from multidelete.errors import CheckpointError, ConfigError, first_few
+from multidelete.models.base import Adapter
 
 WEIGHT_FILES = ("*.safetensors", "*.bin", "*.pth", "*.pt")
 
@@ -145,8 +144,13 @@ def save_weights_as_stored(model: PreTrainedModel, folder: Path) -> None:
     model.save_pretrained(folder)
 
 
-def choose_trainable(model: nn.Module, joint_parameters: Sequence[str], train: str) -> list[str]:
-    """Freeze all but the part that ``train`` names: ``all``, ``projections`` or a regular expression.
+def choose_trainable(adapter: Adapter, train: str) -> list[str]:
+    """Freeze all but the part that ``train`` names.
+
+    Args:
+        adapter: The model, changed in place.
+        train: ``all``, ``projections``, a modality whose encoder stands by itself (``text``), or a
+            regular expression over parameter names.
 
     Returns:
         Names of the trainable parameters.
@@ -154,11 +158,13 @@ def choose_trainable(model: nn.Module, joint_parameters: Sequence[str], train: s
     Raises:
         ConfigError: No parameter matches.
     """
-    names = [name for name, _ in model.named_parameters()]
+    names = [name for name, _ in adapter.named_parameters()]
     if train == "all":
         chosen = set(names)
     elif train == "projections":
-        chosen = set(joint_parameters)
+        chosen = set(adapter.joint_parameters())
+    elif encoder := adapter.encoder_parameters(train):
+        chosen = set(encoder)
     else:
         try:
             chosen = {name for name in names if re.search(train, name)}
@@ -169,6 +175,6 @@ def choose_trainable(model: nn.Module, joint_parameters: Sequence[str], train: s
             f"train is {train!r}, which matches none of the {len(names)} parameters. "
             f"Use all, projections, or part of a name such as {names[0]!r}."
         )
-    for name, parameter in model.named_parameters():
+    for name, parameter in adapter.named_parameters():
         parameter.requires_grad_(name in chosen)
     return [name for name in names if name in chosen]

@@ -102,6 +102,10 @@ class DualEncoderAdapter(Adapter):
     def joint_parameters(self) -> list[str]:
         return [name for name, _ in self.named_parameters() if "_projection." in name]
 
+    def encoder_parameters(self, modality: str) -> list[str]:
+        begins = {"image": ("model.vision_model.", "model.visual_projection."), "text": ("model.text_",)}
+        return [name for name, _ in self.named_parameters() if name.startswith(begins.get(modality, "-"))]
+
     @property
     def logit_scale(self) -> float:
         return float(self.model.logit_scale.detach().exp())
