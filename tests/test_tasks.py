@@ -9,15 +9,15 @@ import torch
 
 from multidelete.audits import Figure
 from multidelete.data.graph import Graph
-from multidelete.data.pairs import PairData
+from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import resolve_request
-from multidelete.errors import CheckpointError, ConfigError, DataError, UnsupportedError
+from multidelete.errors import CheckpointError, DataError, UnsupportedError
 from multidelete.evidence import audit
 from multidelete.methods import Training
 from multidelete.models import FAMILIES, load_adapter, new_adapter
 from multidelete.pipeline import train, unlearn
 from multidelete.settings import TrainSettings
-from multidelete.start import starting_point
+from multidelete.start import fitted, starting_point
 from tests.models.cases import CASES, CLASSES, Case, case_data
 from tests.tiny import captions
 
@@ -152,11 +152,30 @@ def test_labels_that_do_not_fit_are_refused() -> None:
         starting_point(settings, bare, 0)
     adapter = starting_point(settings, data, 0)
     request = data.train.ids[:1]
-    turned = replace(data, classes=CLASSES[::-1])
-    with pytest.raises(ConfigError, match=r"contradicted, neutral, entailed; those of the model are entailed, neutral"):
-        unlearn(adapter, turned, request)
+    other = replace(data, classes=("yes", "neutral", "no"))
+    with pytest.raises(
+        DataError, match=r"2 of the 3 classes of .* not among the model's: yes, no. The model has entailed"
+    ):
+        unlearn(adapter, other, request)
     without = replace(data, classes=())
     assert starting_point(replace(settings, task="classification"), without, 0).classes == ("0", "1", "2")
+
+
+def test_classes_are_matched_by_name() -> None:
+    """In another order, or fewer than the model has; labels of unlabelled pairs and of all splits included."""
+    data = case_data(Case("albef", "classification", 1))
+    adapter = starting_point(TrainSettings(family="albef", image_size=32), data, 0)
+    assert fitted(adapter, data) is data
+    numbered = replace(data, classes=())
+    assert fitted(adapter, numbered) is numbered
+    turned = fitted(adapter, replace(data, classes=CLASSES[::-1]))
+    assert tuple(turned.classes) == CLASSES
+    for name, pairs in data.splits.items():
+        assert [pair.label for pair in turned.splits[name]] == [2 - pair.label for pair in pairs]  # type: ignore[operator]
+        assert turned.splits[name].ids == pairs.ids
+    two = [replace(pair, label=number % 2) for number, pair in enumerate(data.train)]
+    fewer = replace(data, splits={"train": PairDataset(two, "train")}, classes=("neutral", "contradicted"))
+    assert [pair.label for pair in fitted(adapter, fewer).train] == [1 + number % 2 for number in range(len(two))]
 
 
 def test_start_keeps_its_own_task(tmp_path: Path) -> None:

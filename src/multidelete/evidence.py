@@ -23,6 +23,7 @@ from multidelete.report.build import build_report
 from multidelete.report.exhibits import chart_data, examples, secrets
 from multidelete.report.withhold import withhold
 from multidelete.runtime import check_device, progress_bar
+from multidelete.start import fitted
 
 RETAIN_LIMIT = 50_000  # retain pairs that every model is asked about; of more, a sample
 
@@ -86,7 +87,8 @@ def audit(
         splits = {"forget": forget_pairs, "retain": _sample(retain, seed)}
         splits |= {name: data.splits[name] for name in ("test", "val") if data.splits.get(name)}
         _check_images(splits)
-        signals = {name: _ask(name, source, splits, device, allow_pickle) for name, source in models.items()}
+        asked = PairData(data.name, {"train": forget_pairs, **splits}, classes=data.classes)
+        signals = {name: _ask(name, source, asked, device, allow_pickle) for name, source in models.items()}
         given = AuditInput(
             models=signals, cost=_cost(manifests), seed=seed, unit=request.unit, noun=noun, retain_pairs=len(retain)
         )
@@ -186,9 +188,10 @@ def _check_images(splits: Mapping[str, PairDataset]) -> None:
         raise DataError(problems)
 
 
-def _ask(name: str, source: Source, splits: Mapping[str, PairDataset], device: str, allow_pickle: bool) -> ModelSignals:
+def _ask(name: str, source: Source, asked: PairData, device: str, allow_pickle: bool) -> ModelSignals:
     """One pass of one model over all pairs; it leaves memory afterwards."""
     adapter = load_adapter(source, allow_pickle=allow_pickle)
+    splits = {split: pairs for split, pairs in fitted(adapter, asked).splits.items() if split != "train"}
     where = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     adapter.to(where)
     found, before = {}, 0

@@ -27,7 +27,7 @@ from multidelete.methods.base import sample_retain
 from multidelete.models import Adapter, adapter_for, choose_trainable, hold_in_float32, load_adapter
 from multidelete.runtime import is_main_process, progress_bar, start_processes, wait_for_everyone
 from multidelete.settings import LoopSettings, TrainSettings
-from multidelete.start import refuse_misfit, starting_point
+from multidelete.start import fitted, starting_point
 
 
 def train(
@@ -64,10 +64,11 @@ def train(
     identity = [asdict(model), _content(model.start or ""), asdict(settings), seed, data.train.digest]
     with _result_folder(out, inputs, overwrite, resume, identity) as folder:
         adapter = starting_point(model, data, seed)
-        _check_pairs(data.train)
-        cut = adapter.truncated(data.train.pairs)
+        pairs = fitted(adapter, data).train
+        _check_pairs(pairs)
+        cut = adapter.truncated(pairs.pairs)
         result = run_loop(
-            adapter, Training(), {"train": data.train}, settings=settings, seed=seed,
+            adapter, Training(), {"train": pairs}, settings=settings, seed=seed,
             work=_work(folder), resume=resume, title="training",
         )  # fmt: skip
         cost = {"wall_s": result.wall_s, "pairs_backward": result.pairs, "peak_bytes": result.peak_bytes}
@@ -172,13 +173,13 @@ def _unlearn(
     origin: Mapping[str, object] | None,
 ) -> Unlearned:
     """`unlearn` once everything is resolved."""
-    forget, retain = forget_retain(data.train, request)
     if isinstance(model, str | Path):
         adapter = load_adapter(model, allow_pickle=allow_pickle)
     else:
         adapter = copy.deepcopy(adapter_for(model, processor))
         hold_in_float32(adapter.model)
-    refuse_misfit(adapter, data)
+    pairs = fitted(adapter, data)
+    forget, retain = forget_retain(pairs.train, request)
     key = weights_digest(adapter)
     adapter.remove(forget.pairs, retain.pairs)
     part = method.trainable(adapter) if trainable == "auto" else trainable
@@ -195,7 +196,7 @@ def _unlearn(
 
     job = Job(
         adapter=adapter,
-        train=data.train,
+        train=pairs.train,
         forget=forget,
         retain=retain,
         settings=loop,
@@ -203,7 +204,7 @@ def _unlearn(
         key=key,
         work=work,
         resume=resume,
-        holdout=data.splits.get("val"),
+        holdout=pairs.splits.get("val"),
         start=start,
     )
     touched = PairDataset([*forget.pairs, *sample_retain(job).pairs], "the forget pairs and sampled retain pairs")

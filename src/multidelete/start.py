@@ -1,10 +1,11 @@
 """What training begins with, and whether a model and pairs fit each other."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import cast
 
 from multidelete.data.pairs import PairData, PairDataset
-from multidelete.errors import ConfigError, DataError, UnsupportedError, first_few
+from multidelete.errors import DataError, UnsupportedError, first_few
 from multidelete.models import Adapter, Task, get_family, load_adapter, new_adapter, with_task
 from multidelete.settings import TrainSettings
 
@@ -25,10 +26,9 @@ def starting_point(model: TrainSettings, data: PairData, seed: int) -> Adapter:
                 f"{model.start} is a model for {adapter.task}, and the task is {model.task}. "
                 "Leave --task out, or start from a model with such a head."
             )
-        refuse_misfit(adapter, data)
         return adapter
     task = chosen_task(model, data)
-    made = new_adapter(
+    return new_adapter(
         model.family,
         size=model.size,
         image_size=model.image_size,
@@ -39,8 +39,6 @@ def starting_point(model: TrainSettings, data: PairData, seed: int) -> Adapter:
         images=pictures_per_pair(data.train),
         graph=data.graph,
     )
-    refuse_misfit(made, data)
-    return made
 
 
 def chosen_task(model: TrainSettings, data: PairData) -> Task:
@@ -100,13 +98,15 @@ def pictures_per_pair(pairs: PairDataset) -> int:
     return next(iter(counts))
 
 
-def refuse_misfit(adapter: Adapter, data: PairData) -> None:
-    """Raise where a model cannot read the pairs, or where labels mean other classes than in the data.
+def fitted(adapter: Adapter, data: PairData) -> PairData:
+    """The data with labels as positions among the model's classes; the same object where they are already.
+
+    Classes are matched by name, so that a model whose classes stand in another order, or that has more of
+    them, can be used with any reader.
 
     Raises:
         UnsupportedError: Other modalities than the model's.
-        DataError: Labels are missing, or out of the range of the classes.
-        ConfigError: Other classes, or the same in another order.
+        DataError: Training pairs have no labels, or the data has classes that the model does not know.
     """
     held = tuple(data.train[0].inputs)
     if set(held) != set(adapter.modalities):
@@ -115,19 +115,24 @@ def refuse_misfit(adapter: Adapter, data: PairData) -> None:
             f"{' and '.join(held)}. Give the data it was trained on."
         )
     if adapter.task != "classification":
-        return
+        return data
     known = classes_of(data)
-    if data.classes and list(known) != list(adapter.classes):
-        raise ConfigError(
-            f"The classes of {data.name} are {_listed(known)}; those of the model are {_listed(adapter.classes)}. "
-            "Labels are positions among them, so both must be the same, in the same order."
-        )
-    if len(known) > len(adapter.classes):
+    if not data.classes:  # labels are numbers, and mean the model's own positions
+        known = tuple(adapter.classes[: len(known)]) if len(known) <= len(adapter.classes) else known
+    strangers = [name for name in known if name not in adapter.classes]
+    if strangers:
         raise DataError(
-            f"{data.name} has the label {len(known) - 1}; the model has {len(adapter.classes)} classes, "
-            f"numbered from 0: {_listed(adapter.classes)}. Give the data it was trained on."
+            f"{len(strangers)} of the {len(known)} classes of {data.name} are not among the model's: "
+            f"{first_few(strangers)}. The model has {first_few(list(adapter.classes)) or 'none'}. "
+            "Give the data it was trained on, or name the classes as the model does."
         )
+    position = {number: adapter.classes.index(name) for number, name in enumerate(known)}
+    if all(number == at for number, at in position.items()):
+        return data
+    splits = {name: _relabelled(pairs, position) for name, pairs in data.splits.items()}
+    return replace(data, splits=splits, classes=adapter.classes)
 
 
-def _listed(classes: Sequence[str]) -> str:
-    return first_few(list(classes)) or "none"
+def _relabelled(pairs: PairDataset, position: Mapping[int, int]) -> PairDataset:
+    labels = [None if pair.label is None else position[pair.label] for pair in pairs]
+    return PairDataset([replace(pair, label=n) for pair, n in zip(pairs, labels, strict=True)], pairs.name)
