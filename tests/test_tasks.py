@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from multidelete.audits import Figure
 from multidelete.data.graph import Graph
@@ -19,7 +20,7 @@ from multidelete.pipeline import train, unlearn
 from multidelete.settings import TrainSettings
 from multidelete.start import fitted, starting_point
 from tests.models.cases import CASES, CLASSES, Case, case_data
-from tests.tiny import captions
+from tests.tiny import captions, differing, weights
 
 WHOLE = [
     Case("albef", "classification", 1),
@@ -178,13 +179,41 @@ def test_classes_are_matched_by_name() -> None:
     assert [pair.label for pair in fitted(adapter, fewer).train] == [1 + number % 2 for number in range(len(two))]
 
 
-def test_start_keeps_its_own_task(tmp_path: Path) -> None:
-    data = case_data(Case("albef", "classification", 1))
-    starting_point(TrainSettings(family="albef", image_size=32), data, 0).save(tmp_path / "model")
-    again = starting_point(TrainSettings(start=str(tmp_path / "model")), data, 0)
-    assert again.task == "classification"
-    with pytest.raises(UnsupportedError, match=r"is a model for classification, and the task is retrieval"):
-        starting_point(TrainSettings(start=str(tmp_path / "model"), task="retrieval"), data, 0)
+@pytest.mark.parametrize("case", [case for case in CASES if case.pictures < 2], ids=str)
+def test_a_start_keeps_its_head_or_gets_a_new_one_for_another_task(case: Case, tmp_path: Path) -> None:
+    """The encoders are the folder's, the head is drawn from the seed: the same for the same seed."""
+    data = case_data(case)
+    starting_point(TrainSettings(family=case.family, image_size=32), data, 0).save(tmp_path / "model")
+    again = starting_point(TrainSettings(start=str(tmp_path / "model")), data, 5)
+    assert (again.task, tuple(again.classes)) == (case.task, tuple(data.classes))
+    assert differing(weights(again), weights(load_adapter(tmp_path / "model"))) == []
+    other = "classification" if case.task == "retrieval" else "retrieval"
+    settings = TrainSettings(start=str(tmp_path / "model"), task=other)  # type: ignore[arg-type]
+    labelled = case_data(replace(case, task="classification"))
+    if other not in FAMILIES[case.family].tasks:
+        with pytest.raises(UnsupportedError, match=rf"'{case.family}' has no classification"):
+            starting_point(settings, labelled, 0)
+        return
+    first, same, another = (starting_point(settings, labelled, seed) for seed in (0, 0, 1))
+    assert (first.task, tuple(first.classes)) == (other, CLASSES if other == "classification" else ())
+    assert differing(weights(first), weights(same)) == []
+    drawn, old, found = differing(weights(first), weights(another)), weights(again), weights(first)
+    assert drawn
+    kept = [name for name in found if name not in drawn and name in old]
+    assert len(kept) > len(found) / 2
+    assert [name for name in kept if not torch.equal(found[name], old[name])] == []
+    assert torch.isfinite(first.task_loss(first(batch := first.collate(labelled.train[[0, 1, 2]])), batch)).all()
+
+
+def test_a_start_without_all_of_its_encoders_gets_no_new_head(tmp_path: Path) -> None:
+    data = case_data(Case("blip", "retrieval", 1))
+    starting_point(TrainSettings(family="blip", image_size=32), data, 0).save(tmp_path)
+    stored = load_file(tmp_path / "model.safetensors")
+    gone = next(name for name in stored if "crossattention" in name)
+    save_file({n: t for n, t in stored.items() if n != gone}, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    labelled = case_data(Case("blip", "classification", 1))
+    with pytest.raises(CheckpointError, match=r"1 weights are missing: text_encoder.*crossattention"):
+        starting_point(TrainSettings(start=str(tmp_path), task="classification"), labelled, 0)
 
 
 def test_folders_with_unknown_heads_are_named(tmp_path: Path) -> None:

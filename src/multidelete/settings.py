@@ -73,7 +73,7 @@ class TrainSettings:
         image_size: Height and width of a new model's pictures, in pixels, >= 16.
         start: Folder or hub id of a model to go on from, instead of a new one.
         task: What the model is for: ``retrieval``, ``classification``, or ``auto``: classification where the
-            data has classes (of a model to go on from, what its head does).
+            data has classes (of a model to go on from, what its head does; another task gives it a new head).
     """
 
     family: str = "vision-text"

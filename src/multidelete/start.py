@@ -6,7 +6,16 @@ from typing import cast
 
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.errors import DataError, UnsupportedError, first_few
-from multidelete.models import Adapter, Task, get_family, load_adapter, new_adapter, with_task
+from multidelete.models import (
+    Adapter,
+    Task,
+    get_family,
+    load_adapter,
+    new_adapter,
+    recognise,
+    with_new_head,
+    with_task,
+)
 from multidelete.settings import TrainSettings
 
 
@@ -20,13 +29,16 @@ def starting_point(model: TrainSettings, data: PairData, seed: int) -> Adapter:
         UserError: The family lacks the task, or pairs and model do not fit each other.
     """
     if model.start:
-        adapter = load_adapter(model.start)
-        if model.task not in ("auto", adapter.task):
+        has = recognise(model.start).task
+        if model.task in ("auto", has):
+            return load_adapter(model.start)
+        if pictures_per_pair(data.train) > 1:
             raise UnsupportedError(
-                f"{model.start} is a model for {adapter.task}, and the task is {model.task}. "
-                "Leave --task out, or start from a model with such a head."
+                f"{model.start} is a model for {has}, and the task is {model.task} of pairs with two pictures. "
+                "Start from a model that reads two, or leave --start out."
             )
-        return adapter
+        classes = classes_of(data) if model.task == "classification" else ()
+        return with_new_head(model.start, task=cast(Task, model.task), classes=classes, seed=seed)
     task = chosen_task(model, data)
     return new_adapter(
         model.family,

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from transformers import (
     AutoImageProcessor,
     AutoProcessor,
@@ -35,6 +36,7 @@ __all__ = [
     "load_adapter",
     "new_adapter",
     "recognise",
+    "with_new_head",
     "with_task",
 ]
 
@@ -58,6 +60,29 @@ def load_adapter(source: str | Path, *, family: str | None = None, allow_pickle:
         )
     known = FAMILIES[found.family]
     model = load_model(source, known.model_class(found.head), allow_pickle=allow_pickle)
+    return known.adapter(model, load_processor(source, found.family))
+
+
+def with_new_head(source: str | Path, *, task: Task, classes: Sequence[str], seed: int) -> Adapter:
+    """A model for another task: a folder's encoders under a head with random weights from ``seed``.
+
+    For pairs of one picture, or of nodes.
+
+    Raises:
+        CheckpointError: Not a model, or its encoders are incomplete.
+        UnsupportedError: The family has no such task.
+    """
+    found = recognise(source)
+    refuse_task(found.family, task)
+    known = FAMILIES[found.family]
+    heads = [head for head, of in known.heads.items() if of == task and "Images" not in head]
+    model_class = known.model_class(heads[0])
+    config = model_class.config_class.from_pretrained(str(source))
+    if classes:
+        config.id2label = dict(enumerate(classes))
+        config.label2id = {name: number for number, name in enumerate(classes)}
+    torch.manual_seed(seed)
+    model = load_model(source, model_class, config=config, new_head=True)
     return known.adapter(model, load_processor(source, found.family))
 
 

@@ -59,12 +59,24 @@ def read_config(source: str | Path) -> StoredConfig:
 
 
 def load_model(
-    source: str | Path, model_class: type[PreTrainedModel], *, allow_pickle: bool = False
+    source: str | Path,
+    model_class: type[PreTrainedModel],
+    *,
+    allow_pickle: bool = False,
+    config: PreTrainedConfig | None = None,
+    new_head: bool = False,
 ) -> PreTrainedModel:
     """Weights in float32, whatever they are stored in; `save_weights_as_stored` restores that.
 
     Only safetensors are read unless ``allow_pickle``, and pickled weights only as plain tensors
     (``weights_only=True``).
+
+    Args:
+        source: Folder or hub id.
+        model_class: The network's class.
+        allow_pickle: Also read ``.bin`` weights.
+        config: Takes the place of the stored configuration.
+        new_head: Parts of the network that are missing as a whole get random weights instead of an error.
 
     Raises:
         CheckpointError: Weights are missing, unreadable, or of another shape.
@@ -79,6 +91,7 @@ def load_model(
     try:
         model, report = model_class.from_pretrained(
             str(source),
+            config=config,
             dtype=torch.float32,
             use_safetensors=None if allow_pickle else True,
             weights_only=True,
@@ -95,7 +108,11 @@ def load_model(
             f"{source}: {len(wrong)} weights have another shape than config.json says: {first_few(wrong)}. "
             "Give a folder whose configuration and weights belong together."
         )
-    if missing := sorted(report["missing_keys"]):
+    missing = sorted(report["missing_keys"])
+    if new_head:
+        stored_parts = {key.split(".")[0] for key in model.state_dict().keys() - set(missing)}
+        missing = [key for key in missing if key.split(".")[0] in stored_parts]
+    if missing:
         raise CheckpointError(
             f"{source}: {len(missing)} weights are missing: {first_few(missing)}. "
             f"They would be random; give a complete {model_class.__name__} folder."

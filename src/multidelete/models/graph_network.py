@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.nn.conv import GATConv, GCNConv, SAGEConv
 from transformers import AutoConfig, BertConfig, BertModel, PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from multidelete.errors import ConfigError
@@ -153,6 +154,8 @@ class GraphTextModel(PreTrainedModel):  # type: ignore[misc]
         elif isinstance(module, nn.LayerNorm):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
+        elif isinstance(module, GraphTextForRetrieval):  # missing where a classifier's encoders are taken
+            init.constant_(module.logit_scale, self.config.logit_scale_init_value)
 
     def encode_graph(self, nodes: Tensor, edges: Tensor, roots: Tensor) -> Tensor:
         """States of the named nodes (B, K, D), zero where ``roots`` is padded."""
