@@ -19,7 +19,7 @@ from multidelete.errors import DataError
 from multidelete.models import FAMILIES, load_adapter
 from multidelete.models.fresh import Size, new_model, train_tokenizer
 from multidelete.models.fusion import FusionAdapter, class_log_odds, draw, gumbel
-from tests.tiny import SIDE, captions, differing, people, scores, weights
+from tests.tiny import SIDE, captions, differing, people, weights
 
 SIZE = Size(width=64, layers=2, stages=(), depths=(), projection=24, context=40, vocabulary=400)
 KINDS = ("retrieval", "entailment", "two images")
@@ -244,37 +244,46 @@ def hashed_gumbel(first: str, second: str, everyone: list[Pair]) -> float:
     return -math.log(-math.log(((mixed >> 41) + 0.5) / 2**23))
 
 
-def test_retrieval_loss_is_that_of_plain_loops_over_pairs(retrieval: FusionAdapter) -> None:
+def test_retrieval_loss_and_gradient_are_those_of_plain_loops_over_pairs(retrieval: FusionAdapter) -> None:
     """Contrastive: symmetric cross-entropy over those that share no member. Matching: own pair, one drawn wrong image
     and one drawn wrong text, each scored as a pair of its own; -log p(match) or -log p(no match), averaged."""
     adapter, pairs = retrieval, pairs_of("retrieval")[:10]
     assert any(shared(a, b) for a in pairs for b in pairs if a is not b)
     batch = adapter.collate(pairs)
-    with torch.no_grad():
-        outputs = adapter(batch)
-        found = adapter.task_loss(outputs, batch)
-    image, text = (outputs.embeddings[m].double() for m in ("image", "text"))
-    scale = adapter.logit_scale
-    assert scale == pytest.approx(math.exp(3.6), rel=1e-5)
-    drawn_images, drawn_texts = [], []
+    outputs = adapter(batch)
+    image, text = outputs.embeddings["image"], outputs.embeddings["text"]
+    scale = adapter.similarity_scale()
+    assert scale.item() == pytest.approx(math.exp(3.6), rel=1e-5)
+    expected, drawn_images, drawn_texts = [], [], []
     for i, pair in enumerate(pairs):
         others = [j for j in range(len(pairs)) if j != i and not shared(pair, pairs[j])]
-        to_text = {j: scale * float(image[i] @ text[j]) for j in [i, *others]}
-        to_image = {j: scale * float(text[i] @ image[j]) for j in [i, *others]}
-        contrastive = sum(math.log(sum(math.exp(s - sims[i]) for s in sims.values())) for sims in (to_text, to_image))
-        wrong_image = max(others, key=lambda j: to_image[j] + hashed_gumbel(
+        to_text = {j: scale * image[i] @ text[j] for j in [i, *others]}
+        to_image = {j: scale * text[i] @ image[j] for j in [i, *others]}
+        contrastive = [torch.stack(list(sims.values())).logsumexp(0) - sims[i] for sims in (to_text, to_image)]
+        wrong_image = max(others, key=lambda j: to_image[j].item() + hashed_gumbel(
             pair.sources["text"], pairs[j].sources["image"], pairs))  # fmt: skip
-        wrong_text = max(others, key=lambda j: to_text[j] + hashed_gumbel(
+        wrong_text = max(others, key=lambda j: to_text[j].item() + hashed_gumbel(
             pair.sources["image"], pairs[j].sources["text"], pairs))  # fmt: skip
         drawn_images.append(wrong_image)
         drawn_texts.append(wrong_text)
         made_up = [with_text(pairs[wrong_image], str(pair.inputs["text"])),
                    with_text(pair, str(pairs[wrong_text].inputs["text"]))]  # fmt: skip
-        own, first, second = (float(scores(adapter, [p])[0]) for p in (pair, *made_up))
-        matching = (math.log1p(math.exp(-own)) + math.log1p(math.exp(first)) + math.log1p(math.exp(second))) / 3
-        assert found[i].item() == pytest.approx(contrastive / 2 + matching, rel=1e-3), i
+        own, first, second = (adapter(adapter.collate([p])).score[0] for p in (pair, *made_up))
+        matching = -(F.logsigmoid(own) + F.logsigmoid(-first) + F.logsigmoid(-second)) / 3
+        expected.append((contrastive[0] + contrastive[1]) / 2 + matching)
     assert len(set(drawn_images)) > 1
     assert drawn_images != drawn_texts
+    found = adapter.task_loss(outputs, batch)
+    torch.testing.assert_close(found, torch.stack(expected), atol=1e-4, rtol=1e-4)
+    parameters = dict(adapter.named_parameters())
+    weight = torch.arange(10.0)  # of each pair's loss, so that gradients of one pair cannot stand for another's
+    gradients = [
+        torch.autograd.grad((weight * losses).sum(), list(parameters.values()), retain_graph=True)
+        for losses in (found, torch.stack(expected))
+    ]
+    for name, ours, theirs in zip(parameters, *gradients, strict=True):
+        apart = (ours - theirs).abs().max()
+        assert apart < 1e-3 * theirs.abs().max() + 2e-3, f"{name}: {apart} of {theirs.abs().max()}"
 
 
 def test_without_any_negative_only_the_own_pairs_match_counts(retrieval: FusionAdapter) -> None:
