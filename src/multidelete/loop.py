@@ -153,7 +153,8 @@ def run_loop(
         accelerator.init_trackers("multidelete")
     done = _load_newest(accelerator, work) if resume and work is not None else 0
     started -= result.wall_s
-    micro_batches = MicroBatches(plan, datasets, adapter, settings.accumulation)
+    augment_seed = seed if settings.augment and method.training_mode else None
+    micro_batches = MicroBatches(plan, datasets, adapter, settings.accumulation, augment_seed)
     loader = DataLoader(
         micro_batches,
         batch_size=None,

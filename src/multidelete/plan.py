@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch.utils.data import Dataset
 
+from multidelete.data.augment import augmented
 from multidelete.data.pairs import Batch, PairDataset
 from multidelete.errors import ConfigError
 from multidelete.models.base import Adapter
@@ -71,13 +72,19 @@ def _shuffled(size: int, rng: np.random.Generator) -> Iterator[int]:
 
 
 class MicroBatches(Dataset[MicroBatch]):
-    """Collates this process's share of each planned step, in order."""
+    """Collates this process's share of each planned step, in order; with ``augment_seed`` pictures are altered."""
 
     def __init__(
-        self, plan: Sequence[PlannedStep], datasets: Mapping[str, PairDataset], adapter: Adapter, accumulation: int
+        self,
+        plan: Sequence[PlannedStep],
+        datasets: Mapping[str, PairDataset],
+        adapter: Adapter,
+        accumulation: int,
+        augment_seed: int | None = None,
     ) -> None:
         self.plan, self.datasets, self.adapter = plan, datasets, adapter
         self.accumulation = accumulation
+        self.augment_seed = augment_seed
         self.rank, self.world = process_index(), world_size()
 
     def __len__(self) -> int:
@@ -89,17 +96,23 @@ class MicroBatches(Dataset[MicroBatch]):
         mine = (number % self.accumulation) * self.world + self.rank
         positions: dict[str, Sequence[int]] = {}
         shares: dict[str, float] = {}
-        for part, wanted in step.positions.items():
+        seeds: list[tuple[int, ...]] = []
+        for index, (part, wanted) in enumerate(step.positions.items()):
             if len(wanted) < shards:
                 raise ConfigError(
                     f"a step has {len(wanted)} {part} pairs, fewer than its {shards} shares "
                     f"({self.world} processes x {self.accumulation} accumulated). Raise batch_size."
                 )
-            positions[part] = wanted[mine * len(wanted) // shards : (mine + 1) * len(wanted) // shards]
+            rows = range(mine * len(wanted) // shards, (mine + 1) * len(wanted) // shards)
+            positions[part] = [wanted[row] for row in rows]
+            seeds += [(number // self.accumulation, index, row) for row in rows]
             shares[part] = len(positions[part]) * shards / len(wanted)
         pairs = [self.datasets[part].pairs[i] for part, rows in positions.items() for i in rows]
+        batch = self.adapter.collate(pairs)
+        if self.augment_seed is not None:
+            batch = augmented(batch, [(self.augment_seed, *seed) for seed in seeds])
         return MicroBatch(
-            batch=self.adapter.collate(pairs),
+            batch=batch,
             positions=positions,
             shares=shares,
             number_of_pass=step.number_of_pass,

@@ -22,6 +22,8 @@ class LoopSettings:
         optimizer: ``adamw``, or ``sgd`` (plain, for exact comparisons).
         max_grad_norm: Gradients are clipped at this norm; 0 turns clipping off.
         accumulation: Micro-batches in one optimizer step; contrastive negatives are those of a micro-batch.
+        augment: Train on randomly scaled, turned, shifted and tinted pictures: small models that are trained from
+            scratch then recognise unseen pictures. Methods that compare with the original leave pictures as they are.
         precision: ``no`` (float32), ``bf16`` or ``fp16`` autocasting.
         workers: Processes that prepare batches; 0 prepares them in this one.
         checkpoint_steps: A checkpoint for resuming every so many optimizer steps; 0 keeps none.
@@ -39,6 +41,7 @@ class LoopSettings:
     optimizer: Literal["adamw", "sgd"] = "adamw"
     max_grad_norm: float = 1.0
     accumulation: int = 1
+    augment: bool = False
     precision: Literal["no", "bf16", "fp16"] = "no"
     workers: int = 0
     checkpoint_steps: int = 200
