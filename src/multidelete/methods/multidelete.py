@@ -84,7 +84,7 @@ class MultiDelete(GradientMethod):
         )
 
     def loop_settings(self) -> LoopSettings:
-        return LoopSettings(passes=8, batch_size=8, retain_per_forget=6, lr=2e-3)
+        return LoopSettings(passes=8, batch_size=8, retain_per_forget=8, lr=2e-3)
 
     def trainable(self, adapter: Adapter) -> str:
         second = adapter.modalities[1]
