@@ -11,6 +11,7 @@ import typer
 
 from multidelete import __version__
 from multidelete import cli_show as show
+from multidelete.cli_convert import convert
 from multidelete.cli_flags import Given, add_command, take
 from multidelete.cli_inputs import (
     check_all,
@@ -24,6 +25,7 @@ from multidelete.cli_inputs import (
 )
 from multidelete.cli_options import (
     AuditOptions,
+    ConvertOptions,
     DataOptions,
     DemoOptions,
     ForgetOptions,
@@ -230,6 +232,13 @@ add_command(
     *(DataOptions, ForgetOptions, OutOptions, AuditOptions),
     arguments=("unlearned",),
     example="multidelete audit unlearned --original original --data photos/ --forget request.txt --out report",
+)
+add_command(
+    app,
+    convert,
+    *(ConvertOptions, OutOptions),
+    arguments=("source",),
+    example="multidelete convert flickr30k.pth --tokenizer bert-base-uncased --out albef",
 )
 add_command(app, methods, config=False, example="multidelete methods --json")
 add_command(app, families, config=False, example="multidelete families")

@@ -158,6 +158,29 @@ class AuditOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConvertOptions:
+    """Conversion.
+
+    Attributes:
+        source: The official checkpoint, a file; with --to-official the model folder.
+        to_official: Write the model folder SOURCE as an official checkpoint: OUT is a file.
+        tokenizer: Folder or hub id of the tokenizer that the checkpoint was trained with, which it does not hold.
+        image_size: Height and width of the pictures, in pixels, a multiple of the patch size. The
+            checkpoint's own where it is not given; positions are interpolated to another one.
+        classes: Names of the classes, in the order of the classifier's outputs. Checkpoints for entailment
+            (contradiction, neutral, entailment) and NLVR2 (False, True) need none.
+        head_width: Width of an attention head, which no tensor's shape tells.
+    """
+
+    source: str
+    to_official: bool = False
+    tokenizer: str = "bert-base-uncased"
+    image_size: int | None = None
+    classes: tuple[str, ...] = ()
+    head_width: int = 64
+
+
+@dataclass(frozen=True, kw_only=True)
 class LookOptions(DataOptions):
     """Data.
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoImageProcessor
+from transformers import AutoImageProcessor, CLIPConfig
 
 from multidelete.errors import CheckpointError, ConfigError
 from multidelete.models import load_adapter
@@ -301,7 +301,9 @@ def test_a_missing_tokenizer_a_wrong_head_width_and_an_existing_folder_are_refus
 ) -> None:
     write(official("retrieval"), checkpoint)
     with pytest.raises(CheckpointError, match="has no readable tokenizer"):
-        convert_albef(checkpoint, tmp_path / "folder", tokenizer=tmp_path, head_width=HEAD)
+        convert_albef(checkpoint, tmp_path / "folder", tokenizer=tmp_path / "nowhere", head_width=HEAD)
+    with pytest.raises(CheckpointError, match="lies inside input"):
+        convert_albef(checkpoint, tokenizer / "folder", tokenizer=tokenizer, head_width=HEAD)
     with pytest.raises(ConfigError, match="head_width is 64; it must divide"):
         convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer)
     (tmp_path / "folder").mkdir()
@@ -310,11 +312,11 @@ def test_a_missing_tokenizer_a_wrong_head_width_and_an_existing_folder_are_refus
 
 
 def test_only_albef_folders_go_back_and_nothing_is_overwritten(checkpoint: Path, tmp_path: Path) -> None:
-    AlbefConfig(architectures=["CLIPModel"]).save_pretrained(tmp_path / "other")
+    CLIPConfig(architectures=["CLIPModel"]).save_pretrained(tmp_path / "other")
     with pytest.raises(CheckpointError, match="holds a CLIPModel; only AlbefForRetrieval"):
         export_albef(tmp_path / "other", checkpoint)
     checkpoint.touch()
-    with pytest.raises(CheckpointError, match="exists already"):
+    with pytest.raises(CheckpointError, match="already exists"):
         export_albef(tmp_path / "other", checkpoint)
 
 

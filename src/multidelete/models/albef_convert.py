@@ -25,10 +25,11 @@ from transformers import (
 )
 
 from multidelete.errors import CheckpointError, ConfigError, first_few
-from multidelete.manifest import whole_or_nothing
+from multidelete.manifest import refuse_existing, refuse_inside, whole_or_nothing
 from multidelete.models.albef import AlbefConfig, AlbefForClassification, AlbefForRetrieval
 from multidelete.models.base import Task
 from multidelete.models.checkpoint import load_model
+from multidelete.models.families import FAMILIES, recognise
 from multidelete.models.fusion import name_classes
 
 QUEUES = ("image_queue", "text_queue", "idx_queue", "queue_ptr")
@@ -86,8 +87,10 @@ def convert_albef(
     Raises:
         CheckpointError: The file cannot be read, or is no such checkpoint; tensors are missing, unknown or of another
             shape, each named; the folder cannot be written.
-        ConfigError: ``image_size``, ``classes`` or ``head_width`` do not fit the checkpoint.
+        ConfigError: ``image_size``, ``classes``, ``head_width`` or the tokenizer do not fit the checkpoint.
     """
+    refuse_inside(out, [checkpoint, Path(tokenizer)])
+    refuse_existing(out, overwrite=overwrite)
     official = read_official(checkpoint)
     dropped = Counter({name: kind for name in official if (kind := dropped_kind(name))}.values())
     weights = {name: tensor for name, tensor in official.items() if not dropped_kind(name)}
@@ -106,6 +109,10 @@ def convert_albef(
                 "Name each class, in the order of the classifier's outputs."
             )
         name_classes(config, classes)
+    elif classes:
+        raise ConfigError(
+            f"{checkpoint} is for retrieval, and {len(classes)} names of classes were given. Leave them out."
+        )
     own_size = config.vision_config.image_size
     if image_size is not None:
         weights[POSITIONS] = resized_positions(weights[POSITIONS], image_size, config.vision_config.patch_size)
@@ -122,29 +129,40 @@ def convert_albef(
             f"{tokenizer} has no readable tokenizer: {str(error).splitlines()[0]} "
             "Give the folder or hub id of the one that the checkpoint was trained with (bert-base-uncased)."
         ) from error
+    if len(words) > model.config.text_config.vocab_size:
+        raise ConfigError(
+            f"the tokenizer of {tokenizer} has {len(words):,} entries, and {checkpoint} has embeddings for "
+            f"{model.config.text_config.vocab_size:,}. Give the one that the checkpoint was trained with."
+        )
     with whole_or_nothing(out, overwrite=overwrite) as folder:
         model.save_pretrained(folder)
         VisionTextDualEncoderProcessor(BlipImageProcessorPil(size=side), words).save_pretrained(folder)
     return Conversion(task, config.images, tuple(classes), (own_size, side["height"]), dict(dropped))
 
 
-def export_albef(folder: Path, checkpoint: Path) -> None:
+def export_albef(folder: Path, checkpoint: Path, *, overwrite: bool = False) -> dict[str, Tensor]:
     """Write a model folder as a checkpoint that the official code loads: ``{"model": tensors by official name}``.
 
     What `convert_albef` drops is not in it, but for the position ids.
 
+    Returns:
+        The tensors written.
+
     Raises:
-        CheckpointError: Not an ALBEF folder, or the file exists already.
+        CheckpointError: Not an ALBEF folder, or the file exists already or cannot be written.
     """
-    if checkpoint.exists():
-        raise CheckpointError(f"{checkpoint} exists already. Give another file, or remove it.")
-    config = AlbefConfig.from_pretrained(str(folder))
-    heads = {"AlbefForRetrieval": AlbefForRetrieval, "AlbefForClassification": AlbefForClassification}
-    found = (config.architectures or ["none"])[0]
-    if config.model_type != "albef" or found not in heads:
-        raise CheckpointError(f"{folder} holds a {found}; only {' and '.join(heads)} have official names.")
-    model = load_model(folder, heads[found])
-    torch.save({"model": official_weights(model)}, checkpoint)
+    refuse_inside(checkpoint, [folder])
+    refuse_existing(checkpoint, overwrite=overwrite)
+    found = recognise(folder)
+    if found.family != "albef":
+        raise CheckpointError(
+            f"{folder} holds a {found.head}; only {' and '.join(FAMILIES['albef'].heads)} have official names."
+        )
+    weights = official_weights(load_model(folder, FAMILIES["albef"].model_class(found.head)))
+    with whole_or_nothing(checkpoint, overwrite=overwrite) as partial:
+        partial.rmdir()  # the result is a file
+        torch.save({"model": weights}, partial)
+    return weights
 
 
 def official_weights(model: PreTrainedModel) -> dict[str, Tensor]:
@@ -210,8 +228,9 @@ def config_of(checkpoint: Path, weights: Mapping[str, Tensor], head_width: int) 
             f"it lacks {what}. Give one that the official Retrieval, VE, NLVR or Pretrain script wrote."
         )
     patch, mlp, words, positions, types, text_mlp = (weights[name] for name in tell)
-    if uneven := sorted({width for width in (patch.shape[0], words.shape[1]) if width % head_width}):
-        raise ConfigError(f"head_width is {head_width}; it must divide the encoders' widths ({first_few(uneven)}).")
+    widths = sorted({patch.shape[0], words.shape[1]})
+    if head_width < 1 or any(width % head_width for width in widths):
+        raise ConfigError(f"head_width is {head_width}; it must divide the encoders' widths ({first_few(widths)}).")
     fusion_layer = min(looking)
     keys = [weights.get(f"{layer}{fusion_layer + i}.crossattention.self.key.weight") for i in (0, 1)]
     shared = keys[0] is not None and keys[1] is not None and torch.equal(keys[0], keys[1])
