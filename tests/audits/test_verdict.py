@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from multidelete.audits import AUDITS, AuditInput, ModelSignals, Verdict, unit_counts, verdict
+from multidelete.audits.compare import TO_ORIGINAL, TO_RETRAINED
 from multidelete.audits.criteria import ScoreRow
 from tests.audits.world import model, models_of, run
 
@@ -61,13 +62,80 @@ def test_retrained_model_itself_is_forgotten(forgotten: int, seed: int) -> None:
     assert [row.gap for row in found.rows] == [0.0] * 4
 
 
-def test_retrained_model_of_another_seed_is_never_bad() -> None:
+@pytest.mark.parametrize(("people", "forgotten", "at_least"), [(120, 1, 0), (120, 2, 0), (120, 12, 3), (200, 48, 6)])
+def test_retrained_model_of_another_seed_is_never_bad(people: int, forgotten: int, at_least: int) -> None:
+    """Of few people the audit cannot tell, of many it can."""
     outcomes = []
     for seed in range(8):
-        sizes = {"forgotten": 12, "seed": seed}
+        sizes = {"people": people, "forgotten": forgotten, "seed": seed}
         outcomes.append(judged(model(forget=0.0, model_seed=seed + 3, **sizes), **sizes).outcome)
     assert not BAD & set(outcomes)
-    assert outcomes.count("forgotten") >= 7
+    assert outcomes.count("forgotten") >= at_least
+
+
+def with_gap(
+    name: str, gap: float, low: float | None, high: float | None, deleted: int = 12, **counted: object
+) -> Verdict:
+    """The verdict on a good model, one of whose differences to its yardsticks is another."""
+    audit = run(models_of(model(forget=0.0, model_seed=2, forgotten=deleted), forgotten=deleted))
+    found = [row for name in ("utility", "forgetting", "membership", "cost") for row in AUDITS[name](audit)]
+    counts = unit_counts(audit)
+    figure = criterion(verdict(found, counts), name).unlearned
+    assert figure is not None
+    assert counts is not None
+    changed = {(figure.figure + ending, figure.split, "unlearned") for ending in (TO_ORIGINAL, TO_RETRAINED)}
+    return verdict(
+        [
+            replace(row, value=gap, low=low, high=high) if (row.figure, row.split, row.model) in changed else row
+            for row in found
+        ],
+        replace(counts, **counted),  # type: ignore[arg-type]
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "gap", "bad"),
+    [
+        ("forgetting", -0.4, "over-forgotten"),
+        ("forgetting", 0.4, "unfinished"),
+        ("membership", -0.4, "over-forgotten"),
+        ("membership", 0.4, "unfinished"),
+        ("retain", -0.4, "damaged"),
+        ("test", -0.4, "damaged"),
+    ],
+)
+def test_large_gap_is_missed_if_its_interval_says_so_and_else_unclear(name: str, gap: float, bad: str) -> None:
+    certain = with_gap(name, gap, gap - 0.2, gap + 0.2)
+    assert (criterion(certain, name).state, certain.outcome) == ("missed", bad)
+    for low, high in ((gap - 0.5, gap + 0.5), (gap - 0.39, gap + 0.39)):  # holds 0; only the tolerance
+        noisy = with_gap(name, gap, low, high)
+        assert (criterion(noisy, name).state, noisy.outcome) == ("unclear", "unjudged")
+        assert f"Too few items to tell whether {name} meets its target." in noisy.sentences
+        assert any("which may be chance" in sentence for sentence in noisy.sentences)
+
+
+@pytest.mark.parametrize("name", ["forgetting", "membership", "retain", "test"])
+def test_gap_within_its_tolerance_is_met_however_wide_the_interval(name: str) -> None:
+    found = with_gap(name, -0.01, -0.6, 0.6)
+    assert (criterion(found, name).state, found.outcome) == ("met", "forgotten")
+
+
+def test_few_deleted_people_are_no_proof_of_a_gap_unless_they_are_still_found() -> None:
+    """Two people's interval holds nothing but what lies between the two."""
+    assert criterion(with_gap("membership", 0.4, 0.3, 0.5, deleted=5), "membership").state == "unclear"
+    assert criterion(with_gap("membership", 0.4, 0.3, 0.5, deleted=6), "membership").state == "missed"
+    assert criterion(with_gap("forgetting", -0.4, -0.5, -0.3, deleted=5), "forgetting").state == "unclear"
+    assert with_gap("forgetting", 0.4, 0.3, 0.5, deleted=5).outcome == "unfinished"
+    assert with_gap("forgetting", 1.0, None, None, deleted=1).outcome == "unfinished"
+    for name in ("membership", "retain", "test"):
+        assert with_gap(name, -0.4, None, None, deleted=1).outcome == "unjudged"
+
+
+def test_one_of_two_classes_is_guessed_right_too_often_to_prove_anything() -> None:
+    assert with_gap("forgetting", 0.4, 0.3, 0.5, deleted=5, chance=0.5).outcome == "unjudged"
+    none_gone = {"unlearned": 0}
+    assert with_gap("forgetting", 0.4, -0.1, 0.5, forgotten=none_gone).outcome == "unfinished"
+    assert with_gap("forgetting", 0.4, -0.1, 0.5, forgotten=none_gone, chance=0.5).outcome == "unjudged"
 
 
 def test_retrained_models_that_keep_less_than_the_original_do_not_condemn_themselves() -> None:
@@ -119,7 +187,10 @@ def partly(remembered: int, **settings: int) -> ModelSignals:
 def test_half_forgotten_people_are_counted() -> None:
     found = judged(partly(6, model_seed=4))
     assert found.outcome == "unfinished"
-    assert found.headline.startswith("6 of 12 people forgotten: ")
+    assert found.headline.startswith(
+        "6 of 12 people forgotten: the original finds 12, the unlearned model 6, "
+        "a model retrained without them 0 (found: "
+    )
 
 
 def test_two_of_twelve_people_still_found_is_not_forgotten_within_noise() -> None:

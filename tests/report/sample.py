@@ -64,7 +64,7 @@ def arguments(models: tuple[str, ...] = MODELS) -> Arguments:
         "figures": [*recall.values(), *kept.values(), *attack.values(), *cost.values(), absent],
         "verdict": Verdict(
             outcome="damaged",
-            headline="4 of 4 people forgotten: 4 were found by the original, 0 by the unlearned model.",
+            headline="4 of 4 people forgotten: the original finds 4, the unlearned model 0.",
             sentences=[
                 "Retain lies 0.084 below its yardstick, 95 % interval -0.120 to -0.041.",
                 "Not measured: test, since there are no test pairs.",

@@ -35,6 +35,7 @@ TOLERANCES = {
     "retain": (math.inf, 0.03),
     "test": (math.inf, 0.02),
 }
+ENOUGH_GROUPS = 6  # with n groups, no percentile interval covers the median more often than 1 - 2^(1 - n)
 _FLOAT_NOISE = 1e-9
 _WORSE: dict[State, int] = {"met": 0, "unclear": 1, "missed": 2, "absent": 3}
 
@@ -56,10 +57,12 @@ class ScoreRow:
         gap: Unlearned minus yardstick.
         low: Lower end of the gap's 95 % interval.
         high: Upper end.
-        state: ``met``: the gap is within its tolerance, or its interval holds 0. ``missed``: the whole
-            interval is beyond the tolerance (or the gap, where there is no interval). ``unclear``: in
-            between, too few items to tell. Forgetting from above is met within the tolerance only:
-            a noisy measurement is no evidence that something is gone.
+        state: ``met``: the gap is within its tolerance. ``missed``: so is no part of its interval.
+            ``unclear``: the gap is beyond its tolerance, and there are too few items to tell whether by
+            chance: the interval reaches into the tolerance, or there is none, or fewer than
+            `ENOUGH_GROUPS` deleted groups stand behind it. A search that still finds what was deleted
+            is no chance: there, an interval that lies beyond the tolerance is enough, or the gap, where
+            there is no interval.
         note: Which figure it is and its gap, or why it is absent.
     """
 
@@ -141,7 +144,7 @@ def scorecard(figures: Sequence[Figure], counts: UnitCounts | None) -> dict[str,
     kind = counts.kind if counts else None
     rows = {
         "forgetting": _forgetting(look, counts),
-        "membership": _membership(look, kind),
+        "membership": _membership(look, counts),
         "retain": _kept(look, "retain", _retain_key(look, counts)),
         "test": _kept(look, "test", _test_key(look, kind)),
     }
@@ -165,11 +168,12 @@ def _forgetting(look: Lookup, counts: UnitCounts | None) -> ScoreRow | None:
         if never_seen is None:
             never_seen, source = _constant(counts.chance), "a random order"
         gap = _unpaired_gap(unlearned, never_seen)
-    return _two_sided(look, "forgetting", key, gap, source)
+    return _two_sided(look, "forgetting", key, gap, source, counts)
 
 
-def _membership(look: Lookup, kind: str | None) -> ScoreRow | None:
+def _membership(look: Lookup, counts: UnitCounts | None) -> ScoreRow | None:
     """The signal on which the unlearned model fares worst."""
+    kind = counts.kind if counts else None
     rows = []
     for key in look.keys(membership.AUDIT):
         unlearned = look.row(key, "unlearned")
@@ -178,7 +182,7 @@ def _membership(look: Lookup, kind: str | None) -> ScoreRow | None:
         gap, source = look.gap_to(key, "retrained"), "the retrained model"
         if gap is None:
             gap, source = _unpaired_gap(unlearned, _constant(0.5)), "an attack that guesses"
-        rows.append(_two_sided(look, "membership", key, gap, source))
+        rows.append(_two_sided(look, "membership", key, gap, source, counts))
     return max(rows, key=lambda row: (_WORSE[row.state], abs(row.gap or 0.0)), default=None)
 
 
@@ -212,12 +216,13 @@ def _kept(look: Lookup, criterion: str, key: Key | None) -> ScoreRow | None:
     return _row(look, criterion, key, gap, f"at most {TOLERANCES[criterion][1]:.2f} below {yardstick:.3f} ({words})")
 
 
-def _two_sided(look: Lookup, criterion: str, key: Key, gap: Gap, source: str) -> ScoreRow:
+def _two_sided(look: Lookup, criterion: str, key: Key, gap: Gap, source: str, counts: UnitCounts | None) -> ScoreRow:
     yardstick = (look.value(key, "unlearned") or 0.0) - gap[0]
-    return _row(look, criterion, key, gap, f"within {TOLERANCES[criterion][0]:.2f} of {yardstick:.3f} ({source})")
+    target = f"within {TOLERANCES[criterion][0]:.2f} of {yardstick:.3f} ({source})"
+    return _row(look, criterion, key, gap, target, counts)
 
 
-def _row(look: Lookup, criterion: str, key: Key, gap: Gap, target: str) -> ScoreRow:
+def _row(look: Lookup, criterion: str, key: Key, gap: Gap, target: str, counts: UnitCounts | None = None) -> ScoreRow:
     value, low, high = gap
     interval = "" if low is None or high is None else f" ({low:+.3f} to {high:+.3f})"
     row = ScoreRow(
@@ -232,19 +237,27 @@ def _row(look: Lookup, criterion: str, key: Key, gap: Gap, target: str) -> Score
         high=high,
         note=f"{key[1]} ({key[2]}); gap to target {value:+.3f}{interval}",
     )
-    return replace(row, state=_state(row))
+    return replace(row, state=_state(row, counts))
 
 
-def _state(row: ScoreRow) -> State:
-    """See `ScoreRow`."""
-    above, below = TOLERANCES[row.criterion]
+def _state(row: ScoreRow, counts: UnitCounts | None) -> State:
+    """See `ScoreRow`; ``counts`` are those of the deleted units, for the two criteria about them."""
     if not row.is_beyond:
         return "met"
-    if row.low is None or row.high is None or row.low > above or row.high < -below:
-        return "missed"
-    if row.low <= 0 <= row.high and not (row.criterion == "forgetting" and row.is_above):
-        return "met"
-    return "unclear"
+    is_evident = still_found(row, counts)
+    if row.low is None or row.high is None:
+        return "missed" if is_evident else "unclear"
+    above, below = TOLERANCES[row.criterion]
+    if row.low <= above and row.high >= -below:
+        return "unclear"
+    too_few = counts is not None and counts.groups < ENOUGH_GROUPS
+    return "unclear" if too_few and not is_evident else "missed"
+
+
+def still_found(row: ScoreRow, counts: UnitCounts | None) -> bool:
+    """Whether a search finds more of the deleted pairs than it should, where chance finds hardly any."""
+    chance = 1.0 if counts is None else counts.chance
+    return row.criterion == "forgetting" and row.is_above and chance <= TOLERANCES["forgetting"][0]
 
 
 def _constant(value: float) -> Figure:

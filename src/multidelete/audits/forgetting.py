@@ -43,6 +43,7 @@ class UnitCounts:
         memorised: Units that could be forgotten.
         forgotten: Of these, how many each model no longer finds.
         chance: The headline figure of a random order.
+        groups: Groups that the pairs of this kind hang together in: what intervals resample.
     """
 
     noun: str
@@ -53,6 +54,7 @@ class UnitCounts:
     memorised: int
     forgotten: Mapping[str, int]
     chance: float
+    groups: int
 
 
 def figures(audit: AuditInput) -> list[Figure]:
@@ -117,6 +119,7 @@ def unit_counts(audit: AuditInput) -> UnitCounts | None:
         memorised=len(memorised),
         forgotten={name: len(memorised - found) for name, found in by_model.items()},
         chance=chance,
+        groups=len(set(groups(audit.original.forget.select(forget_of_kind)))),
     )
 
 

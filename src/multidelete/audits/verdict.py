@@ -6,7 +6,7 @@ from typing import Literal
 
 from multidelete.audits import cost
 from multidelete.audits.compare import TO_ORIGINAL
-from multidelete.audits.criteria import TOLERANCES, Lookup, ScoreRow, scorecard
+from multidelete.audits.criteria import TOLERANCES, Lookup, ScoreRow, scorecard, still_found
 from multidelete.audits.forgetting import AUDIT as FORGETTING
 from multidelete.audits.forgetting import UnitCounts
 from multidelete.audits.result import Figure
@@ -33,7 +33,7 @@ def verdict(figures: Sequence[Figure], counts: UnitCounts | None) -> Verdict:
     The first that holds:
 
     - *damaged*: retain or test is missed;
-    - *unfinished*: forgetting or membership is missed from above; or forgetting is unclear from above
+    - *unfinished*: forgetting or membership is missed from above; or a search is unclear from above
       while not one memorised unit is forgotten;
     - *over-forgotten*: forgetting or membership is missed from below;
     - *unjudged*: a criterion is absent; the original finds the forget pairs hardly better than the
@@ -43,7 +43,7 @@ def verdict(figures: Sequence[Figure], counts: UnitCounts | None) -> Verdict:
 
     An untouched model is never *forgotten*: its gap is the original's own, which is either beyond the
     tolerance or too small to judge. The retrained model itself has no gap and is never called bad; one
-    of another seed may be *unjudged* where items are few.
+    of another seed is *unjudged* where items are too few to tell it from a bad one.
 
     Args:
         figures: What `run_audits` gives.
@@ -68,10 +68,10 @@ def verdict(figures: Sequence[Figure], counts: UnitCounts | None) -> Verdict:
 
 
 def _nothing_gone(rows: Mapping[str, ScoreRow], counts: UnitCounts | None) -> bool:
-    """Not one memorised unit is forgotten, and the gap is too large, however noisy."""
+    """A search finds every memorised unit still, and the gap is too large, however noisy."""
     row = rows["forgetting"]
     untouched = counts is not None and counts.memorised > 0 and counts.forgotten["unlearned"] == 0
-    return untouched and row.state == "unclear" and row.is_above
+    return untouched and row.state == "unclear" and still_found(row, counts)
 
 
 def _reasons_not_to_judge(look: Lookup, rows: Mapping[str, ScoreRow], counts: UnitCounts | None) -> list[str]:
@@ -113,9 +113,9 @@ def _count(counts: UnitCounts | None) -> str:
     found_means = (
         f"an own {searched.replace(' among', ' ranks first among', 1)}" if searched else "all its labels are predicted"
     )
-    known = f"{counts.found['original']} were found by the original, {counts.found['unlearned']} by the unlearned model"
+    known = f"the original finds {counts.found['original']}, the unlearned model {counts.found['unlearned']}"
     if "retrained" in counts.found:
-        known += f", {counts.found['retrained']} by a model retrained without them"
+        known += f", a model retrained without them {counts.found['retrained']}"
     known += f" (found: {found_means})."
     only = "only the original" if "retrained" in counts.found else "the original"
     if not counts.memorised:
@@ -142,9 +142,7 @@ def _beyond(row: ScoreRow) -> str:
         return ""
     interval = "" if row.low is None or row.high is None else f", 95 % interval {row.low:+.3f} to {row.high:+.3f}"
     side = "above" if row.is_above else "below"
-    certainty = {"unclear": ", which may be chance", "met": ", which so few items cannot tell from none"}.get(
-        row.state, ""
-    )
+    certainty = ", which may be chance" if row.state == "unclear" else ""
     return (
         f"{row.criterion.capitalize()} lies {abs(row.gap):.3f} {side} its yardstick{interval}{certainty}: "
         f"{row.unlearned.figure} is {row.unlearned.value:.3f}, the target is {row.target}."
