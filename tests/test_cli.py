@@ -22,7 +22,8 @@ from multidelete.audits import run_audits, unit_counts, verdict
 from multidelete.cli import run
 from multidelete.cli_flags import descriptions
 from multidelete.cli_options import ForgetOptions
-from multidelete.cli_show import show_verdict, show_verdict_json
+from multidelete.cli_show import data_row, show_verdict, show_verdict_json
+from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.data.personas import write_personas
 from multidelete.data.request import UNITS
 from multidelete.data.split import with_holdout
@@ -197,6 +198,17 @@ def test_data_shows_splits_and_examples_without_terminal_codes(
     assert "[bold]red[/bold]" in shown
     told = results(capsys, "data", tmp_path / "photos", "--examples", 1)
     assert {name: split["pairs"] for name, split in told["splits"].items()} == {"train": 16, "val": 4, "test": 4}  # type: ignore[attr-defined]
+
+
+def test_data_counts_each_picture_of_pairs_of_two() -> None:
+    sides = [("a.png", "b.png"), ("b.png", "a.png"), ("a.png", "c.png")]
+    pairs = [
+        Pair(id=str(n), inputs={"image": side, "text": "t"}, sources={"image": "|".join(side), "text": "t"})
+        for n, side in enumerate(sides)
+    ]
+    row = data_row(PairData("sides", {"train": PairDataset(pairs, "sides")}), examples=1)
+    assert row["splits"] == {"train": {"pairs": 3, "images": 3, "texts": 1, "subjects": 0, "labels": 0, "kinds": ""}}
+    assert row["examples"][0]["image"] == "a.png|b.png"  # type: ignore[index]
 
 
 def test_data_writes_generated_people_as_they_were_asked_for(tmp_path: Path) -> None:

@@ -225,8 +225,8 @@ def show_data(data: "PairData", examples: int) -> None:
 def _split_row(pairs: "PairDataset") -> dict[str, object]:
     return {
         "pairs": len(pairs),
-        "images": len({pair.sources.get("image") for pair in pairs} - {None}),
-        "texts": len({pair.sources.get("text") for pair in pairs} - {None}),
+        "images": len(pairs.sources("image")),
+        "texts": len(pairs.sources("text")),
         "subjects": len({pair.subject for pair in pairs} - {None}),
         "labels": len({pair.label for pair in pairs} - {None}),
         "kinds": ", ".join(dict.fromkeys(pair.kind for pair in pairs if pair.kind is not None)),
