@@ -13,13 +13,13 @@ from torch import Tensor
 
 from multidelete.data.pairs import Batch
 
-SCALE = 0.25  # largest change of size, as a fraction
-STRETCH = 0.1  # of width against height
-TURN_RAD = 0.2
-SHIFT = 0.15  # of the picture's width and height
-CONTRAST = 0.4
-BRIGHTNESS = 0.4  # in the processor's units, usually standard deviations
-MIXING = 0.25  # standard deviation of each channel's weight in another
+SCALE = 0.15  # largest change of size, as a fraction
+STRETCH = 0.06  # of width against height
+TURN_RAD = 0.1
+SHIFT = 0.08  # of the picture's width and height
+CONTRAST = 0.15
+BRIGHTNESS = 0.15  # in the processor's units, usually standard deviations
+MIXING = 0.05  # standard deviation of each channel's weight in another
 
 
 def augmented(batch: Batch, seeds: Sequence[Sequence[int]]) -> Batch:

@@ -159,6 +159,11 @@ class VisionTextAdapter(DualEncoderAdapter):
         if len(convolutions) > 1:  # convolutional backbones run about twice as fast on CPUs in this layout
             model.vision_model.to(memory_format=torch.channels_last)
 
+    def encode_image(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """As for CLIP; some backbones (ResNet) leave the pooled output as a 1 x 1 map, (B, D_image, 1, 1)."""
+        pooled = self.model.vision_model(**batch.inputs["image"]).pooler_output.flatten(1)
+        return pooled, self.model.visual_projection(pooled)
+
 
 def context_length(model: PreTrainedModel, processor: ProcessorMixin) -> int:
     """Most tokens a text may have, special tokens included."""
