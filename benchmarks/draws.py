@@ -21,6 +21,7 @@ from matplotlib.figure import Figure as Plot
 import multidelete
 from multidelete import Figure, LoopSettings, TrainSettings
 from multidelete.data.split import draw_request
+from start import make_start
 
 mpl.rcParams["svg.hashsalt"] = "multidelete"
 SEARCH = "recall@1 image to text among"
@@ -50,9 +51,11 @@ def run(here: Path, experiment: Mapping[str, object], runs: Path) -> None:
     root = Path(os.environ.get("MULTIDELETE_DATA", "../shared/data"))
     data = multidelete.load_data(str(root / source.pop("folder")), **source)
     recipe, seed = LoopSettings(**experiment["train"]), experiment["seed"]
-    model = TrainSettings(**experiment["model"])
-    original = runs / "original"
+    start, original = runs / "start", runs / "original"
+    if not start.exists():
+        make_start(start, [pair.inputs["text"] for pair in data.train], seed=seed, **experiment["model"])
     if not original.exists():
+        model = TrainSettings(family="vision-text", start=str(start))
         multidelete.train(data, original, model=model, settings=recipe, seed=seed, resume=True)
     request = experiment["request"]
     for draw in request["draws"]:
