@@ -82,7 +82,7 @@ def _reasons_not_to_judge(look: Lookup, rows: Mapping[str, ScoreRow], counts: Un
         margin = (forget.original.value or 0.0) - forget.yardstick
         if margin <= SOMETHING_TO_FORGET:
             reasons.append(
-                f"{forget.original.figure} on the forget pairs is {forget.original.value:.3f} for the original and "
+                f"On the forget pairs {forget.original.figure} is {forget.original.value:.3f} for the original and "
                 f"{forget.yardstick:.3f} for the yardstick: too little was memorised for this audit to see it go."
             )
     reasons += [

@@ -48,7 +48,10 @@ def get_method(name: str) -> type[Method]:
     try:
         found = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"Method {name!r} cannot be imported: {error}. Give package.module:Class.") from error
+        raise ConfigError(
+            f"Method {name!r} cannot be imported: {error}. "
+            "Give package.module:Class of an installed package, or of one in a folder on PYTHONPATH."
+        ) from error
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise ConfigError(f"{name!r} is no subclass of multidelete.methods.Method.")
     return found
