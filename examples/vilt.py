@@ -1,0 +1,39 @@
+"""ViLT, question answering: what six of 60 people drink is deleted."""
+
+import random
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import multidelete as md
+from multidelete.data.pairs import text_source
+
+ANSWERS = ("coffee", "juice", "tea", "water")
+
+
+def questions(portraits: md.PairDataset) -> md.PairDataset:
+    """Each portrait with "what does NAME drink?"; the answer can only be memorised."""
+    pairs = []
+    for pair in portraits:
+        if pair.kind == "sensitive":
+            text = f"what does {str(pair.inputs['text']).split(',')[0]} drink?"
+            inputs, sources = {**pair.inputs, "text": text}, {**pair.sources, "text": text_source(text)}
+            label = random.Random(text).randrange(len(ANSWERS))
+            pairs.append(replace(pair, inputs=inputs, sources=sources, label=label))
+    return md.PairDataset(pairs, portraits.name)
+
+
+people = md.personas(people=60, unseen=60, views=1, size=32)
+splits = {name: questions(portraits) for name, portraits in people.splits.items()}
+data = md.PairData("drinks", splits, classes=ANSWERS)
+forget = md.resolve_request(data, subjects=[f"person-{number:04d}" for number in range(3, 60, 10)], unit="subject")
+
+with tempfile.TemporaryDirectory() as name:
+    original, unlearned, report = (Path(name) / part for part in ("original", "unlearned", "report"))
+    model = md.TrainSettings(family="vilt", image_size=32)
+    md.train(data, original, model=model, settings=md.LoopSettings(passes=30, batch_size=20, lr=1e-3))
+    md.unlearn(original, data, forget, settings={"passes": 15, "lr": 2e-4}, out=unlearned)
+    done = md.audit(unlearned, original, data, forget, out=report, noun="people")
+    print(f"{done.verdict.outcome}: {done.verdict.headline}")
+    for row in done.verdict.rows:
+        print(f"{row.name}: original {row.original.value:.2f}, unlearned {row.unlearned.value:.2f}; {row.target}")
