@@ -18,10 +18,11 @@ from multidelete.errors import CheckpointError, ConfigError, RequestError
 from multidelete.evidence import AuditResult, audit
 from multidelete.manifest import digest_folder
 from multidelete.methods import Training
+from multidelete.models import load_adapter
 from multidelete.pipeline import train, unlearn
 from multidelete.report.exhibits import examples, secrets
 from multidelete.settings import TrainSettings
-from tests.tiny import people
+from tests.tiny import differing, family_model, people, weights
 
 FORGOTTEN = ("person-0003", "person-0008", "person-0011")
 
@@ -239,3 +240,26 @@ def test_demo_makes_everything_or_nothing(tmp_path: Path) -> None:
         demo(out, people=8, device="cpu")
     with pytest.raises(ConfigError, match="device"):
         demo(tmp_path / "other", device="abacus")
+
+
+def test_models_in_memory_are_audited_as_their_folders(made: Made) -> None:
+    adapters = {name: load_adapter(made.root / name) for name in ("original", "unlearned", "retrained")}
+    adapters["unlearned"].train()
+    before = {name: weights(adapter) for name, adapter in adapters.items()}
+    unlearned, original, retrained = (adapters[name] for name in ("unlearned", "original", "retrained"))
+    found = audit(
+        unlearned, original, made.data, made.request, retrained=retrained, out=made.root / "memory", device="cpu"
+    )
+    run, figures = read_audit(made.root / "memory" / "audit.json")
+    assert found.verdict.outcome == made.result.verdict.outcome
+    measured = [figure for figure in made.result.figures if figure.audit != "cost"]
+    assert [figure for figure in figures if figure.audit != "cost"] == measured
+    assert (run["model"], run["family"], run["method"]) == ("in memory", "vision-text", "not recorded")
+    assert all(differing(before[name], weights(adapter)) == [] for name, adapter in adapters.items())
+    assert unlearned.training
+
+
+def test_models_in_memory_of_another_family_are_refused(made: Made) -> None:
+    with pytest.raises(CheckpointError, match=r"unlearned in memory is a clip model for retrieval, and the original"):
+        audit(family_model("clip", made.data), made.root / "original", made.data, made.request, out=made.root / "none")
+    assert not (made.root / "none").exists()

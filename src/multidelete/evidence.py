@@ -17,7 +17,7 @@ from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import Request, forget_retain
 from multidelete.errors import CheckpointError, ConfigError, DataError, RequestError
 from multidelete.manifest import read_manifest, refuse_inside, versions, whole_or_nothing
-from multidelete.models import load_adapter, recognise
+from multidelete.models import Adapter, Task, load_adapter, recognise
 from multidelete.pipeline import as_request
 from multidelete.report.build import build_report
 from multidelete.report.exhibits import chart_data, examples, secrets
@@ -27,7 +27,7 @@ from multidelete.start import fitted
 
 RETAIN_LIMIT = 50_000  # retain pairs that every model is asked about; of more, a sample
 
-Source = str | Path
+Source = str | Path | Adapter
 Manifests = Mapping[str, Mapping[str, object]]
 
 
@@ -59,7 +59,7 @@ def audit(
     """Judge whether a model has forgotten what it was asked to, and write the report.
 
     Args:
-        unlearned: Folder or hub id of the model to judge.
+        unlearned: The model to judge: a folder, a hub id, or an `Adapter`, which stays as it is.
         original: The model before unlearning.
         data: The pairs that the original was trained on, and held-out pairs where there are any.
         forget: Ids, a request file, or a request with its unit.
@@ -81,7 +81,8 @@ def audit(
     check_device(device)
     models = _named(original, unlearned, retrained, others or {})
     manifests = _manifests(models, request)
-    refuse_inside(Path(out), [Path(source) for source in (*models.values(), *_files(forget))])
+    named = [*models.values(), *([forget] if isinstance(forget, str | Path) else [])]
+    refuse_inside(Path(out), [Path(source) for source in named if not isinstance(source, Adapter)])
     with whole_or_nothing(Path(out), overwrite=overwrite) as folder:
         forget_pairs, retain = forget_retain(data.train, request)
         splits = {"forget": forget_pairs, "retain": _sample(retain, seed)}
@@ -133,13 +134,13 @@ def _manifests(models: Mapping[str, Source], request: Request) -> Manifests:
     problems: list[str] = []
     for name, source in models.items():
         try:
-            found_here = recognise(source)
-            kinds[name] = f"{found_here.family} model for {found_here.task}"
-            found[name] = read_manifest(Path(source)) or {}
+            family, task = _kind(source)
+            kinds[name] = f"{family} model for {task}"
+            found[name] = {} if isinstance(source, Adapter) else read_manifest(Path(source)) or {}
         except CheckpointError as error:
             problems += error.problems
     problems += [
-        f"{name} {models[name]} is a {kind}, and the original a {kinds['original']}; "
+        f"{name} {_place(models[name])} is a {kind}, and the original a {kinds['original']}; "
         "all models of an audit must be of one family and task. Give the model that was made from this original."
         for name, kind in kinds.items()
         if kind != kinds.get("original", kind)
@@ -157,10 +158,6 @@ def _manifests(models: Mapping[str, Source], request: Request) -> Manifests:
     if strangers:
         raise RequestError(strangers)
     return found
-
-
-def _files(forget: Request | Sequence[str] | str | Path) -> list[Source]:
-    return [forget] if isinstance(forget, str | Path) else []
 
 
 def _sample(retain: PairDataset, seed: int) -> PairDataset:
@@ -190,7 +187,8 @@ def _check_images(splits: Mapping[str, PairDataset]) -> None:
 
 def _ask(name: str, source: Source, asked: PairData, device: str, allow_pickle: bool) -> ModelSignals:
     """One pass of one model over all pairs; it leaves memory afterwards."""
-    adapter = load_adapter(source, allow_pickle=allow_pickle)
+    adapter = source if isinstance(source, Adapter) else load_adapter(source, allow_pickle=allow_pickle)
+    came_from = adapter.device
     splits = {split: pairs for split, pairs in fitted(adapter, asked).splits.items() if split != "train"}
     where = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     adapter.to(where)
@@ -199,6 +197,8 @@ def _ask(name: str, source: Source, asked: PairData, device: str, allow_pickle: 
         for split, pairs in splits.items():
             found[split] = collect(adapter, pairs, progress=lambda done, _, start=before: bar.to(start + done))  # type: ignore[misc]
             before += len(pairs)
+    if adapter is source:
+        adapter.to(came_from)
     return ModelSignals(**found, logit_scale=adapter.logit_scale)
 
 
@@ -238,11 +238,11 @@ def _run(
     counts = {name: len(pairs) for name, pairs in splits.items()} | {"retain": given.retain_pairs}
     if given.retain_is_sampled:
         counts["retain pairs asked about"] = len(splits["retain"])
-    made_of = recognise(models["original"])
+    family, task = _kind(models["original"])
     run: dict[str, object] = {
         "model": _name(models["unlearned"]),
-        "family": made_of.family,
-        "task": made_of.task,
+        "family": family,
+        "task": task,
         "method": method["name"] if isinstance(method, dict) else "not recorded",
         "data": data.name,
         "date": datetime.now(UTC).date().isoformat(),
@@ -260,6 +260,20 @@ def _run(
     return run
 
 
+def _kind(source: Source) -> tuple[str, Task]:
+    """Family and task of a model."""
+    if isinstance(source, Adapter):
+        return source.family, source.task
+    found = recognise(source)
+    return found.family, found.task
+
+
 def _name(source: Source) -> str:
-    """A folder's own name, or a hub id."""
+    """A folder's own name, a hub id, or that there is no folder."""
+    if isinstance(source, Adapter):
+        return _place(source)
     return Path(source).resolve().name if Path(source).is_dir() else str(source)
+
+
+def _place(source: Source) -> str:
+    return "in memory" if isinstance(source, Adapter) else str(source)
