@@ -14,6 +14,7 @@ from torch import Tensor
 from multidelete.data.pairs import PairDataset
 from multidelete.loop import run_loop
 from multidelete.methods import METHODS, GradientMethod, Job, MultiDelete, Training
+from multidelete.methods.importance import draw_gallery, importance
 from multidelete.models import load_adapter
 from multidelete.pipeline import unlearn
 from multidelete.runtime import (
@@ -57,6 +58,13 @@ def gathered_gradient(rows: Tensor, weight: Tensor) -> Tensor:
     return rows.grad
 
 
+def importance_of_seven() -> dict[str, Tensor]:
+    """Importance for seven pairs: four of the first process and three of the second."""
+    data = people(8)
+    adapter = MODELS["clip"](data)
+    return importance(adapter, data.train.pairs[:7], draw_gallery(adapter, data.train, seed=1, size=6))
+
+
 def main(folder: Path) -> None:
     """What each of the two processes does."""
     start_processes()
@@ -71,7 +79,7 @@ def main(folder: Path) -> None:
     assert gather_with_grad(keys).tolist() == [7, 8, 9, 10, 11]
     gradient = gather_with_grad(gathered_gradient(mine, torch.tensor(0.5)))
 
-    found = {"gathered": gradient}
+    found = {"gathered": gradient} | {f"importance/{name}": t for name, t in importance_of_seven().items()}
     for family in FAMILIES:
         for method in METHOD_NAMES:
             work = folder / f"work-{family}-{method}"
@@ -114,6 +122,13 @@ def test_gathered_gradients_equal_those_of_one_process(folder: Path) -> None:
     rows = torch.arange(15.0).reshape(5, 3) / 10
     expected = gathered_gradient(rows, torch.tensor(0.5))
     torch.testing.assert_close(load_file(folder / "found.safetensors")["gathered"], expected)
+
+
+def test_importance_of_two_processes_is_that_of_one(folder: Path) -> None:
+    """Negatives gathered from the other process, or squares of averaged gradients, would differ by far more."""
+    found = load_file(folder / "found.safetensors")
+    for name, alone in importance_of_seven().items():
+        torch.testing.assert_close(found[f"importance/{name}"], alone, rtol=1e-4, atol=1e-9)
 
 
 @pytest.mark.parametrize("method", METHOD_NAMES)

@@ -61,19 +61,23 @@ def job_of(
 
 # Every method uses the forget set
 
+SUITED = {"ssd": {"alpha": 1.5}}  # hyperparameters for a request for half of the pairs
+SPARSE = {"ssd"}  # change some entries of some tensors
+
 
 @pytest.mark.parametrize("name", sorted(set(METHODS) - {"finetune", "retrain"}))
 def test_other_forget_pairs_give_other_weights(name: str, memorised: Adapter, data: PairData) -> None:
     """The retain pairs are the same ones: a method that changes nothing, or looks at R alone, fails."""
-    method = METHODS[name]()
+    method = METHODS[name](**SUITED.get(name, {}))
     people_ids = subjects_ids(data.train, 8)
     retain = data.train.without(people_ids, "retain")
     after = []
     for ids in (people_ids[:16], people_ids[16:]):
         job = job_of(memorised, data, data.train.only(ids, "forget"), retain, method, passes=1)
         after.append(weights(method.run(job).adapter))
-    assert len(differing(*after)) > len(after[0]) / 2
-    assert len(differing(weights(memorised), after[0])) > len(after[0]) / 2
+    least = 0 if name in SPARSE else len(after[0]) / 2
+    assert len(differing(*after)) > least
+    assert len(differing(weights(memorised), after[0])) > least
 
 
 @pytest.mark.parametrize("name", ["finetune", "retrain"])
@@ -128,6 +132,7 @@ def test_the_tiny_model_has_memorised_what_is_to_be_forgotten(memorised: Adapter
         (GradDiff(), {"lr": 1e-3}, 0.4, 0.75),
         (NegGrad(), {"lr": 1e-3}, 2.0, 0.0),  # promises nothing of the rest
         (METHODS["multidelete"](), {}, 1.0, 0.75),
+        (METHODS["ssd"](), {}, 0.5, 0.75),
     ],
     ids=lambda value: value.name if isinstance(value, Method) else "",
 )

@@ -9,11 +9,13 @@ from multidelete.methods.finetune import FineTune
 from multidelete.methods.grad_diff import GradDiff
 from multidelete.methods.multidelete import MultiDelete
 from multidelete.methods.neggrad import NegGrad
+from multidelete.methods.ssd import SSD
 from multidelete.methods.training import Retrain, Training
 from multidelete.step import Part, Step
 
 __all__ = [
     "METHODS",
+    "SSD",
     "FineTune",
     "GradDiff",
     "GradientMethod",
@@ -30,7 +32,7 @@ __all__ = [
 ]
 
 METHODS: dict[str, type[Method]] = {
-    method.name: method for method in (FineTune, GradDiff, MultiDelete, NegGrad, Retrain)
+    method.name: method for method in (FineTune, GradDiff, MultiDelete, NegGrad, Retrain, SSD)
 }
 
 
