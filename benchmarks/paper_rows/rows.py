@@ -71,8 +71,9 @@ def load(row: Row) -> PairData:
     subset = row.get("subset")
     if subset is None:
         return data
+    most = {split: (subset["images"] if split == "train" else len(pairs)) for split, pairs in data.splits.items()}
     splits = {
-        split: _first(pairs, subset["images"] if split == "train" else len(pairs), subset.get("pairs_per_image", 5))
+        split: _first(pairs, most[split], subset.get("pairs_per_image", len(pairs)))
         for split, pairs in data.splits.items()
     }
     note = f"{len(splits['train'])} of {len(data.train)} training pairs: those of the first {subset['images']} images"

@@ -16,7 +16,7 @@ from multidelete.models import Adapter, PairOutputs
 from multidelete.step import Part, Step
 from tests.tiny import family_model, parted, people, quick, scores, trained, weights
 
-ONLY = {"decoupling": 0.0, "unimodal": 0.0, "multimodal": 0.0, "score": 0.0, "embeddings": 0.0}
+ONLY = {"decoupling": 0.0, "unimodal": 0.0, "multimodal": 0.0, "score": 0.0, "embeddings": 0.0, "retain_score": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +76,23 @@ def test_terms_have_the_values_derived_by_hand(memorised: Adapter, term: str, ex
     assert sum(value.item() for value in found.values()) == pytest.approx(expected, abs=1e-6)
 
 
+def test_scores_of_retain_pairs_are_kept_where_a_head_gives_them(memorised: Adapter) -> None:
+    """Scores .8 and .8 that were 1 and 1, and the partners' variance .25: .04 / .25 = .16.
+
+    Of dual encoders the embeddings keep them.
+    """
+    step, _ = step_by_hand(memorised)
+    method = MultiDelete(**(ONLY | {"retain_score": 1.0}))
+    assert "retain_score" not in method.losses(step)
+    now, known = step.retain.outputs, step.retain.referred()
+    retain = replace(step.retain, outputs=replace(now, embeddings=None), reference=replace(known, embeddings=None))
+    assert method.losses(replace(step, parts={**step.parts, "retain": retain}))["retain_score"].item() == pytest.approx(
+        0.16, abs=1e-6
+    )
+    matching = replace(step.forget, score_target=torch.zeros(2, 2))  # a matching head beside the embeddings
+    assert "retain_score" in method.losses(replace(step, parts={**step.parts, "forget": matching}))
+
+
 def test_scaled_terms_do_not_depend_on_the_scale_of_the_representations(memorised: Adapter) -> None:
     """Ten times larger representations everywhere give the same decoupling term."""
     step, _ = step_by_hand(memorised)
@@ -111,7 +128,7 @@ def test_unimodal_retention_has_a_term_for_each_modality(memorised: Adapter, mod
     assert found["unimodal"].item() == pytest.approx(0.4, abs=1e-6)
 
 
-@pytest.mark.parametrize("weight", ["decoupling", "unimodal", "multimodal", "score", "embeddings"])
+@pytest.mark.parametrize("weight", ["decoupling", "unimodal", "multimodal", "score", "embeddings", "retain_score"])
 def test_every_weight_is_checked(weight: str) -> None:
     with pytest.raises(ConfigError, match=f"{weight} is -1"):
         MultiDelete(**{weight: -1.0})

@@ -42,9 +42,10 @@ class MultiDelete(GradientMethod):
     - Dual encoders have no fusion: h is the elementwise product of the two embeddings. Only the encoder
       of the second modality is trained, unless asked otherwise (``train=all``): what the two encoders
       join, either can sever, and embeddings of pictures that users have stored stay valid.
-    - ``score`` and ``embeddings`` are two further terms, on by default. For dual encoders h's sum,
-      the similarity, decides what is retrieved, and the squared error of h hardly sees it. With
-      both at 0, and ``decoupling``, ``unimodal`` and ``multimodal`` at 1, only the paper's terms are left.
+    - ``score``, ``embeddings`` and ``retain_score`` are further terms, on by default. For dual encoders h's
+      sum, the similarity, decides what is retrieved, and the squared error of h hardly sees it; of other models
+      the head reads few directions of h. With these at 0, and ``decoupling``, ``unimodal`` and ``multimodal``
+      at 1, only the paper's terms are left.
 
     Attributes:
         decoupling: Weight of modality decoupling, >= 0.
@@ -56,6 +57,8 @@ class MultiDelete(GradientMethod):
         embeddings: Weight of the squared distance between the embeddings of retain pairs and the
             original's, for dual encoders, >= 0: keeps the similarities of retain pairs to everything,
             not only within each pair.
+        retain_score: Weight of the squared distance between the association scores of retain pairs and the
+            original's, for models whose head gives the score, >= 0: without it forgetting lowers all scores.
         score_target: Whose scores are the targets: ``holdout`` (validation pairs of the same kind,
             matched by rank), ``partner`` (the unassociated pairs, matched by rank), or ``auto``:
             held-out pairs where the data has them.
@@ -70,13 +73,14 @@ class MultiDelete(GradientMethod):
     multimodal: float = 1.0
     score: float = 1.0
     embeddings: float = 40.0
+    retain_score: float = 5.0
     score_target: Literal["auto", "holdout", "partner"] = "auto"
     partners: PartnerSource = "retain"
     draws: int = 4
     distance: Literal["mse", "cosine"] = "mse"
 
     def __post_init__(self) -> None:
-        weights = ("decoupling", "unimodal", "multimodal", "score", "embeddings")
+        weights = ("decoupling", "unimodal", "multimodal", "score", "embeddings", "retain_score")
         check_settings(
             self,
             {name: (getattr(self, name) >= 0, "0 or more") for name in weights}
@@ -127,6 +131,10 @@ class MultiDelete(GradientMethod):
             terms["embeddings"] = self.embeddings * self._each(
                 retain, retain.outputs.embeddings, kept, scales, "embedding"
             )
+        is_similarity = kept is not None and forget.score_target.shape[1] == 1  # then the embeddings keep it
+        if self.retain_score > 0 and not is_similarity:
+            gap_B = retain.outputs.score - retain.referred().score
+            terms["retain_score"] = self.retain_score * retain.mean(gap_B**2) / scales.get("partner score", 1.0)
         return terms
 
     def _each(
