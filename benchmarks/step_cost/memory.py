@@ -1,0 +1,121 @@
+"""Peak memory of MultiDelete beside fine-tuning of the same model on as many pairs.
+
+Run from the repository, on Linux: ``python benchmarks/step_cost/memory.py``. Each case runs in a process of its
+own, three optimizer steps of the real loop with AdamW. Memory is that of the process: its peak resident set
+above its level before anything but model and data is there. Writes ``memory.json`` beside this file.
+"""
+
+import json
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor
+
+from multidelete import personas, resolve_request
+from multidelete.data.request import forget_retain
+from multidelete.data.split import draw_request
+from multidelete.loop import run_loop
+from multidelete.methods import FineTune, Job, MultiDelete
+from multidelete.methods.base import GradientMethod, sample_retain
+from multidelete.methods.reference import build_reference
+from multidelete.models import SIZES, adapter_for, choose_trainable, train_tokenizer
+from multidelete.settings import LoopSettings
+
+SIDE_PX, WIDTH, LAYERS = 128, 640, 8
+FORGET, RETAIN_PER_FORGET = 4, 7  # 32 pairs in a step of either method
+CASES = [(method, part) for part in ("all", "text") for method in ("finetune", "multidelete")]
+
+
+def main() -> None:
+    """Measure each case in its own process, and compare."""
+    measured = {f"{method}, {part}": measured_alone(method, part) for method, part in CASES}
+    result = {
+        "machine": f"{platform.machine()}, torch {torch.__version__}",
+        "cases": measured,
+        "ratios": {
+            f"{part}: multidelete to finetune": measured[f"multidelete, {part}"]["peak_bytes"]
+            / measured[f"finetune, {part}"]["peak_bytes"]
+            for part in ("all", "text")
+        },
+    }
+    Path(__file__).with_name("memory.json").write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
+
+
+def measured_alone(method: str, part: str) -> dict[str, float]:
+    """One case in a process of its own."""
+    done = subprocess.run([sys.executable, __file__, method, part], check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def measure(method: GradientMethod, part: str) -> dict[str, float]:
+    """Bytes above the loaded model and data: while the original is asked, while training, and the most of both."""
+    job = prepared()
+    trained = choose_trainable(job.adapter, part)
+    level = reset_peak()
+    datasets = {"forget": job.forget, "retain": sample_retain(job)}
+    asked, reference, asking = method.reference_settings(job), None, 0
+    if asked is not None and job.holdout is not None:
+        parts = {**datasets, "holdout": job.holdout}
+        reference = build_reference(job.adapter, parts, job.train, asked, seed=0)
+        asking = status("VmHWM") - level
+    reset_peak()
+    result = run_loop(job.adapter, method, datasets, settings=job.settings, seed=0, reference=reference)
+    training = status("VmHWM") - level
+    return {
+        "parameters": sum(p.numel() for p in job.adapter.parameters()),
+        "trained": sum(p.numel() for name, p in job.adapter.named_parameters() if name in trained),
+        "steps": len(result.history),
+        "pairs": result.pairs,
+        "asking_bytes": asking,
+        "training_bytes": training,
+        "peak_bytes": max(asking, training),
+    }
+
+
+def prepared() -> Job:
+    """A CLIP of about 80 M parameters with random weights, and generated people."""
+    data = personas(people=40, unseen=40, size=SIDE_PX, seed=0)
+    ids = draw_request(data.train, fraction=0.1, unit="subject", seed=0)
+    forget, retain = forget_retain(data.train, resolve_request(data, ids=ids))
+    tokenizer = train_tokenizer([str(pair.inputs["text"]) for pair in data.train], SIZES["tiny"])
+    shared = {"hidden_size": WIDTH, "intermediate_size": 4 * WIDTH, "num_hidden_layers": LAYERS}
+    shared |= {"num_attention_heads": WIDTH // 64}
+    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": 0}
+    config = CLIPConfig(
+        text_config={**shared, "vocab_size": len(tokenizer), **ends},
+        vision_config={**shared, "image_size": SIDE_PX, "patch_size": 16},
+        projection_dim=512,
+    )
+    size = {"height": SIDE_PX, "width": SIDE_PX}
+    processor = CLIPProcessor(CLIPImageProcessorPil(size=size, do_center_crop=False), tokenizer)
+    torch.manual_seed(0)
+    adapter = adapter_for(CLIPModel(config), processor)
+    settings = LoopSettings(passes=0.75, batch_size=FORGET, retain_per_forget=RETAIN_PER_FORGET, device="cpu")
+    return Job(adapter, data.train, forget, retain, settings, seed=0, holdout=data.splits["val"])
+
+
+def reset_peak() -> int:
+    """Forget the peak so far, and give the present level in bytes."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return status("VmRSS")
+
+
+def status(name: str) -> int:
+    """An entry of ``/proc/self/status``, in bytes."""
+    found = re.search(rf"^{name}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    if found is None:
+        raise SystemExit(f"/proc/self/status has no {name}: this needs Linux")
+    return int(found[1]) * 1024
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3:
+        print(json.dumps(measure({"finetune": FineTune(), "multidelete": MultiDelete()}[sys.argv[1]], sys.argv[2])))
+    else:
+        main()
