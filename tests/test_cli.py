@@ -305,9 +305,75 @@ def test_what_is_no_model_is_refused(original: Path, tmp_path: Path, errors: Err
     assert "does not exist" in one(errors(*unlearn(tmp_path / "nowhere", *request)))
     assert "is a 'bert' model. Known families" in one(errors(*unlearn(other, *request)))
     assert "weights" in one(errors(*unlearn(broken, *request)))
+    shutil.copyfile(original / "model.safetensors", weights)
+    for content in ("[]", "{}"):
+        (broken / "config.json").write_text(content)
+        assert "config.json has no model_type" in one(errors(*unlearn(broken, *request)))
     assert "not a model folder" in one(
         errors("train", "--data", DATA, "--start", tmp_path / "empty", *QUICK, "--out", tmp_path / "out")
     )
+
+
+def test_weights_that_do_not_fit_are_all_told(original: Path, tmp_path: Path, errors: Errors) -> None:
+    from safetensors.torch import load_file, save_file
+
+    odd = tmp_path / "odd"
+    shutil.copytree(original, odd)
+    weights = load_file(odd / "model.safetensors")
+    missing, reshaped, *_ = sorted(weights)
+    del weights[missing]
+    weights[reshaped] = weights[reshaped].flatten()[:1].clone()
+    save_file(weights, odd / "model.safetensors", metadata={"format": "pt"})
+    lines = errors(*unlearn(odd, "--forget-subject", "person-0001", "--out", tmp_path / "out"))
+    assert [f"another shape than config.json says: {reshaped}" in lines[0], missing in lines[1]] == [True, True]
+
+
+def test_folder_without_processor_is_refused(original: Path, tmp_path: Path, errors: Errors) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(original, bare, ignore=shutil.ignore_patterns("*processor*", "tokenizer*"))
+    line = one(errors(*unlearn(bare, "--forget-subject", "person-0001", "--out", tmp_path / "out")))
+    assert "has no readable processor" in line
+    assert line.endswith("Save the processor (image processor and tokenizer) into the model folder.")
+    assert "huggingface.co" not in line
+
+
+def test_weights_that_run_code_are_refused_with_leave_too(original: Path, tmp_path: Path, errors: Errors) -> None:
+    import torch
+
+    evil = tmp_path / "evil"
+    shutil.copytree(original, evil, ignore=shutil.ignore_patterns("*.safetensors"))
+    torch.save({"weight": Touch(tmp_path / "touched")}, evil / "pytorch_model.bin")
+    request = ("--forget-subject", "person-0001", "--out", tmp_path / "out")
+    line = one(errors(*unlearn(evil, *request, "--allow-pickle")))
+    assert "holds more than plain tensors, which could run code" in line
+
+
+class Touch:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.file,)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (("--precision", "fp16"), "precision 'fp16' cannot be used on device 'cpu'"),
+        (("--trackers", "nosuch"), "tracker 'nosuch' is unknown"),
+    ],
+)
+def test_what_the_machine_cannot_do_is_refused_before_any_work(
+    original: Path, photos: Path, tmp_path: Path, errors: Errors, flags: tuple[str, ...], expected: str
+) -> None:
+    for picture in (photos / "images").iterdir():
+        picture.write_text("would be found out next")
+    request = ("--forget-subject", "person-0001", "--out", tmp_path / "out")
+    assert expected in one(errors(*unlearn(original, *request, *flags, data=photos)))
+    train = ("train", "--data", photos, "--image-size", "32", *QUICK, "--out", tmp_path / "out")
+    assert expected in one(errors(*train, *flags))
 
 
 def test_pickled_weights_need_leave(original: Path, tmp_path: Path, errors: Errors) -> None:
@@ -345,6 +411,7 @@ def test_wrong_audit_is_refused(original: Path, tmp_path: Path, errors: Errors) 
         errors(*audit, *request, "--retrained", tmp_path / "empty", "--out", tmp_path / "out")
     )
     assert "already exists" in one(errors(*audit, *request, "--out", tmp_path / "report"))
+    assert "lies inside input" in one(errors(*audit, *request, "--out", original / "report"))
     assert "Did you mean" in one(errors(*audit, "--forget-subject", "person-001", "--out", tmp_path / "out"))
     assert "original is not given" in one(
         errors("audit", original, "--data", DATA, *request, "--out", tmp_path / "out")

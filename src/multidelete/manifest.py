@@ -119,8 +119,7 @@ def refuse_inside(target: Path, inputs: Iterable[Path]) -> None:
     """
     out = target.resolve()
     problems = []
-    for given in inputs:
-        path = given.resolve()
+    for path, given in {given.resolve(): given for given in inputs}.items():
         if path.exists() and (out.is_relative_to(path) or path.is_relative_to(out)):
             relation = "is" if out == path else "lies inside" if out.is_relative_to(path) else "holds"
             problems.append(f"output {target} {relation} input {given}; inputs are never changed. Give another folder.")

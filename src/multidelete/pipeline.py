@@ -25,7 +25,7 @@ from multidelete.manifest import digest_folder, read_manifest, refuse_inside, ve
 from multidelete.methods import Job, Method, Outcome, Retrain, Training, get_method
 from multidelete.methods.base import sample_retain
 from multidelete.models import Adapter, adapter_for, choose_trainable, hold_in_float32, load_adapter
-from multidelete.runtime import is_main_process, progress_bar, start_processes, wait_for_everyone
+from multidelete.runtime import is_main_process, make_accelerator, progress_bar, start_processes, wait_for_everyone
 from multidelete.settings import LoopSettings, TrainSettings
 from multidelete.start import fitted, starting_point
 
@@ -63,6 +63,7 @@ def train(
     inputs = [Path(model.start)] if model.start else []
     identity = [asdict(model), _content(model.start or ""), asdict(settings), seed, data.train.digest]
     with _result_folder(out, inputs, overwrite, resume, identity) as folder:
+        _check_machine(settings, folder)
         adapter = starting_point(model, data, seed)
         pairs = fitted(adapter, data).train
         _check_pairs(pairs)
@@ -173,6 +174,7 @@ def _unlearn(
     origin: Mapping[str, object] | None,
 ) -> Unlearned:
     """`unlearn` once everything is resolved."""
+    _check_machine(loop, work)
     if isinstance(model, str | Path):
         adapter = load_adapter(model, allow_pickle=allow_pickle)
     else:
@@ -225,6 +227,7 @@ def _unlearn(
         "request": {"pairs": len(forget), "unit": request.unit, "digest": request.digest},
         "original": {"weights": job.key},
         "scales": done.scales,
+        "decisions": done.decisions,
         "history": _thin(done.history),
     }
     return Unlearned(done.adapter, manifest)
@@ -249,6 +252,16 @@ def _loop_settings(
     if isinstance(method, Retrain) and origin is not None and "loop" in origin:
         own = resolve(LoopSettings, None, cast(Mapping[str, object], origin["loop"]))
     return resolve(LoopSettings, None, {**asdict(own), **(given or {})})
+
+
+def _check_machine(settings: LoopSettings, folder: Path | None) -> None:
+    """Refuse a device, precision or tracker that is not here before anything is read or asked."""
+    make_accelerator(
+        device=settings.device,
+        mixed_precision=settings.precision,
+        log_with=settings.trackers,
+        log_dir=None if folder is None else str(folder),
+    )
 
 
 def _check_pairs(pairs: PairDataset) -> None:

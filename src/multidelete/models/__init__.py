@@ -98,7 +98,7 @@ def load_processor(source: str | Path, family: str) -> ProcessorMixin:
         return AutoProcessor.from_pretrained(str(source))
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"{source} has no readable processor: {str(error).splitlines()[0]} "
+            f"{source} has no readable processor: {str(error).splitlines()[0].split('. ')[0].rstrip('.:')}. "
             "Save the processor (image processor and tokenizer) into the model folder."
         ) from error
 

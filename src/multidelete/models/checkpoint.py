@@ -50,7 +50,7 @@ def read_config(source: str | Path) -> StoredConfig:
         raise CheckpointError(
             f"{source} cannot be read as a model: {str(error).splitlines()[0]} Give a model folder or a hub id."
         ) from error
-    if not isinstance(content.get("model_type"), str):
+    if not (isinstance(content, dict) and isinstance(content.get("model_type"), str)):
         raise CheckpointError(
             f"{source} cannot be read as a model: its config.json has no model_type. "
             "Give the folder that save_pretrained or 'multidelete train' wrote."
@@ -98,13 +98,19 @@ def load_model(
             ignore_mismatched_sizes=True,  # reported below, by name
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
+    except UnpicklingError as error:
+        raise CheckpointError(
+            f"{source}: its weights cannot be read: a pickled file is damaged, or holds more than plain tensors, which "
+            "could run code. Convert them to safetensors where they were made."
+        ) from error
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{source}: its weights cannot be read: {str(error).splitlines()[0]}") from error
+    problems = []
     if report["mismatched_keys"]:
         wrong = [
             f"{key} is {list(found)}, not {list(wanted)}" for key, found, wanted in sorted(report["mismatched_keys"])
         ]
-        raise CheckpointError(
+        problems.append(
             f"{source}: {len(wrong)} weights have another shape than config.json says: {first_few(wrong)}. "
             "Give a folder whose configuration and weights belong together."
         )
@@ -113,10 +119,12 @@ def load_model(
         stored_parts = {key.split(".")[0] for key in model.state_dict().keys() - set(missing)}
         missing = [key for key in missing if key.split(".")[0] in stored_parts]
     if missing:
-        raise CheckpointError(
+        problems.append(
             f"{source}: {len(missing)} weights are missing: {first_few(missing)}. "
             f"They would be random; give a complete {model_class.__name__} folder."
         )
+    if problems:
+        raise CheckpointError(problems)
     if not folder.is_dir():  # a hub id: its files are in the hub's cache by now
         folder = Path(cached_file(str(source), "config.json")).parent
     model.stored_dtypes = stored_dtypes(folder)
