@@ -8,7 +8,7 @@ goes on at the step where it stopped.
 import logging
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -99,6 +99,7 @@ def run_loop(
     work: Path | None = None,
     resume: bool = False,
     title: str = "unlearning",
+    after_pass: Callable[[int], None] | None = None,
 ) -> LoopResult:
     """Train ``adapter`` in place.
 
@@ -112,6 +113,7 @@ def run_loop(
         work: Folder for checkpoints and trackers; without it there are none.
         resume: Go on from the newest checkpoint in ``work``, if there is one.
         title: Shown beside the progress bar.
+        after_pass: Called in every process with the number of each pass that is done, from 0, before any checkpoint.
 
     Raises:
         DivergedError: A term is not finite; nothing of that step was applied.
@@ -126,6 +128,7 @@ def run_loop(
     )
     seed_everything(seed + process_index())
     plan = plan_steps(method.parts, {part: len(dataset) for part, dataset in datasets.items()}, settings, seed)
+    plan = [step.only(method.parts_of_pass(step.number_of_pass)) for step in plan]
     module = StepModule(adapter, method, reference)
     module.train(method.training_mode)
     trained = [p for p in module.parameters() if p.requires_grad]
@@ -189,6 +192,10 @@ def run_loop(
                 if settings.trackers:
                     accelerator.log(row | {"lr": scheduler.get_last_lr()[0]}, step=done)
                 bar.to(done, f"{title} (loss {row['loss']:.3g})")
+                if after_pass is not None and (
+                    done == len(plan) or plan[done].number_of_pass > plan[step].number_of_pass
+                ):
+                    after_pass(plan[step].number_of_pass)
                 if work is not None and settings.checkpoint_steps and done % settings.checkpoint_steps == 0:
                     _refuse_nonfinite_weights(adapter, done, work)
                     result.wall_s = time.perf_counter() - started

@@ -228,6 +228,7 @@ def _unlearn(
         "original": {"weights": job.key},
         "scales": done.scales,
         "decisions": done.decisions,
+        "decisions": done.decisions,
         "history": _thin(done.history),
     }
     return Unlearned(done.adapter, manifest)

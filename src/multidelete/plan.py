@@ -21,6 +21,11 @@ class PlannedStep:
     positions: Mapping[str, Sequence[int]]
     number_of_pass: int
 
+    def only(self, parts: Sequence[str]) -> "PlannedStep":
+        """The same step without the pairs of other parts."""
+        kept = {part: rows for part, rows in self.positions.items() if part in parts}
+        return PlannedStep(kept, self.number_of_pass)
+
 
 @dataclass(frozen=True)
 class MicroBatch:

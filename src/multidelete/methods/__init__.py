@@ -4,18 +4,29 @@ import importlib
 
 from multidelete.config import did_you_mean
 from multidelete.errors import ConfigError
+from multidelete.methods.bad_teacher import BadTeacher
 from multidelete.methods.base import GradientMethod, Job, Method, Outcome
+from multidelete.methods.clip_erase import CLIPErase
+from multidelete.methods.delete import DELETE
 from multidelete.methods.finetune import FineTune
 from multidelete.methods.grad_diff import GradDiff
 from multidelete.methods.multidelete import MultiDelete
 from multidelete.methods.neggrad import NegGrad
+from multidelete.methods.npo import NPO
+from multidelete.methods.random_labels import RandomLabels
+from multidelete.methods.scrub import SCRUB
 from multidelete.methods.ssd import SSD
 from multidelete.methods.training import Retrain, Training
 from multidelete.step import Part, Step
 
 __all__ = [
+    "DELETE",
     "METHODS",
+    "NPO",
+    "SCRUB",
     "SSD",
+    "BadTeacher",
+    "CLIPErase",
     "FineTune",
     "GradDiff",
     "GradientMethod",
@@ -25,6 +36,7 @@ __all__ = [
     "NegGrad",
     "Outcome",
     "Part",
+    "RandomLabels",
     "Retrain",
     "Step",
     "Training",
@@ -32,7 +44,21 @@ __all__ = [
 ]
 
 METHODS: dict[str, type[Method]] = {
-    method.name: method for method in (FineTune, GradDiff, MultiDelete, NegGrad, Retrain, SSD)
+    method.name: method
+    for method in (
+        BadTeacher,
+        CLIPErase,
+        DELETE,
+        FineTune,
+        GradDiff,
+        MultiDelete,
+        NegGrad,
+        NPO,
+        RandomLabels,
+        Retrain,
+        SCRUB,
+        SSD,
+    )
 }
 
 

@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from multidelete.data.pairs import PairDataset
 from multidelete.loop import run_loop
-from multidelete.methods.reference import HOLDOUT_LIMIT, ReferenceSettings, build_reference
+from multidelete.methods.reference import HOLDOUT_LIMIT, Reference, ReferenceSettings, build_reference
 from multidelete.models.base import Adapter
 from multidelete.runtime import is_main_process, make_accelerator
 from multidelete.settings import LoopSettings
@@ -61,6 +61,7 @@ class Outcome:
         pairs_backward: Pairs forwarded and backpropagated.
         reference_s: Seconds spent on caches.
         scales: What the losses were divided by, by name (`Reference.variances`).
+        decisions: What the method chose by itself while it ran, by name.
         wall_s: Seconds in all, from the loaded model to the unlearned one.
         peak_bytes: Most memory used.
     """
@@ -73,6 +74,7 @@ class Outcome:
     wall_s: float
     peak_bytes: int
     scales: dict[str, float] = field(default_factory=dict)
+    decisions: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,21 +117,33 @@ class GradientMethod(Method):
         """What to ask the original before training; None where the method asks nothing."""
         return None
 
-    def run(self, job: Job) -> Outcome:
-        """Sample retain pairs, ask the original, train."""
-        started = time.perf_counter()
-        datasets = {"forget": job.forget, "retain": sample_retain(job)}
+    def datasets(self, job: Job) -> dict[str, PairDataset]:
+        """The pairs to draw steps from: as asked to forget, and the sampled retain pairs."""
+        return {"forget": job.forget, "retain": sample_retain(job)}
+
+    def parts_of_pass(self, number: int) -> tuple[str, ...]:
+        """Those of ``parts`` that the steps of a pass hold, passes counted from 0."""
+        return self.parts
+
+    def reference(self, job: Job, datasets: Mapping[str, PairDataset]) -> Reference | None:
+        """What the frozen models say of the pairs, asked before training."""
         asked = self.reference_settings(job)
-        reference = None
-        if asked is not None:
-            job.adapter.to(make_accelerator(device=job.settings.device).device)
-            parts = dict(datasets)
-            if asked.score_targets == "holdout" and job.holdout is not None:
-                parts["holdout"] = _sample(job.holdout, HOLDOUT_LIMIT, job.seed, "sampled held-out pairs")
-            reference = build_reference(
-                job.adapter, parts, job.train, asked, seed=job.seed, key=job.key,
-                folder=job.work if is_main_process() else None,  # two processes cannot write one file
-            )  # fmt: skip
+        if asked is None:
+            return None
+        job.adapter.to(make_accelerator(device=job.settings.device).device)
+        parts = dict(datasets)
+        if asked.score_targets == "holdout" and job.holdout is not None:
+            parts["holdout"] = _sample(job.holdout, HOLDOUT_LIMIT, job.seed, "sampled held-out pairs")
+        return build_reference(
+            job.adapter, parts, job.train, asked, seed=job.seed, key=job.key,
+            folder=job.work if is_main_process() else None,  # two processes cannot write one file
+        )  # fmt: skip
+
+    def run(self, job: Job, after_pass: Callable[[int], None] | None = None) -> Outcome:
+        """Sample retain pairs, ask the original, train; ``after_pass`` is called with each pass that is done."""
+        started = time.perf_counter()
+        datasets = self.datasets(job)
+        reference = self.reference(job, datasets)
         reference_s = time.perf_counter() - started
         result = run_loop(
             job.adapter,
@@ -141,6 +155,7 @@ class GradientMethod(Method):
             work=job.work,
             resume=job.resume,
             title=self.name,
+            after_pass=after_pass,
         )
         return Outcome(
             adapter=job.adapter,
@@ -149,7 +164,9 @@ class GradientMethod(Method):
             pairs_backward=result.pairs,
             reference_s=reference_s,
             wall_s=reference_s + result.wall_s,
-            scales={} if reference is None else reference.variances,
+            scales=reference.variances
+            if reference is not None and reference.partners
+            else {},  # others divide by nothing
             peak_bytes=result.peak_bytes,
         )
 

@@ -1,6 +1,7 @@
 """Unassociated partners: two members that nothing joins, for forget pairs to imitate."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -76,6 +77,38 @@ def unassociated_pairs(
                 inputs={first: p.inputs[first], second: q.inputs[second]},
                 sources={first: p.sources[first], second: q.sources[second]},
                 label=one.label,
+            )
+        )
+    return made
+
+
+def unassociated_second(
+    pool: Sequence[Pair], pairs: Sequence[Pair], associations: Associations, rng: np.random.Generator
+) -> list[Pair]:
+    """Give each pair the second member of a pair of the pool that nothing associates with its first member.
+
+    Every such member of the pool is equally likely, as often as it occurs there. Ids become ``first+second``.
+
+    Raises:
+        RequestError: The pool has none for some pair.
+    """
+    first, second = associations.first, associations.second
+    made: list[Pair] = []
+    for pair in pairs:
+        for at in rng.permutation(len(pool)):
+            if not associations.associated(pair, pool[at]):
+                break
+        else:
+            raise RequestError(
+                f"all {len(pool)} candidates for a wrong {second} belong to the {first} of pair {pair.id!r} or to its "
+                "subject. There must be unrelated pairs; take captions='retain' with more retain pairs."
+            )
+        made.append(
+            replace(
+                pair,
+                id=f"{pair.id}+{pool[at].id}",
+                inputs={first: pair.inputs[first], second: pool[at].inputs[second]},
+                sources={first: pair.sources[first], second: pool[at].sources[second]},
             )
         )
     return made

@@ -3,6 +3,7 @@
 Made for experiments and tests on ordinary machines; users with a trained model never need them.
 """
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -30,8 +31,8 @@ from transformers import (
     VisionTextDualEncoderProcessor,
 )
 
-from multidelete.errors import DataError
-from multidelete.models.base import Task
+from multidelete.errors import DataError, UnsupportedError
+from multidelete.models.base import Adapter, Task
 from multidelete.models.families import get_family
 
 if TYPE_CHECKING:
@@ -210,3 +211,24 @@ def _new_vision_text(size: Size, image_size: int, vocabulary: int) -> VisionText
         vision, text, projection_dim=size.projection, logit_scale_init_value=LOGIT_SCALE
     )
     return VisionTextDualEncoderModel(config)
+
+
+def untrained(adapter: Adapter, *, seed: int) -> Adapter:
+    """A model of the same architecture with random weights, as its own class draws them, on the CPU.
+
+    Raises:
+        UnsupportedError: The network is no `PreTrainedModel`, so how to make another is not known.
+    """
+    model = adapter.model
+    if not isinstance(model, PreTrainedModel):
+        raise UnsupportedError(
+            f"a randomly initialised {type(model).__name__} is needed, and only transformers' PreTrainedModel says how "
+            "to make one from its config. Derive the network from it, or use another method."
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        fresh = type(model)(model.config)
+    other = copy.copy(adapter)
+    other._modules = dict(adapter._modules)  # a shallow copy shares it: the adapter would get the new network too
+    other.model = fresh
+    return other.eval()
