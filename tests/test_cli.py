@@ -411,6 +411,8 @@ def test_wrong_audit_is_refused(original: Path, tmp_path: Path, errors: Errors) 
         errors(*audit, *request, "--retrained", tmp_path / "empty", "--out", tmp_path / "out")
     )
     assert "already exists" in one(errors(*audit, *request, "--out", tmp_path / "report"))
+    assert "seed is -1" in one(errors(*audit, *request, "--seed", "-1", "--out", tmp_path / "out"))
+    assert "seed is -1" in one(errors("demo", "--seed", "-1", "--out", tmp_path / "out"))
     assert "lies inside input" in one(errors(*audit, *request, "--out", original / "report"))
     assert "Did you mean" in one(errors(*audit, "--forget-subject", "person-001", "--out", tmp_path / "out"))
     assert "original is not given" in one(
@@ -472,6 +474,7 @@ def test_wrong_settings_file_is_refused(
         (("--train", "("), "is no regular expression"),
         (("--device", "tpu"), "device is 'tpu'"),
         (("--seed", "1.5"), "seed is '1.5'; it must be a whole number"),
+        (("--seed", "-1"), "seed is -1; it must be 0 or more"),
     ],
 )
 def test_wrong_flag_is_refused(

@@ -4,6 +4,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from multidelete.cli_flags import REPEATED
+from multidelete.config import check_settings
+
+SEED_RULE = "0 or more, and below 2 to the power of 63"
+
+
+def _is_seed(seed: int) -> bool:
+    return 0 <= seed < 2**63
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +77,9 @@ class RunOptions:
     seed: int = 0
     resume: bool = False
 
+    def __post_init__(self) -> None:
+        check_settings(self, {"seed": (_is_seed(self.seed), SEED_RULE)})
+
 
 @dataclass(frozen=True, kw_only=True)
 class DemoOptions:
@@ -88,6 +98,9 @@ class DemoOptions:
     seed: int = 0
     device: str = "auto"
     overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        check_settings(self, {"seed": (_is_seed(self.seed), SEED_RULE)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +168,9 @@ class AuditOptions:
     allow_pickle: bool = False
     seed: int = 0
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_settings(self, {"seed": (_is_seed(self.seed), SEED_RULE)})
 
 
 @dataclass(frozen=True, kw_only=True)
