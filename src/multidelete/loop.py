@@ -22,6 +22,7 @@ from transformers import get_scheduler
 
 from multidelete.data.pairs import PairDataset
 from multidelete.errors import DivergedError, first_few
+from multidelete.frozen import FrozenEntries
 from multidelete.models.base import Adapter
 from multidelete.plan import MicroBatch, MicroBatches, plan_steps
 from multidelete.runtime import make_accelerator, peak_bytes, process_index, progress_bar, seed_everything, world_size
@@ -99,6 +100,7 @@ def run_loop(
     work: Path | None = None,
     resume: bool = False,
     title: str = "unlearning",
+    masks: Mapping[str, Tensor] | None = None,
     after_pass: Callable[[int], None] | None = None,
 ) -> LoopResult:
     """Train ``adapter`` in place.
@@ -113,6 +115,7 @@ def run_loop(
         work: Folder for checkpoints and trackers; without it there are none.
         resume: Go on from the newest checkpoint in ``work``, if there is one.
         title: Shown beside the progress bar.
+        masks: Which entries of parameters may change, by name (`FrozenEntries`); all of those not named.
         after_pass: Called in every process with the number of each pass that is done, from 0, before any checkpoint.
 
     Raises:
@@ -150,6 +153,7 @@ def run_loop(
         num_training_steps=len(plan),
     )
     wrapped, optimizer = accelerator.prepare(module, optimizer)
+    frozen = FrozenEntries(adapter, masks)
     result = LoopResult()
     accelerator.register_for_checkpointing(scheduler, result)
     if settings.trackers:
@@ -176,9 +180,12 @@ def run_loop(
                 values = _mean_over_processes(accelerator, terms)
                 _refuse_nonfinite(values, step, len(plan), work)
                 accelerator.backward(torch.stack(list(terms.values())).sum())
-                if accelerator.sync_gradients and settings.max_grad_norm > 0:
-                    accelerator.clip_grad_norm_(trained, settings.max_grad_norm)
+                if accelerator.sync_gradients:
+                    frozen.zero_gradients()
+                    if settings.max_grad_norm > 0:
+                        accelerator.clip_grad_norm_(trained, settings.max_grad_norm)
                 optimizer.step()
+                frozen.restore()
                 optimizer.zero_grad()
             result.pairs += len(micro.batch) * world_size()
             for name, value in values.items():

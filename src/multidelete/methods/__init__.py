@@ -8,12 +8,14 @@ from multidelete.methods.bad_teacher import BadTeacher
 from multidelete.methods.base import GradientMethod, Job, Method, Outcome
 from multidelete.methods.clip_erase import CLIPErase
 from multidelete.methods.delete import DELETE
+from multidelete.methods.descent_to_delete import DescentToDelete
 from multidelete.methods.finetune import FineTune
 from multidelete.methods.grad_diff import GradDiff
 from multidelete.methods.multidelete import MultiDelete
 from multidelete.methods.neggrad import NegGrad
 from multidelete.methods.npo import NPO
 from multidelete.methods.random_labels import RandomLabels
+from multidelete.methods.salun import SalUn
 from multidelete.methods.scrub import SCRUB
 from multidelete.methods.ssd import SSD
 from multidelete.methods.training import Retrain, Training
@@ -27,6 +29,7 @@ __all__ = [
     "SSD",
     "BadTeacher",
     "CLIPErase",
+    "DescentToDelete",
     "FineTune",
     "GradDiff",
     "GradientMethod",
@@ -38,6 +41,7 @@ __all__ = [
     "Part",
     "RandomLabels",
     "Retrain",
+    "SalUn",
     "Step",
     "Training",
     "get_method",
@@ -49,6 +53,7 @@ METHODS: dict[str, type[Method]] = {
         BadTeacher,
         CLIPErase,
         DELETE,
+        DescentToDelete,
         FineTune,
         GradDiff,
         MultiDelete,
@@ -56,6 +61,7 @@ METHODS: dict[str, type[Method]] = {
         NPO,
         RandomLabels,
         Retrain,
+        SalUn,
         SCRUB,
         SSD,
     )

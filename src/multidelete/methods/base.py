@@ -35,6 +35,7 @@ class Job:
         resume: Go on from what ``work`` holds.
         holdout: Pairs that were never trained on and are not used for judging (validation pairs), or None.
         start: Makes the model that the original's training began with, where that is known.
+        masks: Which entries of parameters a gradient method may change, by name; all of those not named.
     """
 
     adapter: Adapter
@@ -48,6 +49,7 @@ class Job:
     resume: bool = False
     holdout: PairDataset | None = None
     start: Callable[[], Adapter] | None = None
+    masks: Mapping[str, Tensor] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +157,7 @@ class GradientMethod(Method):
             work=job.work,
             resume=job.resume,
             title=self.name,
+            masks=job.masks,
             after_pass=after_pass,
         )
         return Outcome(
@@ -164,9 +167,7 @@ class GradientMethod(Method):
             pairs_backward=result.pairs,
             reference_s=reference_s,
             wall_s=reference_s + result.wall_s,
-            scales=reference.variances
-            if reference is not None and reference.partners
-            else {},  # others divide by nothing
+            scales=reference.variances if reference is not None and reference.partners else {},
             peak_bytes=result.peak_bytes,
         )
 

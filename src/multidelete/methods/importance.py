@@ -12,7 +12,7 @@ training. A classifier's loss needs no others, and its gallery is empty.
 Values depend on the gallery, so those that are compared with each other must have the same one.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -87,23 +87,43 @@ def _mean(
         raise ValueError("a mean over pairs needs at least one")
     names, parameters = trainable(adapter)
     sums = [torch.zeros_like(parameter) for parameter in parameters]
+    for _, gradients in each_gradient(adapter, pairs, gallery, parameters, title):
+        for total, gradient in zip(sums, gradients, strict=True):
+            if gradient is not None:
+                total += what(gradient)
+    return {name: sum_over_processes(total) / len(pairs) for name, total in zip(names, sums, strict=True)}
+
+
+def each_gradient(
+    adapter: Adapter, pairs: Sequence[Pair], gallery: Sequence[Pair], parameters: Sequence[Tensor], title: str
+) -> Iterator[tuple[int, Sequence[Tensor | None]]]:
+    """Position and gradients of one pair after the other, of those that are this process's share.
+
+    Args:
+        adapter: The model, asked in evaluation mode.
+        pairs: The pairs of all processes.
+        gallery: Of `draw_gallery`.
+        parameters: What to differentiate by; None stands for those that a pair's loss does not depend on.
+        title: Shown beside the progress bar.
+
+    Raises:
+        DivergedError: A pair's loss is not finite.
+    """
     was_training = adapter.training
     adapter.eval()
     mine = range(process_index(), len(pairs), world_size())
-    with progress_bar(title, len(mine)) as bar, alone():
+    with progress_bar(title, len(mine)) as bar:
         for done, position in enumerate(mine, start=1):
-            loss = pair_loss(adapter, pairs[position], gallery)
+            with alone():
+                loss = pair_loss(adapter, pairs[position], gallery)
             if not torch.isfinite(loss):
                 raise DivergedError(
-                    f"the loss of pair {pairs[position].id} is {loss.item()}: no importance can be computed. "
+                    f"the loss of pair {pairs[position].id} is {loss.item()}: no gradient can be computed. "
                     "Give a model whose losses are finite."
                 )
-            for total, gradient in zip(sums, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
-                if gradient is not None:
-                    total += what(gradient)
+            yield position, torch.autograd.grad(loss, list(parameters), allow_unused=True)
             bar.to(done)
     adapter.train(was_training)
-    return {name: sum_over_processes(total) / len(pairs) for name, total in zip(names, sums, strict=True)}
 
 
 def trainable(adapter: Adapter) -> tuple[list[str], list[Tensor]]:
