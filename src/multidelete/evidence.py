@@ -1,7 +1,7 @@
 """The audit from end to end: signals of every model, figures, a verdict, and the report that shows them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from multidelete.audits import AuditInput, ModelSignals, Verdict, collect, run_audits, unit_counts, verdict
-from multidelete.audits.inputs import units
+from multidelete.audits.gallery import MEMBERS, score_galleries
+from multidelete.audits.inputs import drawn_sets, units
 from multidelete.audits.result import Figure, write_audit
 from multidelete.data.images import check_images
 from multidelete.data.pairs import PairData, PairDataset
@@ -89,7 +90,9 @@ def audit(
         splits |= {name: data.splits[name] for name in ("test", "val") if data.splits.get(name)}
         _check_images(splits)
         asked = PairData(data.name, {"train": forget_pairs, **splits}, classes=data.classes)
-        signals = {name: _ask(name, source, asked, device, allow_pickle) for name, source in models.items()}
+        signals = {
+            name: _ask(name, source, asked, device, allow_pickle, request.unit, seed) for name, source in models.items()
+        }
         given = AuditInput(
             models=signals, cost=_cost(manifests), seed=seed, unit=request.unit, noun=noun, retain_pairs=len(retain)
         )
@@ -185,7 +188,9 @@ def _check_images(splits: Mapping[str, PairDataset]) -> None:
         raise DataError(problems)
 
 
-def _ask(name: str, source: Source, asked: PairData, device: str, allow_pickle: bool) -> ModelSignals:
+def _ask(
+    name: str, source: Source, asked: PairData, device: str, allow_pickle: bool, unit: str, seed: int
+) -> ModelSignals:
     """One pass of one model over all pairs; it leaves memory afterwards."""
     adapter = source if isinstance(source, Adapter) else load_adapter(source, allow_pickle=allow_pickle)
     came_from = adapter.device
@@ -197,6 +202,11 @@ def _ask(name: str, source: Source, asked: PairData, device: str, allow_pickle: 
         for split, pairs in splits.items():
             found[split] = collect(adapter, pairs, progress=lambda done, _, start=before: bar.to(start + done))  # type: ignore[misc]
             before += len(pairs)
+    if adapter.task == "retrieval" and found["forget"].embeddings is None:
+        sets = drawn_sets(found, splits, unit, seed, members=MEMBERS)
+        with progress_bar(f"searching {name}", MEMBERS**2 * len(sets)) as bar:
+            gallery = score_galleries(adapter, sets, progress=bar.to)
+        found = {split: replace(signals, gallery=gallery) for split, signals in found.items()}
     if adapter is source:
         adapter.to(came_from)
     return ModelSignals(**found, logit_scale=adapter.logit_scale)

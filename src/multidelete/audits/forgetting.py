@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from multidelete.audits.compare import absent_figures, mean_figures
 from multidelete.audits.inputs import AuditInput, counted, groups, prefix, units
 from multidelete.audits.result import Figure
-from multidelete.audits.retrieval import KS, NO_EMBEDDINGS, directions, search
+from multidelete.audits.retrieval import KS, NO_EMBEDDINGS, NOT_DRAWN, directions, drawn, search
 from multidelete.audits.signals import Signals
 from multidelete.audits.utility import accuracy_figures, correct
 
@@ -38,12 +38,13 @@ class UnitCounts:
         noun: What a unit is called, in the plural.
         kind: Kind of pairs that were counted.
         measure: Name of the headline figure.
-        total: Units with pairs of this kind.
+        total: Units with pairs of this kind, or as many of them as were drawn for a gallery.
         found: Units found, for each model.
         memorised: Units that could be forgotten.
         forgotten: Of these, how many each model no longer finds.
         chance: The headline figure of a random order.
         groups: Groups that the pairs of this kind hang together in: what intervals resample.
+        requested: Units with pairs of this kind, where only ``total`` of them were drawn for a gallery.
     """
 
     noun: str
@@ -55,6 +56,7 @@ class UnitCounts:
     forgotten: Mapping[str, int]
     chance: float
     groups: int
+    requested: int | None = None
 
 
 def figures(audit: AuditInput) -> list[Figure]:
@@ -67,6 +69,7 @@ def figures(audit: AuditInput) -> list[Figure]:
         "retain": (np.zeros(len(original.forget), dtype=bool), np.ones(len(original.retain), dtype=bool)),
     }
     masks = {split: np.concatenate(mask) for split, mask in splits.items()}
+    in_gallery = original.training.in_gallery
     for kind in audit.kinds():
         of_kind = np.array([k == kind for k in original.training.kinds], dtype=bool)
         for split, mask in masks.items():
@@ -79,8 +82,10 @@ def figures(audit: AuditInput) -> list[Figure]:
                 chosen = {name: model.training.select(own) for name, model in audit.models.items()}
                 found += accuracy_figures(chosen, audit=AUDIT, kind=kind, split=split, seed=audit.seed)
                 found += _margin_figures(audit, chosen, kind, split)
-            if original.forget.embeddings is not None:
-                found += _recall_figures(audit, kind, split, own, of_kind)
+            if (own & in_gallery).any():
+                found += _recall_figures(audit, kind, split, own & in_gallery, of_kind & in_gallery)
+            elif original.forget.can_be_searched:
+                found += absent_figures(AUDIT, headline_name(audit, kind), split, audit.models, NOT_DRAWN)
             elif not _has_labels(original.forget):
                 found += absent_figures(AUDIT, headline_name(audit, kind), split, audit.models, NO_EMBEDDINGS)
         found += _holdout_figures(audit, kind, of_kind)
@@ -91,12 +96,15 @@ def unit_counts(audit: AuditInput) -> UnitCounts | None:
     """Count the units of the headline kind; None where there is neither an embedding space nor a label."""
     kind = audit.headline_kind()
     forget_of_kind = np.array([k == kind for k in audit.original.forget.kinds], dtype=bool)
+    requested = len(set(units(audit.original.forget.select(forget_of_kind), audit.unit)))
+    if audit.original.forget.gallery is not None:
+        forget_of_kind &= audit.original.forget.in_gallery
     of_pair = units(audit.original.forget.select(forget_of_kind), audit.unit)
     by_model: dict[str, set[str]] = {}
     chance = 0.0
     for name, model in audit.models.items():
-        if model.forget.embeddings is not None:
-            of_kind = np.array([k == kind for k in model.training.kinds], dtype=bool)
+        if model.forget.can_be_searched and forget_of_kind.any():
+            of_kind = np.array([k == kind for k in model.training.kinds], dtype=bool) & model.training.in_gallery
             own = of_kind & (np.arange(len(of_kind)) < len(model.forget))
             query, candidate = model.forget.modalities
             result = search(model.training, own, of_kind, query=query, candidate=candidate, ks=(1,))
@@ -106,7 +114,7 @@ def unit_counts(audit: AuditInput) -> UnitCounts | None:
         else:
             return None
         found = {unit for unit, p in zip(of_pair, hit, strict=True) if p >= FOUND}
-        if model.forget.embeddings is None:
+        if not model.forget.can_be_searched:
             found -= {unit for unit, p in zip(of_pair, hit, strict=True) if p < FOUND}
         by_model[name] = found
     memorised = by_model["original"] - by_model.get("retrained", set())
@@ -120,12 +128,13 @@ def unit_counts(audit: AuditInput) -> UnitCounts | None:
         forgotten={name: len(memorised - found) for name, found in by_model.items()},
         chance=chance,
         groups=len(set(groups(audit.original.forget.select(forget_of_kind)))),
+        requested=requested if requested > len(set(of_pair)) else None,
     )
 
 
 def headline_name(audit: AuditInput, kind: str | None) -> str:
     """Name of the headline figure of a kind."""
-    if audit.original.forget.embeddings is None and _has_labels(audit.original.forget):
+    if not audit.original.forget.can_be_searched and _has_labels(audit.original.forget):
         return f"{prefix(kind)}accuracy"
     query, candidate = audit.original.forget.modalities
     return recall_name(audit, kind, 1, query, candidate)
@@ -133,7 +142,7 @@ def headline_name(audit: AuditInput, kind: str | None) -> str:
 
 def recall_name(audit: AuditInput, kind: str | None, k: int, query: str, candidate: str) -> str:
     """Name of a recall within the members of the training pairs; it says if these are a sample."""
-    extent = "sampled" if audit.retain_is_sampled else "all"
+    extent = "sampled" if audit.retain_is_sampled or audit.original.forget.gallery is not None else "all"
     return f"{prefix(kind)}recall@{k} {query} to {candidate} among {extent} training {candidate}s"
 
 
@@ -149,13 +158,14 @@ def _recall_figures(
     training = {name: model.training for name, model in audit.models.items()}
     for query, candidate in directions(audit.original.forget):
         pool = counted(_distinct(training["original"], of_kind, candidate), f"distinct {prefix(kind)}{candidate}s")
-        galleries = [(of_kind, recall_name(audit, kind, 1, query, candidate), f"gallery: {pool} of the training pairs")]
+        note = f"gallery: {pool} of the training pairs{drawn(training['original'])}"
+        galleries = [(of_kind, recall_name(audit, kind, 1, query, candidate), note)]
         if audit.retain_is_sampled:
             galleries[0] = (*galleries[0][:2], f"{galleries[0][2]} (a sample of the retain pairs)")
         if split != "retain":
             size = counted(_distinct(training["original"], own, candidate), f"distinct {prefix(kind)}{candidate}s")
             name = f"{prefix(kind)}recall@1 {query} to {candidate} among the split's own {candidate}s"
-            galleries.append((own, name, f"gallery: {size} of the {split} pairs alone"))
+            galleries.append((own, name, f"gallery: {size} of the {split} pairs alone{drawn(training['original'])}"))
         for gallery, name, note in galleries:
             cost = _distinct(training["original"], own, query) * _distinct(training["original"], gallery, candidate)
             if split == "retain" and cost > SEARCH_LIMIT:
@@ -201,7 +211,7 @@ def _holdout_figures(audit: AuditInput, kind: str | None, of_kind: NDArray[np.bo
     They are searched for among the training pairs, or their labels are predicted.
     """
     name = headline_name(audit, kind)
-    if audit.original.forget.embeddings is None and _has_labels(audit.original.forget):
+    if not audit.original.forget.can_be_searched and _has_labels(audit.original.forget):
         held = {model: s.holdout.of_kind(kind) for model, s in audit.models.items() if s.holdout is not None}
         if not held or not len(held["original"]) or not _has_labels(held["original"]):
             why = f"there are no {prefix(kind)}held-out pairs with labels"

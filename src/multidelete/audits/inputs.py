@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multidelete.audits.signals import Signals
+from multidelete.data.pairs import Pair, PairDataset
 
 SPLITS = ("forget", "retain", "test", "val")
 
@@ -129,6 +130,43 @@ def units(signals: Signals, unit: str) -> list[str]:
     if unit == "subject":
         return groups(signals)
     return list(signals.sources[signals.modalities[0] if unit == "node" else unit])
+
+
+def drawn_sets(
+    found: Mapping[str, Signals], splits: Mapping[str, PairDataset], unit: str, seed: int, *, members: int
+) -> list[list[Pair]]:
+    """Pairs whose members are to be scored with each other, for retrieval without embeddings.
+
+    For each kind one set of training pairs, up to half of it forget pairs, and one of test (or validation) pairs.
+    Units are drawn at random, and their pairs taken while a set has at most ``members`` members of each modality.
+    """
+    held = "test" if "test" in found else "val"
+    sets = []
+    for kind in kinds_of(found["forget"]):
+        for limits in ({"forget": members // 2, "retain": members}, {held: members}):
+            taken: tuple[set[str], ...] = (set(), set())
+            drawn: list[Pair] = []
+            for split, most in limits.items():
+                if split in found:
+                    rows = _drawn(found[split].of_kind(kind), unit, seed, most, taken)
+                    drawn += splits[split].only(rows, "drawn")
+            sets.append(drawn)
+    return [drawn for drawn in sets if drawn]
+
+
+def _drawn(signals: Signals, unit: str, seed: int, members: int, taken: tuple[set[str], ...]) -> list[str]:
+    """Ids of pairs, unit by unit at random, while ``taken``, the members so far by modality, have room."""
+    of_pair = units(signals, unit)
+    names = sorted(set(of_pair))
+    rank = dict(zip(names, np.random.default_rng(seed).permutation(len(names)).tolist(), strict=True))
+    found = []
+    for at in sorted(range(len(signals)), key=lambda at: rank[of_pair[at]]):
+        both = list(zip((sources[at] for sources in signals.sources.values()), taken, strict=True))
+        if all(key in keys or len(keys) < members for key, keys in both):
+            found.append(signals.ids[at])
+            for key, keys in both:
+                keys.add(key)
+    return found
 
 
 def groups(signals: Signals) -> list[str]:

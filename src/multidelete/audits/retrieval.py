@@ -1,6 +1,6 @@
 """Retrieval within a stated gallery: members are matched by source, never by row.
 
-Shape suffixes: N pairs, Q queries, C candidates, D embedding.
+Shape suffixes: N pairs, Q queries, C candidates.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +14,8 @@ from multidelete.audits.inputs import groups
 from multidelete.audits.signals import Signals
 
 KS = (1, 5, 10)
-NO_EMBEDDINGS = "this family has no joint embedding space; searching a gallery would need one forward per candidate"
+NO_EMBEDDINGS = "this family has no joint embedding space, and there is no gallery of members scored with each other"
+NOT_DRAWN = "none of these pairs was drawn; this family scores pairs one by one, so that only some can be searched"
 _BLOCK = 4_000_000  # similarities held at once
 
 
@@ -51,20 +52,20 @@ def search(
     A candidate is right if an own pair joins it to the query, by source: five captions of an image,
     or several views with one caption, are all right. A candidate that only another gallery pair
     joins to the query is neither right nor wrong, and is left out for that query. Similarities
-    that agree to six decimals count as tied: below that float32 noise would decide.
+    that agree to six decimals (scores of a gallery: to four) count as tied: below that float32 noise would decide.
 
     Args:
-        signals: One model's signals, with embeddings.
-        own: Mask (N,) of the pairs whose associations are sought, at least one.
+        signals: One model's signals, with embeddings or a gallery.
+        own: Mask (N,) of the pairs whose associations are sought, at least one; all ``in_gallery``.
         gallery: Mask (N,) of the pairs whose candidates are searched; contains ``own``.
         query: Modality that asks.
         candidate: Modality that is searched.
         ks: Cut-offs, each at least 1.
 
     Raises:
-        ValueError: There are no embeddings, nothing to search, or own pairs outside the gallery.
+        ValueError: Neither embeddings nor a gallery, nothing to search, or own pairs outside the gallery.
     """
-    if signals.embeddings is None:
+    if not signals.can_be_searched:
         raise ValueError(NO_EMBEDDINGS)
     if not own.any() or (own & ~gallery).any():
         raise ValueError(f"{int(own.sum())} own pairs, {int((own & ~gallery).sum())} of them outside the gallery")
@@ -80,13 +81,12 @@ def search(
     edge_query, edge_own = joined[asked], own[gallery_at][asked]
     edge_candidate = np.array([candidate_code[candidate_keys[i]] for i in gallery_at[asked]])
 
-    queries = signals.embeddings[query][own_at[first_query]].astype(np.float64)
-    candidates = signals.embeddings[candidate][gallery_at[first_candidate]].astype(np.float64)
+    queries, candidates = own_at[first_query], gallery_at[first_candidate]
     parts: dict[int, list[stats.Floats]] = {k: [] for k in ks}
     chance = []
     block = max(1, _BLOCK // len(candidates))
     for start in range(0, len(queries), block):
-        similarity_QC = np.round(queries[start : start + block] @ candidates.T, 6)
+        similarity_QC = signals.similarity(query, candidate, queries[start : start + block], candidates)
         here = (edge_query >= start) & (edge_query < start + block)
         row, column, is_own = edge_query[here] - start, edge_candidate[here], edge_own[here]
         right_QC = np.zeros(similarity_QC.shape, dtype=bool)
@@ -109,6 +109,11 @@ def directions(signals: Signals) -> list[tuple[str, str]]:
     """Both ways to search: first to second modality, and back."""
     first, second = signals.modalities
     return [(first, second), (second, first)]
+
+
+def drawn(signals: Signals) -> str:
+    """What to add to the size of a gallery whose members were drawn."""
+    return "" if signals.gallery is None else ", drawn: this family scores pairs one by one"
 
 
 def _codes(keys: Iterable[object]) -> tuple[dict[object, int], list[int]]:

@@ -9,7 +9,7 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from multidelete.audits.gallery import Gallery, evaluating
 from multidelete.data.pairs import PairDataset
 from multidelete.models.base import Adapter
 
@@ -41,6 +42,7 @@ class Signals:
         logits: Class scores (N, C), where the family has a classification head.
         labels: int64 classes (N,), where the pairs have labels.
         nll_nats: Negative log-likelihood of each pair's label (N,), where there are logits and labels.
+        gallery: Scores of drawn members with each other, for retrieval without embeddings; see `score_galleries`.
     """
 
     ids: Sequence[str]
@@ -53,6 +55,7 @@ class Signals:
     logits: Floats | None = None
     labels: NDArray[np.int64] | None = None
     nll_nats: Floats | None = None
+    gallery: Gallery | None = None
 
     def __post_init__(self) -> None:
         lengths = {
@@ -89,16 +92,45 @@ class Signals:
         others_NC[rows, self.labels] = -np.inf
         return np.asarray(own_N - np.logaddexp.reduce(others_NC, axis=1), dtype=np.float32)
 
+    @property
+    def can_be_searched(self) -> bool:
+        """Whether there is something to search: embeddings, or a drawn gallery."""
+        return self.embeddings is not None or self.gallery is not None
+
+    @property
+    def in_gallery(self) -> NDArray[np.bool_]:
+        """The pairs that a search can be about, (N,): all, or those whose members were scored with each other."""
+        if self.gallery is None:
+            return np.full(len(self), self.can_be_searched)
+        return np.array([self.gallery.holds(*sources) for sources in zip(*self.sources.values(), strict=True)])
+
+    def similarity(self, query: str, candidate: str, queries: Rows, candidates: Rows) -> NDArray[np.float64]:
+        """Similarity of some pairs' query members to others' candidate members, (Q, C), rounded so that noise ties.
+
+        Minus infinity where a gallery has no score.
+
+        Raises:
+            ValueError: There is nothing to search.
+        """
+        if self.embeddings is not None:
+            queries_QD = self.embeddings[query][queries].astype(np.float64)
+            return np.round(queries_QD @ self.embeddings[candidate][candidates].astype(np.float64).T, 6)
+        if self.gallery is None:
+            raise ValueError("these signals have neither embeddings nor a gallery")
+        keys = {m: np.asarray(self.sources[m], dtype=object) for m in (query, candidate)}
+        return self.gallery.scores(query, keys[query][queries].tolist(), keys[candidate][candidates].tolist())
+
     def select(self, rows: Rows) -> "Signals":
         """The pairs of a boolean mask (N,) or of integer positions, in that order."""
         at = np.flatnonzero(rows) if rows.dtype == np.bool_ else np.asarray(rows)
-        return _assembled(
+        selected = _assembled(
             {name: array[at] for name, array in _arrays(self)},
             ids=[self.ids[i] for i in at],
             kinds=[self.kinds[i] for i in at],
             subjects=[self.subjects[i] for i in at],
             sources={m: [keys[i] for i in at] for m, keys in self.sources.items()},
         )
+        return replace(selected, gallery=self.gallery)
 
     def of_kind(self, kind: str | None) -> "Signals":
         """The pairs of one kind."""
@@ -107,13 +139,14 @@ class Signals:
     def join(self, other: "Signals") -> "Signals":
         """These pairs, then the other ones of the same model; what only one side has is left out."""
         theirs = dict(_arrays(other))
-        return _assembled(
+        joined = _assembled(
             {name: np.concatenate([array, theirs[name]]) for name, array in _arrays(self) if name in theirs},
             ids=[*self.ids, *other.ids],
             kinds=[*self.kinds, *other.kinds],
             subjects=[*self.subjects, *other.subjects],
             sources={m: [*keys, *other.sources[m]] for m, keys in self.sources.items()},
         )
+        return replace(joined, gallery=self.gallery if self.gallery is other.gallery else None)
 
 
 def collect(
@@ -136,31 +169,25 @@ def collect(
     """
     if not len(dataset) or batch_size < 1:
         raise ValueError(f"{len(dataset)} pairs in batches of {batch_size}; both must be at least 1")
-    modes = [(module, module.training) for module in adapter.modules()]
     parts: dict[str, list[NDArray[Any]]] = {}
-    adapter.eval()
-    try:
-        with torch.no_grad():
-            for start in range(0, len(dataset), batch_size):
-                pairs = list(dataset.pairs[start : start + batch_size])
-                batch = adapter.collate(pairs).to(adapter.device)
-                outputs = adapter(batch)
-                found = {"score": outputs.score, "logits": outputs.logits, "labels": batch.labels}
-                found |= {f"unimodal/{m}": t for m, t in outputs.unimodal.items()}
-                found |= {f"embeddings/{m}": t for m, t in (outputs.embeddings or {}).items()}
-                if outputs.logits is not None and batch.labels is not None:
-                    found["nll_nats"] = torch.nn.functional.cross_entropy(
-                        outputs.logits.float(), batch.labels, reduction="none"
-                    )
-                for name, tensor in found.items():
-                    if tensor is not None:
-                        kept = tensor.long() if name == "labels" else tensor.float()
-                        parts.setdefault(name, []).append(kept.cpu().numpy())
-                if progress:
-                    progress(start + len(pairs), len(dataset))
-    finally:
-        for module, was_training in modes:
-            module.training = was_training
+    with evaluating(adapter):
+        for start in range(0, len(dataset), batch_size):
+            pairs = list(dataset.pairs[start : start + batch_size])
+            batch = adapter.collate(pairs).to(adapter.device)
+            outputs = adapter(batch)
+            found = {"score": outputs.score, "logits": outputs.logits, "labels": batch.labels}
+            found |= {f"unimodal/{m}": t for m, t in outputs.unimodal.items()}
+            found |= {f"embeddings/{m}": t for m, t in (outputs.embeddings or {}).items()}
+            if outputs.logits is not None and batch.labels is not None:
+                found["nll_nats"] = torch.nn.functional.cross_entropy(
+                    outputs.logits.float(), batch.labels, reduction="none"
+                )
+            for name, tensor in found.items():
+                if tensor is not None:
+                    kept = tensor.long() if name == "labels" else tensor.float()
+                    parts.setdefault(name, []).append(kept.cpu().numpy())
+            if progress:
+                progress(start + len(pairs), len(dataset))
     return _assembled(
         {name: np.concatenate(arrays) for name, arrays in parts.items()},
         ids=dataset.ids,
@@ -173,7 +200,7 @@ def collect(
 def cached(folder: Path, key: str, make: Callable[[], Signals]) -> Signals:
     """Read signals from ``folder``, or make and keep them.
 
-    The file is an ``.npz`` that holds arrays and one JSON text, and no pickles. It appears whole or
+    The file is an ``.npz`` that holds arrays and one JSON text, no pickles and no gallery. It appears whole or
     not at all. A file that is damaged, or made under another key, is made anew.
 
     Args:

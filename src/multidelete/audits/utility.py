@@ -11,7 +11,7 @@ import numpy as np
 from multidelete.audits.compare import absent_figures, mean_figures
 from multidelete.audits.inputs import AuditInput, counted, groups, kinds_of, prefix
 from multidelete.audits.result import Figure
-from multidelete.audits.retrieval import KS, NO_EMBEDDINGS, directions, search
+from multidelete.audits.retrieval import KS, NO_EMBEDDINGS, NOT_DRAWN, directions, drawn, search
 from multidelete.audits.signals import Signals
 
 AUDIT = "utility"
@@ -40,9 +40,11 @@ def quality_figures(
     found = []
     if original.labels is not None and original.logits is not None:
         found += accuracy_figures(by_model, audit=audit, kind=kind, split=split, seed=seed)
-    if original.embeddings is None:
+    if not original.can_be_searched:
         return found or absent_figures(audit, prefix(kind) + "recall@10", split, by_model, NO_EMBEDDINGS)
-    everything = np.ones(len(original), dtype=bool)
+    everything = original.in_gallery
+    if not everything.any():
+        return found + absent_figures(audit, prefix(kind) + "recall@10", split, by_model, NOT_DRAWN)
     for query, candidate in directions(original):
         searches = {
             name: search(signals, everything, everything, query=query, candidate=candidate)
@@ -58,7 +60,8 @@ def quality_figures(
                 groups=one.groups,
                 seed=seed,
                 better="higher",
-                note=f"gallery: {counted(one.gallery, f'distinct {prefix(kind)}{split} {candidate}s')}",
+                note=f"gallery: {counted(one.gallery, f'distinct {prefix(kind)}{split} {candidate}s')}"
+                + drawn(original),
             )
     return found
 

@@ -121,8 +121,12 @@ def _count(counts: UnitCounts | None) -> str:
     if not counts.memorised:
         return f"Of {total} {noun}, none is found by {only}, so none could be forgotten: {known}"
     if counts.memorised == total:
-        return f"{gone} of {total} {noun} forgotten: {known}"
-    return f"{gone} of the {counts.memorised} {noun} that {only} finds are forgotten, {total} were requested: {known}"
+        of_all = f" (drawn from {counts.requested} that were requested)" if counts.requested else ""
+        return f"{gone} of {total} {noun} forgotten{of_all}: {known}"
+    asked = f"drawn from {counts.requested} that were" if counts.requested else "were"
+    return (
+        f"{gone} of the {counts.memorised} {noun} that {only} finds are forgotten, {total} {asked} requested: {known}"
+    )
 
 
 def _without_retrained(rows: Mapping[str, ScoreRow]) -> str:
