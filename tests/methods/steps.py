@@ -50,7 +50,7 @@ def classifier() -> Adapter:
 def part(
     adapter: Adapter, found: PairOutputs, known: PairOutputs | None = None, *, keys: int = 0, share: float = 1.0
 ) -> Part:
-    """Two pairs, of class 0, that share no member with one another; ``keys`` tells one part's members from another's."""
+    """Two pairs of class 0 that share no member; with other ``keys`` they share none with another part either."""
     sources = {m: torch.tensor([keys + 10 * at, keys + 10 * at + 1]) for at, m in enumerate(("image", "text"))}
     batch = Batch(["a", "b"], {"image": {}, "text": {}}, sources, torch.zeros(2, dtype=torch.int64))
     return Part(batch, found, adapter, share, known)
