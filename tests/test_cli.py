@@ -523,6 +523,15 @@ def test_process_prints_nothing_but_its_result(original: Path, tmp_path: Path) -
     assert json.loads(out)["folder"] == str(tmp_path / "out")
 
 
+def test_result_that_does_not_fit_on_the_disk_leaves_nothing(tmp_path: Path) -> None:
+    train = [sys.executable, "-m", "multidelete.cli", "train", "--data", DATA, "--image-size", "32", *QUICK]
+    limit = ["sh", "-c", 'ulimit -f 1000 && exec "$@"', "sh"]
+    done = subprocess.run([*limit, *train, "--out", str(tmp_path / "out")], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert one(done.stderr.splitlines()).startswith(f"error: {tmp_path / 'out'} cannot be written: a file would be")
+    assert not list(tmp_path.iterdir())
+
+
 def test_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = ("train", "--data", DATA, "--image-size", "32", "--device", "cpu", "--checkpoint-steps", "1")

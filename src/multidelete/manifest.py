@@ -9,7 +9,7 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -135,7 +135,13 @@ def partial_folder(target: Path) -> Path:
 
 @contextmanager
 def whole_or_nothing(
-    target: Path, *, overwrite: bool = False, keep_partial: bool = False, resume: bool = False, main: bool = True
+    target: Path,
+    *,
+    overwrite: bool = False,
+    keep_partial: bool = False,
+    tidy: Callable[[Path], None] | None = None,
+    resume: bool = False,
+    main: bool = True,
 ) -> Iterator[Path]:
     """Make a folder that appears at its target only when it is complete.
 
@@ -146,6 +152,7 @@ def whole_or_nothing(
         target: The folder to make; missing parents are made too.
         overwrite: Replace an existing target, once the result is complete.
         keep_partial: When the block raises, keep what it wrote, for a later run with ``resume``.
+        tidy: Takes what such a run has no use for out of the kept folder.
         resume: Go on in the partial folder of an earlier run, if there is one.
         main: Whether this process makes and moves the folder. Others only get its path, and wait by themselves.
 
@@ -178,6 +185,8 @@ def whole_or_nothing(
         no_room = _no_room(error, target, partial)  # before removing makes room
         if not keep_partial:
             _remove(partial)
+        elif tidy is not None:
+            tidy(partial)
         with suppress(OSError):  # not empty: there is something to keep
             for folder in (partial, *new_parents):
                 if folder.exists():

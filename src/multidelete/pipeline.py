@@ -228,7 +228,6 @@ def _unlearn(
         "original": {"weights": job.key},
         "scales": done.scales,
         "decisions": done.decisions,
-        "decisions": done.decisions,
         "history": _thin(done.history),
     }
     return Unlearned(done.adapter, manifest)
@@ -319,17 +318,14 @@ def _result_folder(
     """
     start_processes()
     refuse_inside(out, inputs)
-    with whole_or_nothing(out, overwrite=overwrite, keep_partial=True, resume=resume, main=is_main_process()) as folder:
+    with whole_or_nothing(
+        out, overwrite=overwrite, keep_partial=True, tidy=_keep_work, resume=resume, main=is_main_process()
+    ) as folder:
         wait_for_everyone()
         if is_main_process():
             _same_run(_work(folder), identity)
         wait_for_everyone()
-        try:
-            yield folder
-        except BaseException:
-            if is_main_process() and [path.name for path in folder.iterdir()] == [_work(folder).name]:
-                _drop_empty_work(_work(folder))
-            raise
+        yield folder
         wait_for_everyone()
         if is_main_process():
             if (_work(folder) / LOGS).is_dir():
@@ -338,10 +334,14 @@ def _result_folder(
     wait_for_everyone()
 
 
-def _drop_empty_work(work: Path) -> None:
-    """Remove a work folder that holds nothing to resume from: the error came before any work was done."""
-    if [path.name for path in work.iterdir()] == ["run"]:
-        shutil.rmtree(work)
+def _keep_work(folder: Path) -> None:
+    """Remove a half-written result, and the work folder too where it holds nothing to resume from."""
+    work = _work(folder)
+    for path in folder.iterdir():
+        if path.is_dir() and (path != work or [inside.name for inside in path.iterdir()] == ["run"]):
+            shutil.rmtree(path)
+        elif path.is_file():
+            path.unlink()
 
 
 def _same_run(work: Path, identity: Sequence[object]) -> None:
