@@ -229,7 +229,7 @@ def test_folders_with_unknown_heads_are_named(tmp_path: Path) -> None:
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     family = replace(FAMILIES["graph-text"], module="nowhere.to_be_found")
-    with pytest.raises(UnsupportedError, match=r"needs nowhere, .*pip install 'multidelete\[graph\]'"):
+    with pytest.raises(UnsupportedError, match=r"needs nowhere, .*pip install '\.\[graph\]'"):
         _ = family.adapter
 
 

@@ -360,5 +360,5 @@ def test_without_the_extra_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.delitem(sys.modules, f"multidelete.models.{name}")
     monkeypatch.setitem(sys.modules, "torch_geometric.nn.conv", None)
     uncached = replace(FAMILIES["graph-text"])
-    with pytest.raises(UnsupportedError, match=r"torch_geometric.*Install it with: pip install 'multidelete\[graph\]'"):
+    with pytest.raises(UnsupportedError, match=r"torch_geometric.*Install it with: pip install '\.\[graph\]'"):
         _ = uncached.adapter

@@ -61,7 +61,7 @@ class Family:
                 raise
             raise UnsupportedError(
                 f"{self.description.partition(':')[0]} needs {error.name}, which is not installed. "
-                f"Install it with: pip install 'multidelete[{self.extra}]'."
+                f"Install it with: pip install '.[{self.extra}]', in a clone of multidelete."
             ) from error
 
     @property
