@@ -28,7 +28,17 @@ from multidelete.runtime import (
 from tests.tiny import MODELS, differing, family_model, parted, people, quick, subjects_ids, weights
 
 FAMILIES = ("clip", "siglip")
-METHOD_NAMES = ("train", "grad_diff", "multidelete")
+METHOD_NAMES = (
+    "train",
+    "grad_diff",
+    "multidelete",
+    "random_labels",
+    "bad_teacher",
+    "scrub",
+    "npo",
+    "clip_erase",
+    "delete",
+)
 SGD = {"passes": 2, "optimizer": "sgd", "lr": 0.05, "device": "auto"}  # clipped at norm 1, as by default
 
 
