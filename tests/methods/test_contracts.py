@@ -63,7 +63,7 @@ def job_of(
 
 SUITED = {"ssd": {"alpha": 1.5}}  # hyperparameters for a request for half of the pairs
 BLIND = {"finetune", "descent_to_delete", "retrain"}  # never see forget pairs
-SPARSE = {"salun", "ssd"}  # change some entries of some tensors
+SPARSE = {"l_codec", "salun", "ssd"}  # change some entries of some tensors
 
 
 @pytest.mark.parametrize("name", sorted(set(METHODS) - BLIND))
@@ -143,6 +143,7 @@ def test_the_tiny_model_has_memorised_what_is_to_be_forgotten(memorised: Adapter
         (METHODS["delete"](), {}, 1.5, 0.75),
         (METHODS["ssd"](), {}, 0.5, 0.75),
         (METHODS["salun"](), {}, 1.0, 0.5),  # what random_labels costs with its own settings
+        (METHODS["l_codec"](), {}, 1.0, 0.75),
     ],
     ids=lambda value: value.name if isinstance(value, Method) else "",
 )

@@ -11,6 +11,7 @@ from multidelete.methods.delete import DELETE
 from multidelete.methods.descent_to_delete import DescentToDelete
 from multidelete.methods.finetune import FineTune
 from multidelete.methods.grad_diff import GradDiff
+from multidelete.methods.l_codec import LCODEC
 from multidelete.methods.multidelete import MultiDelete
 from multidelete.methods.neggrad import NegGrad
 from multidelete.methods.npo import NPO
@@ -23,6 +24,7 @@ from multidelete.step import Part, Step
 
 __all__ = [
     "DELETE",
+    "LCODEC",
     "METHODS",
     "NPO",
     "SCRUB",
@@ -56,6 +58,7 @@ METHODS: dict[str, type[Method]] = {
         DescentToDelete,
         FineTune,
         GradDiff,
+        LCODEC,
         MultiDelete,
         NegGrad,
         NPO,
