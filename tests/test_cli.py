@@ -561,7 +561,7 @@ def test_help_needs_no_heavy_import() -> None:
 
 
 def test_every_command_has_help_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("demo", "train", "unlearn", "audit", "methods", "families", "data"):
+    for name in ("demo", "train", "unlearn", "audit", "merge", "methods", "families", "data"):
         assert run([name, "--help"]) == 0
         shown = capsys.readouterr().out
         assert f"Example: multidelete {name}" in " ".join(shown.split())

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
         UserError,
     )
     from multidelete.evidence import audit
+    from multidelete.merging import merge
     from multidelete.methods import METHODS, GradientMethod, Method
     from multidelete.models import FAMILIES, Adapter, PairOutputs, load_adapter
     from multidelete.pipeline import train, unlearn
-    from multidelete.settings import LoopSettings, TrainSettings
+    from multidelete.settings import LoopSettings, LoraSettings, TrainSettings
 
 __version__ = "0.1.0"
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Figure",
     "GradientMethod",
     "LoopSettings",
+    "LoraSettings",
     "Method",
     "MultideleteError",
     "Pair",
@@ -57,6 +59,7 @@ __all__ = [
     "demo",
     "load_adapter",
     "load_data",
+    "merge",
     "personas",
     "read_audit",
     "read_request",
@@ -78,10 +81,11 @@ _HOMES = {
         "CheckpointError ConfigError DataError DivergedError MultideleteError RequestError UnsupportedError UserError"
     ),
     "evidence": "audit",
+    "merging": "merge",
     "methods": "METHODS GradientMethod Method",
     "models": "FAMILIES Adapter PairOutputs load_adapter",
     "pipeline": "train unlearn",
-    "settings": "LoopSettings TrainSettings",
+    "settings": "LoopSettings LoraSettings TrainSettings",
 }
 _HOME = {name: f"multidelete.{module}" for module, names in _HOMES.items() for name in names.split()}
 

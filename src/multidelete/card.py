@@ -11,6 +11,10 @@ def model_card(manifest: Mapping[str, object]) -> str:
     cost = cast(Mapping[str, float], manifest["cost"])
     loop = cast(Mapping[str, object], manifest["loop"])
     versions = cast(Mapping[str, str], manifest["versions"])
+    lora = cast(Mapping[str, object], manifest.get("lora", {}))
+    form = "The folder has the format of the model it was made from, and loads in the same way."
+    if lora and not lora["merged"]:
+        form = "The folder is a LoRA adapter for the model it was made from; `multidelete merge` makes a model of both."
     settings = ", ".join(f"{name} {value}" for name, value in method.items() if name != "name") or "none"
     return f"""---
 library_name: transformers
@@ -22,7 +26,7 @@ tags:
 
 On {manifest["date"]} this model was made to forget {request["pairs"]} of its training pairs (deleted by
 {request["unit"]}) with the method `{method["name"]}` of multidelete {versions["multidelete"]}.
-The folder has the format of the model it was made from, and loads in the same way.
+{form}
 
 | | |
 |---|---|

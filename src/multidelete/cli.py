@@ -11,12 +11,13 @@ import typer
 
 from multidelete import __version__
 from multidelete import cli_show as show
-from multidelete.cli_convert import convert
+from multidelete.cli_convert import convert, merge
 from multidelete.cli_flags import Given, add_command, take
 from multidelete.cli_inputs import (
     check_all,
     chosen_method,
     given_loop,
+    given_lora,
     read_for,
     read_forget,
     read_pairs,
@@ -30,6 +31,7 @@ from multidelete.cli_options import (
     DemoOptions,
     ForgetOptions,
     LookOptions,
+    MergeOptions,
     MethodOptions,
     OutOptions,
     TrainOptions,
@@ -125,6 +127,7 @@ def unlearn(given: Given) -> None:
         method=method,
         settings=given_loop(given, made),
         trainable=run.train,
+        lora=given_lora(run.lora),
         out=out.out,
         seed=run.seed,
         overwrite=out.overwrite,
@@ -232,6 +235,13 @@ add_command(
     *(DataOptions, ForgetOptions, OutOptions, AuditOptions),
     arguments=("unlearned",),
     example="multidelete audit unlearned --original original --data photos/ --forget request.txt --out report",
+)
+add_command(
+    app,
+    merge,
+    *(MergeOptions, OutOptions),
+    arguments=("adapter",),
+    example="multidelete merge unlearned --out model",
 )
 add_command(
     app,

@@ -1,10 +1,10 @@
-"""The command ``convert``: official checkpoints to model folders, and back."""
+"""The commands ``convert`` and ``merge``: official checkpoints to model folders and back, adapters to models."""
 
 from pathlib import Path
 
 from multidelete import cli_show as show
 from multidelete.cli_flags import Given, take
-from multidelete.cli_options import ConvertOptions, OutOptions
+from multidelete.cli_options import ConvertOptions, MergeOptions, OutOptions
 from multidelete.errors import CheckpointError, ConfigError
 
 
@@ -25,6 +25,19 @@ def convert(given: Given) -> None:
         _to_official(source, target, overwrite=out.overwrite, as_json=given.json)
     else:
         _to_folder(source, target, options, overwrite=out.overwrite, as_json=given.json)
+
+
+def merge(given: Given) -> None:
+    """Make a full model, in its family's own format, of a LoRA adapter and the model that it names."""
+    made = given.settings()
+    options, out = take(made, MergeOptions), take(made, OutOptions)
+    from multidelete.merging import merge as run_merge
+
+    folder = run_merge(options.adapter, out.out, overwrite=out.overwrite, allow_pickle=options.allow_pickle)
+    if given.json:
+        show.show_json({"folder": str(folder), "adapter": options.adapter})
+    else:
+        show.show_table(["", ""], [["written", folder], ["of the adapter", options.adapter]])
 
 
 def _to_folder(source: Path, folder: Path, options: ConvertOptions, *, overwrite: bool, as_json: bool) -> None:

@@ -1,6 +1,6 @@
 """What the commands read before they run: pairs, requests, methods, loop settings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -9,7 +9,7 @@ from multidelete.cli_flags import Given, as_mapping, take
 from multidelete.cli_options import DataOptions, ForgetOptions, MethodOptions
 from multidelete.config import resolve
 from multidelete.errors import ConfigError, DataError
-from multidelete.settings import LoopSettings
+from multidelete.settings import LoopSettings, LoraSettings
 
 if TYPE_CHECKING:
     from multidelete.data.pairs import PairData, PairDataset
@@ -96,6 +96,11 @@ def given_loop(given: Given, made: Mapping[type, object]) -> dict[str, object]:
     loop = take(made, LoopSettings)
     check_device(loop.device)
     return {name: getattr(loop, name) for name in given.names(LoopSettings)}
+
+
+def given_lora(entries: Sequence[str]) -> LoraSettings | None:
+    """What ``--lora`` says; None where it is not given."""
+    return resolve(LoraSettings, None, as_mapping("lora", entries)) if entries else None
 
 
 def check_all(pairs: "PairData") -> None:

@@ -123,11 +123,14 @@ class UnlearnOptions(RunOptions):
         original: The trained model: a folder or a hub id. It is not changed.
         train: Which parameters to train: `auto` (what the method prefers), `all`, `projections`, `text` or `image` (the
             encoder of a dual-encoder model), or a regular expression over parameter names.
+        lora: Train LoRA beside the linear layers of that part, and nothing else: `r=8,alpha=16`, rank and scale. The
+            result is an adapter of a few MB (`multidelete merge`); deleting it is reverting.
         allow_pickle: Also read weights that are not safetensors, as plain tensors.
     """
 
     original: str
     train: str = "auto"
+    lora: tuple[str, ...] = ()
     allow_pickle: bool = False
 
 
@@ -171,6 +174,19 @@ class AuditOptions:
 
     def __post_init__(self) -> None:
         check_settings(self, {"seed": (_is_seed(self.seed), SEED_RULE)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeOptions:
+    """Merging.
+
+    Attributes:
+        adapter: The folder that `unlearn --lora` wrote. Neither it nor the model that it names is changed.
+        allow_pickle: Also read weights that are not safetensors, as plain tensors.
+    """
+
+    adapter: str
+    allow_pickle: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -261,7 +261,7 @@ def _run(
         "seed": given.seed,
         "versions": versions(),
     }
-    kept = ("date", "seed", "method", "loop", "trainable", "truncated_captions", "original", "cost")
+    kept = ("date", "seed", "method", "loop", "trainable", "lora", "truncated_captions", "original", "cost")
     for name, source in models.items():
         recorded = {key: manifests[name][key] for key in kept if key in manifests[name]}
         if manifests[name].get("versions", run["versions"]) != run["versions"]:

@@ -19,14 +19,15 @@ from multidelete.config import resolve
 from multidelete.data.images import check_images
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import Request, forget_retain, resolve_request
-from multidelete.errors import ConfigError
+from multidelete.errors import CheckpointError, ConfigError, UnsupportedError
 from multidelete.loop import LOGS, run_loop
 from multidelete.manifest import digest_folder, read_manifest, refuse_inside, versions, whole_or_nothing, write_manifest
-from multidelete.methods import Job, Method, Outcome, Retrain, Training, get_method
+from multidelete.methods import METHODS, GradientMethod, Job, Method, Outcome, Retrain, Training, get_method
 from multidelete.methods.base import sample_retain
 from multidelete.models import Adapter, adapter_for, choose_trainable, hold_in_float32, load_adapter
+from multidelete.models.checkpoint import lora_base, weights_digest
 from multidelete.runtime import is_main_process, make_accelerator, progress_bar, start_processes, wait_for_everyone
-from multidelete.settings import LoopSettings, TrainSettings
+from multidelete.settings import LoopSettings, LoraSettings, TrainSettings
 from multidelete.start import fitted, starting_point
 
 
@@ -108,6 +109,7 @@ def unlearn(
     method: Method | str = "multidelete",
     settings: LoopSettings | Mapping[str, object] | None = None,
     trainable: str = "auto",
+    lora: LoraSettings | None = None,
     out: str | Path | None = None,
     seed: int = 0,
     overwrite: bool = False,
@@ -126,6 +128,8 @@ def unlearn(
         settings: How the loop runs: all of it, or only what differs from the method's own.
         trainable: ``auto`` (what the method prefers for the family), ``all``, ``projections``, a modality
             whose encoder stands by itself (``text``), or a regular expression over parameter names.
+        lora: Train LoRA beside the linear layers of that part, and nothing else; ``out`` is then an adapter
+            of a few MB that names ``model``, a folder or hub id (`multidelete.merge` makes a model of both).
         out: Folder to write, in the family's own format; None keeps the result in memory.
         seed: Of everything that is drawn.
         overwrite: Replace ``out`` if it exists.
@@ -141,19 +145,22 @@ def unlearn(
     chosen = get_method(method)() if isinstance(method, str) else method
     origin = read_manifest(Path(model)) if isinstance(model, str | Path) else None
     loop = _loop_settings(chosen, settings, origin)
+    base = None if lora is None else _base_for_lora(model, chosen, in_memory=out is None)
     if out is None:
         return _unlearn(
-            model, data, request, processor, chosen, loop, trainable, seed, None, False, allow_pickle, origin
+            model, data, request, processor, chosen, loop, trainable, lora, seed, None, False, allow_pickle, origin
         )
     identity: list[object] = [_content(model if isinstance(model, str | Path) else adapter_for(model, processor))]
     identity += [chosen.name, asdict(chosen), asdict(loop), trainable, seed, request.digest, data.train.digest]
+    identity += [] if lora is None else [asdict(lora)]
     inputs = [Path(model)] if isinstance(model, str | Path) else []
     with _result_folder(Path(out), inputs, overwrite, resume, identity) as folder:
         done = _unlearn(
-            model, data, request, processor, chosen, loop, trainable, seed, _work(folder), resume, allow_pickle, origin
-        )
+            model, data, request, processor, chosen, loop, trainable, lora, seed, _work(folder), resume, allow_pickle,
+            origin,
+        )  # fmt: skip
         done = replace(done, manifest=done.manifest | dict(notes or {}))
-        _write_result(folder, done.adapter, done.manifest)
+        _write_result(folder, done.adapter, done.manifest, base)
         if is_main_process():
             (folder / "README.md").write_text(model_card(done.manifest), encoding="utf-8")
     return replace(done, folder=Path(out))
@@ -167,6 +174,7 @@ def _unlearn(
     method: Method,
     loop: LoopSettings,
     trainable: str,
+    lora: LoraSettings | None,
     seed: int,
     work: Path | None,
     resume: bool,
@@ -186,6 +194,11 @@ def _unlearn(
     adapter.remove(forget.pairs, retain.pairs)
     part = method.trainable(adapter) if trainable == "auto" else trainable
     trained = choose_trainable(adapter, part)
+    if lora is not None:
+        from multidelete.models.lora import add_lora  # peft takes a second to import
+
+        training_mode = isinstance(method, GradientMethod) and method.training_mode
+        trained = add_lora(adapter, lora, seed=seed, training_mode=training_mode)
     start: Callable[[], Adapter] | None = None
     if origin is not None and "model" in origin:
         recipe = resolve(TrainSettings, None, cast(Mapping[str, object], origin["model"]))
@@ -230,7 +243,28 @@ def _unlearn(
         "decisions": done.decisions,
         "history": _thin(done.history),
     }
+    if lora is not None:
+        manifest["lora"] = {**asdict(lora), "merged": False}
     return Unlearned(done.adapter, manifest)
+
+
+def _base_for_lora(model: object, method: Method, *, in_memory: bool) -> str | None:
+    """What a LoRA folder will name as its base: the model's folder or hub id; None where nothing is written."""
+    if not method.takes_lora:
+        able = ", ".join(name for name, kind in METHODS.items() if kind.takes_lora)
+        raise UnsupportedError(
+            f"{method.name} changes the weights themselves and cannot train LoRA. Methods that can: {able}."
+        )
+    if in_memory:
+        return None
+    if not isinstance(model, str | Path):
+        raise ConfigError(
+            "the model is given in memory, and an adapter folder must name the model it belongs to. "
+            "Give a folder or hub id, or no output folder."
+        )
+    if lora_base(model) is not None:
+        raise CheckpointError(f"{model} is an adapter itself. Make it a model with 'multidelete merge' first.")
+    return str(Path(model).resolve()) if Path(model).is_dir() else str(model)
 
 
 def as_request(data: PairData, forget: Request | Sequence[str] | str | Path) -> Request:
@@ -276,15 +310,6 @@ def _content(model: Adapter | str | Path) -> str:
     if isinstance(model, Adapter):
         return weights_digest(model)
     return digest_folder(Path(model)) if Path(model).is_dir() and str(model) else str(model)
-
-
-def weights_digest(adapter: Adapter) -> str:
-    """SHA-256 of all weights and their names."""
-    sha = hashlib.sha256()
-    for name, tensor in sorted(adapter.state_dict().items()):
-        sha.update(name.encode())
-        sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return sha.hexdigest()
 
 
 def _manifest(
@@ -361,8 +386,14 @@ def _work(folder: Path) -> Path:
     return folder / "work"
 
 
-def _write_result(folder: Path, adapter: Adapter, manifest: Mapping[str, object]) -> None:
+def _write_result(folder: Path, adapter: Adapter, manifest: Mapping[str, object], lora_base: str | None = None) -> None:
+    """A model in its family's own format; of one with LoRA on a base model, LoRA alone."""
     if is_main_process():
         adapter.to("cpu")
-        adapter.save(folder)
+        if lora_base is None:
+            adapter.save(folder)
+        else:
+            from multidelete.models.lora import save_lora
+
+            save_lora(adapter, folder, lora_base)
         write_manifest(folder, manifest)

@@ -87,3 +87,23 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         check_settings(self, {"image_size": (self.image_size >= 16, "16 or more pixels")})
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraSettings:
+    """Size of the matrices that LoRA trains.
+
+    Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang and Chen: "LoRA: Low-Rank Adaptation of Large Language Models",
+    ICLR 2022, arXiv:2106.09685. A weight W acts as W + alpha / r B A, with A (r, in) drawn at random and
+    B (out, r) zero at first.
+
+    Attributes:
+        r: Rank, >= 1.
+        alpha: Scale of what is learned, > 0.
+    """
+
+    r: int = 8
+    alpha: float = 16.0
+
+    def __post_init__(self) -> None:
+        check_settings(self, {"r": (self.r >= 1, "1 or more"), "alpha": (self.alpha > 0, "greater than 0")})

@@ -81,9 +81,14 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Method(ABC):
-    """Base of all methods: a frozen dataclass whose fields are the hyperparameters."""
+    """Base of all methods: a frozen dataclass whose fields are the hyperparameters.
+
+    Class attributes:
+        takes_lora: Whether it can train LoRA in the place of the weights.
+    """
 
     name: ClassVar[str]
+    takes_lora: ClassVar[bool] = False
 
     @abstractmethod
     def run(self, job: Job) -> Outcome:
@@ -108,6 +113,7 @@ class GradientMethod(Method):
             what the original said, so they are off unless a method is ordinary training.
     """
 
+    takes_lora: ClassVar[bool] = True
     parts: ClassVar[tuple[str, ...]] = ("forget", "retain")
     training_mode: ClassVar[bool] = False
 

@@ -35,6 +35,7 @@ class DescentToDelete(FineTune):
     """
 
     name: ClassVar[str] = "descent_to_delete"
+    takes_lora: ClassVar[bool] = False  # the noise is for all weights
     sigma: float = 0.01
 
     def __post_init__(self) -> None:

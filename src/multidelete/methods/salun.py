@@ -33,6 +33,7 @@ class SalUn(Method):
     """
 
     name: ClassVar[str] = "salun"
+    takes_lora: ClassVar[bool] = True
     wrapped: str = "random_labels"
     fraction: float = 0.5
 

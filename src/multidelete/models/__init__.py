@@ -1,8 +1,8 @@
 """Model families: loading, making and saving them behind one `Adapter`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from transformers import (
@@ -14,8 +14,16 @@ from transformers import (
 )
 
 from multidelete.errors import CheckpointError, ConfigError, UnsupportedError
+from multidelete.manifest import read_manifest
 from multidelete.models.base import Adapter, PairOutputs, Task
-from multidelete.models.checkpoint import choose_trainable, hold_in_float32, load_model
+from multidelete.models.checkpoint import (
+    LORA_CONFIG,
+    choose_trainable,
+    hold_in_float32,
+    load_model,
+    lora_base,
+    weights_digest,
+)
 from multidelete.models.families import FAMILIES, Family, get_family, recognise, recognise_model, with_task
 from multidelete.models.fresh import SIZES, new_model, train_tokenizer
 
@@ -46,7 +54,7 @@ def load_adapter(source: str | Path, *, family: str | None = None, allow_pickle:
 
     Args:
         source: Folder as ``save_pretrained`` writes it, processor included, or a hub id. Its
-            config.json tells family and head.
+            config.json tells family and head. Or a LoRA folder: its base model, with LoRA merged in.
         family: Expected family; any where it is None.
         allow_pickle: Also read ``.bin`` weights, as plain tensors.
 
@@ -59,8 +67,27 @@ def load_adapter(source: str | Path, *, family: str | None = None, allow_pickle:
             f"{source} is of family {found.family!r}, not {family!r}. Leave --family out, or give a {family} model."
         )
     known = FAMILIES[found.family]
-    model = load_model(source, known.model_class(found.head), allow_pickle=allow_pickle)
-    return known.adapter(model, load_processor(source, found.family))
+    base = lora_base(source)
+    model = load_model(base or source, known.model_class(found.head), allow_pickle=allow_pickle)
+    adapter = known.adapter(model, load_processor(base or source, found.family))
+    if base is not None:
+        _add_stored_lora(adapter, Path(source), base)
+    return adapter
+
+
+def _add_stored_lora(adapter: Adapter, folder: Path, base: str) -> None:
+    """Merge a LoRA folder into its base model; refuses another base than the one that it was trained on."""
+    from multidelete.models.lora import load_lora  # peft takes a second to import
+
+    trained_on = cast(Mapping[str, str], (read_manifest(folder) or {}).get("original", {})).get("weights")
+    if trained_on is not None and weights_digest(adapter) != trained_on:
+        raise CheckpointError(
+            f"{folder} was trained on other weights than those that are in {base} now, so it does not fit them. "
+            f"Restore that model, or set base_model_name_or_path in {folder / LORA_CONFIG} to where it is."
+        )
+    load_lora(adapter, folder)
+    if type(adapter).remove is not Adapter.remove:
+        adapter.processor = load_processor(folder, adapter.family)
 
 
 def with_new_head(source: str | Path, *, task: Task, classes: Sequence[str], seed: int) -> Adapter:

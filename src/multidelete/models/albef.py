@@ -99,6 +99,10 @@ class AlbefPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
         parts = [(projection, kind) for projection in ("key", "value") for kind in ("weight", "bias")]
         return {name.format(i + 1, *part): name.format(i, *part) for i in layers for part in parts}
 
+    def get_input_embeddings(self) -> nn.Module:
+        """The words', which peft asks for."""
+        return cast(nn.Module, self.text_encoder.embeddings.word_embeddings)
+
     def encode_images(self, pixel_values: Tensor) -> Tensor:
         """Token states (N, P, D) of images (N, 3, height, width)."""
         return cast(Tensor, self.visual_encoder(pixel_values))

@@ -1,6 +1,7 @@
 """Model folders and hub ids: what is in them, and how weights are written back as they were."""
 
 import copy
+import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from multidelete.errors import CheckpointError, ConfigError, first_few
 from multidelete.models.base import Adapter
 
 WEIGHT_FILES = ("*.safetensors", "*.bin", "*.pth", "*.pt")
+LORA_CONFIG = "adapter_config.json"  # what peft calls it
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,39 @@ class StoredConfig:
     architectures: tuple[str, ...]
 
 
+def lora_base(source: str | Path) -> str | None:
+    """Folder or hub id of the model that a LoRA folder belongs to; None where ``source`` is no LoRA folder.
+
+    Raises:
+        CheckpointError: It names none, or one that is not there.
+    """
+    path = Path(source) / LORA_CONFIG
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not valid JSON: {error}. Write the folder anew.") from error
+    base = content.get("base_model_name_or_path") if isinstance(content, dict) else None
+    if not isinstance(base, str) or not base:
+        raise CheckpointError(f"{path} names no model that the adapter belongs to. Set base_model_name_or_path to it.")
+    if base.startswith("/") and not Path(base).is_dir():
+        raise CheckpointError(
+            f"{source} belongs to the model {base}, which is not there. Put it back, or set base_model_name_or_path "
+            f"in {path} to where it is."
+        )
+    if (Path(base) / LORA_CONFIG).is_file():
+        raise CheckpointError(f"{source} belongs to {base}, an adapter itself. Merge that one first.")
+    return base
+
+
 def read_config(source: str | Path) -> StoredConfig:
-    """What the config.json of a local folder or hub id says the model is.
+    """What the config.json of a local folder or hub id says the model is; of a LoRA folder its base model's.
 
     Raises:
         CheckpointError: There is no such folder, or it is not a model folder.
     """
+    source = lora_base(source) or source
     folder = Path(source)
     if folder.exists():
         if not folder.is_dir():
@@ -147,6 +176,15 @@ def stored_dtypes(folder: Path) -> dict[str, torch.dtype]:
         tensors: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
         found |= {k: t.dtype for k, t in tensors.items() if t.is_floating_point() and t.dtype != torch.float32}
     return found
+
+
+def weights_digest(adapter: Adapter) -> str:
+    """SHA-256 of all weights and their names."""
+    sha = hashlib.sha256()
+    for name, tensor in sorted(adapter.state_dict().items()):
+        sha.update(name.encode())
+        sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()
 
 
 def hold_in_float32(model: PreTrainedModel) -> None:

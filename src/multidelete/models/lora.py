@@ -1,0 +1,164 @@
+"""LoRA: small trained matrices beside frozen weights, through peft.
+
+A model's result is then an adapter of a few MB in peft's own format, which names the model that it belongs to.
+Deleting the adapter is reverting; switched off, it leaves the original, to the bit.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from peft import LoraConfig, PeftConfig, get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from multidelete.errors import CheckpointError, UnsupportedError, first_few
+from multidelete.models.base import Adapter
+from multidelete.models.checkpoint import LORA_CONFIG
+from multidelete.settings import LoraSettings
+
+LORA_WEIGHTS = "adapter_model.safetensors"
+PREFIX = "base_model.model."  # what peft puts before the names in its files
+
+
+def add_lora(adapter: Adapter, settings: LoraSettings, *, seed: int, training_mode: bool = False) -> list[str]:
+    """Put LoRA beside every linear layer whose weight is trainable, and freeze everything else.
+
+    Args:
+        adapter: The model, changed in place; its outputs are the same until something is trained.
+        settings: Sizes.
+        seed: Of the matrices that start at random.
+        training_mode: Whether batch statistics will be on; they would change beside the weights.
+
+    Returns:
+        Names of the trainable parameters: those of LoRA.
+
+    Raises:
+        UnsupportedError: No linear layer is trainable, or batch statistics would change beside the weights.
+    """
+    network = _network(adapter)
+    modules = dict(network.named_modules())
+    if training_mode and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in modules.values()):
+        raise UnsupportedError(
+            "ordinary training changes this model's batch statistics, which are not in a LoRA adapter. "
+            "Use a method that leaves them alone, such as multidelete, or leave --lora out."
+        )
+    # torch's own attention reads the weight of its output layer without calling it
+    bypassed = {f"{name}.out_proj" for name, m in modules.items() if isinstance(m, nn.MultiheadAttention)}
+    targets = [
+        name for name, m in modules.items()
+        if type(m) is nn.Linear and m.weight.requires_grad and name not in bypassed
+    ]  # fmt: skip
+    if not targets:
+        raise UnsupportedError(
+            "LoRA stands beside linear layers, and none is trained here. Choose a part that has some with --train, "
+            "or leave --lora out."
+        )
+    config = LoraConfig(
+        r=settings.r,
+        lora_alpha=cast(int, settings.alpha),
+        target_modules="|".join(map(re.escape, targets)),  # matched as a whole: no other layer of a like name
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        inject_adapter_in_model(config, network)
+    first: dict[int, LoraLayer] = {}
+    for layer in _layers(adapter).values():  # layers that share their weight share what is learned for it
+        shared = first.setdefault(id(layer.weight), layer)
+        layer.lora_A, layer.lora_B = shared.lora_A, shared.lora_B
+    return [name for name, parameter in adapter.named_parameters() if parameter.requires_grad]
+
+
+@contextmanager
+def original(adapter: Adapter) -> Iterator[None]:
+    """Within it the model is the one that LoRA was added to."""
+    layers = _layers(adapter)
+    for layer in layers.values():
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in layers.values():
+            layer.enable_adapters(True)
+
+
+def merge_lora(adapter: Adapter) -> None:
+    """Add what LoRA learned to the weights, and take LoRA out: the model has its own form again, in place."""
+    merged: set[int] = set()
+    for name, layer in _layers(adapter).items():
+        if id(layer.weight) not in merged:  # of layers that share their weight one is enough
+            merged.add(id(layer.weight))
+            layer.merge()
+        parent, _, child = name.rpartition(".")
+        setattr(adapter.get_submodule(parent), child, layer.get_base_layer())
+    del _network(adapter).peft_config
+
+
+def save_lora(adapter: Adapter, folder: Path, base: str) -> None:
+    """Write LoRA alone, as peft does; what a family holds besides weights too, since forgetting changes it.
+
+    Args:
+        adapter: A model with LoRA.
+        folder: Where to write.
+        base: Folder or hub id of the model that LoRA was added to.
+    """
+    network = _network(adapter)
+    tensors = {f"{PREFIX}{name}": t.clone().contiguous() for name, t in get_peft_model_state_dict(network).items()}
+    save_file(tensors, folder / LORA_WEIGHTS, metadata={"format": "pt"})
+    config = cast(Mapping[str, LoraConfig], network.peft_config)["default"]
+    config.base_model_name_or_path, config.inference_mode = base, True
+    config.save_pretrained(str(folder))
+    if _holds_data(adapter):
+        adapter.processor.save_pretrained(folder)  # type: ignore[operator, union-attr]
+
+
+def load_lora(adapter: Adapter, folder: Path) -> None:
+    """Add what a LoRA folder holds to the weights of its base model, in place.
+
+    Raises:
+        CheckpointError: The folder is no LoRA of peft's, or does not fit the model.
+    """
+    network = _network(adapter)
+    try:
+        config = PeftConfig.from_pretrained(str(folder))
+        tensors = load_file(folder / LORA_WEIGHTS)
+    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{folder} cannot be read as a LoRA folder: {str(error).splitlines()[0]} "
+            f"It must hold {LORA_CONFIG} and {LORA_WEIGHTS}, as 'multidelete unlearn --lora' and peft write them."
+        ) from error
+    if not isinstance(config, LoraConfig):
+        raise CheckpointError(f"{folder} is a {config.peft_type} adapter of peft's; only LoRA is supported.")
+    try:
+        inject_adapter_in_model(config, network)
+        loaded: Any = set_peft_model_state_dict(network, tensors)
+    except (ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{folder} does not fit its base model: {str(error).splitlines()[0]} Give the model it was trained on."
+        ) from error
+    stored = {name.removeprefix(PREFIX) for name in tensors}
+    missing = sorted(set(get_peft_model_state_dict(network)) - stored)
+    if loaded.unexpected_keys or missing:
+        raise CheckpointError(
+            f"{folder} does not fit its base model: {first_few([*loaded.unexpected_keys, *missing])}. "
+            "Give the model it was trained on."
+        )
+    merge_lora(adapter)
+
+
+def _network(adapter: Adapter) -> nn.Module:
+    return cast(nn.Module, adapter.model)
+
+
+def _layers(adapter: Adapter) -> dict[str, LoraLayer]:
+    return {name: module for name, module in adapter.named_modules() if isinstance(module, LoraLayer)}
+
+
+def _holds_data(adapter: Adapter) -> bool:
+    """Whether forgetting changes more than weights: a graph loses edges."""
+    return type(adapter).remove is not Adapter.remove
