@@ -18,7 +18,7 @@ from multidelete import LoraSettings, audit, merge, unlearn
 from multidelete.data.pairs import PairData
 from multidelete.errors import CheckpointError, ConfigError, UnsupportedError
 from multidelete.loop import run_loop
-from multidelete.methods import GradDiff
+from multidelete.methods import METHODS, GradDiff, Job
 from multidelete.models import Adapter, choose_trainable, load_adapter
 from multidelete.models.lora import add_lora, merge_lora, original
 from tests.models.cases import CASES, Case, case_adapter, case_data
@@ -71,6 +71,19 @@ def test_lora_trains_alone_and_off_it_is_the_original(case: Case) -> None:
     assert list(weights(adapter)) == list(before)
     for found, wanted in zip(outputs(adapter, data), after, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, method in METHODS.items() if method.takes_lora))
+def test_every_gradient_method_trains_lora_alone(name: str, data: PairData) -> None:
+    adapter = own_clip(data)
+    before = weights(adapter)
+    add_lora(adapter, LORA, seed=0)
+    started = weights(adapter)
+    job = Job(adapter, data.train, *parted(data, 2), quick(lr=1e-2), seed=0, holdout=data.splits["val"])
+    after = METHODS[name]().run(job).adapter
+    assert differing(before, base_weights(after)) == []
+    moved = differing(started, weights(after))
+    assert sum(".lora_B." in one for one in moved) > 10
 
 
 def test_lora_stands_beside_the_trainable_part_alone(data: PairData) -> None:
