@@ -84,12 +84,15 @@ def values(audits: Audits, model: str, column: str) -> list[float]:
     found = []
     for _, figures in audits.values():
         rows = [
-            row.value for row in figures
+            row for row in figures
             if row.audit == audit and row.model == model and row.value is not None and ", difference" not in row.figure
-            and row.figure.startswith(name) and split in (None, row.split) and "split's own" not in row.figure
+            and row.figure.startswith(name) and "split's own" not in row.figure
         ]  # fmt: skip
-        if rows:
-            found.append(max(rows))
+        here = [row.value for row in rows if split in (None, row.split)]
+        if not here and split == "retain":  # too many to search them all
+            here = [row.value for row in rows if row.split == "retain sample"]
+        if here:
+            found.append(max(here))
     return found
 
 
