@@ -1,4 +1,4 @@
-"""The distilling baselines, random labels and NPO on every family with every head: they train, or say why not."""
+"""The baselines on every family with every head: they train, or say why not."""
 
 import copy
 from functools import cache
@@ -13,7 +13,12 @@ from multidelete.models import Adapter
 from tests.models.cases import CASES, Case, case_adapter, case_data
 from tests.tiny import differing, parted, quick
 
-NAMES = ("random_labels", "bad_teacher", "scrub", "npo", "clip_erase", "delete")
+NAMES = (
+    "random_labels", "bad_teacher", "scrub", "npo", "clip_erase", "delete",
+    "salun", "ssd", "descent_to_delete", "l_codec",
+)  # fmt: skip
+SMALL = {"l_codec": {"candidates": 16, "observations": 12}, "ssd": {"alpha": 1.2}}
+SEEDED_BY_THE_GALLERY = {"l_codec", "ssd"}  # which takes all of these few retain pairs; their own tests have more
 
 
 @cache
@@ -29,7 +34,7 @@ def after(case: Case, name: str, *, trained: tuple[str, ...] | None = None, seed
     for parameter_name, parameter in adapter.named_parameters():
         parameter.requires_grad_(trained is None or parameter_name in trained)
     settings = quick(passes=2 if name == "scrub" else 1, batch_size=4, lr=1e-3, retain_per_forget=1)
-    outcome = METHODS[name]().run(Job(adapter, data.train, *parted(data, 2), settings, seed=seed))
+    outcome = METHODS[name](**SMALL.get(name, {})).run(Job(adapter, data.train, *parted(data, 2), settings, seed=seed))
     assert outcome.history
     assert all(torch.isfinite(torch.tensor(list(row.values()))).all() for row in outcome.history)
     return weights_once(outcome.adapter)
@@ -59,4 +64,4 @@ def test_the_same_seed_gives_the_same_weights(name: str) -> None:
     case = Case("graph-text", "retrieval", 0)
     first, again, other = (after(case, name, seed=seed) for seed in (0, 0, 1))
     assert differing(first, again) == []
-    assert differing(first, other)
+    assert bool(differing(first, other)) is (name not in SEEDED_BY_THE_GALLERY)

@@ -1,6 +1,7 @@
 """Selective synaptic dampening: the rule by hand, what it leaves alone, and what it refuses."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -64,6 +65,12 @@ def test_nothing_grows_and_most_stays(original: Adapter, data: PairData) -> None
 def test_the_loops_batch_size_does_not_matter(original: Adapter, data: PairData) -> None:
     after = [weights(SSD().run(job_of(original, data, batch_size=size)).adapter) for size in (2, 16)]
     assert differing(*after) == []
+
+
+def test_the_gallery_is_of_the_seed(original: Adapter, data: PairData) -> None:
+    one, again, other = (weights(SSD().run(replace(job_of(original, data), seed=n)).adapter) for n in (0, 0, 1))
+    assert differing(one, again) == []
+    assert differing(one, other)
 
 
 def test_only_trainable_parameters_are_dampened(original: Adapter, data: PairData) -> None:
