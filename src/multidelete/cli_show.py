@@ -110,7 +110,8 @@ def show_methods(methods: Sequence[type["Method"]], *, as_json: bool) -> None:
                 row.name,
                 row.description,
                 ", ".join(f"{one['name']}={one['default']}" for one in row.settings) or "none",
-                ", ".join(f"{name}={value}" for name, value in row.loop.items()) or "those of the original's training",
+                ", ".join(f"{name}={value}" for name, value in row.loop.items())
+                or ("those of the original's training" if row.trains else "none: it does not train"),
             ]
             for row in rows
         ],
@@ -123,6 +124,7 @@ class _MethodRow:
     description: str
     settings: list[dict[str, object]]
     loop: dict[str, object]
+    trains: bool
 
 
 def _method_row(method: type["Method"]) -> _MethodRow:
@@ -141,9 +143,9 @@ def _method_row(method: type["Method"]) -> _MethodRow:
     own, usual = asdict(method().loop_settings()), asdict(LoopSettings())
     told = ("passes", "batch_size", "lr")
     loop = {name: value for name, value in own.items() if name in told or value != usual[name]}
-    if issubclass(method, Retrain):  # follows the recipe that the original's folder records
+    if issubclass(method, Retrain) or not method.trains:  # retraining follows the recipe that the original's folder has
         loop = {}
-    return _MethodRow(name=method.name, description=title(method), settings=settings, loop=loop)
+    return _MethodRow(name=method.name, description=title(method), settings=settings, loop=loop, trains=method.trains)
 
 
 def show_result(folder: Path, manifest: Mapping[str, object], what: str) -> None:

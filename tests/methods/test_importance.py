@@ -4,11 +4,12 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
-from multidelete.data.pairs import PairDataset
+from multidelete.data.pairs import Batch, PairDataset
 from multidelete.errors import DivergedError
 from multidelete.methods.importance import draw_gallery, importance, mean_gradient, saliency_mask
-from multidelete.models import Adapter
+from multidelete.models import Adapter, PairOutputs
 from tests.models.cases import CASES, Case, case_adapter, case_data
 from tests.tiny import differing, own_clip, people, weights
 
@@ -91,6 +92,21 @@ def test_a_loss_that_is_not_finite_is_an_error() -> None:
     with torch.no_grad():
         adapter.model.text_projection.weight[0, 0] = math.nan
     with pytest.raises(DivergedError, match=rf"the loss of pair {data.train[0].id} is nan"):
+        importance(adapter, data.train.pairs[:2], data.train.pairs[8:12])
+
+
+def test_a_gradient_that_is_not_finite_is_an_error() -> None:
+    """The length of a zero vector has a value, and no derivative: 0 / 0."""
+    data = people(6)
+    adapter = own_clip(data)
+    real = adapter.task_loss
+
+    def with_length_of_nothing(outputs: PairOutputs, batch: Batch) -> Tensor:
+        nothing_B = (outputs.joint - outputs.joint).pow(2).sum(dim=-1).sqrt()
+        return real(outputs, batch) + nothing_B
+
+    adapter.task_loss = with_length_of_nothing  # type: ignore[method-assign]
+    with pytest.raises(DivergedError, match=rf"the loss of pair {data.train[0].id} is finite, and its gradient is not"):
         importance(adapter, data.train.pairs[:2], data.train.pairs[8:12])
 
 

@@ -85,10 +85,12 @@ class Method(ABC):
 
     Class attributes:
         takes_lora: Whether it can train LoRA in the place of the weights.
+        trains: Whether it runs the loop, so that the loop's settings mean something.
     """
 
     name: ClassVar[str]
     takes_lora: ClassVar[bool] = False
+    trains: ClassVar[bool] = True
 
     @abstractmethod
     def run(self, job: Job) -> Outcome:

@@ -107,7 +107,7 @@ def each_gradient(
         title: Shown beside the progress bar.
 
     Raises:
-        DivergedError: A pair's loss is not finite.
+        DivergedError: A pair's loss or gradient is not finite.
     """
     was_training = adapter.training
     adapter.eval()
@@ -121,7 +121,13 @@ def each_gradient(
                     f"the loss of pair {pairs[position].id} is {loss.item()}: no gradient can be computed. "
                     "Give a model whose losses are finite."
                 )
-            yield position, torch.autograd.grad(loss, list(parameters), allow_unused=True)
+            found: Sequence[Tensor | None] = torch.autograd.grad(loss, list(parameters), allow_unused=True)
+            if not all(gradient is None or torch.isfinite(gradient).all() for gradient in found):
+                raise DivergedError(
+                    f"the loss of pair {pairs[position].id} is finite, and its gradient is not. "
+                    "Give a model that is not about to diverge."
+                )
+            yield position, found
             bar.to(done)
     adapter.train(was_training)
 

@@ -52,6 +52,7 @@ class LCODEC(Method):
     """
 
     name: ClassVar[str] = "l_codec"
+    trains: ClassVar[bool] = False
     candidates: int = 128
     units: int = 32
     observations: int = 96

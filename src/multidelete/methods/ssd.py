@@ -37,6 +37,7 @@ class SSD(Method):
     """
 
     name: ClassVar[str] = "ssd"
+    trains: ClassVar[bool] = False
     alpha: float = 2.0
     strength: float = 1.0
 
