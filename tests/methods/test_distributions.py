@@ -69,6 +69,14 @@ def test_likelihoods_are_those_of_the_heads() -> None:
         assert found.tolist() == pytest.approx([expected] * 2)
 
 
+def test_candidates_that_share_a_member_are_no_negatives_of_a_likelihood() -> None:
+    """Two pairs with one text: nothing is left to choose from, and the match alone counts, with 3/4."""
+    outputs = similar(EYE, score=torch.full((2,), LN3))
+    given = part(dual_encoder(), outputs)
+    given.batch.sources["text"][1] = given.batch.sources["text"][0]
+    assert log_likelihood_B(given, outputs).tolist() == pytest.approx([log(3 / 4)] * 2)
+
+
 def test_candidates_that_share_a_member_are_right_too() -> None:
     given = part(dual_encoder(), similar(EYE))
     given.batch.sources["text"][1] = given.batch.sources["text"][0]
