@@ -17,11 +17,11 @@ from statistics import mean
 
 import matplotlib as mpl
 from matplotlib.figure import Figure as Plot
+from start import make_start
 
 import multidelete
 from multidelete import Figure, LoopSettings, TrainSettings
 from multidelete.data.split import draw_request
-from start import make_start
 
 mpl.rcParams["svg.hashsalt"] = "multidelete"
 SEARCH = "recall@1 image to text among"
