@@ -518,7 +518,7 @@ def command(*arguments: object, **more: object) -> subprocess.Popen[str]:
 
 def test_process_prints_nothing_but_its_result(original: Path, tmp_path: Path) -> None:
     process = command(*unlearn(original, "--forget-subject", "person-0001", "--out", tmp_path / "out", "--json"))
-    out, err = process.communicate(timeout=100)
+    out, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (0, "")
     assert json.loads(out)["folder"] == str(tmp_path / "out")
 
@@ -536,13 +536,13 @@ def test_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = ("train", "--data", DATA, "--image-size", "32", "--device", "cpu", "--checkpoint-steps", "1")
     process = command(*arguments, "--passes", "2000", "--out", out)
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 300
     while not list((tmp_path / ".out.partial" / "work").glob("checkpoint-0*")):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=100)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 130
     assert err.startswith("interrupted; what was done is kept in ")
     assert "--resume" in err

@@ -33,8 +33,8 @@ def main() -> None:
     result = {
         "machine": f"{platform.machine()}, {threads} CPU threads, torch {torch.__version__}",
         "step": {part: steps(part) for part in ("all", "text")},
-        "forget pairs": [job(people=640, forget_people=number) for number in (8, 16, 32, 64)],
-        "retain pairs": [job(people=people, forget_people=8) for people in (72, 264, 1032)],
+        "forget pairs": [job(people=640, forget_people=number) for number in (16, 32, 64, 128)],
+        "retain pairs": [job(people=people, forget_people=16) for people in (144, 528, 2064)],
     }
     Path(__file__).with_name("results.json").write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
@@ -47,7 +47,7 @@ def prepared(people: int, forget_people: int, part: str) -> Job:
     captions = [str(pair.inputs["text"]) for pair in data.train]
     adapter = new_adapter("vision-text", size="tiny", image_size=48, captions=captions, seed=0)
     choose_trainable(adapter, part)
-    return Job(adapter, data.train, forget, retain, MultiDelete().loop_settings(), seed=0, holdout=data.splits["val"])
+    return Job(adapter, data.train, forget, retain, MultiDelete().loop_settings_for(4 * forget_people), seed=0, holdout=data.splits["val"])
 
 
 def steps(part: str) -> dict[str, float]:

@@ -144,7 +144,7 @@ def unlearn(
     request = as_request(data, forget)
     chosen = get_method(method)() if isinstance(method, str) else method
     origin = read_manifest(Path(model)) if isinstance(model, str | Path) else None
-    loop = _loop_settings(chosen, settings, origin)
+    loop = _loop_settings(chosen, settings, origin, len(request.ids))
     base = None if lora is None else _base_for_lora(model, chosen, in_memory=out is None)
     if out is None:
         return _unlearn(
@@ -277,12 +277,15 @@ def as_request(data: PairData, forget: Request | Sequence[str] | str | Path) -> 
 
 
 def _loop_settings(
-    method: Method, given: LoopSettings | Mapping[str, object] | None, origin: Mapping[str, object] | None
+    method: Method,
+    given: LoopSettings | Mapping[str, object] | None,
+    origin: Mapping[str, object] | None,
+    forget: int,
 ) -> LoopSettings:
     """The loop's settings: retraining follows the original's recipe, other methods have their own."""
     if isinstance(given, LoopSettings):
         return given
-    own = method.loop_settings()
+    own = method.loop_settings_for(forget)
     if isinstance(method, Retrain) and origin is not None and "loop" in origin:
         own = resolve(LoopSettings, None, cast(Mapping[str, object], origin["loop"]))
     return resolve(LoopSettings, None, {**asdict(own), **(given or {})})

@@ -15,6 +15,8 @@ class LoopSettings:
         batch_size: Forget pairs (for training, any pairs) in one optimizer step, over all processes
             and accumulated micro-batches, >= 1.
         retain_per_forget: Retain pairs beside each forget pair, >= 1.
+        retain_sample: Least number of retain pairs that are sampled for the whole run, >= 0; otherwise eight for
+            each forget pair.
         lr: Peak learning rate of AdamW, > 0.
         weight_decay: AdamW's weight decay, >= 0.
         warmup: Fraction of the steps in which the learning rate rises, in [0, 1).
@@ -34,6 +36,7 @@ class LoopSettings:
     passes: float = 10.0
     batch_size: int = 32
     retain_per_forget: int = 2
+    retain_sample: int = 0
     lr: float = 3e-4
     weight_decay: float = 0.0
     warmup: float = 0.1
@@ -55,6 +58,7 @@ class LoopSettings:
                 "passes": (self.passes > 0, "greater than 0"),
                 "batch_size": (self.batch_size >= 1, "1 or more"),
                 "retain_per_forget": (self.retain_per_forget >= 1, "1 or more"),
+                "retain_sample": (self.retain_sample >= 0, "0 or more; 0 leaves it at eight for each forget pair"),
                 "lr": (self.lr > 0, "greater than 0; 3e-4 suits small models, 1e-5 large ones"),
                 "weight_decay": (self.weight_decay >= 0, "0 or more"),
                 "warmup": (0 <= self.warmup < 1, "at least 0 and less than 1: a fraction of the steps"),

@@ -199,3 +199,14 @@ def test_the_paper_s_terms_alone_decouple(memorised: Adapter, data: PairData) ->
     paper = MultiDelete(decoupling=1.0, unimodal=1.0, multimodal=1.0, score=0.0, embeddings=0.0)
     before = scores(memorised, forget.pairs).mean().item()
     assert run(paper, data, memorised, holdout=False)[0].mean().item() < before - 0.05
+
+
+def test_small_requests_take_as_many_steps_at_a_lower_rate() -> None:
+    method = MultiDelete()
+    usual = method.loop_settings()
+    assert method.loop_settings_for(64) == usual
+    few = method.loop_settings_for(4)
+    assert (few.passes, few.retain_sample, few.lr) == (64, 512, usual.lr / 4)
+    more = method.loop_settings_for(36)  # four steps a pass
+    assert more.passes * 4 == 64
+    assert more.lr == pytest.approx(usual.lr * 0.75)

@@ -100,6 +100,10 @@ class Method(ABC):
         """Settings of the loop that suit the method."""
         return LoopSettings()
 
+    def loop_settings_for(self, forget: int) -> LoopSettings:
+        """`loop_settings` for a request of so many pairs."""
+        return self.loop_settings()
+
     def trainable(self, adapter: Adapter) -> str:
         """Which part of the model to train where the user did not say (`choose_trainable`)."""
         return "all"
@@ -184,8 +188,9 @@ RETAIN_POOL_PER_FORGET = 8
 
 
 def sample_retain(job: Job) -> PairDataset:
-    """Retain pairs for the whole run, at most eight for each forget pair, so that cost grows with F alone."""
-    return _sample(job.retain, RETAIN_POOL_PER_FORGET * len(job.forget), job.seed, "sampled retain pairs")
+    """Retain pairs for the whole run, eight for each forget pair or ``retain_sample``: cost grows with F alone."""
+    wanted = max(RETAIN_POOL_PER_FORGET * len(job.forget), job.settings.retain_sample)
+    return _sample(job.retain, wanted, job.seed, "sampled retain pairs")
 
 
 def _sample(pairs: PairDataset, wanted: int, seed: int, name: str) -> PairDataset:
