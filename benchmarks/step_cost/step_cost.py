@@ -47,7 +47,8 @@ def prepared(people: int, forget_people: int, part: str) -> Job:
     captions = [str(pair.inputs["text"]) for pair in data.train]
     adapter = new_adapter("vision-text", size="tiny", image_size=48, captions=captions, seed=0)
     choose_trainable(adapter, part)
-    return Job(adapter, data.train, forget, retain, MultiDelete().loop_settings_for(4 * forget_people), seed=0, holdout=data.splits["val"])
+    settings = MultiDelete().loop_settings_for(len(forget))
+    return Job(adapter, data.train, forget, retain, settings, seed=0, holdout=data.splits["val"])
 
 
 def steps(part: str) -> dict[str, float]:
