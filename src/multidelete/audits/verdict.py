@@ -146,7 +146,7 @@ def _beyond(row: ScoreRow) -> str:
         return ""
     interval = "" if row.low is None or row.high is None else f", 95 % interval {row.low:+.3f} to {row.high:+.3f}"
     side = "above" if row.is_above else "below"
-    certainty = ", which may be chance" if row.state == "unclear" else ""
+    certainty = ", so that it may lie within its target after all" if row.state == "unclear" else ""
     return (
         f"{row.criterion.capitalize()} lies {abs(row.gap):.3f} {side} its yardstick{interval}{certainty}: "
         f"{row.unlearned.figure} is {row.unlearned.value:.3f}, the target is {row.target}."
