@@ -95,7 +95,7 @@ class DemoOptions:
 
     out: str = "multidelete-demo"
     people: int = 400
-    seed: int = 0
+    seed: int = 1
     device: str = "auto"
     overwrite: bool = False
 

@@ -21,7 +21,7 @@ def demo(
     out: str | Path,
     *,
     people: int = 400,
-    seed: int = 0,
+    seed: int = 1,
     device: str = "auto",
     overwrite: bool = False,
     passes: float | None = None,
