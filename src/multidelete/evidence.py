@@ -1,6 +1,6 @@
 """The audit from end to end: signals of every model, figures, a verdict, and the report that shows them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ from multidelete.pipeline import as_request
 from multidelete.report.build import build_report
 from multidelete.report.exhibits import chart_data, examples, secrets
 from multidelete.report.withhold import withhold
-from multidelete.runtime import check_device, progress_bar
+from multidelete.runtime import Bar, check_device, progress_bar
 from multidelete.start import fitted
 
 RETAIN_LIMIT = 50_000  # retain pairs that every model is asked about; of more, a sample
@@ -180,12 +180,17 @@ def _check_images(splits: Mapping[str, PairDataset]) -> None:
             if not counts[name]:
                 continue
             try:
-                check_images(pairs, lambda done, _, start=before: bar.to(start + done))  # type: ignore[misc]
+                check_images(pairs, _counting_on(bar, before))
             except DataError as error:
                 problems += error.problems
             before += counts[name]
     if problems:
         raise DataError(problems)
+
+
+def _counting_on(bar: Bar, before: int) -> Callable[[int, int], None]:
+    """Shows the progress of one part on a bar that counts all of them."""
+    return lambda done, _: bar.to(before + done)
 
 
 def _ask(
@@ -200,7 +205,7 @@ def _ask(
     found, before = {}, 0
     with progress_bar(f"asking {name}", sum(map(len, splits.values()))) as bar:
         for split, pairs in splits.items():
-            found[split] = collect(adapter, pairs, progress=lambda done, _, start=before: bar.to(start + done))  # type: ignore[misc]
+            found[split] = collect(adapter, pairs, progress=_counting_on(bar, before))
             before += len(pairs)
     if adapter.task == "retrieval" and found["forget"].embeddings is None:
         sets = drawn_sets(found, splits, unit, seed, members=MEMBERS)

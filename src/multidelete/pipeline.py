@@ -1,11 +1,7 @@
 """Train, unlearn, audit: the only place that knows all rooms. Reads top to bottom."""
 
 import copy
-import hashlib
-import json
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,13 +16,14 @@ from multidelete.data.images import check_images
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import Request, forget_retain, resolve_request
 from multidelete.errors import CheckpointError, ConfigError, UnsupportedError
-from multidelete.loop import LOGS, run_loop
-from multidelete.manifest import digest_folder, read_manifest, refuse_inside, versions, whole_or_nothing, write_manifest
+from multidelete.loop import run_loop
+from multidelete.manifest import digest_folder, read_manifest, versions, write_manifest
 from multidelete.methods import METHODS, GradientMethod, Job, Method, Outcome, Retrain, Training, get_method
 from multidelete.methods.base import sample_retain
 from multidelete.models import Adapter, adapter_for, choose_trainable, hold_in_float32, load_adapter
 from multidelete.models.checkpoint import lora_base, weights_digest
-from multidelete.runtime import is_main_process, make_accelerator, progress_bar, start_processes, wait_for_everyone
+from multidelete.result_folder import result_folder, work_folder
+from multidelete.runtime import is_main_process, make_accelerator, progress_bar
 from multidelete.settings import LoopSettings, LoraSettings, TrainSettings
 from multidelete.start import fitted, starting_point
 
@@ -63,7 +60,7 @@ def train(
     settings = settings or Training().loop_settings()
     inputs = [Path(model.start)] if model.start else []
     identity = [asdict(model), _content(model.start or ""), asdict(settings), seed, data.train.digest]
-    with _result_folder(out, inputs, overwrite, resume, identity) as folder:
+    with result_folder(out, inputs, overwrite, resume, identity) as folder:
         _check_machine(settings, folder)
         adapter = starting_point(model, data, seed)
         pairs = fitted(adapter, data).train
@@ -71,7 +68,7 @@ def train(
         cut = adapter.truncated(pairs.pairs)
         result = run_loop(
             adapter, Training(), {"train": pairs}, settings=settings, seed=seed,
-            work=_work(folder), resume=resume, title="training",
+            work=work_folder(folder), resume=resume, title="training",
         )  # fmt: skip
         cost = {"wall_s": result.wall_s, "pairs_backward": result.pairs, "peak_bytes": result.peak_bytes}
         manifest = _manifest("train", data, adapter, seed, cost, cut)
@@ -154,10 +151,10 @@ def unlearn(
     identity += [chosen.name, asdict(chosen), asdict(loop), trainable, seed, request.digest, data.train.digest]
     identity += [] if lora is None else [asdict(lora)]
     inputs = [Path(model)] if isinstance(model, str | Path) else []
-    with _result_folder(Path(out), inputs, overwrite, resume, identity) as folder:
+    with result_folder(Path(out), inputs, overwrite, resume, identity) as folder:
         done = _unlearn(
-            model, data, request, processor, chosen, loop, trainable, lora, seed, _work(folder), resume, allow_pickle,
-            origin,
+            model, data, request, processor, chosen, loop, trainable, lora, seed, work_folder(folder), resume,
+            allow_pickle, origin,
         )  # fmt: skip
         done = replace(done, manifest=done.manifest | dict(notes or {}))
         _write_result(folder, done.adapter, done.manifest, base)
@@ -334,59 +331,6 @@ def _thin(history: Sequence[Mapping[str, float]], rows: int = 100) -> list[dict[
     """At most about ``rows`` evenly spaced steps, each with its number."""
     every = max(1, len(history) // rows)
     return [{"step": i + 1, **row} for i, row in enumerate(history) if i % every == 0 or i == len(history) - 1]
-
-
-@contextmanager
-def _result_folder(
-    out: Path, inputs: Sequence[Path], overwrite: bool, resume: bool, identity: Sequence[object]
-) -> Iterator[Path]:
-    """A folder that appears at ``out`` whole; its ``work`` is kept for ``resume`` when the run is cut off.
-
-    What trackers wrote stays in ``logs``.
-    """
-    start_processes()
-    refuse_inside(out, inputs)
-    with whole_or_nothing(
-        out, overwrite=overwrite, keep_partial=True, tidy=_keep_work, resume=resume, main=is_main_process()
-    ) as folder:
-        wait_for_everyone()
-        if is_main_process():
-            _same_run(_work(folder), identity)
-        wait_for_everyone()
-        yield folder
-        wait_for_everyone()
-        if is_main_process():
-            if (_work(folder) / LOGS).is_dir():
-                (_work(folder) / LOGS).rename(folder / LOGS)
-            shutil.rmtree(_work(folder))
-    wait_for_everyone()
-
-
-def _keep_work(folder: Path) -> None:
-    """Remove a half-written result, and the work folder too where it holds nothing to resume from."""
-    work = _work(folder)
-    for path in folder.iterdir():
-        if path.is_dir() and (path != work or [inside.name for inside in path.iterdir()] == ["run"]):
-            shutil.rmtree(path)
-        elif path.is_file():
-            path.unlink()
-
-
-def _same_run(work: Path, identity: Sequence[object]) -> None:
-    """Note which run a work folder belongs to, or refuse to go on with another one."""
-    wanted = hashlib.sha256(json.dumps(list(identity), sort_keys=True).encode()).hexdigest()
-    note = work / "run"
-    if note.is_file() and note.read_text() != wanted:
-        raise ConfigError(
-            f"{work.parent} belongs to a run with another model, data, request or settings. "
-            "Resume with the same ones, or give --overwrite to start afresh."
-        )
-    work.mkdir(exist_ok=True)
-    note.write_text(wanted)
-
-
-def _work(folder: Path) -> Path:
-    return folder / "work"
 
 
 def _write_result(folder: Path, adapter: Adapter, manifest: Mapping[str, object], lora_base: str | None = None) -> None:

@@ -17,8 +17,9 @@ from torch import Tensor
 from multidelete.data.pairs import Pair, source_key, text_source
 from multidelete.errors import DataError
 from multidelete.models import FAMILIES, load_adapter
+from multidelete.models.candidates import draw, gumbel
 from multidelete.models.fresh import Size, new_model, train_tokenizer
-from multidelete.models.fusion import FusionAdapter, class_log_odds, draw, gumbel
+from multidelete.models.fusion import FusionAdapter, class_log_odds
 from tests.tiny import SIDE, captions, differing, people, weights
 
 SIZE = Size(width=64, layers=2, stages=(), depths=(), projection=24, context=40, vocabulary=400)

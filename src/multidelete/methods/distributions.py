@@ -17,7 +17,7 @@ from torch import Tensor
 
 from multidelete.methods.targets import number_of_signals
 from multidelete.models.base import PairOutputs
-from multidelete.models.fusion import candidates
+from multidelete.models.candidates import candidates
 from multidelete.runtime import gather_with_grad
 from multidelete.step import Part
 

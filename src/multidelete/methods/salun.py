@@ -59,6 +59,9 @@ class SalUn(Method):
     def loop_settings(self) -> LoopSettings:
         return self.method().loop_settings()
 
+    def loop_settings_for(self, forget: int) -> LoopSettings:
+        return self.method().loop_settings_for(forget)
+
     def trainable(self, adapter: Adapter) -> str:
         return self.method().trainable(adapter)
 

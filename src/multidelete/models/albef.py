@@ -26,7 +26,7 @@ from multidelete.models.fresh import LOGIT_SCALE, Size, _text_settings, _vision_
 from multidelete.models.fusion import FusionAdapter, initial_spread, name_classes
 
 
-class AlbefConfig(PreTrainedConfig):  # type: ignore[misc]
+class AlbefConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is untyped
     """Sizes of an ALBEF model; the defaults are the published ones.
 
     Args:
@@ -75,7 +75,7 @@ def _sub_config(
     return given if isinstance(given, PreTrainedConfig) else kind(**{**defaults, **(given or {})})
 
 
-class AlbefPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
+class AlbefPreTrainedModel(PreTrainedModel):  # type: ignore[misc]  # transformers is untyped
     """Both encoders; the subclasses add the heads."""
 
     config_class = AlbefConfig

@@ -32,7 +32,7 @@ from multidelete.models.fresh import LOGIT_SCALE, Size, _text_settings, _vision_
 from multidelete.models.fusion import FusionAdapter, initial_spread, name_classes
 
 
-class BlipForClassification(BlipPreTrainedModel):  # type: ignore[misc]
+class BlipForClassification(BlipPreTrainedModel):  # type: ignore[misc]  # transformers is untyped
     """BLIP's encoders, named as in `BlipForImageTextRetrieval`, and a classifier of two layers.
 
     Of two images (``config.images``) the text looks at the tokens of both at once; what is added to

@@ -19,8 +19,9 @@ from transformers import PreTrainedModel, ProcessorMixin
 from multidelete.data.collate import ImagePreparer, TextPreparer, Tokenizer, image_text_batch
 from multidelete.data.pairs import Batch, Pair
 from multidelete.models.base import Adapter, PairOutputs
+from multidelete.models.candidates import candidates
 from multidelete.models.checkpoint import save_weights_as_stored
-from multidelete.runtime import gather_with_grad, process_index, rows_of_processes
+from multidelete.runtime import gather_with_grad
 
 
 class DualEncoderAdapter(Adapter):
@@ -90,13 +91,7 @@ class DualEncoderAdapter(Adapter):
         if embeddings is None:
             raise ValueError("a contrastive loss needs the embeddings of a dual encoder")
         all_image_GD, all_text_GD = (gather_with_grad(embeddings[m]) for m in self.modalities)
-        first = sum(rows_of_processes(len(batch), self.device)[: process_index()])
-        own_B = first + torch.arange(len(batch), device=self.device)
-        shared_BG = torch.zeros(len(batch), len(all_image_GD), dtype=torch.bool, device=self.device)
-        for modality in self.modalities:
-            source_B = batch.sources[modality]
-            shared_BG |= source_B.unsqueeze(1) == gather_with_grad(source_B).unsqueeze(0)
-        shared_BG[torch.arange(len(batch)), own_B] = False
+        own_B, shared_BG = candidates(batch)
         return embeddings["image"] @ all_text_GD.T, embeddings["text"] @ all_image_GD.T, own_B, shared_BG
 
     def joint_parameters(self) -> list[str]:

@@ -28,7 +28,7 @@ CONVOLUTIONS: dict[str, Callable[[int, int], nn.Module]] = {
 }
 
 
-class GraphTextConfig(PreTrainedConfig):  # type: ignore[misc]
+class GraphTextConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is untyped
     """Sizes of a graph-text model, and how much of the graph it looks at.
 
     Args:
@@ -111,7 +111,7 @@ class GraphEncoder(nn.Module):
 
 
 @dataclass
-class GraphTextOutput(ModelOutput):  # type: ignore[misc]
+class GraphTextOutput(ModelOutput):  # type: ignore[misc]  # transformers is untyped
     """What a graph-text model says of B pairs.
 
     Attributes:
@@ -132,7 +132,7 @@ class GraphTextOutput(ModelOutput):  # type: ignore[misc]
     text_embeds: Tensor | None = None
 
 
-class GraphTextModel(PreTrainedModel):  # type: ignore[misc]
+class GraphTextModel(PreTrainedModel):  # type: ignore[misc]  # transformers is untyped
     """The two encoders; the heads below fuse or project what they say."""
 
     config_class = GraphTextConfig

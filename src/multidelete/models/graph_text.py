@@ -21,10 +21,11 @@ from multidelete.data.graph import EDGES_FILE, NAMES_FILE, Graph, nodes_of
 from multidelete.data.pairs import Batch, Pair
 from multidelete.errors import CheckpointError, DataError, first_few
 from multidelete.models.base import Adapter, PairOutputs, Task
+from multidelete.models.candidates import candidates
 from multidelete.models.checkpoint import save_weights_as_stored
 from multidelete.models.dual_encoder import context_length
 from multidelete.models.fresh import LOGIT_SCALE, Size, _text_settings
-from multidelete.models.fusion import candidates, class_log_odds
+from multidelete.models.fusion import class_log_odds
 from multidelete.models.graph_network import GraphTextConfig, GraphTextForClassification, GraphTextForRetrieval
 from multidelete.runtime import gather_with_grad
 

@@ -27,9 +27,10 @@ from multidelete.data.collate import ImagePreparer, TextPreparer, Tokenizer, ima
 from multidelete.data.pairs import Batch, Pair, members
 from multidelete.errors import DataError, UnsupportedError, first_few
 from multidelete.models.base import Adapter, PairOutputs, Task
+from multidelete.models.candidates import candidates, gumbel
 from multidelete.models.checkpoint import save_weights_as_stored
 from multidelete.models.fresh import PAD, Size
-from multidelete.models.fusion import candidates, class_log_odds, gumbel
+from multidelete.models.fusion import class_log_odds
 from multidelete.runtime import gather_with_grad
 
 PATCH = 8
