@@ -206,7 +206,7 @@ def test_small_requests_take_as_many_steps_at_a_lower_rate() -> None:
     usual = method.loop_settings()
     assert method.loop_settings_for(64) == usual
     few = method.loop_settings_for(4)
-    assert (few.passes, few.retain_sample, few.lr) == (64, 512, usual.lr / 4)
+    assert (few.passes, few.retain_sample, few.lr) == (64, usual.retain_sample, usual.lr / 4)
     more = method.loop_settings_for(36)  # four steps a pass
     assert more.passes * 4 == 64
     assert more.lr == pytest.approx(usual.lr * 0.75)
