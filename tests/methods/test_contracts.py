@@ -135,6 +135,7 @@ def test_the_tiny_model_has_memorised_what_is_to_be_forgotten(memorised: Adapter
         (GradDiff(), {"lr": 1e-3}, 0.4, 0.75),
         (NegGrad(), {"lr": 1e-3}, 2.0, 0.0),  # promises nothing of the rest
         (METHODS["multidelete"](), {}, 1.0, 0.75),
+        (METHODS["multidelete_paper"](), {}, 1.0, 0.75),
         (METHODS["random_labels"](), {}, 0.8, 0.75),
         (METHODS["bad_teacher"](), {}, 1.0, 0.75),
         (METHODS["scrub"](), {}, 1.0, 0.75),

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from multidelete.data.pairs import Batch, PairData, PairDataset
 from multidelete.errors import ConfigError, UnsupportedError
-from multidelete.methods import Job, MultiDelete
+from multidelete.methods import Job, MultiDelete, MultiDeletePaper
 from multidelete.methods.reference import Reference, build_reference
 from multidelete.methods.targets import matched_scores
 from multidelete.models import Adapter, PairOutputs
@@ -194,11 +194,25 @@ def test_forget_scores_reach_their_targets_and_retain_scores_stay(
     assert (retain_before - retain_after).abs().mean().item() < fall / 2
 
 
+def test_the_paper_s_objective_is_its_three_terms_with_a_weight_of_one(memorised: Adapter) -> None:
+    """The same numbers as term by term above."""
+    found = MultiDeletePaper().losses(step_by_hand(memorised)[0])
+    assert {name: value.item() for name, value in found.items()} == pytest.approx(
+        {"decoupling": 1.36, "unimodal": 0.8, "multimodal": 0.08}, abs=1e-6
+    )
+
+
+def test_the_paper_s_objective_asks_no_held_out_pairs_and_trains_all(memorised: Adapter, data: PairData) -> None:
+    given = job(memorised, data, data.splits["val"])
+    assert MultiDeletePaper().reference_settings(given).score_targets == "partner"
+    assert MultiDeletePaper().trainable(memorised) == "all"
+    assert MultiDelete().trainable(memorised) == "text"
+
+
 def test_the_paper_s_terms_alone_decouple(memorised: Adapter, data: PairData) -> None:
     forget, _ = parted(data)
-    paper = MultiDelete(decoupling=1.0, unimodal=1.0, multimodal=1.0, score=0.0, embeddings=0.0)
     before = scores(memorised, forget.pairs).mean().item()
-    assert run(paper, data, memorised, holdout=False)[0].mean().item() < before - 0.05
+    assert run(MultiDeletePaper(), data, memorised, holdout=False)[0].mean().item() < before - 0.05
 
 
 def test_small_requests_take_as_many_steps_at_a_lower_rate() -> None:

@@ -13,6 +13,7 @@ from multidelete.methods.finetune import FineTune
 from multidelete.methods.grad_diff import GradDiff
 from multidelete.methods.l_codec import LCODEC
 from multidelete.methods.multidelete import MultiDelete
+from multidelete.methods.multidelete_paper import MultiDeletePaper
 from multidelete.methods.neggrad import NegGrad
 from multidelete.methods.npo import NPO
 from multidelete.methods.random_labels import RandomLabels
@@ -38,6 +39,7 @@ __all__ = [
     "Job",
     "Method",
     "MultiDelete",
+    "MultiDeletePaper",
     "NegGrad",
     "Outcome",
     "Part",
@@ -60,6 +62,7 @@ METHODS: dict[str, type[Method]] = {
         GradDiff,
         LCODEC,
         MultiDelete,
+        MultiDeletePaper,
         NegGrad,
         NPO,
         RandomLabels,

@@ -48,8 +48,7 @@ class MultiDelete(GradientMethod):
       join, either can sever, and embeddings of pictures that users have stored stay valid.
     - ``score``, ``embeddings`` and ``retain_score`` are further terms, on by default. For dual encoders h's
       sum, the similarity, decides what is retrieved, and the squared error of h hardly sees it; of other models
-      the head reads few directions of h. With these at 0, and ``decoupling``, ``unimodal`` and ``multimodal``
-      at 1, only the paper's terms are left.
+      the head reads few directions of h. `MultiDeletePaper` has the paper's terms alone.
 
     Attributes:
         decoupling: Weight of modality decoupling, >= 0.

@@ -1,0 +1,35 @@
+"""The three terms of the paper, and nothing else."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from multidelete.methods.multidelete import MultiDelete
+from multidelete.models.base import Adapter
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiDeletePaper(MultiDelete):
+    """MultiDelete's three losses with a weight of 1 each, on all parameters: to compare `MultiDelete` with.
+
+    Cheng and Amiri: "MultiDelete for Multimodal Machine Unlearning", ECCV 2024, arXiv:2311.12047.
+
+    Differs from the paper: as `MultiDelete` does, but for the further terms and for what is trained. Each term is
+    divided by the variance of its target, partners come from the retain pairs, h of dual encoders is the product
+    of the embeddings, and the loop's settings are those of `MultiDelete`.
+
+    Attributes:
+        decoupling: As in `MultiDelete`, and so are all others; only their defaults differ.
+        score_target: ``partner``: no held-out pairs are asked for, since no score is moved.
+    """
+
+    name: ClassVar[str] = "multidelete_paper"
+    decoupling: float = 1.0
+    unimodal: float = 1.0
+    multimodal: float = 1.0
+    score: float = 0.0
+    embeddings: float = 0.0
+    retain_score: float = 0.0
+    score_target: Literal["auto", "holdout", "partner"] = "partner"
+
+    def trainable(self, adapter: Adapter) -> str:
+        return "all"
