@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from multidelete.models import FAMILIES, Adapter, PairOutputs, load_adapter
     from multidelete.pipeline import train, unlearn
     from multidelete.settings import LoopSettings, LoraSettings, TrainSettings
+    from multidelete.store import ModelStore
 
 __version__ = "0.1.0"
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "LoopSettings",
     "LoraSettings",
     "Method",
+    "ModelStore",
     "MultideleteError",
     "Pair",
     "PairData",
@@ -86,6 +88,7 @@ _HOMES = {
     "models": "FAMILIES Adapter PairOutputs load_adapter",
     "pipeline": "train unlearn",
     "settings": "LoopSettings LoraSettings TrainSettings",
+    "store": "ModelStore",
 }
 _HOME = {name: f"multidelete.{module}" for module, names in _HOMES.items() for name in names.split()}
 

@@ -34,9 +34,11 @@ from multidelete.cli_options import (
     MergeOptions,
     MethodOptions,
     OutOptions,
+    ReferencesOptions,
     TrainOptions,
     UnlearnOptions,
 )
+from multidelete.cli_references import references
 from multidelete.config import resolve
 from multidelete.errors import ConfigError, MultideleteError
 from multidelete.settings import LoopSettings, TrainSettings
@@ -235,6 +237,13 @@ add_command(
     *(DataOptions, ForgetOptions, OutOptions, AuditOptions),
     arguments=("unlearned",),
     example="multidelete audit unlearned --original original --data photos/ --forget request.txt --out report",
+)
+add_command(
+    app,
+    references,
+    *(DataOptions, ForgetOptions, ReferencesOptions),
+    arguments=("original",),
+    example="multidelete references original --data photos/ --forget request.txt --store models --shadows 8",
 )
 add_command(
     app,

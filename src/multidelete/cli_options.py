@@ -177,6 +177,28 @@ class AuditOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReferencesOptions:
+    """Reference models.
+
+    Attributes:
+        original: The trained model, as `train` wrote it: its recipe is in its folder.
+        store: Folder of the models. It holds models that know the deleted pairs: delete it with them.
+        retrained: Models to train without the forget pairs, 0 or more; their seeds count up from the original's.
+        shadows: Models to train on random halves of the training and held-out pairs, 0 or more; of an even number
+            every pair is a member of half.
+    """
+
+    original: str
+    store: str
+    retrained: int = 2
+    shadows: int = 8
+
+    def __post_init__(self) -> None:
+        rules = {name: (getattr(self, name) >= 0, "0 or more") for name in ("retrained", "shadows")}
+        check_settings(self, rules)
+
+
+@dataclass(frozen=True, kw_only=True)
 class MergeOptions:
     """Merging.
 

@@ -32,7 +32,7 @@ def train(
     data: PairData,
     out: str | Path,
     *,
-    model: TrainSettings | None = None,
+    model: TrainSettings | Adapter | None = None,
     settings: LoopSettings | None = None,
     seed: int = 0,
     overwrite: bool = False,
@@ -44,7 +44,8 @@ def train(
     Args:
         data: Pairs; only the ``train`` split is used.
         out: Folder to write, in the family's own format.
-        model: Family and size of a new model, or the folder of one to start from.
+        model: Family and size of a new model, the folder of one to start from, or an `Adapter`, which is trained as it
+            is; of the latter nothing is recorded that it could be retrained from.
         settings: How the loop runs.
         seed: Of the initial weights and of the order of the pairs.
         overwrite: Replace ``out`` if it exists.
@@ -58,11 +59,12 @@ def train(
     out = Path(out)
     model = model or TrainSettings()
     settings = settings or Training().loop_settings()
-    inputs = [Path(model.start)] if model.start else []
-    identity = [asdict(model), _content(model.start or ""), asdict(settings), seed, data.train.digest]
+    inputs = [Path(model.start)] if isinstance(model, TrainSettings) and model.start else []
+    begin = [_content(model)] if isinstance(model, Adapter) else [asdict(model), _content(model.start or "")]
+    identity = [*begin, asdict(settings), seed, data.train.digest]
     with result_folder(out, inputs, overwrite, resume, identity) as folder:
         _check_machine(settings, folder)
-        adapter = starting_point(model, data, seed)
+        adapter = model if isinstance(model, Adapter) else starting_point(model, data, seed)
         pairs = fitted(adapter, data).train
         _check_pairs(pairs)
         cut = adapter.truncated(pairs.pairs)
@@ -72,7 +74,9 @@ def train(
         )  # fmt: skip
         cost = {"wall_s": result.wall_s, "pairs_backward": result.pairs, "peak_bytes": result.peak_bytes}
         manifest = _manifest("train", data, adapter, seed, cost, cut)
-        manifest |= {"model": asdict(model), "loop": asdict(settings)}
+        manifest |= {"loop": asdict(settings)}
+        if not isinstance(model, Adapter):
+            manifest |= {"model": asdict(model)}
         _write_result(folder, adapter, manifest | {"history": _thin(result.history)} | dict(notes or {}))
     return out
 
@@ -141,7 +145,7 @@ def unlearn(
     request = as_request(data, forget)
     chosen = get_method(method)() if isinstance(method, str) else method
     origin = read_manifest(Path(model)) if isinstance(model, str | Path) else None
-    loop = _loop_settings(chosen, settings, origin, len(request.ids))
+    loop = loop_settings(chosen, settings, origin, len(request.ids))
     base = None if lora is None else _base_for_lora(model, chosen, in_memory=out is None)
     if out is None:
         return _unlearn(
@@ -273,7 +277,7 @@ def as_request(data: PairData, forget: Request | Sequence[str] | str | Path) -> 
     return resolve_request(data, ids=list(forget))
 
 
-def _loop_settings(
+def loop_settings(
     method: Method,
     given: LoopSettings | Mapping[str, object] | None,
     origin: Mapping[str, object] | None,

@@ -1,0 +1,238 @@
+"""A folder of models that are trained once: originals, retrained and shadow models, unlearned ones.
+
+A store holds models that know the deleted pairs. Delete it with them.
+"""
+
+import fcntl
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass, replace
+from inspect import getfile
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from PIL import Image
+
+from multidelete.config import resolve
+from multidelete.data.pairs import Pair, PairData, PairDataset
+from multidelete.data.request import Request
+from multidelete.errors import UnsupportedError
+from multidelete.manifest import digest_file, digest_folder, read_manifest
+from multidelete.methods import Method, Retrain, get_method
+from multidelete.pipeline import loop_settings, train, unlearn
+from multidelete.runtime import start_processes, world_size
+from multidelete.settings import LoopSettings, TrainSettings
+from multidelete.start import starting_point
+
+logger = logging.getLogger(__name__)
+
+
+class ModelStore:
+    """Models by content: asked for twice with the same data, recipe, seed and request, they are trained once.
+
+    Each model is a folder ``KIND-KEY``, as `train` and `unlearn` write it. Its key is a digest of everything that
+    decides its weights: the pairs with their pictures' file sizes, the graph, the recipe, the seed, the request, the
+    original's files, the method with its settings, and the file that the method is written in. Versions of libraries
+    and other files of this package do not count. Processes wait for each other instead of training the same model
+    twice, and a killed training goes on where it stopped.
+
+    Args:
+        root: The folder; made with the first model.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        self.made: list[Path] = []
+        """Models that this object has trained itself, in order."""
+
+    def original(
+        self, data: PairData, *, model: TrainSettings | None = None, settings: LoopSettings | None = None, seed: int = 0
+    ) -> Path:
+        """A model of all training pairs; see `train`."""
+        from multidelete.methods import Training
+
+        model, settings = model or TrainSettings(), settings or Training().loop_settings()
+        return self._keep(
+            "original",
+            [_data_digest(data, "train"), *_recipe_key(model), asdict(settings), seed],
+            lambda out: train(data, out, model=model, settings=settings, seed=seed, resume=True),
+        )
+
+    def retrained(self, original: Path, data: PairData, request: Request, *, seed: int) -> Path:
+        """A model of the retain pairs alone, with the original's start and recipe; the seed orders the pairs.
+
+        Raises:
+            UnsupportedError: The original's folder does not record its recipe.
+        """
+        model, loop, start_seed = recipe_of(original)
+        return self._keep(
+            "retrained",
+            [_data_digest(data, "train"), request.digest, *_recipe_key(model), asdict(loop), start_seed, seed],
+            lambda out: unlearn(
+                original, data, request, method=Retrain(), settings=loop, out=out, seed=seed, resume=True
+            ),
+        )
+
+    def shadow(self, original: Path, data: PairData, *, index: int) -> Path:
+        """A model trained with the original's start and recipe on `shadow_members`; the index is its seed too.
+
+        The start is the original's: its tokenizer has read all training captions. A graph loses the edges that only
+        training pairs state which the shadow does not train on; edges that held-out pairs would state are not added.
+
+        Raises:
+            UnsupportedError: The original's folder does not record its recipe.
+        """
+        model, loop, seed = recipe_of(original)
+        members = shadow_members(data, index)
+        chosen = PairDataset([pair for pair in _shadow_pool(data) if pair.id in members], f"shadow {index}")
+        drawn = PairData(data.name, {"train": chosen}, data.notes, data.classes, data.graph)
+
+        def make(out: Path) -> None:
+            start = starting_point(model, data, seed)
+            start.remove(data.train.without(members, "nonmembers").pairs, chosen.pairs)
+            notes = {"command": "shadow", "shadow": {"index": index, "pairs": len(chosen)}}
+            train(drawn, out, model=start, settings=loop, seed=index, resume=True, notes=notes)
+
+        key = [_data_digest(data, "train"), _data_digest(drawn, "train"), *_recipe_key(model)]
+        key += [asdict(loop), seed, index]
+        return self._keep("shadow", key, make)
+
+    def unlearned(
+        self,
+        original: Path,
+        data: PairData,
+        request: Request,
+        *,
+        method: Method | str,
+        settings: LoopSettings | Mapping[str, object] | None = None,
+        trainable: str = "auto",
+        seed: int = 0,
+    ) -> Path:
+        """What a method makes of the original; see `unlearn`."""
+        chosen = get_method(method)() if isinstance(method, str) else method
+        origin = read_manifest(Path(original)) or {}
+        loop = loop_settings(chosen, settings, origin, len(request.ids))
+        key: list[object] = [_data_digest(data, "train", "val"), digest_folder(Path(original)), request.digest]
+        key += [origin.get(name) for name in ("model", "seed")]  # what methods that rewind go back to
+        key += [chosen.name, asdict(chosen), digest_file(Path(getfile(type(chosen)))), asdict(loop), trainable, seed]
+        return self._keep(
+            chosen.name,
+            key,
+            lambda out: unlearn(
+                original, data, request, method=chosen, settings=loop, trainable=trainable, out=out, seed=seed,
+                resume=True,
+            ),
+        )  # fmt: skip
+
+    def _keep(self, kind: str, key: Sequence[object], make: Callable[[Path], object]) -> Path:
+        """The folder of a model, made if it is not there."""
+        start_processes()
+        if world_size() > 1:
+            raise UnsupportedError(
+                f"{world_size()} processes train together, and a model store is for one. Start without accelerate "
+                "launch, or train with 'multidelete train' and 'multidelete unlearn'."
+            )
+        digest = hashlib.sha256(json.dumps(list(key), sort_keys=True).encode()).hexdigest()
+        folder = self.root / f"{kind}-{digest[:16]}"
+        if folder.is_dir():
+            return folder
+        with self._locked(folder.name):
+            if not folder.is_dir():  # another process may have made it meanwhile
+                make(folder)
+                self.made.append(folder)
+        return folder
+
+    @contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
+        """Alone among all processes of this machine; the lock goes with the process that holds it."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / f".{name}.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                logger.info("waiting for another process that makes %s", self.root / name)
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def shadow_members(data: PairData, index: int) -> frozenset[str]:
+    """Ids of the pairs that a shadow model trains on: those of half of the units of training and held-out pairs.
+
+    Held-out pairs are those of ``test``, or else of ``val``. A unit is a subject, or else all pairs of one first
+    member (an image); it is in or out as a whole. Shadows 2k and 2k + 1 share the units between them, so that of an
+    even number of shadows every pair is a member of exactly half.
+
+    Args:
+        data: The pairs.
+        index: Number of the shadow model, >= 0.
+    """
+    pool = _shadow_pool(data)
+    names = sorted({_unit(pair) for pair in pool})
+    order = np.random.default_rng([index // 2, 0]).permutation(len(names))
+    half = len(names) // 2
+    drawn = {names[i] for i in (order[:half] if index % 2 == 0 else order[half:])}
+    return frozenset(pair.id for pair in pool if _unit(pair) in drawn)
+
+
+def _shadow_pool(data: PairData) -> PairDataset:
+    held = data.splits.get("test") or data.splits.get("val") or ()
+    return PairDataset([*data.train, *held], f"{data.name}, training and held-out pairs together")
+
+
+def _unit(pair: Pair) -> tuple[str, str]:
+    if pair.subject is not None:
+        return "subject", pair.subject
+    return "member", next(iter(pair.sources.values()))
+
+
+def recipe_of(original: Path) -> tuple[TrainSettings, LoopSettings, int]:
+    """How the original was trained.
+
+    Raises:
+        UnsupportedError: Its folder does not tell.
+    """
+    told = read_manifest(original) or {}
+    if not {"model", "loop", "seed"} <= set(told):
+        raise UnsupportedError(
+            f"{original} does not record how it was trained (it has no multidelete.json of 'multidelete train'), so no "
+            "reference models of the same recipe can be made. Train it with 'multidelete train', or train references "
+            "with your own script."
+        )
+    model = resolve(TrainSettings, None, cast(Mapping[str, object], told["model"]))
+    loop = resolve(LoopSettings, None, cast(Mapping[str, object], told["loop"]))
+    return model, loop, cast(int, told["seed"])
+
+
+def _recipe_key(model: TrainSettings) -> list[object]:
+    """What training begins with: of a folder its content, of a hub id its name."""
+    start = digest_folder(Path(model.start)) if model.start and Path(model.start).is_dir() else model.start
+    return [asdict(replace(model, start=None)), start]
+
+
+def _data_digest(data: PairData, *splits: str) -> str:
+    """Of all that a model is shown, and of the graph; `PairDataset.digest` does not know pictures."""
+    sha = hashlib.sha256(repr((list(data.classes), data.graph and data.graph.digest)).encode())
+    for pairs in (data.splits[split] for split in splits if split in data.splits):
+        sha.update(pairs.digest.encode())
+        for pair in pairs:
+            sha.update(repr([_described(given, modality) for modality, given in pair.inputs.items()]).encode())
+    return sha.hexdigest()
+
+
+def _described(given: object, modality: str) -> object:
+    """What tells one input from another wherever it lies, without decoding it: of a file its size."""
+    if isinstance(given, tuple):
+        return [_described(one, modality) for one in given]
+    if isinstance(given, Path) or (isinstance(given, str) and modality == "image"):
+        return Path(given).stat().st_size if Path(given).is_file() else "missing"  # training says so
+    if isinstance(given, bytes):
+        return hashlib.sha256(given).hexdigest()
+    if isinstance(given, Image.Image):
+        return hashlib.sha256(given.tobytes()).hexdigest()
+    if isinstance(given, str) or is_dataclass(given):  # texts, names of nodes, portraits that are drawn when asked for
+        return repr(given)
+    return type(given).__name__  # a function that makes a picture: its source has to do
