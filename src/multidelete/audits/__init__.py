@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from multidelete.audits import collateral, cost, forgetting, membership, separation, unimodal, utility
+from multidelete.audits import collateral, cost, forgetting, leakage, membership, separation, unimodal, utility
 from multidelete.audits.forgetting import UnitCounts, unit_counts
 from multidelete.audits.inputs import AuditInput, ModelSignals
 from multidelete.audits.result import Figure
@@ -31,6 +31,7 @@ AUDITS: dict[str, Callable[[AuditInput], list[Figure]]] = {
     "separation": separation.figures,
     "membership": membership.figures,
     "unimodal": unimodal.figures,
+    "leakage": leakage.figures,
     "collateral": collateral.figures,
     "cost": cost.figures,
 }
