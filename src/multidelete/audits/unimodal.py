@@ -11,6 +11,7 @@ import numpy as np
 
 from multidelete.audits.compare import absent_figures, mean_figures, shuffled
 from multidelete.audits.inputs import AuditInput, groups
+from multidelete.audits.linear_probe import probe_figures
 from multidelete.audits.result import Figure
 from multidelete.audits.signals import Signals
 from multidelete.audits.stats import Floats, is_constant, knn_overlap, linear_cka
@@ -21,12 +22,12 @@ MAX_ITEMS = 2000
 
 
 def figures(audit: AuditInput) -> list[Figure]:
-    """k-NN overlap and linear CKA with the original, per modality, for every other model."""
+    """k-NN overlap and linear CKA with the original, per modality, for every other model; each model's linear probe."""
     found = []
     for split in ("forget", "retain sample"):
         for modality in audit.original.forget.unimodal:
             found += _modality_figures(audit, split, modality)
-    return found
+    return found + probe_figures(audit, AUDIT)
 
 
 def _modality_figures(audit: AuditInput, split: str, modality: str) -> list[Figure]:
