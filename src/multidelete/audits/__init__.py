@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from multidelete.audits import cost, forgetting, membership, separation, unimodal, utility
+from multidelete.audits import cost, distance, forgetting, membership, per_pair, separation, unimodal, utility
 from multidelete.audits.forgetting import UnitCounts, unit_counts
-from multidelete.audits.inputs import AuditInput, ModelSignals
+from multidelete.audits.inputs import AuditInput, ModelSignals, Shadow
 from multidelete.audits.result import Figure
 from multidelete.audits.signals import Signals, cached, collect
 from multidelete.audits.verdict import Verdict, verdict
@@ -15,6 +15,7 @@ __all__ = [
     "AuditInput",
     "Figure",
     "ModelSignals",
+    "Shadow",
     "Signals",
     "UnitCounts",
     "Verdict",
@@ -30,6 +31,8 @@ AUDITS: dict[str, Callable[[AuditInput], list[Figure]]] = {
     "forgetting": forgetting.figures,
     "separation": separation.figures,
     "membership": membership.figures,
+    "per-pair membership": per_pair.figures,
+    "distance": distance.figures,
     "unimodal": unimodal.figures,
     "cost": cost.figures,
 }
@@ -43,7 +46,7 @@ def run_audits(audit: AuditInput) -> list[Figure]:
 def with_targets(figures: Sequence[Figure]) -> list[Figure]:
     """Fill in ``target`` from the retrained model's row of the same audit, figure and split.
 
-    Cost has no target, nor has a difference: its target is 0.
+    Cost has no target, nor has a difference: its target is 0. A row that has a target keeps it.
     """
     of_retrained = {
         (row.audit, row.figure, row.split): row.value
@@ -52,7 +55,7 @@ def with_targets(figures: Sequence[Figure]) -> list[Figure]:
     }
     return [
         row
-        if row.model == "retrained" or row.value is None
+        if row.model == "retrained" or row.value is None or row.target is not None
         else replace(row, target=of_retrained.get((row.audit, row.figure, row.split)))
         for row in figures
     ]
