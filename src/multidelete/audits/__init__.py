@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from multidelete.audits import cost, distance, forgetting, membership, per_pair, separation, unimodal, utility
+from multidelete.audits.controls import check_controls, mark_void
 from multidelete.audits.forgetting import UnitCounts, unit_counts
 from multidelete.audits.inputs import AuditInput, ModelSignals, Shadow
 from multidelete.audits.result import Figure
@@ -20,6 +21,7 @@ __all__ = [
     "UnitCounts",
     "Verdict",
     "cached",
+    "check_controls",
     "collect",
     "run_audits",
     "unit_counts",
@@ -39,8 +41,12 @@ AUDITS: dict[str, Callable[[AuditInput], list[Figure]]] = {
 
 
 def run_audits(audit: AuditInput) -> list[Figure]:
-    """All figures of all audits, with the retrained model's value as every row's ``target``."""
-    return with_targets([figure for run in AUDITS.values() for figure in run(audit)])
+    """All figures of all audits, with the retrained model's value as every row's ``target``.
+
+    Where models of known answers are among the audited ones, figures of audits that get them wrong are
+    marked as void; see `check_controls`.
+    """
+    return mark_void(with_targets([figure for run in AUDITS.values() for figure in run(audit)]))
 
 
 def with_targets(figures: Sequence[Figure]) -> list[Figure]:

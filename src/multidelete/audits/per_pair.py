@@ -93,9 +93,9 @@ def lira(target_N: stats.Floats, reference_RN: stats.Floats, is_in_RN: Bools, is
         None where fewer than `LEAST_PAIRS` of either side have `LEAST_MODELS` OUT models, or no margin varies.
     """
     ins_N, outs_N = is_in_RN.sum(axis=0), (~is_in_RN).sum(axis=0)
-    online_N = np.asarray((ins_N >= LEAST_MODELS) & (outs_N >= LEAST_MODELS))
+    online_N = (ins_N >= LEAST_MODELS) & (outs_N >= LEAST_MODELS)
     is_online = _enough(online_N, is_member_N)
-    judged_N = online_N if is_online else np.asarray(outs_N >= LEAST_MODELS)
+    judged_N = online_N if is_online else outs_N >= LEAST_MODELS
     if not _enough(judged_N, is_member_N):
         return None
     mean_in_N, mean_out_N = (_masked_mean(reference_RN, mask_RN) for mask_RN in (is_in_RN, ~is_in_RN))
@@ -138,7 +138,7 @@ def rmia(target_N: stats.Floats, reference_RN: stats.Floats, is_in_RN: Bools, is
         None where fewer than `LEAST_PAIRS` of either side have an OUT model.
     """
     used_RN = ~is_in_RN & (np.cumsum(~is_in_RN, axis=0) <= MOST_REFERENCES)
-    judged_N = used_RN.any(axis=0)
+    judged_N = np.asarray(used_RN.any(axis=0))
     if not _enough(judged_N, is_member_N):
         return None
     likelihood_RN = np.where(used_RN, -np.logaddexp(0, -reference_RN), -np.inf)
