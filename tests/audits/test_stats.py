@@ -178,3 +178,24 @@ def test_knn_overlap_equals_comparing_sets() -> None:
         assert stats.knn_overlap(x, y, k) == pytest.approx(expected)
     with pytest.raises(ValueError, match="below N"):
         stats.knn_overlap(x, y, 12)
+
+
+def test_tpr_resamples_are_those_of_a_loop() -> None:
+    rng = np.random.default_rng(3)
+    positives, negatives = rng.integers(6, size=14).astype(float), rng.integers(5, size=30).astype(float)
+    groups_P = [f"p{i // 2}" for i in range(14)]
+    groups_M = [f"m{i // 3}" for i in range(30)]
+    found = stats.tpr_resamples(positives, negatives, 0.1, groups_P, groups_M, seed=5, resamples=50)
+    assert found is not None
+    draws_P = np.random.default_rng([5, 0]).integers(7, size=(50, 7))
+    draws_M = np.random.default_rng([5, 1]).integers(10, size=(50, 10))
+    index_P = np.unique(groups_P, return_inverse=True)[1]
+    index_M = np.unique(groups_M, return_inverse=True)[1]
+    expected = []
+    for drawn_P, drawn_M in zip(draws_P, draws_M, strict=True):
+        ours = np.concatenate([positives[index_P == g] for g in drawn_P])
+        theirs = np.concatenate([negatives[index_M == g] for g in drawn_M])
+        expected.append(stats.tpr_at_fpr(ours, theirs, 0.1))
+    assert found == pytest.approx(expected)
+    assert stats.tpr_resamples(positives, negatives, 1.0, groups_P, groups_M, resamples=3) == pytest.approx([1, 1, 1])
+    assert stats.tpr_resamples(positives, negatives, 0.1, ["one"] * 14, groups_M) is None

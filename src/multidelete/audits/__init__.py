@@ -3,9 +3,21 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from multidelete.audits import collateral, cost, forgetting, leakage, membership, separation, unimodal, utility
+from multidelete.audits import (
+    collateral,
+    cost,
+    distance,
+    forgetting,
+    leakage,
+    membership,
+    per_pair,
+    separation,
+    unimodal,
+    utility,
+)
+from multidelete.audits.controls import check_controls, mark_void
 from multidelete.audits.forgetting import UnitCounts, unit_counts
-from multidelete.audits.inputs import AuditInput, ModelSignals
+from multidelete.audits.inputs import AuditInput, ModelSignals, Shadow
 from multidelete.audits.result import Figure
 from multidelete.audits.signals import Signals, cached, collect
 from multidelete.audits.verdict import Verdict, verdict
@@ -15,10 +27,12 @@ __all__ = [
     "AuditInput",
     "Figure",
     "ModelSignals",
+    "Shadow",
     "Signals",
     "UnitCounts",
     "Verdict",
     "cached",
+    "check_controls",
     "collect",
     "run_audits",
     "unit_counts",
@@ -30,6 +44,8 @@ AUDITS: dict[str, Callable[[AuditInput], list[Figure]]] = {
     "forgetting": forgetting.figures,
     "separation": separation.figures,
     "membership": membership.figures,
+    "per-pair membership": per_pair.figures,
+    "distance": distance.figures,
     "unimodal": unimodal.figures,
     "leakage": leakage.figures,
     "collateral": collateral.figures,
@@ -38,14 +54,18 @@ AUDITS: dict[str, Callable[[AuditInput], list[Figure]]] = {
 
 
 def run_audits(audit: AuditInput) -> list[Figure]:
-    """All figures of all audits, with the retrained model's value as every row's ``target``."""
-    return with_targets([figure for run in AUDITS.values() for figure in run(audit)])
+    """All figures of all audits, with the retrained model's value as every row's ``target``.
+
+    Where models of known answers are among the audited ones, figures of audits that get them wrong are
+    marked as void; see `check_controls`.
+    """
+    return mark_void(with_targets([figure for run in AUDITS.values() for figure in run(audit)]))
 
 
 def with_targets(figures: Sequence[Figure]) -> list[Figure]:
     """Fill in ``target`` from the retrained model's row of the same audit, figure and split.
 
-    Cost has no target, nor has a difference: its target is 0.
+    Cost has no target, nor has a difference: its target is 0. A row that has a target keeps it.
     """
     of_retrained = {
         (row.audit, row.figure, row.split): row.value
@@ -54,7 +74,7 @@ def with_targets(figures: Sequence[Figure]) -> list[Figure]:
     }
     return [
         row
-        if row.model == "retrained" or row.value is None
+        if row.model == "retrained" or row.value is None or row.target is not None
         else replace(row, target=of_retrained.get((row.audit, row.figure, row.split)))
         for row in figures
     ]

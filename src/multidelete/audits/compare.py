@@ -69,6 +69,30 @@ def auc_figures(
     return _rows(audit, figure, split, measured, len(positive_groups), "target", note, True)
 
 
+def tpr_figures(
+    *,
+    audit: str,
+    figure: str,
+    split: str,
+    members: Mapping[str, stats.Array],
+    nonmembers: Mapping[str, stats.Array],
+    member_groups: Sequence[str],
+    nonmember_groups: Sequence[str],
+    fpr: float,
+    seed: int,
+    note: str | None = None,
+) -> list[Figure]:
+    """One row per model: share of members caught at a low false positive rate; absent below 1 / fpr nonmembers."""
+    measured = {}
+    for model, member_P in members.items():
+        if len(nonmembers[model]) * fpr < 1 - 1e-9:
+            why = f"{len(nonmembers[model]):,} nonmembers cannot resolve a rate of {fpr}; it takes {round(1 / fpr):,}"
+            return absent_figures(audit, figure, split, members, why)
+        resampled_R = stats.tpr_resamples(member_P, nonmembers[model], fpr, member_groups, nonmember_groups, seed)
+        measured[model] = (stats.tpr_at_fpr(member_P, nonmembers[model], fpr), resampled_R)
+    return _rows(audit, figure, split, measured, len(member_groups), "target", note, False)
+
+
 def absent_figures(audit: str, figure: str, split: str, models: Mapping[str, object], why: str) -> list[Figure]:
     """The same reason for every model."""
     return [Figure(audit=audit, figure=figure, model=model, split=split, absent=why) for model in models]

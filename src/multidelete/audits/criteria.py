@@ -103,10 +103,11 @@ class ScoreRow:
 
 
 class Lookup:
-    """Figures by name."""
+    """Figures by name; void ones count as absent."""
 
     def __init__(self, figures: Sequence[Figure]) -> None:
-        self._rows = {(row.audit, row.figure, row.split, row.model): row for row in figures}
+        rows = [row if row.void is None else replace(row, value=None, absent=f"void: {row.void}") for row in figures]
+        self._rows = {(row.audit, row.figure, row.split, row.model): row for row in rows}
 
     def row(self, key: tuple[str, str, str | None], model: str) -> Figure | None:
         """The row, if it has a value."""

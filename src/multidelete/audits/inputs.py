@@ -1,6 +1,6 @@
 """What an audit is given: the models' signals on the same pairs, and what the run cost."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -11,6 +11,7 @@ from multidelete.audits.signals import Signals
 from multidelete.data.pairs import Pair, PairDataset
 
 SPLITS = ("forget", "retain", "test", "val")
+RETRAINED_AGAIN, UNLEARNED_AGAIN = "retrained again", "unlearned again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +43,28 @@ class ModelSignals:
         return self.test if self.test is not None else self.val
 
 
+@dataclass(frozen=True)
+class Shadow:
+    """A model trained by the original's recipe on other pairs, for attacks that calibrate each pair.
+
+    Attributes:
+        signals: Of the same pairs as the audited models.
+        members: Ids of the pairs that it was trained on, of whatever split; the others it never saw.
+    """
+
+    signals: ModelSignals
+    members: frozenset[str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class AuditInput:
     """Everything the audits read.
 
     Attributes:
         models: ``original`` and ``unlearned``, ``retrained`` where there is one, and any others. All
-            hold the same pairs in the same order.
+            hold the same pairs in the same order. Names that begin with ``retrained again`` are retrained
+            models of the same request and another seed: what lies between them and the retrained model is
+            the *floor*. ``unlearned again`` likewise.
         cost: What `cost` reads; missing keys are reported as absent.
         seed: Of the retain sample and of the bootstraps.
         unit: What was deleted: ``"pair"``, ``"subject"``, ``"node"``, or a modality (``"image"``: an image with
@@ -56,10 +72,11 @@ class AuditInput:
             same unit; a node counts by all nodes of its pair.
         noun: What a unit is called in the verdict, in the plural (``"people"``).
         retain_pairs: Number of retain pairs there are, if ``retain`` holds a sample of them.
+        shadows: Reference models of other training pairs; no figure is about them.
 
     Raises:
-        ValueError: A model is missing, models hold different pairs, a pair is both forgotten and
-            retained, or nothing is forgotten or retained.
+        ValueError: A model is missing, models or shadows hold different pairs, a pair is both forgotten
+            and retained, or nothing is forgotten or retained.
     """
 
     models: Mapping[str, ModelSignals]
@@ -68,13 +85,17 @@ class AuditInput:
     unit: str = "pair"
     noun: str | None = None
     retain_pairs: int | None = None
+    shadows: Sequence[Shadow] = ()
 
     def __post_init__(self) -> None:
         for name in ("original", "unlearned"):
             if name not in self.models:
                 raise ValueError(f"there is no {name!r} among the models {list(self.models)}")
+        if self.named(RETRAINED_AGAIN) and "retrained" not in self.models:
+            raise ValueError(f"there is a second retrained model, and no first among {list(self.models)}")
         original = self.models["original"]
-        for name, model in self.models.items():
+        shadows = {f"shadow {at}": shadow.signals for at, shadow in enumerate(self.shadows)}
+        for name, model in (dict(self.models) | shadows).items():
             for split in SPLITS:
                 ours, theirs = getattr(original, split), getattr(model, split)
                 if (None if ours is None else list(ours.ids)) != (None if theirs is None else list(theirs.ids)):
@@ -88,6 +109,10 @@ class AuditInput:
             raise ValueError(
                 f"unit is {self.unit!r}; it must be pair, subject, node or one of {original.forget.modalities}"
             )
+
+    def named(self, beginning: str) -> dict[str, ModelSignals]:
+        """The models whose names begin like this: `RETRAINED_AGAIN` or `UNLEARNED_AGAIN`."""
+        return {name: model for name, model in self.models.items() if name.startswith(beginning)}
 
     @property
     def original(self) -> ModelSignals:

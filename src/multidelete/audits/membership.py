@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 
 from multidelete.audits import stats
-from multidelete.audits.compare import TO_ORIGINAL, TO_RETRAINED, absent_figures, auc_figures, shuffled
+from multidelete.audits.compare import TO_ORIGINAL, TO_RETRAINED, absent_figures, auc_figures, shuffled, tpr_figures
 from multidelete.audits.inputs import AuditInput, counted, groups, prefix
 from multidelete.audits.result import Figure
 from multidelete.audits.retrieval import directions
@@ -146,24 +146,20 @@ def _kind_figures(audit: AuditInput, kind: str | None, holdout: Signals) -> list
         headline_of[name] = strongest({signal: row.value for signal, row in rows.items() if row.value is not None})
         best = rows[headline_of[name]]
         found.append(replace(best, figure=f"{prefix(kind)}auc", note=f"strongest signal: {headline_of[name]}; {note}"))
-        found += _rate_figures(kind, name, headline_of[name], attacks[headline_of[name]][name])
+        for fpr in RATES:
+            found += tpr_figures(
+                audit=AUDIT,
+                figure=f"{prefix(kind)}tpr at fpr {fpr}",
+                split=SPLIT,
+                members={name: attacks[headline_of[name]][name][0]},
+                nonmembers={name: attacks[headline_of[name]][name][1]},
+                member_groups=groups(members),
+                nonmember_groups=groups(holdout),
+                fpr=fpr,
+                seed=audit.seed,
+                note=f"signal: {headline_of[name]}",
+            )
     return found + _ratio_figures(audit, kind, headline_of["original"], attacks[headline_of["original"]])
-
-
-def _rate_figures(kind: str | None, model: str, signal: str, scores: tuple[stats.Floats, stats.Floats]) -> list[Figure]:
-    """TPR at each low FPR, absent where there are too few nonmembers to resolve it."""
-    found = []
-    members, nonmembers = scores
-    for fpr in RATES:
-        row = partial(Figure, audit=AUDIT, figure=f"{prefix(kind)}tpr at fpr {fpr}", model=model, split=SPLIT)
-        if len(nonmembers) * fpr < 1 - 1e-9:
-            why = f"{len(nonmembers):,} nonmembers cannot resolve a rate of {fpr}; it takes {round(1 / fpr):,}"
-            found.append(row(absent=why))
-            continue
-        rate = stats.tpr_at_fpr(members, nonmembers, fpr)
-        note = f"signal: {signal}"
-        found.append(row(value=rate, n=len(members), better="target", note=note))
-    return found
 
 
 def _ratio_figures(audit: AuditInput, kind: str | None, signal: str, scores: AttackScores) -> list[Figure]:

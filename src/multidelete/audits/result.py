@@ -28,6 +28,7 @@ class Figure:
         target: The retrained model's value, where there is one.
         note: What a reader must know to read it (gallery, attack signal, ...).
         absent: Why there is no value. Missing is never zero.
+        void: What the audit got wrong on a model of known answers, so that no value of it counts.
     """
 
     audit: str
@@ -42,6 +43,7 @@ class Figure:
     target: float | None = None
     note: str | None = None
     absent: str | None = None
+    void: str | None = None
 
     def __post_init__(self) -> None:
         if (self.value is None) == (self.absent is None):

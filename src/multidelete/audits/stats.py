@@ -181,6 +181,37 @@ def auc_resamples(
     return np.concatenate(blocks)
 
 
+def tpr_resamples(
+    positives: Array,
+    negatives: Array,
+    fpr: float,
+    positive_groups: Sequence[str] | None = None,
+    negative_groups: Sequence[str] | None = None,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Floats | None:
+    """`tpr_at_fpr` of (R,) group resamples of both sides; None where a side has fewer than two groups."""
+    _check_scores(positives, negatives)
+    index_P, count_P = _group_index(len(positives), positive_groups)
+    index_M, count_M = _group_index(len(negatives), negative_groups)
+    if min(count_P, count_M) < 2:
+        return None
+    order_P, order_M = np.argsort(positives, kind="stable"), np.argsort(-negatives, kind="stable")
+    rng_P, rng_M = np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1])
+    width = len(positives) + len(negatives)
+    draws = zip(_draws(rng_P, count_P, resamples, width), _draws(rng_M, count_M, resamples, width), strict=True)
+    blocks = []
+    for drawn_P, drawn_M in draws:
+        above_RM = np.cumsum(_times_drawn(drawn_M, count_M)[:, index_M[order_M]], axis=1)  # of the highest
+        allowed_R = np.floor(fpr * above_RM[:, -1] + 1e-9)
+        refused_R = np.minimum((above_RM <= allowed_R[:, None]).sum(axis=1), len(negatives) - 1)
+        caught_RP = np.cumsum(_times_drawn(drawn_P, count_P)[:, index_P[order_P]], axis=1)
+        below_R = np.searchsorted(positives[order_P], negatives[order_M][refused_R], side="right")
+        missed_R = np.where(below_R > 0, caught_RP[np.arange(len(below_R)), below_R - 1], 0)
+        blocks.append(np.where(allowed_R >= above_RM[:, -1], 1.0, 1 - missed_R / caught_RP[:, -1]))
+    return np.concatenate(blocks)
+
+
 def linear_cka(x_ND: Array, y_NE: Array) -> float:
     """Linear centred kernel alignment of two representations of the same N items, in [0, 1].
 

@@ -39,7 +39,7 @@ def score_line(row: ScoreRow) -> dict[str, object]:
 
 
 def cell(figure: Figure) -> dict[str, object]:
-    """The text of a figure: value, 95 % interval, number of items, or the reason of its absence."""
+    """The text of a figure: value, 95 % interval, number of items, the reason of its absence, and whether it is void."""
     signed = "difference to" in figure.figure
     bounds = [number(b, figure.figure, signed=signed) for b in (figure.low, figure.high) if b is not None]
     return {
@@ -47,6 +47,7 @@ def cell(figure: Figure) -> dict[str, object]:
         "interval": " to ".join(bounds) if len(bounds) == 2 else None,
         "n": None if figure.n is None else f"{figure.n:,}",
         "absent": figure.absent,
+        "void": figure.void is not None,
     }
 
 
@@ -83,7 +84,7 @@ def figure_table(figures: Sequence[Figure]) -> list[tuple[str, list[dict[str, ob
                     "figure": figure,
                     "split": split,
                     "cells": {model: cell(f) for model, f in by_model.items()},
-                    "notes": list(dict.fromkeys(f.note for f in by_model.values() if f.note)),
+                    "notes": list(dict.fromkeys(note for f in by_model.values() for note in (f.void, f.note) if note)),
                 }
                 for (figure, split), by_model in lines.items()
             ],
