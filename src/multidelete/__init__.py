@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from multidelete.pipeline import train, unlearn
     from multidelete.settings import LoopSettings, LoraSettings, TrainSettings
     from multidelete.store import ModelStore
+    from multidelete.tuning import Tuned, tune
 
 __version__ = "0.1.0"
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "Request",
     "RequestError",
     "TrainSettings",
+    "Tuned",
     "UnsupportedError",
     "UserError",
     "__version__",
@@ -67,6 +69,7 @@ __all__ = [
     "read_request",
     "resolve_request",
     "train",
+    "tune",
     "unlearn",
 ]
 
@@ -89,6 +92,7 @@ _HOMES = {
     "pipeline": "train unlearn",
     "settings": "LoopSettings LoraSettings TrainSettings",
     "store": "ModelStore",
+    "tuning": "Tuned tune",
 }
 _HOME = {name: f"multidelete.{module}" for module, names in _HOMES.items() for name in names.split()}
 

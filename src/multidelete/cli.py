@@ -18,6 +18,7 @@ from multidelete.cli_inputs import (
     chosen_method,
     given_loop,
     given_lora,
+    given_search,
     read_for,
     read_forget,
     read_pairs,
@@ -36,9 +37,11 @@ from multidelete.cli_options import (
     OutOptions,
     ReferencesOptions,
     TrainOptions,
+    TuneOptions,
     UnlearnOptions,
 )
 from multidelete.cli_references import references
+from multidelete.cli_tune import tune
 from multidelete.config import resolve
 from multidelete.errors import ConfigError, MultideleteError
 from multidelete.settings import LoopSettings, TrainSettings
@@ -120,8 +123,9 @@ def unlearn(given: Given) -> None:
     out, run = take(made, OutOptions), take(made, UnlearnOptions)
     from multidelete.pipeline import unlearn as run_unlearn
 
-    method = chosen_method(given)
+    method, search = chosen_method(given), given_search(given)
     pairs, holdout = read_for(take(made, DataOptions), run.original)
+    notes = {"holdout": holdout, "search": search and asdict(search)}
     done = run_unlearn(
         run.original,
         pairs,
@@ -135,7 +139,7 @@ def unlearn(given: Given) -> None:
         overwrite=out.overwrite,
         resume=run.resume,
         allow_pickle=run.allow_pickle,
-        notes={"holdout": holdout} if holdout else None,
+        notes={name: note for name, note in notes.items() if note},
     )
     if _prints():
         _show_result(given, Path(out.out), done.manifest, "unlearned")
@@ -228,8 +232,17 @@ add_command(
     *(DataOptions, ForgetOptions, MethodOptions, OutOptions, UnlearnOptions, LoopSettings),
     arguments=("original",),
     flags_only=(MethodOptions,),
-    tables=("method",),
+    tables=("method", "search"),
     example="multidelete unlearn original --data photos/ --forget request.txt --method multidelete --out unlearned",
+)
+add_command(
+    app,
+    tune,
+    *(DataOptions, ForgetOptions, MethodOptions, TuneOptions, LoopSettings),
+    arguments=("original",),
+    flags_only=(MethodOptions,),
+    tables=("method", "search"),
+    example="multidelete tune original --data photos/ --forget request.txt --method npo --out tuned.toml",
 )
 add_command(
     app,

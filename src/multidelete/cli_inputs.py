@@ -9,7 +9,7 @@ from multidelete.cli_flags import Given, as_mapping, take
 from multidelete.cli_options import DataOptions, ForgetOptions, MethodOptions
 from multidelete.config import resolve
 from multidelete.errors import ConfigError, DataError
-from multidelete.settings import LoopSettings, LoraSettings
+from multidelete.settings import LoopSettings, LoraSettings, SearchCost
 
 if TYPE_CHECKING:
     from multidelete.data.pairs import PairData, PairDataset
@@ -87,6 +87,16 @@ def chosen_method(given: Given) -> "Method":
     kind = get_method(options.method if given.flags["method"] or named is None else named)
     file = given.file if isinstance(table, dict) else None
     return resolve(kind, file, as_mapping("set", options.set), table="method", also=("name",))
+
+
+def given_search(given: Given) -> SearchCost | None:
+    """What the file's [search] table says of how its settings were found; None for another method than was tuned."""
+    content = given.content()
+    table = content.get("method")
+    named = table.get("name") if isinstance(table, dict) else table
+    if "search" not in content or given.flags["method"] not in (None, named):
+        return None
+    return resolve(SearchCost, given.file, table="search")
 
 
 def given_loop(given: Given, made: Mapping[type, object]) -> dict[str, object]:

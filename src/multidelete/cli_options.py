@@ -135,6 +135,22 @@ class UnlearnOptions(RunOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TuneOptions(UnlearnOptions):
+    """Run.
+
+    Attributes:
+        trials: Settings to try, 1 or more; the first are those given, or else the method's own.
+        out: Settings file to write, for `unlearn --config`; ends in .toml. Beside it, in a .jsonl file, a row for
+            each trial.
+        overwrite: Replace the file if it exists.
+    """
+
+    trials: int = 12
+    out: str
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class MethodOptions:
     """Method.
 

@@ -125,6 +125,7 @@ class _MethodRow:
     settings: list[dict[str, object]]
     loop: dict[str, object]
     trains: bool
+    search: dict[str, list[float]]  # lowest and highest multiple of the default that `tune` tries
 
 
 def _method_row(method: type["Method"]) -> _MethodRow:
@@ -145,7 +146,10 @@ def _method_row(method: type["Method"]) -> _MethodRow:
     loop = {name: value for name, value in own.items() if name in told or value != usual[name]}
     if issubclass(method, Retrain) or not method.trains:  # retraining follows the recipe that the original's folder has
         loop = {}
-    return _MethodRow(name=method.name, description=title(method), settings=settings, loop=loop, trains=method.trains)
+    search = {name: [factor.low, factor.high] for name, factor in method.search.items()}
+    return _MethodRow(
+        name=method.name, description=title(method), settings=settings, loop=loop, trains=method.trains, search=search
+    )
 
 
 def show_result(folder: Path, manifest: Mapping[str, object], what: str) -> None:
@@ -161,6 +165,8 @@ def show_result(folder: Path, manifest: Mapping[str, object], what: str) -> None
     if "request" in manifest:
         request, method = (cast(Mapping[str, object], manifest[name]) for name in ("request", "method"))
         rows.append(["forgotten", f"{request['pairs']} pairs, by the method {method['name']}"])
+    if isinstance(search := manifest.get("search"), dict):
+        seconds += f"; before it the search for its settings, {search['wall_s']:,.1f} s in {search['trials']} trials"
     rows += [["time", seconds], ["cost", f"{pairs}; peak memory {cost['peak_bytes'] / 2**20:,.0f} MiB"]]
     if manifest["truncated_captions"]:
         rows.append(["truncated", f"{manifest['truncated_captions']} captions are longer than the model's context"])

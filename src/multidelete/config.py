@@ -133,15 +133,17 @@ def resolve(
     return made
 
 
-def as_toml(settings: "DataclassInstance", *, table: str | None = None) -> str:
+def as_toml(settings: "DataclassInstance", *, table: str | None = None, only: Collection[str] | None = None) -> str:
     """Write settings so that `resolve` reads the same ones back.
 
     Args:
         settings: An instance with the field types of this module.
         table: Put a ``[table]`` line before them.
+        only: Names of the fields to write; None writes all.
     """
     lines = [f"[{table}]"] if table else []
-    lines += [f"{field.name} = {_written(getattr(settings, field.name))}" for field in fields(settings) if field.init]
+    chosen = [field.name for field in fields(settings) if field.init and (only is None or field.name in only)]
+    lines += [f"{name} = {_written(getattr(settings, name))}" for name in chosen]
     return "\n".join(lines) + "\n"
 
 

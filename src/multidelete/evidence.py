@@ -221,7 +221,9 @@ def _cost(manifests: Manifests) -> dict[str, float | None]:
     """What unlearning cost, and how long retraining took; a model that only was trained has not been unlearned."""
     made = manifests["unlearned"]
     cost = dict(_recorded(made)) if made.get("command") == "unlearn" else {}
-    return {**cost, "retrained_wall_s": _recorded(manifests.get("retrained", {})).get("wall_s")}
+    search = _recorded(made, "search").get("wall_s") if cost else None
+    retrained = _recorded(manifests.get("retrained", {})).get("wall_s")
+    return {**cost, "search_wall_s": search, "retrained_wall_s": retrained}
 
 
 def _seconds(manifests: Manifests) -> dict[str, float]:
@@ -231,8 +233,8 @@ def _seconds(manifests: Manifests) -> dict[str, float]:
     return {name: seconds for name, seconds in wall_s.items() if seconds is not None}
 
 
-def _recorded(manifest: Mapping[str, object]) -> dict[str, float]:
-    cost = manifest.get("cost")
+def _recorded(manifest: Mapping[str, object], what: str = "cost") -> dict[str, float]:
+    cost = manifest.get(what)
     if not isinstance(cost, dict):
         return {}
     return {str(key): float(value) for key, value in cost.items() if isinstance(value, int | float)}
@@ -266,7 +268,7 @@ def _run(
         "seed": given.seed,
         "versions": versions(),
     }
-    kept = ("date", "seed", "method", "loop", "trainable", "lora", "truncated_captions", "original", "cost")
+    kept = ("date", "seed", "method", "loop", "trainable", "lora", "truncated_captions", "original", "cost", "search")
     for name, source in models.items():
         recorded = {key: manifests[name][key] for key in kept if key in manifests[name]}
         if manifests[name].get("versions", run["versions"]) != run["versions"]:

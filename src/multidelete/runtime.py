@@ -30,6 +30,7 @@ from torch import Tensor
 from multidelete.errors import ConfigError
 
 _ALONE = ContextVar("alone", default=False)
+_UNDER_A_BAR = ContextVar("under_a_bar", default=False)
 
 
 @contextmanager
@@ -191,9 +192,9 @@ def peak_bytes(device: torch.device) -> int:
 
 @contextmanager
 def progress_bar(what: str, total: int) -> Iterator["Bar"]:
-    """One bar with the time left, on standard error, for the main process and terminals only."""
+    """One bar with the time left, on standard error, for the main process and terminals only; none within another."""
     console = Console(stderr=True)
-    shown = process_index() == 0 and console.is_terminal
+    shown = process_index() == 0 and console.is_terminal and not _UNDER_A_BAR.get()
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -202,7 +203,11 @@ def progress_bar(what: str, total: int) -> Iterator["Bar"]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not shown, transient=True) as progress:
-        yield Bar(progress, progress.add_task(what, total=total))
+        token = _UNDER_A_BAR.set(True)
+        try:
+            yield Bar(progress, progress.add_task(what, total=total))
+        finally:
+            _UNDER_A_BAR.reset(token)
 
 
 class Bar:

@@ -4,6 +4,7 @@ from multidelete.audits.inputs import AuditInput
 from multidelete.audits.result import Figure
 
 AUDIT = "cost"
+SEARCH = "for this run's settings; not among its wall seconds"
 
 
 def figures(audit: AuditInput) -> list[Figure]:
@@ -11,13 +12,15 @@ def figures(audit: AuditInput) -> list[Figure]:
 
     Keys read from ``audit.cost``: ``wall_s`` (the whole job, caches included), ``reference_s`` (the part
     of it spent on the original's outputs), ``pairs_forward`` and ``pairs_backward`` (encoder passes over a
-    pair, caches included), ``peak_bytes``, ``retrained_wall_s``.
+    pair, caches included), ``peak_bytes``, ``retrained_wall_s``,
+    ``search_wall_s`` (the search for the run's settings, where one is recorded).
     """
     forget = len(audit.original.forget)
     wall_s, retrained_wall_s = audit.cost.get("wall_s"), audit.cost.get("retrained_wall_s")
     found = [
         _figure("wall seconds", wall_s, "the run did not record wall_s", note="caches of the original included"),
         _figure("wall seconds", retrained_wall_s, "no retraining was timed", model="retrained"),
+        _figure("search seconds", audit.cost.get("search_wall_s"), "no search for settings is recorded", note=SEARCH),
         _figure("reference seconds", audit.cost.get("reference_s"), "the run did not record reference_s"),
     ]
     if wall_s is None or retrained_wall_s is None or retrained_wall_s <= 0:

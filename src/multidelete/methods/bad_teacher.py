@@ -11,6 +11,7 @@ from multidelete.data.pairs import PairDataset
 from multidelete.methods.base import GradientMethod, Job
 from multidelete.methods.distributions import divergence_B
 from multidelete.methods.reference import Reference, ReferenceSettings, outputs_of
+from multidelete.methods.search import Factor, Search
 from multidelete.models.fresh import untrained
 from multidelete.runtime import make_accelerator
 from multidelete.settings import LoopSettings
@@ -39,6 +40,11 @@ class BadTeacher(GradientMethod):
     """
 
     name: ClassVar[str] = "bad_teacher"
+    search: ClassVar[Search] = {
+        "lr": Factor(0.2, 2),
+        "passes": Factor(0.5, 2),
+        "forget": Factor(0.2, 5),
+    }
     forget: float = 1.0
     retain: float = 1.0
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from multidelete.data.pairs import PairDataset
 from multidelete.loop import run_loop
 from multidelete.methods.reference import HOLDOUT_LIMIT, Reference, ReferenceSettings, build_reference
+from multidelete.methods.search import Search
 from multidelete.models.base import Adapter
 from multidelete.runtime import is_main_process, make_accelerator
 from multidelete.settings import LoopSettings
@@ -86,11 +87,15 @@ class Method(ABC):
     Class attributes:
         takes_lora: Whether it can train LoRA in the place of the weights.
         trains: Whether it runs the loop, so that the loop's settings mean something.
+        search: What `multidelete.tune` varies: hyperparameters and loop settings by name.
+        no_search: Why there is nothing to vary.
     """
 
     name: ClassVar[str]
     takes_lora: ClassVar[bool] = False
     trains: ClassVar[bool] = True
+    search: ClassVar[Search] = {}
+    no_search: ClassVar[str | None] = None
 
     @abstractmethod
     def run(self, job: Job) -> Outcome:

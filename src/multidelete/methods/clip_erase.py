@@ -10,6 +10,7 @@ from multidelete.errors import UnsupportedError
 from multidelete.methods.base import GradientMethod, Job
 from multidelete.methods.distributions import divergences, similarity_logits
 from multidelete.methods.reference import ReferenceSettings, outputs_of
+from multidelete.methods.search import Factor, Search
 from multidelete.settings import LoopSettings
 from multidelete.step import Step
 
@@ -39,6 +40,12 @@ class CLIPErase(GradientMethod):
     """
 
     name: ClassVar[str] = "clip_erase"
+    search: ClassVar[Search] = {
+        "lr": Factor(0.2, 2),
+        "passes": Factor(0.5, 2),
+        "forgetting": Factor(0.1, 3),
+        "consistency": Factor(0.2, 5),
+    }
     forgetting: float = 3.0
     retention: float = 1.0
     consistency: float = 3.0

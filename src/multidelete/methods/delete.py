@@ -10,6 +10,7 @@ from torch import Tensor
 from multidelete.methods.base import GradientMethod, Job, Outcome
 from multidelete.methods.distributions import choice_logits, divergences, own_options
 from multidelete.methods.reference import ReferenceSettings
+from multidelete.methods.search import Factor, Search
 from multidelete.models.base import PairOutputs
 from multidelete.runtime import gather_with_grad
 from multidelete.settings import LoopSettings
@@ -36,6 +37,10 @@ class DELETE(GradientMethod):
 
     name: ClassVar[str] = "delete"
     parts: ClassVar[tuple[str, ...]] = ("forget",)
+    search: ClassVar[Search] = {
+        "lr": Factor(0.1, 3),
+        "passes": Factor(0.3, 2),
+    }
 
     def reference_settings(self, job: Job) -> ReferenceSettings:
         return ReferenceSettings()

@@ -10,6 +10,7 @@ from multidelete.config import check_settings
 from multidelete.methods.base import Job, Outcome
 from multidelete.methods.finetune import FineTune
 from multidelete.methods.importance import trainable
+from multidelete.methods.search import Factor, Search
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,10 @@ class DescentToDelete(FineTune):
 
     name: ClassVar[str] = "descent_to_delete"
     takes_lora: ClassVar[bool] = False  # the noise is for all weights
+    search: ClassVar[Search] = {
+        **FineTune.search,
+        "sigma": Factor(0.03, 3),
+    }
     sigma: float = 0.01
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from multidelete.methods.base import GradientMethod
+from multidelete.methods.search import Factor, Search
 from multidelete.settings import LoopSettings
 from multidelete.step import Step
 
@@ -25,6 +26,10 @@ class FineTune(GradientMethod):
     name: ClassVar[str] = "finetune"
     parts: ClassVar[tuple[str, ...]] = ("retain",)
     training_mode: ClassVar[bool] = True
+    search: ClassVar[Search] = {
+        "lr": Factor(0.3, 10),
+        "passes": Factor(0.5, 2),
+    }
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         return {"task": step.retain.mean(step.retain.task_loss_B)}

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from multidelete.config import check_settings
 from multidelete.methods.base import GradientMethod
+from multidelete.methods.search import Factor, Search
 from multidelete.settings import LoopSettings
 from multidelete.step import Step
 
@@ -25,6 +26,11 @@ class GradDiff(GradientMethod):
     """
 
     name: ClassVar[str] = "grad_diff"
+    search: ClassVar[Search] = {
+        "lr": Factor(0.3, 5),
+        "passes": Factor(0.5, 2),
+        "ascent": Factor(0.1, 5),
+    }
     ascent: float = 0.2
     descent: float = 1.0
 

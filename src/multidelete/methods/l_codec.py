@@ -15,6 +15,7 @@ from multidelete.errors import UnsupportedError
 from multidelete.methods.base import Job, Method, Outcome, sample_retain
 from multidelete.methods.conditional_dependence import foci
 from multidelete.methods.importance import draw_gallery, each_gradient
+from multidelete.methods.search import Factor, Search
 from multidelete.models.base import Adapter
 from multidelete.runtime import alone, make_accelerator, peak_bytes, sum_over_processes
 
@@ -53,6 +54,10 @@ class LCODEC(Method):
 
     name: ClassVar[str] = "l_codec"
     trains: ClassVar[bool] = False
+    search: ClassVar[Search] = {
+        "damping": Factor(0.01, 10),
+        "units": Factor(0.5, 4),
+    }
     candidates: int = 128
     units: int = 32
     observations: int = 96

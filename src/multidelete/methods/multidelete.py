@@ -13,6 +13,7 @@ from multidelete.config import check_settings
 from multidelete.errors import UnsupportedError
 from multidelete.methods.base import GradientMethod, Job
 from multidelete.methods.reference import PartnerSource, ReferenceSettings
+from multidelete.methods.search import Factor, Search
 from multidelete.methods.targets import SIGNALS, association_signals
 from multidelete.models.base import Adapter
 from multidelete.settings import LoopSettings
@@ -71,6 +72,12 @@ class MultiDelete(GradientMethod):
     """
 
     name: ClassVar[str] = "multidelete"
+    search: ClassVar[Search] = {
+        "lr": Factor(0.3, 3),
+        "passes": Factor(0.5, 2),
+        "decoupling": Factor(0.2, 5),
+        "score": Factor(0.2, 5),
+    }
     decoupling: float = 2.0
     unimodal: float = 0.1
     multimodal: float = 1.0

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from multidelete.methods.multidelete import MultiDelete
+from multidelete.methods.search import Factor, Search
 from multidelete.models.base import Adapter
 
 
@@ -23,6 +24,12 @@ class MultiDeletePaper(MultiDelete):
     """
 
     name: ClassVar[str] = "multidelete_paper"
+    search: ClassVar[Search] = {
+        "lr": Factor(0.1, 3),
+        "passes": Factor(0.5, 2),
+        "decoupling": Factor(0.2, 5),
+        "unimodal": Factor(0.1, 3),
+    }
     decoupling: float = 1.0
     unimodal: float = 1.0
     multimodal: float = 1.0

@@ -6,6 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from multidelete.methods.base import GradientMethod
+from multidelete.methods.search import Factor, Search
 from multidelete.settings import LoopSettings
 from multidelete.step import Step
 
@@ -23,6 +24,10 @@ class NegGrad(GradientMethod):
 
     name: ClassVar[str] = "neggrad"
     parts: ClassVar[tuple[str, ...]] = ("forget",)
+    search: ClassVar[Search] = {
+        "lr": Factor(0.1, 10),
+        "passes": Factor(0.5, 2),
+    }
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         return {"ascent": -step.forget.mean(step.forget.task_loss_B)}

@@ -11,6 +11,7 @@ from multidelete.config import check_settings
 from multidelete.methods.base import GradientMethod, Job
 from multidelete.methods.distributions import log_likelihood_B
 from multidelete.methods.reference import ReferenceSettings
+from multidelete.methods.search import Factor, Search
 from multidelete.settings import LoopSettings
 from multidelete.step import Step
 
@@ -40,6 +41,12 @@ class NPO(GradientMethod):
     """
 
     name: ClassVar[str] = "npo"
+    search: ClassVar[Search] = {
+        "lr": Factor(0.2, 2),
+        "passes": Factor(0.5, 2),
+        "beta": Factor(0.2, 5),
+        "forget": Factor(0.2, 5),
+    }
     beta: float = 1.0
     forget: float = 1.0
     retain: float = 1.0

@@ -13,6 +13,7 @@ from multidelete.errors import DataError, UnsupportedError, first_few
 from multidelete.methods.base import GradientMethod, Job, sample_retain
 from multidelete.methods.partners import Associations, unassociated_second
 from multidelete.methods.reference import PartnerSource
+from multidelete.methods.search import Factor, Search
 from multidelete.models.base import Adapter
 from multidelete.settings import LoopSettings
 from multidelete.step import Step
@@ -41,6 +42,11 @@ class RandomLabels(GradientMethod):
 
     name: ClassVar[str] = "random_labels"
     training_mode: ClassVar[bool] = True
+    search: ClassVar[Search] = {
+        "lr": Factor(0.2, 5),
+        "passes": Factor(0.5, 2),
+        "forget": Factor(0.2, 5),
+    }
     forget: float = 1.0
     retain: float = 2.0
     captions: PartnerSource = "retain"

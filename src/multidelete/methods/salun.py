@@ -8,6 +8,7 @@ from multidelete.config import check_settings
 from multidelete.errors import ConfigError
 from multidelete.methods.base import GradientMethod, Job, Method, Outcome, sample_retain
 from multidelete.methods.importance import draw_gallery, mean_gradient, saliency_mask
+from multidelete.methods.search import Factor, Search
 from multidelete.models.base import Adapter
 from multidelete.runtime import make_accelerator
 from multidelete.settings import LoopSettings
@@ -34,6 +35,11 @@ class SalUn(Method):
 
     name: ClassVar[str] = "salun"
     takes_lora: ClassVar[bool] = True
+    search: ClassVar[Search] = {
+        "lr": Factor(0.2, 5),
+        "passes": Factor(0.5, 2),
+        "fraction": Factor(0.2, 2),
+    }
     wrapped: str = "random_labels"
     fraction: float = 0.5
 

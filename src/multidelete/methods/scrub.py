@@ -12,6 +12,7 @@ from multidelete.methods.base import GradientMethod, Job, Outcome
 from multidelete.methods.distributions import divergence_B
 from multidelete.methods.reference import ReferenceSettings
 from multidelete.methods.rewind import Rewind
+from multidelete.methods.search import Factor, Search
 from multidelete.settings import LoopSettings
 from multidelete.step import Step
 
@@ -42,6 +43,12 @@ class SCRUB(GradientMethod):
     """
 
     name: ClassVar[str] = "scrub"
+    search: ClassVar[Search] = {
+        "lr": Factor(0.2, 5),
+        "passes": Factor(0.5, 2),
+        "max_passes": Factor(0.5, 2),
+        "alpha": Factor(0.2, 5),
+    }
     alpha: float = 0.5
     gamma: float = 1.0
     max_passes: int = 3

@@ -10,6 +10,7 @@ from multidelete.config import check_settings
 from multidelete.errors import ConfigError
 from multidelete.methods.base import Job, Method, Outcome, sample_retain
 from multidelete.methods.importance import draw_gallery, importance, trainable
+from multidelete.methods.search import Factor, Search
 from multidelete.runtime import make_accelerator, peak_bytes
 
 
@@ -38,6 +39,10 @@ class SSD(Method):
 
     name: ClassVar[str] = "ssd"
     trains: ClassVar[bool] = False
+    search: ClassVar[Search] = {
+        "alpha": Factor(0.55, 5),
+        "strength": Factor(0.1, 1),
+    }
     alpha: float = 2.0
     strength: float = 1.0
 

@@ -1,0 +1,176 @@
+"""What a search for settings keeps of its trials: a row each while it runs, and the settings file at its end."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from multidelete.config import as_toml
+from multidelete.errors import CheckpointError, ConfigError
+from multidelete.manifest import partial_folder, refuse_existing
+from multidelete.methods import METHODS, Method
+from multidelete.settings import LoopSettings, LoraSettings, SearchCost
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One setting that was tried.
+
+    Attributes:
+        number: From 0; 0 has the settings that the search began with.
+        drawn: Values of what is searched, by name.
+        objective: Lower is better (`audits.objective`); None where the trial failed.
+        terms: What the objective is made of, by name.
+        failed: Why there is no objective.
+        wall_s: Seconds, judging included.
+        pairs_forward: Pairs forwarded without gradients, judging included; unknown (0) where the trial failed.
+        pairs_backward: Pairs forwarded and backpropagated; unknown (0) where the trial failed.
+    """
+
+    number: int
+    drawn: Mapping[str, object]
+    objective: float | None = None
+    terms: Mapping[str, float] | None = None
+    failed: str | None = None
+    wall_s: float = 0.0
+    pairs_forward: int = 0
+    pairs_backward: int = 0
+
+
+def best_of(trials: Sequence[Trial]) -> Trial | None:
+    """The trial with the lowest objective, the first one of equals; None where all failed."""
+    found = [trial for trial in trials if trial.objective is not None]
+    return min(found, key=lambda trial: (trial.objective, trial.number), default=None)
+
+
+def search_cost(
+    trials: Sequence[Trial], *, asked_s: float, asked_pairs: int, request_pairs: int, seed: int
+) -> SearchCost:
+    """What asking the original and all trials took together; at least one trial did not fail."""
+    best = best_of(trials)
+    if best is None or best.objective is None:
+        raise ValueError("all trials failed")
+    return SearchCost(
+        trials=len(trials),
+        failed=sum(trial.objective is None for trial in trials),
+        wall_s=round(asked_s + sum(trial.wall_s for trial in trials), 3),
+        pairs_forward=asked_pairs + sum(trial.pairs_forward for trial in trials),
+        pairs_backward=sum(trial.pairs_backward for trial in trials),
+        default_objective=trials[0].objective,
+        objective=best.objective,
+        request_pairs=request_pairs,
+        seed=seed,
+    )
+
+
+class TrialFile:
+    """The rows of a search in JSON lines: ``.NAME.toml.partial`` while it runs, ``NAME.jsonl`` beside the result."""
+
+    def __init__(self, out: Path, *, overwrite: bool, resume: bool) -> None:
+        """Raises:
+        ConfigError: ``out`` is not named like a settings file.
+        CheckpointError: There is such a result, or an unfinished search that is neither resumed nor overwritten, or
+            nothing can be written there.
+        """
+        if out.suffix != ".toml":
+            raise ConfigError(f"out is {out}; it must be a settings file that ends in .toml, such as tuned.toml.")
+        self.out, self.rows_path, self.partial = out, out.with_suffix(".jsonl"), partial_folder(out)
+        for path in (self.out, self.rows_path):
+            if path.is_dir():
+                raise CheckpointError(f"{path} is a folder. Give a settings file that can be written.")
+            refuse_existing(path, overwrite=overwrite)
+        if self.partial.exists() and not (resume or overwrite):
+            raise CheckpointError(
+                f"an earlier search for {out} did not end; its trials are in {self.partial}. "
+                "Give --resume to go on with them, or --overwrite to start afresh."
+            )
+        parent = next(folder for folder in self.partial.parents if folder.exists())
+        if not os.access(parent, os.W_OK):
+            raise CheckpointError(f"{out} cannot be written: no permission for {parent}. Give another place.")
+        self._resume = resume
+
+    def read(self, identity: Sequence[object]) -> list[Trial]:
+        """The trials of an earlier run that is resumed, for a search that ``identity`` tells from all others.
+
+        Raises:
+            ConfigError: They are of another search.
+        """
+        self._run = hashlib.sha256(json.dumps(list(identity), sort_keys=True).encode()).hexdigest()
+        if not (self._resume and self.partial.exists()):
+            return []
+        head, *rows = self.partial.read_text(encoding="utf-8").splitlines()
+        if json.loads(head) != {"search": self._run}:
+            raise ConfigError(
+                f"{self.partial} holds trials with another model, data, request or settings. "
+                "Resume with the same ones, or give --overwrite to start afresh."
+            )
+        return [Trial(**json.loads(row)) for row in rows]
+
+    def write(self, trials: Sequence[Trial]) -> None:
+        """Keep the trials so far; the file is whole at any moment."""
+        rows = [{"search": self._run}, *map(asdict, trials)]
+        _write(self.partial, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+
+    def end(self, settings: str) -> None:
+        """Write the settings file, with the rows beside it."""
+        _write(self.out, settings)
+        os.replace(self.partial, self.rows_path)
+
+
+def settings_file(
+    method: Method,
+    loop: LoopSettings,
+    loop_names: Sequence[str],
+    cost: SearchCost,
+    *,
+    trainable: str,
+    lora: LoraSettings | None,
+) -> str:
+    """A file for ``multidelete unlearn --config``: the settings found, and what it took to find them.
+
+    Args:
+        method: With its hyperparameters.
+        loop: The loop's settings.
+        loop_names: Those of them to write.
+        cost: Of the search; ``unlearn`` copies it to the result's ``multidelete.json``.
+        trainable: As given to the search.
+        lora: As given to the search.
+    """
+    before = "failed" if cost.default_objective is None else f"{cost.default_objective:.4f}"
+    head = [
+        f"# Found by multidelete tune: {cost.trials} trials, {cost.failed} of them failed, {cost.wall_s:,.0f} s.",
+        f"# Pairs backpropagated in all: {cost.pairs_backward:,}; forwarded, judging included: {cost.pairs_forward:,}.",
+        f"# Objective (validation pairs and request): {before} with the defaults, {cost.objective:.4f} with these.",
+    ]
+    top = as_toml(loop, only=loop_names)
+    if trainable != "auto":
+        top += f"train = {json.dumps(trainable)}\n"
+    if lora is not None:
+        top += f"lora = {json.dumps([f'{name}={value}' for name, value in asdict(lora).items()])}\n"
+    own = as_toml(method, table="method").replace("[method]\n", f"[method]\nname = {json.dumps(_name(method))}\n", 1)
+    return "\n".join(["\n".join(head) + "\n", top, own, as_toml(cost, table="search")])
+
+
+def _name(method: Method) -> str:
+    """How the command line finds the method."""
+    kind = type(method)
+    return method.name if METHODS.get(method.name) is kind else f"{kind.__module__}:{kind.__qualname__}"
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all.
+
+    Raises:
+        CheckpointError: The disk is full or the folder cannot be written.
+    """
+    unfinished = path.with_name(f"{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(text, encoding="utf-8")
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} cannot be written: {error.strerror}. Give another place, or make room."
+        ) from error

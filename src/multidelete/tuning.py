@@ -1,0 +1,188 @@
+"""Search for a method's settings: by validation pairs and the request alone, with the same budget for every method."""
+
+import copy
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import cast
+
+from transformers import ProcessorMixin
+
+from multidelete.config import resolve
+from multidelete.data.pairs import PairData
+from multidelete.data.request import Request
+from multidelete.errors import ConfigError, DivergedError
+from multidelete.judge import Judge
+from multidelete.manifest import refuse_inside
+from multidelete.methods import Method, get_method
+from multidelete.methods.search import check_search, drawn_settings, with_settings
+from multidelete.models import adapter_for, hold_in_float32, load_adapter
+from multidelete.models.checkpoint import weights_digest
+from multidelete.pipeline import Unlearned, as_request, unlearn
+from multidelete.runtime import check_device, progress_bar, start_processes, world_size
+from multidelete.settings import LoopSettings, LoraSettings, SearchCost
+from multidelete.trials import Trial, TrialFile, best_of, search_cost, settings_file
+
+OF_THE_MACHINE = {"device", "workers", "trackers", "checkpoint_steps"}  # loop settings that a result does not rest on
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The result of `tune`: arguments for `multidelete.unlearn`, and how they were found.
+
+    Attributes:
+        method: With the hyperparameters found.
+        settings: Loop settings that were found or given; the rest is the method's own.
+        trials: All settings tried, the first with the defaults.
+        cost: What the search took; ``notes={"search": asdict(cost)}`` puts it into a result's ``multidelete.json``.
+        file: The settings file, or None.
+    """
+
+    method: Method
+    settings: Mapping[str, object]
+    trials: Sequence[Trial]
+    cost: SearchCost
+    file: Path | None = None
+
+    @property
+    def best(self) -> Trial:
+        """The trial whose settings these are."""
+        return cast(Trial, best_of(self.trials))
+
+
+def tune(
+    model: object,
+    data: PairData,
+    forget: Request | Sequence[str] | str | Path,
+    *,
+    processor: ProcessorMixin | None = None,
+    method: Method | str = "multidelete",
+    settings: LoopSettings | Mapping[str, object] | None = None,
+    trainable: str = "auto",
+    lora: LoraSettings | None = None,
+    trials: int = 12,
+    out: str | Path | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+    resume: bool = False,
+    allow_pickle: bool = False,
+) -> Tuned:
+    """Search for settings of a method by seeded random trials; the first has the defaults.
+
+    Every trial unlearns in memory, with the same seed, and is judged by `multidelete.audits.objective` on the forget
+    pairs, as many retain pairs, and the ``val`` split. The ``test`` split is never read. A trial whose loss or scores
+    are not finite, or whose settings do not go together, counts as failed.
+
+    Args:
+        model: Folder, hub id, a loaded `transformers` model of a known family, or an `Adapter`; it stays as it is.
+        data: The pairs it was trained on, with validation pairs.
+        forget: Ids, a request file, or a request with its unit. To compare methods, tune on another draw than is
+            reported.
+        processor: Of a loaded model.
+        method: Name, or an instance with the hyperparameters to begin with; its ``search`` says what is varied.
+        settings: Loop settings to begin with: all of them, or only what differs from the method's own.
+        trainable: As for `multidelete.unlearn`.
+        lora: As for `multidelete.unlearn`.
+        trials: Settings to try, >= 1.
+        out: Settings file to write for ``multidelete unlearn --config``, with a row for each trial beside it; None
+            writes nothing.
+        seed: Of what is drawn, and of every trial's run.
+        overwrite: Replace ``out`` if it exists.
+        resume: Go on where a killed run of the same search stopped; needs ``out``.
+        allow_pickle: Also read weights that are not safetensors, as plain tensors.
+
+    Raises:
+        UserError: The model, data, request or settings are wrong, or there are no validation pairs.
+        DivergedError: Every trial failed.
+    """
+    start_processes()
+    if world_size() > 1:
+        raise ConfigError(f"tune runs in one process, and there are {world_size()}. Start it without a launcher.")
+    if trials < 1:
+        raise ConfigError(f"trials is {trials}; it must be 1 or more.")
+    request = as_request(data, forget)
+    chosen = get_method(method)() if isinstance(method, str) else method
+    check_search(chosen)
+    given = asdict(settings) if isinstance(settings, LoopSettings) else dict(settings or {})
+    loop = resolve(LoopSettings, None, {**asdict(chosen.loop_settings_for(len(request.ids))), **given})
+    check_device(loop.device)
+    file = None if out is None else TrialFile(Path(out), overwrite=overwrite, resume=resume)
+    if file is not None:
+        inputs = [Path(source) for source in (model, forget) if isinstance(source, str | Path)]
+        refuse_inside(file.out, inputs)
+        refuse_inside(file.rows_path, inputs)
+    judge = Judge(data, request, seed=seed, device=loop.device)
+    if isinstance(model, str | Path):
+        original = load_adapter(model, allow_pickle=allow_pickle)
+    else:
+        original = copy.deepcopy(adapter_for(model, processor))
+        hold_in_float32(original.model)
+    identity: list[object] = [weights_digest(original), chosen.name, asdict(chosen), asdict(loop), trainable, seed]
+    identity += [request.digest, data.train.digest, judge.seen.splits["val"].digest, lora and asdict(lora)]
+    identity += [{name: asdict(factor) for name, factor in chosen.search.items()}]
+    done = [] if file is None else file.read(identity)[:trials]
+    started = time.perf_counter()
+    judge.hear(original)
+    asked_s, asked_pairs = time.perf_counter() - started, judge.pairs
+    del original  # every trial loads its own
+
+    def run(own: Method, own_loop: LoopSettings) -> Unlearned:
+        return unlearn(
+            model, judge.seen, request, processor=processor, method=own, settings=own_loop,
+            trainable=trainable, lora=lora, seed=seed, allow_pickle=allow_pickle,
+        )  # fmt: skip
+
+    with progress_bar("trials", trials) as bar:
+        while len(done) < trials:
+            best = best_of(done)
+            bar.to(len(done), None if best is None else f"trials (best objective {best.objective:.3f})")
+            done.append(_trial(len(done), chosen, loop, seed, run, judge))
+            if file is not None:
+                file.write(done)
+    best = best_of(done)
+    if best is None:
+        raise DivergedError(f"all {trials} trials failed; the first: {done[0].failed}")
+    cost = search_cost(done, asked_s=asked_s, asked_pairs=asked_pairs, request_pairs=len(request.ids), seed=seed)
+    found, found_loop = with_settings(chosen, loop, best.drawn)
+    names = [name for name in asdict(loop) if name in {*best.drawn, *given} - OF_THE_MACHINE]
+    if file is not None:
+        file.end(settings_file(found, found_loop, names, cost, trainable=trainable, lora=lora))
+    return Tuned(
+        method=found,
+        settings={name: getattr(found_loop, name) for name in names},  # names of fields
+        trials=done,
+        cost=cost,
+        file=None if file is None else file.out,
+    )
+
+
+def _trial(
+    number: int,
+    method: Method,
+    loop: LoopSettings,
+    seed: int,
+    run: Callable[[Method, LoopSettings], Unlearned],
+    judge: Judge,
+) -> Trial:
+    """One setting, run and judged; the first has the user's own, so that what is wrong with those is raised."""
+    started, asked = time.perf_counter(), judge.pairs
+    trial = Trial(number=number, drawn={})
+    try:
+        own, own_loop, drawn = drawn_settings(method, loop, trial=number, seed=seed)
+        trial = replace(trial, drawn=drawn)
+        result = run(own, own_loop)
+        cost = cast(Mapping[str, int], result.manifest["cost"])
+        found = judge.judged(result.adapter)
+        trial = replace(
+            trial,
+            objective=found.value,
+            terms=asdict(found),
+            pairs_forward=cost["pairs_forward"] + judge.pairs - asked,
+            pairs_backward=cost["pairs_backward"],
+        )
+    except (DivergedError, ConfigError) as error:
+        if number == 0 and isinstance(error, ConfigError):
+            raise
+        trial = replace(trial, failed=str(error))
+    return replace(trial, wall_s=time.perf_counter() - started)
