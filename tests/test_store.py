@@ -74,7 +74,7 @@ def test_whatever_changes_the_weights_makes_another_model(
     """Nothing is trained here: the folder that would be made is noted."""
     store = ModelStore(tmp_path)
     folders: list[str] = []
-    monkeypatch.setattr(store, "_keep", lambda kind, key, make: folders.append(json.dumps([kind, key])))
+    monkeypatch.setattr(store, "keep", lambda kind, key, make: folders.append(json.dumps([kind, key])))
     given = {"model": TINY, "settings": quick(), "seed": 0}
     held_out = replace(data, splits={"train": data.train})
     for same in (data, people(8), held_out):
@@ -128,6 +128,28 @@ def test_unlearned_and_retrained_are_what_the_pipeline_makes(
     assert differing(weights_of(folders[1]), weights_of(folders[2])) != []
     told = read_manifest(folders[1]) or {}
     assert told["request"]["digest"] == request_of_two.digest  # type: ignore[index]
+
+
+def test_names_are_known_before_anything_is_trained(
+    store: ModelStore, original: Path, data: PairData, request_of_two: Request
+) -> None:
+    """A machine that only reads results knows what they are of."""
+    names = ModelStore(store.root, names_only=True)
+    assert names.original(data, model=TINY, settings=quick(), seed=3) == original
+    elsewhere = ModelStore("nowhere", names_only=True)
+    same = elsewhere.original(data, model=TINY, settings=quick(), seed=3)
+    assert same == Path("nowhere") / original.name
+    for kind, ask in {
+        "retrained": lambda of, it: of.retrained(it, data, request_of_two, seed=5),
+        "shadow": lambda of, it: of.shadow(it, data, index=1),
+        "grad_diff": lambda of, it: of.unlearned(it, data, request_of_two, method="grad_diff", settings={"passes": 1}),
+    }.items():
+        folder = ask(store, original)
+        assert folder.is_dir()
+        assert folder.name.startswith(kind)
+        assert ask(elsewhere, same).name == folder.name
+    assert elsewhere.made == []
+    assert not Path("nowhere").exists()
 
 
 # Shadows

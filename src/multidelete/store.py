@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass, replace
 from inspect import getfile
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 from PIL import Image
@@ -31,6 +31,14 @@ from multidelete.start import starting_point
 logger = logging.getLogger(__name__)
 
 
+class Recipe(NamedTuple):
+    """How an original was trained."""
+
+    model: TrainSettings
+    loop: LoopSettings
+    seed: int
+
+
 class ModelStore:
     """Models by content: asked for twice with the same data, recipe, seed and request, they are trained once.
 
@@ -42,12 +50,15 @@ class ModelStore:
 
     Args:
         root: The folder; made with the first model.
+        names_only: Train nothing, and return the folders that the models have or would have.
     """
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | Path, *, names_only: bool = False) -> None:
         self.root = Path(root)
+        self.names_only = names_only
         self.made: list[Path] = []
         """Models that this object has trained itself, in order."""
+        self._recipes: dict[Path, Recipe] = {}
 
     def original(
         self, data: PairData, *, model: TrainSettings | None = None, settings: LoopSettings | None = None, seed: int = 0
@@ -56,11 +67,13 @@ class ModelStore:
         from multidelete.methods import Training
 
         model, settings = model or TrainSettings(), settings or Training().loop_settings()
-        return self._keep(
+        folder = self.keep(
             "original",
-            [_data_digest(data, "train"), *_recipe_key(model), asdict(settings), seed],
+            [_data_digest(data, "train"), *self._begin(model), asdict(settings), seed],
             lambda out: train(data, out, model=model, settings=settings, seed=seed, resume=True),
         )
+        self._recipes[folder] = Recipe(model, settings, seed)
+        return folder
 
     def retrained(self, original: Path, data: PairData, request: Request, *, seed: int) -> Path:
         """A model of the retain pairs alone, with the original's start and recipe; the seed orders the pairs.
@@ -68,10 +81,10 @@ class ModelStore:
         Raises:
             UnsupportedError: The original's folder does not record its recipe.
         """
-        model, loop, start_seed = recipe_of(original)
-        return self._keep(
+        model, loop, start_seed = self._recipes.get(original) or recipe_of(original)
+        return self.keep(
             "retrained",
-            [_data_digest(data, "train"), request.digest, *_recipe_key(model), asdict(loop), start_seed, seed],
+            [_data_digest(data, "train"), request.digest, *self._begin(model), asdict(loop), start_seed, seed],
             lambda out: unlearn(
                 original, data, request, method=Retrain(), settings=loop, out=out, seed=seed, resume=True
             ),
@@ -86,7 +99,7 @@ class ModelStore:
         Raises:
             UnsupportedError: The original's folder does not record its recipe.
         """
-        model, loop, seed = recipe_of(original)
+        model, loop, seed = self._recipes.get(original) or recipe_of(original)
         members = shadow_members(data, index)
         chosen = PairDataset([pair for pair in _shadow_pool(data) if pair.id in members], f"shadow {index}")
         drawn = PairData(data.name, {"train": chosen}, data.notes, data.classes, data.graph)
@@ -97,9 +110,9 @@ class ModelStore:
             notes = {"command": "shadow", "shadow": {"index": index, "pairs": len(chosen)}}
             train(drawn, out, model=start, settings=loop, seed=index, resume=True, notes=notes)
 
-        key = [_data_digest(data, "train"), _data_digest(drawn, "train"), *_recipe_key(model)]
+        key = [_data_digest(data, "train"), _data_digest(drawn, "train"), *self._begin(model)]
         key += [asdict(loop), seed, index]
-        return self._keep("shadow", key, make)
+        return self.keep("shadow", key, make)
 
     def unlearned(
         self,
@@ -114,12 +127,11 @@ class ModelStore:
     ) -> Path:
         """What a method makes of the original; see `unlearn`."""
         chosen = get_method(method)() if isinstance(method, str) else method
-        origin = read_manifest(Path(original)) or {}
+        origin = read_manifest(original) or {}
         loop = loop_settings(chosen, settings, origin, len(request.ids))
-        key: list[object] = [_data_digest(data, "train", "val"), digest_folder(Path(original)), request.digest]
-        key += [origin.get(name) for name in ("model", "seed")]  # what methods that rewind go back to
+        key: list[object] = [_data_digest(data, "train", "val"), self._content(original), request.digest]
         key += [chosen.name, asdict(chosen), digest_file(Path(getfile(type(chosen)))), asdict(loop), trainable, seed]
-        return self._keep(
+        return self.keep(
             chosen.name,
             key,
             lambda out: unlearn(
@@ -128,23 +140,38 @@ class ModelStore:
             ),
         )  # fmt: skip
 
-    def _keep(self, kind: str, key: Sequence[object], make: Callable[[Path], object]) -> Path:
-        """The folder of a model, made if it is not there."""
+    def keep(self, kind: str, key: Sequence[object], make: Callable[[Path], object]) -> Path:
+        """The folder of whatever ``make`` writes, by a key of what decides its content; made if it is not there."""
+        digest = hashlib.sha256(json.dumps(list(key), sort_keys=True).encode()).hexdigest()
+        folder = self.root / f"{kind}-{digest[:16]}"
+        if self.names_only or folder.is_dir():
+            return folder
         start_processes()
         if world_size() > 1:
             raise UnsupportedError(
                 f"{world_size()} processes train together, and a model store is for one. Start without accelerate "
                 "launch, or train with 'multidelete train' and 'multidelete unlearn'."
             )
-        digest = hashlib.sha256(json.dumps(list(key), sort_keys=True).encode()).hexdigest()
-        folder = self.root / f"{kind}-{digest[:16]}"
-        if folder.is_dir():
-            return folder
         with self._locked(folder.name):
             if not folder.is_dir():  # another process may have made it meanwhile
                 make(folder)
                 self.made.append(folder)
         return folder
+
+    def _begin(self, model: TrainSettings) -> list[object]:
+        """What training begins with: of a folder its content, of a hub id its name."""
+        start = model.start and (self._content(Path(model.start)) if self._is_folder(model.start) else model.start)
+        return [asdict(replace(model, start=None)), start]
+
+    def _is_folder(self, source: str) -> bool:
+        return Path(source).is_dir() or Path(source).parent == self.root
+
+    def _content(self, folder: Path) -> list[object]:
+        """What tells a model from another: the name says it of those of this store, even before they are there."""
+        if folder.parent.resolve() == self.root.resolve():
+            return [folder.name]
+        told = read_manifest(folder) or {}
+        return [digest_folder(folder), told.get("model"), told.get("seed")]  # the latter: what methods rewind to
 
     @contextmanager
     def _locked(self, name: str) -> Iterator[None]:
@@ -189,8 +216,8 @@ def _unit(pair: Pair) -> tuple[str, str]:
     return "member", next(iter(pair.sources.values()))
 
 
-def recipe_of(original: Path) -> tuple[TrainSettings, LoopSettings, int]:
-    """How the original was trained.
+def recipe_of(original: Path) -> Recipe:
+    """What an original's folder says of its training.
 
     Raises:
         UnsupportedError: Its folder does not tell.
@@ -204,13 +231,7 @@ def recipe_of(original: Path) -> tuple[TrainSettings, LoopSettings, int]:
         )
     model = resolve(TrainSettings, None, cast(Mapping[str, object], told["model"]))
     loop = resolve(LoopSettings, None, cast(Mapping[str, object], told["loop"]))
-    return model, loop, cast(int, told["seed"])
-
-
-def _recipe_key(model: TrainSettings) -> list[object]:
-    """What training begins with: of a folder its content, of a hub id its name."""
-    start = digest_folder(Path(model.start)) if model.start and Path(model.start).is_dir() else model.start
-    return [asdict(replace(model, start=None)), start]
+    return Recipe(model, loop, cast(int, told["seed"]))
 
 
 def _data_digest(data: PairData, *splits: str) -> str:
