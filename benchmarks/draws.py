@@ -20,7 +20,7 @@ from matplotlib.figure import Figure as Plot
 from start import make_start
 
 import multidelete
-from multidelete import Figure, LoopSettings, TrainSettings
+from multidelete import Figure, LoopSettings, PairData, TrainSettings
 from multidelete.data.split import draw_request
 
 mpl.rcParams["svg.hashsalt"] = "multidelete"
@@ -47,16 +47,8 @@ def main() -> None:
 
 def run(here: Path, experiment: Mapping[str, object], runs: Path) -> None:
     """All models and audits that are not there yet."""
-    source = dict(experiment["data"])
-    root = Path(os.environ.get("MULTIDELETE_DATA", "../shared/data"))
-    data = multidelete.load_data(str(root / source.pop("folder")), **source)
-    recipe, seed = LoopSettings(**experiment["train"]), experiment["seed"]
-    start, original = runs / "start", runs / "original"
-    if not start.exists():
-        make_start(start, [pair.inputs["text"] for pair in data.train], seed=seed, **experiment["model"])
-    if not original.exists():
-        model = TrainSettings(family="vision-text", start=str(start))
-        multidelete.train(data, original, model=model, settings=recipe, seed=seed, resume=True)
+    data, original = trained(experiment, runs)
+    seed = experiment["seed"]
     request = experiment["request"]
     for draw in request["draws"]:
         folder = runs / f"draw-{draw}"
@@ -73,6 +65,21 @@ def run(here: Path, experiment: Mapping[str, object], runs: Path) -> None:
             others={name: folder / name for name in others}, seed=seed, overwrite=True,
         )  # fmt: skip
         shutil.copy(folder / "report" / "audit.json", kept)
+
+
+def trained(experiment: Mapping[str, object], runs: Path) -> tuple[PairData, Path]:
+    """The experiment's data, and the folder of the model trained on it."""
+    source = dict(experiment["data"])
+    root = Path(os.environ.get("MULTIDELETE_DATA", "../shared/data"))
+    data = multidelete.load_data(str(root / source.pop("folder")), **source)
+    recipe, seed = LoopSettings(**experiment["train"]), experiment["seed"]
+    start, original = runs / "start", runs / "original"
+    if not start.exists():
+        make_start(start, [pair.inputs["text"] for pair in data.train], seed=seed, **experiment["model"])
+    if not original.exists():
+        model = TrainSettings(family="vision-text", start=str(start))
+        multidelete.train(data, original, model=model, settings=recipe, seed=seed, resume=True)
+    return data, original
 
 
 Audits = Mapping[str, tuple[Mapping[str, object], list[Figure]]]
