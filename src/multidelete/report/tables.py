@@ -39,7 +39,7 @@ def score_line(row: ScoreRow) -> dict[str, object]:
 
 
 def cell(figure: Figure) -> dict[str, object]:
-    """The text of a figure: value, 95 % interval, number of items, the reason of its absence, and whether it is void."""
+    """The text of a figure: value, 95 % interval, items, why it is absent, and whether it is void."""
     signed = "difference to" in figure.figure
     bounds = [number(b, figure.figure, signed=signed) for b in (figure.low, figure.high) if b is not None]
     return {
