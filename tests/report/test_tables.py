@@ -29,6 +29,7 @@ def test_differences_carry_a_sign() -> None:
         "interval": "\N{MINUS SIGN}0.100 to +0.300",
         "n": "1,200",
         "absent": None,
+        "void": False,
     }
 
 
