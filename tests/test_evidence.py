@@ -78,7 +78,7 @@ def test_audit_writes_the_report_and_its_figures(made: Made) -> None:
     assert figures == made.result.figures
     assert {figure.model for figure in figures} == {"original", "unlearned", "retrained"}
     assert {figure.audit for figure in figures if figure.value is not None} == {
-        "utility", "forgetting", "separation", "membership", "unimodal", "leakage", "collateral", "cost"
+        "utility", "forgetting", "separation", "membership", "distance", "unimodal", "leakage", "collateral", "cost"
     }  # fmt: skip
     assert run["request"] == {"unit": "subject", "subjects": 3, "pairs": 12}
     assert run["counts"] == {"forget": 12, "retain": 84, "test": 24, "val": 24}

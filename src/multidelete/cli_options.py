@@ -172,6 +172,11 @@ class AuditOptions:
         unlearned: The model to judge.
         original: The model it was made from.
         retrained: A model trained without the forget pairs: the yardstick.
+        retrained_again: Such models of other seeds: the floor that distances are read beside.
+        unlearned_again: Models that the same method made with other seeds, for KLoM.
+        shadows: Shadow models that `references` made, for attacks that calibrate each pair.
+        cache: Folder that keeps what each model says, for further audits of the same models and pairs. It knows
+            the deleted pairs: delete it with them.
         noun: What the deleted units are called in the report, such as `people`.
         show_forgotten: Show the forget pairs in the report. Without it they appear as hashed ids only.
         allow_pickle: Also read weights that are not safetensors, as plain tensors.
@@ -182,6 +187,10 @@ class AuditOptions:
     unlearned: str
     original: str
     retrained: str | None = None
+    retrained_again: tuple[str, ...] = field(default=(), metadata=REPEATED)
+    unlearned_again: tuple[str, ...] = field(default=(), metadata=REPEATED)
+    shadows: tuple[str, ...] = field(default=(), metadata=REPEATED)
+    cache: str | None = None
     noun: str | None = None
     show_forgotten: bool = False
     allow_pickle: bool = False

@@ -1,34 +1,30 @@
 """The audit from end to end: signals of every model, figures, a verdict, and the report that shows them."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
 import numpy as np
-import torch
 
-from multidelete.audits import AuditInput, ModelSignals, Verdict, collect, run_audits, unit_counts, verdict
-from multidelete.audits.gallery import MEMBERS, score_galleries
-from multidelete.audits.inputs import drawn_sets, units
+from multidelete.asking import Asking, Source, check_pictures, members_of
+from multidelete.audits import AuditInput, Shadow, Verdict, run_audits, unit_counts, verdict
+from multidelete.audits.inputs import RETRAINED_AGAIN, UNLEARNED_AGAIN, units
 from multidelete.audits.result import Figure, write_audit
-from multidelete.data.images import check_images
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import Request, forget_retain
-from multidelete.errors import CheckpointError, ConfigError, DataError, RequestError
+from multidelete.errors import CheckpointError, ConfigError, RequestError
 from multidelete.manifest import read_manifest, refuse_inside, versions, whole_or_nothing
-from multidelete.models import Adapter, Task, load_adapter, recognise
+from multidelete.models import Adapter, Task, recognise
 from multidelete.pipeline import as_request
 from multidelete.report.build import build_report
 from multidelete.report.exhibits import chart_data, examples, secrets
 from multidelete.report.withhold import withhold
-from multidelete.runtime import Bar, check_device, progress_bar
-from multidelete.start import fitted
+from multidelete.runtime import check_device
 
 RETAIN_LIMIT = 50_000  # retain pairs that every model is asked about; of more, a sample
 
-Source = str | Path | Adapter
 Manifests = Mapping[str, Mapping[str, object]]
 
 
@@ -48,7 +44,11 @@ def audit(
     forget: Request | Sequence[str] | str | Path,
     *,
     retrained: Source | None = None,
+    retrained_again: Sequence[Source] = (),
+    unlearned_again: Sequence[Source] = (),
     others: Mapping[str, Source] | None = None,
+    shadows: Sequence[str | Path] = (),
+    cache: str | Path | None = None,
     out: str | Path,
     show_forgotten: bool = False,
     noun: str | None = None,
@@ -66,7 +66,14 @@ def audit(
         forget: Ids, a request file, or a request with its unit.
         retrained: The model trained on the retain pairs alone: the yardstick. Without it the report says
             what cannot be judged.
-        others: Further models by name, to stand beside these in the figures.
+        retrained_again: Retrained models of the same request and other seeds: what lies between them and the first
+            is the floor that every distance is read beside.
+        unlearned_again: Unlearned models of the same method and other seeds, for KLoM.
+        others: Further models by name, to stand beside these in the figures. ``untouched`` and ``random weights``
+            are taken as controls; see `multidelete.audits.controls`.
+        shadows: Folders of shadow models, as `ModelStore.shadow` makes them, for the per-pair attacks.
+        cache: Folder that keeps what each model folder says, for further audits of the same models and pairs. It
+            knows the deleted pairs: delete it with them.
         out: Folder to write ``report.html`` and ``audit.json`` to.
         show_forgotten: Show deleted pairs; otherwise neither file holds an id, subject or caption of theirs.
         noun: What a deleted unit is called, in the plural (``"people"``).
@@ -80,22 +87,31 @@ def audit(
     """
     request = as_request(data, forget)
     check_device(device)
-    models = _named(original, unlearned, retrained, others or {})
-    manifests = _manifests(models, request)
-    named = [*models.values(), *([forget] if isinstance(forget, str | Path) else [])]
+    models = _named(original, unlearned, retrained, retrained_again, unlearned_again, others or {})
+    manifests = _manifests(models | {f"shadow {at}": folder for at, folder in enumerate(shadows)}, request)
+    members = members_of(shadows, data)
+    named = [
+        *models.values(),
+        *shadows,
+        *([] if cache is None else [cache]),
+        *([forget] if isinstance(forget, str | Path) else []),
+    ]
     refuse_inside(Path(out), [Path(source) for source in named if not isinstance(source, Adapter)])
     with whole_or_nothing(Path(out), overwrite=overwrite) as folder:
         forget_pairs, retain = forget_retain(data.train, request)
         splits = {"forget": forget_pairs, "retain": _sample(retain, seed)}
         splits |= {name: data.splits[name] for name in ("test", "val") if data.splits.get(name)}
-        _check_images(splits)
+        check_pictures(splits)
         asked = PairData(data.name, {"train": forget_pairs, **splits}, classes=data.classes)
-        signals = {
-            name: _ask(name, source, asked, device, allow_pickle, request.unit, seed) for name, source in models.items()
-        }
+        asking = Asking(
+            data=asked, unit=request.unit, seed=seed, device=device, allow_pickle=allow_pickle,
+            cache=None if cache is None else Path(cache),
+        )  # fmt: skip
+        signals = {name: asking.ask(name, source) for name, source in models.items()}
         given = AuditInput(
-            models=signals, cost=_cost(manifests), seed=seed, unit=request.unit, noun=noun, retain_pairs=len(retain)
-        )
+            models=signals, cost=_cost(manifests), seed=seed, unit=request.unit, noun=noun, retain_pairs=len(retain),
+            shadows=[Shadow(asking.ask(f"shadow {at}", folder), members[at]) for at, folder in enumerate(shadows)],
+        )  # fmt: skip
         figures = run_audits(given)
         judged = verdict(figures, unit_counts(given))
         hidden = [] if show_forgotten else secrets(given, data.train)
@@ -111,13 +127,25 @@ def audit(
 
 
 def _named(
-    original: Source, unlearned: Source, retrained: Source | None, others: Mapping[str, Source]
+    original: Source,
+    unlearned: Source,
+    retrained: Source | None,
+    retrained_again: Sequence[Source],
+    unlearned_again: Sequence[Source],
+    others: Mapping[str, Source],
 ) -> dict[str, Source]:
     """All models by name, in the order of the report."""
     models: dict[str, Source] = {"original": original, "unlearned": unlearned}
     if retrained is not None:
         models["retrained"] = retrained
-    taken = sorted({"original", "unlearned", "retrained"} & set(others))
+    elif retrained_again:
+        raise ConfigError(
+            "retrained_again is given without retrained, which is what it is measured against. Give one of its models "
+            "as retrained."
+        )
+    for name, again in ((RETRAINED_AGAIN, retrained_again), (UNLEARNED_AGAIN, unlearned_again)):
+        models |= {name if at == 1 else f"{name} {at}": source for at, source in enumerate(again, 1)}
+    taken = sorted({"retrained", *models} & set(others))
     if taken:
         raise ConfigError(
             f"other models are called {', '.join(taken)}; these names have a meaning of their own. Rename them."
@@ -169,52 +197,6 @@ def _sample(retain: PairDataset, seed: int) -> PairDataset:
         return retain
     drawn = np.sort(np.random.default_rng(seed).permutation(len(retain))[:RETAIN_LIMIT])
     return PairDataset(retain[drawn.tolist()], f"{RETAIN_LIMIT:,} retain pairs")
-
-
-def _check_images(splits: Mapping[str, PairDataset]) -> None:
-    """Decode every picture once, and report the broken ones of all splits together."""
-    counts = {name: len(pairs.sources("image")) for name, pairs in splits.items()}
-    problems, before = [], 0
-    with progress_bar("checking images", sum(counts.values())) as bar:
-        for name, pairs in splits.items():
-            if not counts[name]:
-                continue
-            try:
-                check_images(pairs, _counting_on(bar, before))
-            except DataError as error:
-                problems += error.problems
-            before += counts[name]
-    if problems:
-        raise DataError(problems)
-
-
-def _counting_on(bar: Bar, before: int) -> Callable[[int, int], None]:
-    """Shows the progress of one part on a bar that counts all of them."""
-    return lambda done, _: bar.to(before + done)
-
-
-def _ask(
-    name: str, source: Source, asked: PairData, device: str, allow_pickle: bool, unit: str, seed: int
-) -> ModelSignals:
-    """One pass of one model over all pairs; it leaves memory afterwards."""
-    adapter = source if isinstance(source, Adapter) else load_adapter(source, allow_pickle=allow_pickle)
-    came_from = adapter.device
-    splits = {split: pairs for split, pairs in fitted(adapter, asked).splits.items() if split != "train"}
-    where = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    adapter.to(where)
-    found, before = {}, 0
-    with progress_bar(f"asking {name}", sum(map(len, splits.values()))) as bar:
-        for split, pairs in splits.items():
-            found[split] = collect(adapter, pairs, progress=_counting_on(bar, before))
-            before += len(pairs)
-    if adapter.task == "retrieval" and found["forget"].embeddings is None:
-        sets = drawn_sets(found, splits, unit, seed, members=MEMBERS)
-        with progress_bar(f"searching {name}", MEMBERS**2 * len(sets)) as bar:
-            gallery = score_galleries(adapter, sets, progress=bar.to)
-        found = {split: replace(signals, gallery=gallery) for split, signals in found.items()}
-    if adapter is source:
-        adapter.to(came_from)
-    return ModelSignals(**found, logit_scale=adapter.logit_scale)
 
 
 def _cost(manifests: Manifests) -> dict[str, float | None]:
@@ -269,6 +251,8 @@ def _run(
         "versions": versions(),
     }
     kept = ("date", "seed", "method", "loop", "trainable", "lora", "truncated_captions", "original", "cost", "search")
+    if given.shadows:
+        run["shadows"] = len(given.shadows)
     for name, source in models.items():
         recorded = {key: manifests[name][key] for key in kept if key in manifests[name]}
         if manifests[name].get("versions", run["versions"]) != run["versions"]:

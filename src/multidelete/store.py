@@ -69,7 +69,7 @@ class ModelStore:
         model, settings = model or TrainSettings(), settings or Training().loop_settings()
         folder = self.keep(
             "original",
-            [_data_digest(data, "train"), *self._begin(model), asdict(settings), seed],
+            [data_digest(data, "train"), *self._begin(model), asdict(settings), seed],
             lambda out: train(data, out, model=model, settings=settings, seed=seed, resume=True),
         )
         self._recipes[folder] = Recipe(model, settings, seed)
@@ -84,7 +84,7 @@ class ModelStore:
         model, loop, start_seed = self._recipes.get(original) or recipe_of(original)
         return self.keep(
             "retrained",
-            [_data_digest(data, "train"), request.digest, *self._begin(model), asdict(loop), start_seed, seed],
+            [data_digest(data, "train"), request.digest, *self._begin(model), asdict(loop), start_seed, seed],
             lambda out: unlearn(
                 original, data, request, method=Retrain(), settings=loop, out=out, seed=seed, resume=True
             ),
@@ -101,7 +101,7 @@ class ModelStore:
         """
         model, loop, seed = self._recipes.get(original) or recipe_of(original)
         members = shadow_members(data, index)
-        chosen = PairDataset([pair for pair in _shadow_pool(data) if pair.id in members], f"shadow {index}")
+        chosen = PairDataset([pair for pair in shadow_pool(data) if pair.id in members], f"shadow {index}")
         drawn = PairData(data.name, {"train": chosen}, data.notes, data.classes, data.graph)
 
         def make(out: Path) -> None:
@@ -110,7 +110,7 @@ class ModelStore:
             notes = {"command": "shadow", "shadow": {"index": index, "pairs": len(chosen)}}
             train(drawn, out, model=start, settings=loop, seed=index, resume=True, notes=notes)
 
-        key = [_data_digest(data, "train"), _data_digest(drawn, "train"), *self._begin(model)]
+        key = [data_digest(data, "train"), data_digest(drawn, "train"), *self._begin(model)]
         key += [asdict(loop), seed, index]
         return self.keep("shadow", key, make)
 
@@ -129,7 +129,7 @@ class ModelStore:
         chosen = get_method(method)() if isinstance(method, str) else method
         origin = read_manifest(original) or {}
         loop = loop_settings(chosen, settings, origin, len(request.ids))
-        key: list[object] = [_data_digest(data, "train", "val"), self._content(original), request.digest]
+        key: list[object] = [data_digest(data, "train", "val"), self._content(original), request.digest]
         key += [chosen.name, asdict(chosen), digest_file(Path(getfile(type(chosen)))), asdict(loop), trainable, seed]
         return self.keep(
             chosen.name,
@@ -197,7 +197,7 @@ def shadow_members(data: PairData, index: int) -> frozenset[str]:
         data: The pairs.
         index: Number of the shadow model, >= 0.
     """
-    pool = _shadow_pool(data)
+    pool = shadow_pool(data)
     names = sorted({_unit(pair) for pair in pool})
     order = np.random.default_rng([index // 2, 0]).permutation(len(names))
     half = len(names) // 2
@@ -205,7 +205,7 @@ def shadow_members(data: PairData, index: int) -> frozenset[str]:
     return frozenset(pair.id for pair in pool if _unit(pair) in drawn)
 
 
-def _shadow_pool(data: PairData) -> PairDataset:
+def shadow_pool(data: PairData) -> PairDataset:
     held = data.splits.get("test") or data.splits.get("val") or ()
     return PairDataset([*data.train, *held], f"{data.name}, training and held-out pairs together")
 
@@ -234,7 +234,7 @@ def recipe_of(original: Path) -> Recipe:
     return Recipe(model, loop, cast(int, told["seed"]))
 
 
-def _data_digest(data: PairData, *splits: str) -> str:
+def data_digest(data: PairData, *splits: str) -> str:
     """Of all that a model is shown, and of the graph; `PairDataset.digest` does not know pictures."""
     sha = hashlib.sha256(repr((list(data.classes), data.graph and data.graph.digest)).encode())
     for pairs in (data.splits[split] for split in splits if split in data.splits):

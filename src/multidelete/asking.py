@@ -1,0 +1,125 @@
+"""What every model of an audit is asked: one pass over the same pairs. Answers are kept where the user says so."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from multidelete.audits import ModelSignals, Signals, cached, collect
+from multidelete.audits.gallery import MEMBERS, score_galleries
+from multidelete.audits.inputs import drawn_sets
+from multidelete.data.images import check_images
+from multidelete.data.pairs import PairData, PairDataset
+from multidelete.errors import CheckpointError, DataError
+from multidelete.manifest import digest_folder, read_manifest, versions
+from multidelete.models import Adapter, load_adapter
+from multidelete.runtime import Bar, progress_bar
+from multidelete.start import fitted
+from multidelete.store import data_digest, shadow_members, shadow_pool
+
+Source = str | Path | Adapter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """The same questions to every model.
+
+    Attributes:
+        data: The pairs by split; ``train`` only tells the classes.
+        unit: What was deleted; galleries are drawn in it.
+        seed: Of the galleries.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        allow_pickle: Also read weights that are not safetensors, as plain tensors.
+        cache: Folder that keeps the answers of model folders, or None.
+    """
+
+    data: PairData
+    unit: str
+    seed: int
+    device: str
+    allow_pickle: bool
+    cache: Path | None
+
+    def ask(self, name: str, source: Source) -> ModelSignals:
+        """One pass of one model over all pairs; it leaves memory afterwards."""
+        adapter = source if isinstance(source, Adapter) else load_adapter(source, allow_pickle=self.allow_pickle)
+        came_from = adapter.device
+        given = fitted(adapter, self.data)
+        splits = {split: pairs for split, pairs in given.splits.items() if split != "train"}
+        where = self.device if self.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+        adapter.to(where)
+        is_kept = self.cache is not None and not isinstance(source, Adapter) and Path(source).is_dir()
+        model = [digest_folder(Path(cast(str, source))), where, versions()] if is_kept else []
+        found, before = {}, 0
+        with progress_bar(f"asking {name}", sum(map(len, splits.values()))) as bar:
+            for split, pairs in splits.items():
+
+                def collected(pairs: PairDataset = pairs, before: int = before) -> Signals:
+                    return collect(adapter, pairs, progress=_counting_on(bar, before))
+
+                key = repr([*model, data_digest(given, split)])
+                found[split] = cached(self.cache, key, collected) if is_kept and self.cache else collected()
+                before += len(pairs)
+                bar.to(before)
+        if adapter.task == "retrieval" and found["forget"].embeddings is None:
+            sets = drawn_sets(found, splits, self.unit, self.seed, members=MEMBERS)
+            with progress_bar(f"searching {name}", MEMBERS**2 * len(sets)) as bar:
+                gallery = score_galleries(adapter, sets, progress=bar.to)
+            found = {split: replace(signals, gallery=gallery) for split, signals in found.items()}
+        if adapter is source:
+            adapter.to(came_from)
+        return ModelSignals(**found, logit_scale=adapter.logit_scale)
+
+
+def check_pictures(splits: Mapping[str, PairDataset]) -> None:
+    """Decode every picture once, and report the broken ones of all splits together."""
+    counts = {name: len(pairs.sources("image")) for name, pairs in splits.items()}
+    problems, before = [], 0
+    with progress_bar("checking images", sum(counts.values())) as bar:
+        for name, pairs in splits.items():
+            if not counts[name]:
+                continue
+            try:
+                check_images(pairs, _counting_on(bar, before))
+            except DataError as error:
+                problems += error.problems
+            before += counts[name]
+    if problems:
+        raise DataError(problems)
+
+
+def members_of(shadows: Sequence[str | Path], data: PairData) -> list[frozenset[str]]:
+    """Ids of the pairs that each shadow model was trained on, as its folder tells.
+
+    Raises:
+        CheckpointError: A folder is no shadow model, or one of other pairs.
+    """
+    found, problems = [], []
+    for folder in shadows:
+        told = read_manifest(Path(folder)) or {}
+        drawn, trained = told.get("shadow"), told.get("data")
+        index = drawn.get("index") if isinstance(drawn, dict) else None
+        if not isinstance(index, int):
+            problems.append(
+                f"{folder} does not say which pairs it was trained on: its multidelete.json names no shadow. "
+                "Give folders that 'multidelete references' made."
+            )
+            continue
+        members = shadow_members(data, index)
+        chosen = PairDataset([pair for pair in shadow_pool(data) if pair.id in members], f"shadow {index}")
+        if not isinstance(trained, dict) or trained.get("digest") != chosen.digest:
+            problems.append(
+                f"{folder} was trained on other pairs than shadow {index} of {data.name} is. Give the data that "
+                "'multidelete references' was given, with the same held-out pairs."
+            )
+        found.append(members)
+    if problems:
+        raise CheckpointError(problems)
+    return found
+
+
+def _counting_on(bar: Bar, before: int) -> Callable[[int, int], None]:
+    """Shows the progress of one part on a bar that counts all of them."""
+    return lambda done, _: bar.to(before + done)
