@@ -87,7 +87,9 @@ def test_folders_that_are_no_shadows_of_these_pairs_are_named_together(made: Mad
         made.audit("wrong", shadows=[made.original, made.shadows[0], made.retrained[0]])
     assert len(caught.value.problems) == 2
     assert "names no shadow" in caught.value.problems[0]
-    fewer = replace(made.data, splits=made.data.splits | {"test": PairDataset(made.data.splits["test"].pairs[:8], "test")})
+    fewer = replace(
+        made.data, splits=made.data.splits | {"test": PairDataset(made.data.splits["test"].pairs[:8], "test")}
+    )
     with pytest.raises(CheckpointError, match="with the same held-out pairs"):
         replace(made, data=fewer).audit("wrong", shadows=made.shadows[:1])
     assert not (made.root / "wrong").exists()

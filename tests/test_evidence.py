@@ -78,7 +78,8 @@ def test_audit_writes_the_report_and_its_figures(made: Made) -> None:
     assert figures == made.result.figures
     assert {figure.model for figure in figures} == {"original", "unlearned", "retrained"}
     assert {figure.audit for figure in figures if figure.value is not None} == {
-        "utility", "forgetting", "separation", "membership", "distance", "unimodal", "leakage", "collateral", "cost"
+        "utility", "forgetting", "separation", "membership", "distance", "unimodal", "leakage", "collateral",
+        "cost",
     }  # fmt: skip
     assert run["request"] == {"unit": "subject", "subjects": 3, "pairs": 12}
     assert run["counts"] == {"forget": 12, "retain": 84, "test": 24, "val": 24}
@@ -175,6 +176,8 @@ def test_other_models_stand_beside_the_three(made: Made) -> None:
     found = made.audit("others", others={"again": made.root / "copy"})
     values = {(f.audit, f.figure, f.split, f.model): f.value for f in found.figures}
     again = {key[:3]: value for key, value in values.items() if key[3] == "again" and ", difference" not in key[1]}
+    gaps = {again.pop(key) for key in list(again) if key[0] == "distance"}
+    assert gaps == {0.0}
     assert again
     assert all(value == values[(*key, "retrained")] for key, value in again.items())
 

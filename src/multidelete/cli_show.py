@@ -175,7 +175,8 @@ def show_result(folder: Path, manifest: Mapping[str, object], what: str) -> None
 
 def show_verdict(verdict: "Verdict", folder: object) -> None:
     """The verdict in words, the scorecard, and where the report is."""
-    typer.echo(f"{verdict.outcome.upper()}: {plain(verdict.headline)}")
+    also = ", INDISTINGUISHABLE FROM RETRAINED" if verdict.is_indistinguishable else ""
+    typer.echo(f"{verdict.outcome.upper()}{also}: {plain(verdict.headline)}")
     show_lines(verdict.sentences)
     rows = []
     for row in verdict.rows:
@@ -196,7 +197,8 @@ def show_verdict_json(verdict: "Verdict", folder: object) -> None:
         | {"target": row.target, "gap": row.gap, "low": row.low, "high": row.high, "state": row.state, "note": row.note}
         for row in verdict.rows
     ]
-    content = {"folder": str(folder), "outcome": verdict.outcome, "headline": verdict.headline}
+    content = {"folder": str(folder), "outcome": verdict.outcome, "floor": verdict.floor.state}
+    content["headline"] = verdict.headline
     show_json(content | {"sentences": verdict.sentences, "scorecard": scorecard})
 
 

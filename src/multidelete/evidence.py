@@ -19,7 +19,7 @@ from multidelete.manifest import read_manifest, refuse_inside, versions, whole_o
 from multidelete.models import Adapter, Task, recognise
 from multidelete.pipeline import as_request
 from multidelete.report.build import build_report
-from multidelete.report.exhibits import chart_data, examples, secrets
+from multidelete.report.exhibits import chart_data, examples, extremes, secrets
 from multidelete.report.withhold import withhold
 from multidelete.runtime import check_device
 
@@ -121,7 +121,7 @@ def audit(
         charts = chart_data(given, judged, seconds=_seconds(manifests), gallery=gallery)
         build_report(
             folder, run=run, figures=figures, verdict=judged, charts=charts, examples=shown,
-            show_forgotten=show_forgotten, forgotten=hidden,
+            extremes=extremes(given, data.train), show_forgotten=show_forgotten, forgotten=hidden,
         )  # fmt: skip
     return AuditResult(figures, judged, Path(out))
 

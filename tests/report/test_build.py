@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from multidelete.audits.criteria import ScoreRow
+from multidelete.audits.floor import Floor
 from multidelete.audits.result import Figure
 from multidelete.audits.verdict import Outcome, Verdict
-from multidelete.report.build import OUTCOMES, Example, Match, build_report
+from multidelete.report.build import INDISTINGUISHABLE, OUTCOMES, Example, Extreme, Match, build_report
 from multidelete.report.charts import ChartData
 from tests.report.sample import Arguments, arguments, example, page
 
@@ -250,3 +251,44 @@ def test_example_without_picture_and_with_plain_tuples_is_shown(build: Build) ->
     markup = build({**given, "examples": [bare]}, show_forgotten=True)
     assert "found caption" in markup
     assert "<img" not in markup
+
+
+def extreme(number: int, gap: float) -> Extreme:
+    picture = Image.new("RGB", (8, 8), (number, 0, 0))
+    margin = {"original": 4.0, "unlearned": 1.5 + gap, "retrained": 1.5}
+    return Extreme(
+        id=f"far-{number}", subject=f"Remo {number}", image=picture, caption=f"Remo {number}, a glazier", margin=margin
+    )
+
+
+def test_pairs_farthest_from_the_retrained_model_are_numbers_unless_shown(build: Build) -> None:
+    given = arguments() | {"extremes": [extreme(1, 2.25), extreme(2, -0.75)]}
+    hidden, shown = build(given), build(given, show_forgotten=True)
+    for content in (hidden, shown):
+        text = " ".join(Tags(content).text.split())
+        assert "Farthest from the retrained model" in text
+        assert re.search(r"\+2\.250 4\.000 3\.750 1\.500", text)
+        assert re.search("\N{MINUS SIGN}0\\.750 4\\.000 0\\.750 1\\.500", text)
+    for secret in ("far-1", "Remo", "glazier"):
+        assert secret not in hidden
+        assert secret in shown
+    assert shown.count("data:image/png") == hidden.count("data:image/png") + 4 + 2
+    assert "Farthest from" not in build(arguments())
+
+
+def test_numbers_of_a_pair_whose_content_is_unknown_cannot_be_guessed_by_its_id(build: Build) -> None:
+    """Without examples too, the salt of the names is something that only holders of the pairs have."""
+    given = arguments() | {"examples": [], "extremes": [extreme(1, 1.0)]}
+    other = arguments() | {"examples": [], "extremes": [replace(extreme(1, 1.0), caption="another")]}
+    names = [re.findall("pair [0-9a-f]{6}", build(g)) for g in (given, other)]
+    assert len(names[0]) == len(names[1]) == 1
+    assert names[0] != names[1]
+
+
+def test_floor_stands_in_the_verdict_of_a_forgotten_model_alone(build: Build) -> None:
+    given = arguments()
+    for outcome, floor, is_said in (
+        ("forgotten", "within", True), ("forgotten", "below", False), ("damaged", "within", False)
+    ):  # fmt: skip
+        verdict = replace(given["verdict"], outcome=outcome, floor=Floor(floor, ""))  # type: ignore[arg-type]
+        assert (INDISTINGUISHABLE in build(given | {"verdict": verdict})) == is_said

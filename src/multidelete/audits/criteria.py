@@ -118,6 +118,11 @@ class Lookup:
         row = self.row(key, model)
         return None if row is None else row.value
 
+    def models(self, beginning: str) -> list[str]:
+        """Models whose names begin like this and which have a value, sorted."""
+        names = {row.model for row in self._rows.values() if row.value is not None}
+        return sorted(name for name in names if name.startswith(beginning))
+
     def why_absent(self, audit: str) -> str:
         """The first reason that an audit's rows give."""
         reasons = (row.absent for row in self._rows.values() if row.audit == audit and row.absent)

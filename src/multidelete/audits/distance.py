@@ -61,6 +61,23 @@ def kind_margins(audit: AuditInput, kind: str | None) -> dict[str, dict[str, sta
     return found
 
 
+def farthest_pairs(audit: AuditInput, count: int) -> list[tuple[int, dict[str, float]]]:
+    """The forget pairs of the headline kind whose margins lie farthest above and below the retrained model's.
+
+    Returns:
+        At most ``count`` pairs of each side, the highest gap first: the place among the forget pairs of that kind,
+        and each model's margin. Empty without a retrained model or margins.
+    """
+    kind = audit.headline_kind()
+    margins = kind_margins(audit, kind) if "retrained" in audit.models else None
+    if margins is None:
+        return []
+    gap_N = margins["unlearned"]["forget"] - margins["retrained"]["forget"]
+    order = np.argsort(-gap_N, kind="stable")
+    ends = [at for at in order[:count] if gap_N[at] > 0] + [at for at in order[-count:] if gap_N[at] < 0]
+    return [(int(at), {name: float(splits["forget"][at]) for name, splits in margins.items()}) for at in ends]
+
+
 def klom(ours_RN: stats.Array, theirs_SN: stats.Array) -> stats.Floats:
     """KL divergence of margins: of each pair's margins over R models from its margins over S models, in nats, (N,).
 

@@ -7,6 +7,7 @@ from typing import Literal
 from multidelete.audits import cost
 from multidelete.audits.compare import TO_ORIGINAL
 from multidelete.audits.criteria import TOLERANCES, Lookup, ScoreRow, scorecard, still_found
+from multidelete.audits.floor import UNKNOWN, Floor, farthest, floor
 from multidelete.audits.forgetting import AUDIT as FORGETTING
 from multidelete.audits.forgetting import UnitCounts
 from multidelete.audits.result import Figure
@@ -19,12 +20,18 @@ DOUBTFUL_YARDSTICK = 0.10  # a retrained model that keeps this much less than th
 
 @dataclass(frozen=True)
 class Verdict:
-    """Outcome, what was forgotten in one sentence, what else there is to say, and the scorecard."""
+    """Outcome, what was forgotten in one sentence, what else there is to say, the scorecard, and the floor."""
 
     outcome: Outcome
     headline: str
     sentences: list[str]
     rows: list[ScoreRow]
+    floor: Floor = UNKNOWN
+
+    @property
+    def is_indistinguishable(self) -> bool:
+        """Forgotten, and no farther from the retrained model than a second retrained one."""
+        return self.outcome == "forgotten" and self.floor.state == "within"
 
 
 def verdict(figures: Sequence[Figure], counts: UnitCounts | None) -> Verdict:
@@ -40,6 +47,9 @@ def verdict(figures: Sequence[Figure], counts: UnitCounts | None) -> Verdict:
       yardstick does, so that nothing could be seen to go; too few items to tell; or a retrained
       model that itself keeps far less than the original;
     - *forgotten*.
+
+    Beside the outcome stands the floor: a *forgotten* model that is within it is indistinguishable from a
+    retrained one by these audits. The floor never changes the outcome.
 
     An untouched model is never *forgotten*: its gap is the original's own, which is either beyond the
     tolerance or too small to judge. The retrained model itself has no gap and is never called bad; one
@@ -63,8 +73,11 @@ def verdict(figures: Sequence[Figure], counts: UnitCounts | None) -> Verdict:
         outcome = "over-forgotten"
     else:
         outcome = "unjudged" if reasons else "forgotten"
-    sentences = [_without_retrained(rows), *map(_beyond, rows.values()), *reasons, _cost(look, rows)]
-    return Verdict(outcome, _count(counts), [sentence for sentence in sentences if sentence], list(rows.values()))
+    beside = floor(look, rows, counts)
+    sentences = [_without_retrained(rows), *map(_beyond, rows.values()), *reasons]
+    sentences += [beside.sentence, farthest(look, counts), _cost(look, rows)]
+    told = [sentence for sentence in sentences if sentence]
+    return Verdict(outcome, _count(counts), told, list(rows.values()), beside)
 
 
 def _nothing_gone(rows: Mapping[str, ScoreRow], counts: UnitCounts | None) -> bool:

@@ -35,6 +35,7 @@ OUTCOMES: dict[Outcome, str] = {
     "damaged": "Damaged: the model has lost what it should have kept",
     "unjudged": "Not judged: the evidence does not suffice for a verdict",
 }
+INDISTINGUISHABLE = "Forgotten: no farther from a retrained model than a second retrained model is"
 
 
 class Match(NamedTuple):
@@ -74,6 +75,30 @@ class Example:
     rank: Mapping[str, float]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Extreme:
+    """A forget pair that lies far from where the retrained model has it.
+
+    Attributes:
+        id: The pair's id.
+        subject: Whom it is about.
+        image: Its picture, any size; None where the family has none.
+        caption: Its own caption.
+        margin: Each model's margin of the pair, ``unlearned`` and ``retrained`` among them.
+    """
+
+    id: str
+    subject: str | None
+    image: Image.Image | None
+    caption: str
+    margin: Mapping[str, float]
+
+    @property
+    def gap(self) -> float:
+        """How far above the retrained model's margin the unlearned model's lies."""
+        return self.margin["unlearned"] - self.margin["retrained"]
+
+
 def build_report(
     out: Path,
     *,
@@ -82,6 +107,7 @@ def build_report(
     verdict: Verdict,
     charts: ChartData,
     examples: Sequence[Example],
+    extremes: Sequence[Extreme] = (),
     show_forgotten: bool,
     forgotten: Collection[str] = (),
 ) -> Path:
@@ -96,6 +122,7 @@ def build_report(
         verdict: The judgement.
         charts: What the plots are drawn from.
         examples: Forget pairs to show.
+        extremes: Forget pairs farthest from the retrained model, to show likewise.
         show_forgotten: Show the examples' pictures, captions and ids. Otherwise each appears as a
             hash with its ranks only, and no id, subject or caption of theirs stands anywhere.
         forgotten: Ids, subjects and captions of further forget pairs, to be withheld likewise.
@@ -103,7 +130,7 @@ def build_report(
     Returns:
         The path of the page.
     """
-    secrets = [] if show_forgotten else [*forgotten, *_told_by(examples)]
+    secrets = [] if show_forgotten else [*forgotten, *_told_by(examples), *_told_by(extremes)]
     hide = hider(secrets)
     environment = Environment(
         autoescape=True,
@@ -115,14 +142,15 @@ def build_report(
     template = environment.from_string(files(__package__).joinpath("template.html").read_text(encoding="utf-8"))
     safe_run = withhold(run, secrets)
     safe_run = safe_run if isinstance(safe_run, Mapping) else {}
-    salt = content_salt([e.caption for e in examples], [e.image for e in examples])
+    pairs: list[Example | Extreme] = [*examples, *extremes]
+    salt = content_salt([e.caption for e in pairs], [e.image for e in pairs])
     present = [model for model in MODELS if any(f.model == model for f in figures)]
     page = template.render(
         header=[(key, "; ".join(_lines(safe_run[key]))) for key in HEADER if key in safe_run],
         settings=[line for key, value in safe_run.items() for line in _flat(str(key), value)],
         verdict=verdict,
         opening=verdict.headline.partition(": ")[::2],
-        outcome=OUTCOMES[verdict.outcome],
+        outcome=INDISTINGUISHABLE if verdict.is_indistinguishable else OUTCOMES[verdict.outcome],
         state={"forgotten": "met", "unjudged": "absent"}.get(verdict.outcome, "missed"),
         tally=_tally(verdict),
         scorecard=[score_line(row) for row in verdict.rows],
@@ -134,6 +162,8 @@ def build_report(
         show_forgotten=show_forgotten,
         examples=[_example_view(e, salt, show_forgotten) for e in examples],
         example_models=_in_order({model for e in examples for model in e.rank}),
+        extremes=[_extreme_view(e, salt, show_forgotten) for e in extremes],
+        extreme_models=_in_order({model for e in extremes for model in e.margin}),
         number=number,
         states=STATES,
         gallery=charts.gallery,
@@ -146,15 +176,16 @@ def build_report(
     return path
 
 
-def _told_by(examples: Sequence[Example]) -> Iterator[str]:
+def _told_by(examples: Sequence[Example | Extreme]) -> Iterator[str]:
     """Every string that would name a forget pair."""
     for example in examples:
         yield example.id
         yield example.caption
         if example.subject:
             yield example.subject
-        for matches in example.matches.values():
-            yield from (match[0] for match in matches if match[2] or match[3])
+        if isinstance(example, Example):
+            for matches in example.matches.values():
+                yield from (match[0] for match in matches if match[2] or match[3])
 
 
 def _tally(verdict: Verdict) -> str:
@@ -168,13 +199,24 @@ def _example_view(example: Example, salt: bytes, show: bool) -> dict[str, object
     """What of an example may be shown: everything, or a hash and the ranks."""
     if not show:
         return {"name": pair_name(example.id, salt), "rank": example.rank}
-    return {
-        "name": example.id,
-        "subject": example.subject,
-        "image": None if example.image is None else _thumbnail(example.image),
-        "caption": example.caption,
+    return _content(example) | {
         "matches": {model: [Match(*match) for match in found] for model, found in example.matches.items()},
         "rank": example.rank,
+    }
+
+
+def _extreme_view(extreme: Extreme, salt: bytes, show: bool) -> dict[str, object]:
+    """Its content, or a hash; and the numbers."""
+    content = _content(extreme) if show else {"name": pair_name(extreme.id, salt)}
+    return content | {"gap": extreme.gap, "margin": extreme.margin}
+
+
+def _content(pair: Example | Extreme) -> dict[str, object]:
+    return {
+        "name": pair.id,
+        "subject": pair.subject,
+        "image": None if pair.image is None else _thumbnail(pair.image),
+        "caption": pair.caption,
     }
 
 

@@ -8,17 +8,20 @@ from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from multidelete.audits import AuditInput, ModelSignals, Signals, Verdict
+from multidelete.audits.distance import farthest_pairs
 from multidelete.audits.inputs import groups, prefix
 from multidelete.audits.membership import attack_scores
-from multidelete.data.pairs import ImageInput, PairDataset, members, open_image
-from multidelete.report.build import Example, Match
+from multidelete.data.pairs import ImageInput, Pair, PairDataset, members, open_image
+from multidelete.report.build import Example, Extreme, Match
 from multidelete.report.charts import MAX_RETAIN, ChartData
 from multidelete.report.embedding_map import MAX_FORGET, Embeddings, evenly
 
 EXAMPLES = 12
 MATCHES = 3
+EXTREMES = 4  # on either side
 
 
 def secrets(given: AuditInput, train: PairDataset) -> list[str]:
@@ -111,9 +114,25 @@ def examples(given: AuditInput, train: PairDataset) -> tuple[list[Example], int 
     shown = []
     for e, row in enumerate(shown_E):
         pair = train[train.index[forget.ids[row]]]
-        image = open_image(cast(ImageInput, pair.inputs["image"])) if "image" in pair.inputs else None
         shown.append(
-            Example(id=pair.id, subject=pair.subject, image=image, caption=str(pair.inputs[second]),
+            Example(id=pair.id, subject=pair.subject, image=_picture(pair), caption=str(pair.inputs[second]),
                     matches=matches[e], rank=ranks[e])
         )  # fmt: skip
     return shown, len(captions)
+
+
+def extremes(given: AuditInput, train: PairDataset) -> list[Extreme]:
+    """The forget pairs of the headline kind that lie farthest above and below the retrained model's margins."""
+    forget = given.original.forget.of_kind(given.headline_kind())
+    found = []
+    for at, margin in farthest_pairs(given, EXTREMES):
+        pair = train[train.index[forget.ids[at]]]
+        found.append(
+            Extreme(id=pair.id, subject=pair.subject, image=_picture(pair), margin=margin,
+                    caption=str(pair.inputs[forget.modalities[1]]))
+        )  # fmt: skip
+    return found
+
+
+def _picture(pair: Pair) -> Image.Image | None:
+    return open_image(cast(ImageInput, pair.inputs["image"])) if "image" in pair.inputs else None

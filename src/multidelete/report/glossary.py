@@ -17,6 +17,16 @@ GLOSSARY = (
         "Pushing a deleted pair below what a model that never saw it would give. It makes the pair stand out, "
         "and so is a trace of its own.",
     ),
+    (
+        "floor",
+        "How far a second retrained model, of another seed, lies from the first. No deletion can be asked to come "
+        "nearer than that.",
+    ),
+    (
+        "margin",
+        "How strongly a model holds to what belongs to a pair: the log-odds of its own label, or of its own partner "
+        "among others. Higher is more certain.",
+    ),
     ("association score", "How well the model thinks that a picture and a caption fit; higher means better."),
     (
         "recall at k",

@@ -1,0 +1,91 @@
+"""The floor: no model is asked to lie nearer to the retrained one than a second retrained model does."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from multidelete.audits import distance
+from multidelete.audits.compare import TO_RETRAINED
+from multidelete.audits.criteria import ENOUGH_GROUPS, Key, Lookup, ScoreRow
+from multidelete.audits.forgetting import UnitCounts
+from multidelete.audits.inputs import RETRAINED_AGAIN, prefix
+from multidelete.audits.result import Figure
+
+State = Literal["unknown", "within", "above", "below"]
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Where the unlearned model's gaps to the retrained model lie, beside those of second retrained models.
+
+    Attributes:
+        state: ``within``: no gap of forgetting, membership and margins is larger than what the 95 % intervals of a
+            second retrained model's gap reach to. ``above``: one is, and the unlearned model lies above the retrained
+            one (unfinished). ``below``: one is, and it lies below in all of those (over-forgotten). ``unknown``: there
+            is no second retrained model, a gap is absent, or fewer than `ENOUGH_GROUPS` deleted groups stand behind it.
+        sentence: The gaps and the floor, or why it is not known; empty without a retrained model.
+    """
+
+    state: State
+    sentence: str
+
+
+UNKNOWN = Floor("unknown", "")
+
+
+def floor(look: Lookup, rows: Mapping[str, ScoreRow], counts: UnitCounts | None) -> Floor:
+    """Compare the gaps of the scorecard's forgetting and membership rows, and the signed margin gap, with the floor."""
+    if counts is None or "retrained" not in look.models("retrained"):
+        return UNKNOWN
+    if not look.models(RETRAINED_AGAIN):
+        return Floor("unknown", f"The floor is not known: there is no second retrained model ({RETRAINED_AGAIN}).")
+    if counts.groups < ENOUGH_GROUPS:
+        few = f"{counts.groups} deleted {counts.noun} are fewer than {ENOUGH_GROUPS}"
+        return Floor("unknown", f"The floor is not known: {few}, too few to compare two retrained models by.")
+    keys: dict[str, Key | None] = {name: _gap_key(rows[name].unlearned) for name in ("forgetting", "membership")}
+    keys["margins"] = (distance.AUDIT, prefix(counts.kind) + distance.SIGNED, "forget")
+    beyond, told = [], []
+    for name, key in keys.items():
+        gap = None if key is None else look.value(key, "unlearned")
+        reach = None if key is None else _reach(look, key)
+        if gap is None or reach is None:
+            return Floor("unknown", f"The floor is not known: {name} has no gap to the retrained models.")
+        told.append(f"{name} {gap:+.3f} (a second retrained model up to {reach:.3f})")
+        if abs(gap) > reach + 1e-9:
+            beyond.append(gap)
+    state: State = "within" if not beyond else "above" if max(beyond) > 0 else "below"
+    words = {
+        "within": "no farther from the retrained model than a second retrained one",
+        "above": "above the floor, so that something is left of the deleted pairs",
+        "below": "below the floor, so that deleted pairs stand out by their absence",
+    }
+    return Floor(state, f"On the deleted pairs {words[state]}: {', '.join(told)}.")
+
+
+def farthest(look: Lookup, counts: UnitCounts | None) -> str:
+    """The deleted pairs that lie farthest from the retrained model's margins on either side, as numbers."""
+    if counts is None:
+        return ""
+    parts = []
+    for model in ("unlearned", RETRAINED_AGAIN):
+        ends = [
+            look.value((distance.AUDIT, prefix(counts.kind) + name, "forget"), model)
+            for name in (distance.HIGHEST, distance.LOWEST)
+        ]
+        if None not in ends:
+            parts.append(f"{ends[0]:+.3f} and {ends[1]:+.3f}")
+    if not parts:
+        return ""
+    beside = f" (a second retrained model: {parts[1]})" if len(parts) > 1 else ""
+    return f"The deleted pairs farthest from the retrained model's margins lie {parts[0]} from them{beside}."
+
+
+def _gap_key(unlearned: Figure | None) -> Key | None:
+    return None if unlearned is None else (unlearned.audit, unlearned.figure + TO_RETRAINED, unlearned.split or "")
+
+
+def _reach(look: Lookup, key: Key) -> float | None:
+    """The farthest end of the intervals of all second retrained models' gaps; the gap itself where there is none."""
+    gaps = [row for model in look.models(RETRAINED_AGAIN) if (row := look.row(key, model)) is not None]
+    ends = [abs(end) for row in gaps for end in (row.low, row.high, row.value) if end is not None]
+    return max(ends, default=None)
