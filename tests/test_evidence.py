@@ -110,7 +110,7 @@ def test_deleted_pairs_are_shown_when_asked_for(made: Made) -> None:
     made.audit("shown", show_forgotten=True, noun="people")
     content = (made.root / "shown" / "report.html").read_text()
     assert all(text in content for text in FORGOTTEN)
-    assert content.count("data:image/png") == 3  # one card for each person
+    assert content.count("data:image/png") == 3 + 6  # a card for each person, and the pairs farthest from retrained
     assert "people" in content
 
 
