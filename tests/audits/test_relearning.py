@@ -36,7 +36,7 @@ def curve(memory: Sequence[float], seed: int) -> dict[int, Signals]:
 def by_hand(audit: AuditInput, curves: Mapping[str, Mapping[int, Signals]]) -> list[Figure]:
     found = part(audit)
     assert isinstance(found, Parted)
-    return relearning.figures(audit, found.unseen, curves)
+    return relearning.figures(audit, found.unseen, curves, lr=1e-3)
 
 
 def test_a_quarter_of_the_people_are_relearned_and_the_others_share_nothing_with_them(audit: AuditInput) -> None:
@@ -77,6 +77,7 @@ def test_hidden_associations_come_back_and_absent_ones_do_not(audit: AuditInput)
     assert (area.low or 0) > 0.3
     assert pick(rows, f"{HEADLINE}, at step 0", "original").value == 1.0
     assert (pick(rows, f"{HEADLINE}, at step 8", "unlearned").value, area.n) == (1.0, 18)
+    assert pick(rows, MEAN, "unlearned").note == "gallery: 120 distinct texts; learning rate 0.001"
 
 
 def test_retrained_of_another_seed_is_not_accused_and_untouched_is(audit: AuditInput) -> None:

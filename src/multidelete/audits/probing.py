@@ -60,7 +60,7 @@ def probe_figures(
             found += absent_figures(relearning.AUDIT, name, relearning.SPLIT, dict.fromkeys(learners), parted)
         elif relearn and not isinstance(parted, str):
             curves = {name: prober.relearned(name, parted, lr) for name in learners}
-            found += relearning.figures(few, parted.unseen, curves)
+            found += relearning.figures(few, parted.unseen, curves, lr=lr)
     return found
 
 

@@ -107,13 +107,16 @@ def relearn(adapter: Adapter, forget: PairDataset, retain: PairDataset, *, lr: f
         optimizer.step()
 
 
-def figures(audit: AuditInput, unseen: Sequence[str], curves: Mapping[str, Mapping[int, Signals]]) -> list[Figure]:
+def figures(
+    audit: AuditInput, unseen: Sequence[str], curves: Mapping[str, Mapping[int, Signals]], *, lr: float
+) -> list[Figure]:
     """What comes back of the forget pairs that are not relearned, after each number of steps.
 
     Args:
         audit: The models' signals before.
         unseen: Ids of the forget pairs that are not relearned.
         curves: For each model, and each number of steps, its signals of forget and retain pairs, in the audit's order.
+        lr: Learning rate that they were learned at, for the notes.
     """
     kind = audit.headline_kind()
     training = audit.original.training
@@ -126,12 +129,13 @@ def figures(audit: AuditInput, unseen: Sequence[str], curves: Mapping[str, Mappi
     name, found = headline_name(audit, kind), []
     asked = {step: headline(models, own, of_kind) for step, models in measured.items()}
     values: dict[int, Mapping[str, Floats]] = {}
+    rate = f"learning rate {lr:g}"
     for step, result in asked.items():
         if isinstance(result, str):
             found += absent_figures(AUDIT, f"{name}, at step {step}", SPLIT, measured[step], result)
             continue
         values[step] = result.values
-        hang_together, note = result.groups, result.note
+        hang_together, note = result.groups, f"{result.note}; {rate}" if result.note else rate
     if values:
         found += _curve_figures(audit, name, values, hang_together, note)
         found += _half_figures(name, values)
@@ -141,7 +145,7 @@ def figures(audit: AuditInput, unseen: Sequence[str], curves: Mapping[str, Mappi
         for step, models in measured.items()
     }
     score = f"{prefix(kind)}{'margin of the label' if is_labelled else 'score'}"
-    return found + _curve_figures(audit, score, scores, groups(training.select(own)), None)
+    return found + _curve_figures(audit, score, scores, groups(training.select(own)), rate)
 
 
 def _curve_figures(
@@ -149,7 +153,7 @@ def _curve_figures(
     name: str,
     values: Mapping[int, Mapping[str, Array]],
     hang_together: Sequence[str],
-    note: str | None,
+    note: str,
 ) -> list[Figure]:
     """Each measured point, and the mean over those behind the start: its difference is the area between two curves."""
     learning = list(values[max(values)])

@@ -25,10 +25,12 @@ def relearning_curve(figures: Sequence[Figure]) -> Chart:
     Bands are 95 % intervals. The original's value is a level: it is not trained.
     """
     title = "What learning a quarter of the deleted pairs again brings back of the others"
-    rows = [row for row in figures if row.audit == relearning.AUDIT and _STEP.fullmatch(row.figure)]
+    rows = [row for row in figures if row.audit == relearning.AUDIT]
     if not rows:
         return Chart(title, absent="no relearning was asked for (--relearn)")
-    measured = [row for row in rows if row.value is not None]
+    measured = [row for row in rows if row.value is not None and _STEP.fullmatch(row.figure)]
+    if not measured:
+        return Chart(title, absent=rows[0].absent)
     shown = _step_of(measured[0])[0]  # the headline measure comes first; the score, where there is no other
     curves: dict[str, dict[int, Figure]] = {}
     for row in measured:
