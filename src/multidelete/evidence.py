@@ -10,6 +10,7 @@ import numpy as np
 
 from multidelete.asking import Asking, Source, check_pictures, members_of
 from multidelete.audits import AuditInput, Shadow, Verdict, run_audits, unit_counts, verdict, with_targets
+from multidelete.audits.controls import mark_void
 from multidelete.audits.inputs import RETRAINED_AGAIN, UNLEARNED_AGAIN, units
 from multidelete.audits.probing import probe_figures
 from multidelete.audits.result import Figure, write_audit
@@ -127,7 +128,8 @@ def audit(
         if compress or relearn:
             copies = {name: copier(source, asked, device, allow_pickle) for name, source in models.items()}
             lr = relearning_rate(manifests["original"]) if relearn_lr is None else relearn_lr
-            figures += with_targets(probe_figures(given, copies, compress=compress, relearn=relearn, lr=lr))
+            probed = probe_figures(given, copies, compress=compress, relearn=relearn, lr=lr)
+            figures += mark_void(with_targets(probed))
         judged = verdict(figures, unit_counts(given))
         hidden = [] if show_forgotten else secrets(given, data.train)
         run = cast(dict[str, object], withhold(_run(models, manifests, data, given, splits), hidden))
