@@ -106,6 +106,27 @@ def test_nothing_deleted_stands_in_report_or_figures(made: Made) -> None:
     assert made.request.digest not in content  # ids could be tried out against it
 
 
+def test_copies_are_compressed_and_relearned_when_asked_for(made: Made) -> None:
+    """The models given stay as they are, and the report shows both; without being asked for, neither is there."""
+    before = {name: digest_folder(made.root / name) for name in ("original", "unlearned", "retrained")}
+    found = made.audit("probed", compress=True, relearn=True)
+    assert before == {name: digest_folder(made.root / name) for name in before}
+    rows = [row for row in found.figures if row.audit in ("compression", "relearning")]
+    assert {row.audit for row in rows if row.value is not None} == {"compression", "relearning"}
+    few_bits = next(row for row in rows if row.figure.endswith("4-bit weights") and row.model == "unlearned")
+    assert few_bits.target is not None
+    assert "learning rate 0.0003" in {note for row in rows for note in (row.note or "").split("; ")}
+    assert "Can it be brought back?" in (made.root / "probed" / "report.html").read_text()
+    assert "Can it be brought back?" not in (made.root / "report" / "report.html").read_text()
+    assert not {"compression", "relearning"} & {row.audit for row in made.result.figures}
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0])
+def test_relearning_backwards_is_refused(made: Made, rate: float) -> None:
+    with pytest.raises(ConfigError, match=f"relearn_lr is {rate}; it must be greater than 0"):
+        made.audit("backwards", relearn=True, relearn_lr=rate)
+
+
 def test_deleted_pairs_are_shown_when_asked_for(made: Made) -> None:
     made.audit("shown", show_forgotten=True, noun="people")
     content = (made.root / "shown" / "report.html").read_text()

@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-import torch
-
 from multidelete.audits import ModelSignals, Signals, cached, collect
 from multidelete.audits.gallery import MEMBERS, score_galleries
 from multidelete.audits.inputs import drawn_sets
@@ -15,7 +13,7 @@ from multidelete.data.pairs import PairData, PairDataset
 from multidelete.errors import CheckpointError, DataError
 from multidelete.manifest import digest_folder, read_manifest, versions
 from multidelete.models import Adapter, load_adapter
-from multidelete.runtime import Bar, progress_bar
+from multidelete.runtime import Bar, device_for, progress_bar
 from multidelete.start import fitted
 from multidelete.store import data_digest, shadow_members, shadow_pool
 
@@ -48,7 +46,7 @@ class Asking:
         came_from = adapter.device
         given = fitted(adapter, self.data)
         splits = {split: pairs for split, pairs in given.splits.items() if split != "train"}
-        where = self.device if self.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+        where = device_for(self.device)
         adapter.to(where)
         is_kept = self.cache is not None and not isinstance(source, Adapter) and Path(source).is_dir()
         model = [digest_folder(Path(cast(str, source))), where, versions()] if is_kept else []

@@ -178,6 +178,10 @@ class AuditOptions:
         cache: Folder that keeps what each model says, for further audits of the same models and pairs. It knows
             the deleted pairs: delete it with them.
         noun: What the deleted units are called in the report, such as `people`.
+        compress: Also ask copies of the models with 8-bit and 4-bit weights.
+        relearn: Also train copies of the models on a quarter of the deleted units, and see what comes back of the rest.
+        relearn_lr: Learning rate of that, greater than 0; left out, 0.3 times the rate that the original was trained
+            at, or 1e-5 where its folder does not record it.
         show_forgotten: Show the forget pairs in the report. Without it they appear as hashed ids only.
         allow_pickle: Also read weights that are not safetensors, as plain tensors.
         seed: Of everything that is drawn, 0 or more.
@@ -192,13 +196,19 @@ class AuditOptions:
     shadows: tuple[str, ...] = field(default=(), metadata=REPEATED)
     cache: str | None = None
     noun: str | None = None
+    compress: bool = False
+    relearn: bool = False
+    relearn_lr: float | None = None
     show_forgotten: bool = False
     allow_pickle: bool = False
     seed: int = 0
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        check_settings(self, {"seed": (_is_seed(self.seed), SEED_RULE)})
+        is_rate = self.relearn_lr is None or self.relearn_lr > 0
+        check_settings(
+            self, {"seed": (_is_seed(self.seed), SEED_RULE), "relearn_lr": (is_rate, "greater than 0, or left out")}
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

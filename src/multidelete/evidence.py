@@ -9,9 +9,12 @@ from typing import cast
 import numpy as np
 
 from multidelete.asking import Asking, Source, check_pictures, members_of
-from multidelete.audits import AuditInput, Shadow, Verdict, run_audits, unit_counts, verdict
+from multidelete.audits import AuditInput, Shadow, Verdict, run_audits, unit_counts, verdict, with_targets
+from multidelete.audits.controls import mark_void
 from multidelete.audits.inputs import RETRAINED_AGAIN, UNLEARNED_AGAIN, units
+from multidelete.audits.probing import probe_figures
 from multidelete.audits.result import Figure, write_audit
+from multidelete.copies import copier, relearning_rate
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import Request, forget_retain
 from multidelete.errors import CheckpointError, ConfigError, RequestError
@@ -52,6 +55,9 @@ def audit(
     out: str | Path,
     show_forgotten: bool = False,
     noun: str | None = None,
+    compress: bool = False,
+    relearn: bool = False,
+    relearn_lr: float | None = None,
     device: str = "auto",
     seed: int = 0,
     overwrite: bool = False,
@@ -77,6 +83,10 @@ def audit(
         out: Folder to write ``report.html`` and ``audit.json`` to.
         show_forgotten: Show deleted pairs; otherwise neither file holds an id, subject or caption of theirs.
         noun: What a deleted unit is called, in the plural (``"people"``).
+        compress: Also ask copies of the models with 8-bit and 4-bit weights.
+        relearn: Also train copies of the models on a quarter of the deleted units, and see what comes back of the rest.
+        relearn_lr: Learning rate of that; None is 0.3 times the rate that the original was trained at, or
+            1e-5 where that is not recorded.
         device: ``auto`` (a CUDA device if there is one, else the CPU), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         seed: Of samples and bootstraps.
         overwrite: Replace ``out`` if it exists.
@@ -87,6 +97,8 @@ def audit(
     """
     request = as_request(data, forget)
     check_device(device)
+    if relearn_lr is not None and relearn_lr <= 0:
+        raise ConfigError(f"relearn_lr is {relearn_lr}; it must be greater than 0, or None for the default.")
     models = _named(original, unlearned, retrained, retrained_again, unlearned_again, others or {})
     manifests = _manifests(models | {f"shadow {at}": folder for at, folder in enumerate(shadows)}, request)
     members = members_of(shadows, data)
@@ -113,6 +125,11 @@ def audit(
             shadows=[Shadow(asking.ask(f"shadow {at}", folder), members[at]) for at, folder in enumerate(shadows)],
         )  # fmt: skip
         figures = run_audits(given)
+        if compress or relearn:
+            copies = {name: copier(source, asked, device, allow_pickle) for name, source in models.items()}
+            lr = relearning_rate(manifests["original"]) if relearn_lr is None else relearn_lr
+            probed = probe_figures(given, copies, compress=compress, relearn=relearn, lr=lr)
+            figures += mark_void(with_targets(probed))
         judged = verdict(figures, unit_counts(given))
         hidden = [] if show_forgotten else secrets(given, data.train)
         run = cast(dict[str, object], withhold(_run(models, manifests, data, given, splits), hidden))

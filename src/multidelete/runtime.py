@@ -160,6 +160,13 @@ def check_device(device: str) -> None:
         raise ConfigError(f"device is {device!r}, but there is no MPS device here. Use --device cpu or auto.")
 
 
+def device_for(device: str) -> str:
+    """What ``auto`` means for a model that is asked and not trained; other devices are returned as they are."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def check_trackers(names: tuple[str, ...], log_dir: str | None) -> None:
     """Refuse trackers that cannot log; accelerate passes over those that are not installed without a word."""
     known, installed = sorted(LOGGER_TYPE_TO_CLASS), {str(tracker) for tracker in get_available_trackers()}

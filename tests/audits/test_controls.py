@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from multidelete.audits import AUDITS, AuditInput, check_controls, run_audits, unit_counts, verdict
+from multidelete.audits import AUDITS, AuditInput, check_controls, compression, run_audits, unit_counts, verdict
 from multidelete.audits.controls import mark_void
 from multidelete.audits.result import Figure
 from tests.audits.world import every, model, models_of, pick, run, with_
@@ -130,3 +130,17 @@ def test_confounded_membership_is_void_and_not_judged(audit: AuditInput) -> None
     assert row.state == "absent"
     assert row.note.startswith("void: ")
     assert found.outcome == "unjudged"
+
+
+def test_controls_of_weights_in_few_bits(audit: AuditInput) -> None:
+    """Right as they are; void where rounding makes a retrained model find what it never saw."""
+    right = compression.figures(audit, {4: audit.models})
+    assert check_controls(right) == {"compression": None}
+    wrong = compression.figures(audit, {4: {**audit.models, "retrained again": audit.models["original"]}})
+    assert "retrained again: sensitive recall@1" in (check_controls(wrong)["compression"] or "")
+
+
+def test_leaking_second_retrained_model_makes_leakage_void(audit: AuditInput) -> None:
+    models = audit.models | {"retrained again": audit.models["original"]}
+    found = check_controls(run_audits(replace(audit, models=models)))
+    assert "by a fitted map" in (found["leakage"] or "")

@@ -10,14 +10,33 @@ Models with these names are taken as controls wherever figures come from; `run_a
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from multidelete.audits import cost, distance, forgetting, membership, per_pair, separation, unimodal, utility
+from multidelete.audits import (
+    collateral,
+    compression,
+    cost,
+    distance,
+    forgetting,
+    leakage,
+    membership,
+    per_pair,
+    separation,
+    unimodal,
+    utility,
+)
 from multidelete.audits.compare import TO_ORIGINAL, TO_RETRAINED
 from multidelete.audits.inputs import RETRAINED_AGAIN
 from multidelete.audits.result import Figure
 
 UNTOUCHED, RANDOM_WEIGHTS = "untouched", "random weights"
 SAME = 1e-4  # the same weights asked twice, perhaps in other batches
-APART = {forgetting.AUDIT: 0.10, membership.AUDIT: 0.20, per_pair.AUDIT: 0.20, separation.AUDIT: 0.20}
+APART = {
+    forgetting.AUDIT: 0.10,
+    membership.AUDIT: 0.20,
+    per_pair.AUDIT: 0.20,
+    separation.AUDIT: 0.20,
+    leakage.AUDIT: 0.20,
+    compression.AUDIT: 0.20,
+}
 """Twice the verdict's tolerances: two retrained models differ, and few items make narrow intervals."""
 
 
@@ -26,10 +45,12 @@ def check_controls(figures: Sequence[Figure]) -> dict[str, str | None]:
 
     - *untouched* has the original's value in every figure, up to `SAME`;
     - *retrained again* is not certainly farther than `APART` from the retrained model in recall@1 among training
-      pairs, accuracy or AUC: its interval reaches into that;
-    - *random weights* are certainly worse than the original in some figure of utility, and of forgetting on retain
-      pairs; give no AUC of membership that is certainly farther than `APART` from 0.5; keep less of some
-      neighbourhood or alignment than the original; and lie farther from the retrained model than the second one.
+      pairs, accuracy or AUC, nor in recall by a fitted map and with weights of few bits: its interval reaches into
+      that;
+    - *random weights* are certainly worse than the original in some figure of utility, of forgetting on retain
+      pairs, of their neighbours and of few bits; give no AUC of membership that is certainly farther than `APART`
+      from 0.5; keep less of some neighbourhood or alignment than the original; and lie farther from the retrained
+      model than the second one.
 
     Args:
         figures: Of any models; those that are no controls are passed over.
@@ -91,7 +112,7 @@ def _random_weights(audit: str, rows: Sequence[Figure]) -> list[str]:
             row for row in random if "auc of " in row.figure and not row.figure.endswith((TO_ORIGINAL, TO_RETRAINED))
         ]
         return [_far(row, 0.5, APART[audit], f"random weights: {row.figure} is {row.value:.3f}") for row in aucs]
-    if audit in (utility.AUDIT, forgetting.AUDIT):
+    if audit in (utility.AUDIT, forgetting.AUDIT, collateral.AUDIT, compression.AUDIT):
         kept = [row for row in random if row.figure.endswith(TO_ORIGINAL) and row.split != "forget"]
         return _some(kept, _below_zero, "random weights: nothing is certainly worse than the original's")
     if audit == unimodal.AUDIT:

@@ -32,7 +32,7 @@ def figures(audit: AuditInput) -> list[Figure]:
             found += absent_figures(AUDIT, name, "forget and retain", audit.models, why)
             continue
         samples = min(available // size, MAX_SAMPLES)
-        drawn = _whole_units_first(units(retain["original"], audit.unit), audit.seed)[: samples * size or available]
+        drawn = whole_units_first(units(retain["original"], audit.unit), audit.seed)[: samples * size or available]
         note = f"label-aware score of the matched pair; {samples} disjoint retain samples of {size:,} pairs"
         if not samples:
             note = f"label-aware score of the matched pair; only {available:,} retain pairs for {size:,} forget pairs"
@@ -50,7 +50,7 @@ def figures(audit: AuditInput) -> list[Figure]:
     return found
 
 
-def _whole_units_first(unit_of_pair: list[str], seed: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+def whole_units_first(unit_of_pair: list[str], seed: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
     """Positions of pairs, unit after unit in random order."""
     names = sorted(set(unit_of_pair))
     order = np.random.default_rng(seed).permutation(len(names))

@@ -11,8 +11,10 @@ from typing import NamedTuple
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
+from multidelete.audits import compression, relearning
 from multidelete.audits.result import Figure
 from multidelete.audits.verdict import Outcome, Verdict
+from multidelete.report.brought_back import compression_lines, relearning_curve
 from multidelete.report.charts import (
     ChartData,
     cost_bars,
@@ -168,6 +170,9 @@ def build_report(
         states=STATES,
         gallery=charts.gallery,
         glossary=GLOSSARY,
+        brought_back=any(f.audit in (compression.AUDIT, relearning.AUDIT) and f.value is not None for f in figures),
+        relearning=relearning_curve(figures),
+        compression=compression_lines(figures),
         **_draw(charts),
     )
     out.mkdir(parents=True, exist_ok=True)

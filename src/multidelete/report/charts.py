@@ -121,7 +121,7 @@ def score_histograms(scores: Mapping[str, Mapping[str, Array]]) -> Chart:
         handlelength=2.0,
         columnspacing=1.4,
     )
-    return Chart(title, _svg(canvas, "scores"))
+    return Chart(title, to_svg(canvas, "scores"))
 
 
 def histogram_bins(arrays: Sequence[Array], limit: int = 36) -> Array:
@@ -173,7 +173,7 @@ def membership_roc(members: Mapping[str, Array], nonmembers: Mapping[str, Array]
         axis.set_major_formatter(PercentFormatter(1, decimals=0))
         axis.set_major_locator(FixedLocator([0, 0.25, 0.5, 0.75, 1]))
     axes.legend(loc="lower right", title="area under the curve", title_fontsize=8, fontsize=8.5, alignment="left")
-    return Chart(title, _svg(canvas, "roc"))
+    return Chart(title, to_svg(canvas, "roc"))
 
 
 def roc_curve(members: Array, nonmembers: Array) -> tuple[Array, Array]:
@@ -214,7 +214,7 @@ def embedding_maps(embeddings: Mapping[str, Embeddings]) -> tuple[list[Chart], s
         axes.set(xlim=(low[0] - margin, high[0] + margin), ylim=(low[1] - margin, high[1] + margin))
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set(visible=True, color=FAINT)
-        charts.append(Chart(model, _svg(canvas, f"map{number}")))
+        charts.append(Chart(model, to_svg(canvas, f"map{number}")))
     return charts, f"The map shows {explained:.0%} of the spread of the original's embeddings."
 
 
@@ -254,7 +254,7 @@ def cost_bars(seconds: Mapping[str, float]) -> Chart:
     axes.invert_yaxis()
     axes.tick_params(length=0)
     axes.spines[["bottom", "left"]].set_visible(False)
-    return Chart(title, _svg(canvas, "cost"))
+    return Chart(title, to_svg(canvas, "cost"))
 
 
 def _short(name: str, limit: int = 32) -> str:
@@ -262,7 +262,7 @@ def _short(name: str, limit: int = 32) -> str:
     return name if len(name) <= limit else name[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
-def _svg(canvas: Canvas, name: str) -> str:
+def to_svg(canvas: Canvas, name: str) -> str:
     """SVG to be put into a page: no prolog, no date, no addresses, ids that begin with ``name``."""
     buffer = StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))

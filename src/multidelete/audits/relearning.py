@@ -1,0 +1,201 @@
+"""How fast does what was forgotten come back, when a few of the forget pairs are learned again?
+
+A model that only hides associations gives the rest back when it is fine-tuned on some of them; what was never learned,
+or is really gone, does not come. Hu, Fu, Wu and Smith: "Unlearning or Obfuscating? Jogging the Memory of Unlearned
+LLMs via Benign Relearning", ICLR 2025, arXiv:2406.13356. The retrained model, treated alike, is the target.
+
+Differs from the paper: retain pairs stand beside the forget pairs in each step, so that a contrastive loss has
+negatives and the model keeps the rest; and what is measured is the family's own headline measure.
+
+Shape suffixes: Q queries or pairs.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch.nn.utils import clip_grad_norm_
+
+from multidelete.audits.compare import absent_figures, mean_figures
+from multidelete.audits.forgetting import headline_name
+from multidelete.audits.headline import headline
+from multidelete.audits.inputs import AuditInput, counted, groups, prefix, units
+from multidelete.audits.result import Figure
+from multidelete.audits.signals import Signals
+from multidelete.audits.stats import Array, Floats
+from multidelete.data.pairs import PairDataset
+from multidelete.errors import DivergedError
+from multidelete.models.base import Adapter
+
+AUDIT = "relearning"
+SPLIT = "forget, not relearned"
+SHARE = 0.25  # of the forgotten units, that are relearned
+STEPS = (0, 1, 2, 4, 8, 16, 32, 64)
+FORGET_PER_STEP, RETAIN_PER_STEP = 16, 32
+HALF = 0.5
+
+
+@dataclass(frozen=True)
+class Parted:
+    """Ids of the forget pairs that are relearned, and of those that share no member with them."""
+
+    relearned: Sequence[str]
+    unseen: Sequence[str]
+
+
+def part(audit: AuditInput) -> Parted | str:
+    """A quarter of the units, at least one, by the audit's seed, and the others; or why that cannot be done."""
+    forget, of_pair = audit.original.forget, units(audit.original.forget, audit.unit)
+    names = sorted(set(of_pair))
+    order = np.random.default_rng([audit.seed, 4]).permutation(len(names))
+    drawn = {names[i] for i in order[: max(1, round(SHARE * len(names)))]}
+    chosen = [unit in drawn for unit in of_pair]
+    taken = {m: {key for key, is_in in zip(keys, chosen, strict=True) if is_in} for m, keys in forget.sources.items()}
+    unseen = [
+        not is_in and not any(keys[row] in taken[m] for m, keys in forget.sources.items())
+        for row, is_in in enumerate(chosen)
+    ]
+    of_kind = [
+        is_unseen and kind == audit.headline_kind() for is_unseen, kind in zip(unseen, forget.kinds, strict=True)
+    ]
+    if not any(of_kind):
+        return f"{counted(len(names), audit.unit_noun)} were deleted, and none is left beside those that are relearned"
+    ids = list(forget.ids)
+    return Parted([ids[i] for i in np.flatnonzero(chosen)], [ids[i] for i in np.flatnonzero(unseen)])
+
+
+def relearn(adapter: Adapter, forget: PairDataset, retain: PairDataset, *, lr: float, seed: int) -> Iterator[int]:
+    """Fine-tune a model in place on forget pairs beside retain pairs, and stop at each of `STEPS` to be measured.
+
+    All parameters are trained by AdamW on the family's task loss, at a constant rate and with gradients clipped at
+    norm 1, in evaluation mode: no dropout, and batch statistics as they are. The pairs of each step depend on the seed
+    alone, so that all models see the same.
+
+    Args:
+        adapter: The model, on its device; changed.
+        forget: The pairs to learn again; about 16 in a step.
+        retain: Pairs beside them; about 32 in a step.
+        lr: Learning rate, > 0.
+        seed: Of the order of the pairs.
+
+    Yields:
+        The number of steps done.
+
+    Raises:
+        DivergedError: A loss is not finite.
+    """
+    adapter.eval()
+    adapter.requires_grad_(True)
+    optimizer = torch.optim.AdamW(adapter.parameters(), lr=lr, weight_decay=0.0)
+    few = _batches(len(forget), FORGET_PER_STEP, np.random.default_rng([seed, 5]))
+    many = _batches(len(retain), RETAIN_PER_STEP, np.random.default_rng([seed, 6]))
+    for step in range(STEPS[-1] + 1):
+        if step in STEPS:
+            yield step
+        if step == STEPS[-1]:
+            return
+        pairs = [*forget[next(few)], *retain[next(many)]]
+        batch = adapter.collate(pairs).to(adapter.device)
+        loss = adapter.task_loss(adapter(batch), batch).mean()
+        if not torch.isfinite(loss):
+            raise DivergedError(f"the loss of relearning is {loss.item()} at step {step + 1}. Lower --relearn-lr.")
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        clip_grad_norm_(adapter.parameters(), 1.0)
+        optimizer.step()
+
+
+def figures(
+    audit: AuditInput, unseen: Sequence[str], curves: Mapping[str, Mapping[int, Signals]], *, lr: float
+) -> list[Figure]:
+    """What comes back of the forget pairs that are not relearned, after each number of steps.
+
+    Args:
+        audit: The models' signals before.
+        unseen: Ids of the forget pairs that are not relearned.
+        curves: For each model, and each number of steps, its signals of forget and retain pairs, in the audit's order.
+        lr: Learning rate that they were learned at, for the notes.
+    """
+    kind = audit.headline_kind()
+    training = audit.original.training
+    of_kind = np.array([k == kind for k in training.kinds], dtype=bool)
+    own = of_kind & np.isin(np.asarray(training.ids), np.asarray(unseen))
+    measured: dict[int, Mapping[str, Signals]] = {
+        step: {model: curve[step] for model, curve in curves.items()} for step in next(iter(curves.values()))
+    }
+    measured[0] = {"original": training, **measured[0]}
+    name, found = headline_name(audit, kind), []
+    asked = {step: headline(models, own, of_kind) for step, models in measured.items()}
+    values: dict[int, Mapping[str, Floats]] = {}
+    rate = f"learning rate {lr:g}"
+    for step, result in asked.items():
+        if isinstance(result, str):
+            found += absent_figures(AUDIT, f"{name}, at step {step}", SPLIT, measured[step], result)
+            continue
+        values[step] = result.values
+        hang_together, note = result.groups, f"{result.note}; {rate}" if result.note else rate
+    if values:
+        found += _curve_figures(audit, name, values, hang_together, note)
+        found += _half_figures(name, values)
+    is_labelled = training.labels is not None and training.logits is not None
+    scores = {
+        step: {model: signals.select(own).label_aware_score for model, signals in models.items()}
+        for step, models in measured.items()
+    }
+    score = f"{prefix(kind)}{'margin of the label' if is_labelled else 'score'}"
+    return found + _curve_figures(audit, score, scores, groups(training.select(own)), rate)
+
+
+def _curve_figures(
+    audit: AuditInput,
+    name: str,
+    values: Mapping[int, Mapping[str, Array]],
+    hang_together: Sequence[str],
+    note: str,
+) -> list[Figure]:
+    """Each measured point, and the mean over those behind the start: its difference is the area between two curves."""
+    learning = list(values[max(values)])
+    later = [by_model for step, by_model in values.items() if step > 0]
+    points = {f"{name}, at step {step}": by_model for step, by_model in values.items()}
+    points[f"{name}, mean over the steps"] = {
+        model: np.mean([by_model[model] for by_model in later], axis=0) for model in learning
+    }
+    return [
+        row
+        for figure, by_model in points.items()
+        for row in mean_figures(
+            audit=AUDIT, figure=figure, split=SPLIT, values=by_model, groups=hang_together, seed=audit.seed,
+            better="target", note=note,
+        )
+    ]  # fmt: skip
+
+
+def _half_figures(name: str, values: Mapping[int, Mapping[str, Floats]]) -> list[Figure]:
+    """The first measured number of steps after which half of the original's figure is there again."""
+    original = float(values[0]["original"].mean())
+    figure, found = f"steps to bring back half of {name}", []
+    for model in (model for model in values[0] if model != "original"):
+        row = partial(Figure, audit=AUDIT, figure=figure, model=model, split=SPLIT)
+        back = [step for step, by_model in sorted(values.items()) if by_model[model].mean() >= HALF * original]
+        if original <= 0:
+            found.append(row(absent="the original finds none of them, so there is nothing to come back"))
+        elif not back:
+            best = max(float(by_model[model].mean()) for by_model in values.values())
+            why = (
+                f"it does not come back within {max(values)} steps: {best:.3f} at most, the original has {original:.3f}"
+            )
+            found.append(row(absent=why))
+        else:
+            note = f"half of {original:.3f}; measured after {', '.join(map(str, sorted(values)))} steps"
+            found.append(row(value=float(back[0]), n=len(values[0][model]), better="target", note=note))
+    return found
+
+
+def _batches(size: int, wanted: int, rng: np.random.Generator) -> Iterator[list[int]]:
+    """Positions of one batch after the other, from shuffled passes."""
+    while True:
+        order = rng.permutation(size)
+        for chunk in np.array_split(order, max(1, round(size / wanted))):
+            yield chunk.tolist()

@@ -1,0 +1,94 @@
+"""What the report shows of audits that try to bring deleted pairs back: the curve of relearning, and few bits.
+
+Shape suffixes: S measured steps.
+"""
+
+import re
+from collections.abc import Sequence
+
+import matplotlib as mpl
+from matplotlib.figure import Figure as Canvas
+
+from multidelete.audits import compression, relearning
+from multidelete.audits.compression import TO_UNCOMPRESSED
+from multidelete.audits.result import Figure
+from multidelete.report.charts import MODEL_DASHES, STYLE, Chart, model_colour, to_svg
+from multidelete.report.tables import cell, number
+
+_STEP = re.compile(r"(.+), at step (\d+)")
+
+
+@mpl.rc_context(STYLE)
+def relearning_curve(figures: Sequence[Figure]) -> Chart:
+    """The headline measure of the deleted pairs that are not relearned, after each number of steps, by model.
+
+    Bands are 95 % intervals. The original's value is a level: it is not trained.
+    """
+    title = "What learning a quarter of the deleted pairs again brings back of the others"
+    rows = [row for row in figures if row.audit == relearning.AUDIT]
+    if not rows:
+        return Chart(title, absent="no relearning was asked for (--relearn)")
+    measured = [row for row in rows if row.value is not None and _STEP.fullmatch(row.figure)]
+    if not measured:
+        return Chart(title, absent=rows[0].absent)
+    shown = _step_of(measured[0])[0]  # the headline measure comes first; the score, where there is no other
+    curves: dict[str, dict[int, Figure]] = {}
+    for row in measured:
+        name, step = _step_of(row)
+        if name == shown:
+            curves.setdefault(row.model, {})[step] = row
+    canvas = Canvas(figsize=(6.4, 2.6), layout="constrained")
+    axes = canvas.subplots()
+    steps = sorted({step for curve in curves.values() for step in curve})
+    place = {step: at for at, step in enumerate(steps)}  # doubling steps at equal distances, and 0 among them
+    for model, curve in curves.items():
+        colour, dashes = model_colour(model), MODEL_DASHES.get(model, "-")
+        if len(curve) == 1:
+            axes.axhline(_value(curve[0]), color=colour, lw=1.1, ls=dashes, label=f"{model}, not trained")
+            continue
+        at_S = [place[step] for step in sorted(curve)]
+        drawn = [curve[step] for step in sorted(curve)]
+        axes.plot(at_S, [_value(row) for row in drawn], color=colour, ls=dashes, lw=1.6, marker="o", ms=3, label=model)
+        lows, highs = [row.low for row in drawn], [row.high for row in drawn]
+        if None not in lows and None not in highs:
+            axes.fill_between(at_S, lows, highs, color=colour, alpha=0.15, linewidth=0)  # type: ignore[arg-type]
+    if "recall" in shown or "accuracy" in shown:
+        axes.set_ylim(-0.03, 1.03)
+    axes.set_xticks(range(len(steps)), [str(step) for step in steps])
+    axes.set(xlabel="optimizer steps", ylabel=_short_name(shown))
+    canvas.legend(loc="outside upper right", ncols=max(1, len(curves)), fontsize=8)
+    return Chart(title, to_svg(canvas, "relearning"))
+
+
+def compression_lines(figures: Sequence[Figure]) -> list[dict[str, object]]:
+    """One line per measure and number of bits: each model's value, and what rounding changed of it."""
+    rows = {(row.figure, row.split, row.model): row for row in figures if row.audit == compression.AUDIT}
+    lines: dict[tuple[str, str | None], dict[str, object]] = {}
+    for (figure, split, model), row in rows.items():
+        if ", difference to " in figure:
+            continue
+        changed = rows.get((figure + TO_UNCOMPRESSED, split, model))
+        told = None if changed is None or changed.value is None else number(changed.value, signed=True)
+        cells = lines.setdefault((figure, split), {})
+        cells[model] = {**cell(row), "changed": told}
+    return [{"figure": figure, "split": split, "cells": cells} for (figure, split), cells in lines.items()]
+
+
+def _step_of(row: Figure) -> tuple[str, int]:
+    found = _STEP.fullmatch(row.figure)
+    if found is None:
+        raise ValueError(f"{row.figure} is no point of a curve")
+    return found[1], int(found[2])
+
+
+def _short_name(figure: str) -> str:
+    """What a figure is called beside an axis.
+
+    >>> _short_name("sensitive recall@1 image to text among all training texts"), _short_name("margin of the label")
+    ('sensitive recall@1', 'margin of the label')
+    """
+    return re.split(r"(?<=recall@1)", figure)[0]
+
+
+def _value(row: Figure) -> float:
+    return 0.0 if row.value is None else row.value
