@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from multidelete.methods import GradDiff, NegGrad
 from multidelete.models import load_adapter
 from multidelete.pipeline import unlearn
 from multidelete.settings import TrainSettings
-from multidelete.store import ModelStore, shadow_members
+from multidelete.store import ModelStore, code_digest, shadow_members
 from tests.tiny import SIDE, differing, own_clip, people, quick, subjects_ids
 
 TINY = TrainSettings(family="clip", size="tiny", image_size=SIDE)
@@ -150,6 +151,19 @@ def test_names_are_known_before_anything_is_trained(
         assert ask(elsewhere, same).name == folder.name
     assert elsewhere.made == []
     assert not Path("nowhere").exists()
+
+
+def test_comments_and_docstrings_are_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    digests = []
+    for number, text in enumerate((
+        'class Mine:\n    """What it is."""\n    x = 1\n',
+        'class Mine:\n    """Said otherwise."""\n\n    x = 1  # one\n',
+        'class Mine:\n    """What it is."""\n    x = 2\n',
+    )):  # fmt: skip
+        (tmp_path / f"mine_{number}.py").write_text(text)
+        digests.append(code_digest(import_module(f"mine_{number}").Mine))
+    assert digests[0] == digests[1] != digests[2]
 
 
 # Shadows

@@ -11,6 +11,7 @@ import typer
 
 from multidelete import __version__
 from multidelete import cli_show as show
+from multidelete.cli_compare import compare
 from multidelete.cli_convert import convert, merge
 from multidelete.cli_flags import Given, add_command, take
 from multidelete.cli_inputs import (
@@ -27,6 +28,7 @@ from multidelete.cli_inputs import (
 )
 from multidelete.cli_options import (
     AuditOptions,
+    CompareOptions,
     ConvertOptions,
     DataOptions,
     DemoOptions,
@@ -264,6 +266,14 @@ add_command(
     *(DataOptions, ForgetOptions, ReferencesOptions),
     arguments=("original",),
     example="multidelete references original --data photos/ --forget request.txt --store models --shadows 8",
+)
+add_command(
+    app,
+    compare,
+    CompareOptions,
+    arguments=("experiment",),
+    config=False,
+    example="multidelete compare experiment.toml --store models --shard 1/2",
 )
 add_command(
     app,

@@ -234,6 +234,28 @@ class ReferencesOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CompareOptions:
+    """Comparison.
+
+    Attributes:
+        experiment: The experiment file (docs/comparisons.md).
+        out: Folder of the audits and the page of results; without it runs/NAME. What is there is not run again.
+        store: Folder of the models, which several experiments may share; without it models in the folder above.
+            It holds models that know the deleted pairs: delete it with them.
+        data_root: Folder that data paths start from; without it what MULTIDELETE_DATA names, or the working folder.
+        shard: Run only every N-th group, from the I-th: `I/N`, for several machines.
+        discard: Delete the unlearned models once they are audited.
+    """
+
+    experiment: str
+    out: str | None = None
+    store: str | None = None
+    data_root: str | None = None
+    shard: str | None = None
+    discard: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class MergeOptions:
     """Merging.
 

@@ -111,7 +111,7 @@ def audit(
     refuse_inside(Path(out), [Path(source) for source in named if not isinstance(source, Adapter)])
     with whole_or_nothing(Path(out), overwrite=overwrite) as folder:
         forget_pairs, retain = forget_retain(data.train, request)
-        splits = {"forget": forget_pairs, "retain": _sample(retain, seed)}
+        splits = {"forget": forget_pairs, "retain": sample_retain_pairs(retain, seed)}
         splits |= {name: data.splits[name] for name in ("test", "val") if data.splits.get(name)}
         check_pictures(splits)
         asked = PairData(data.name, {"train": forget_pairs, **splits}, classes=data.classes)
@@ -208,7 +208,7 @@ def _manifests(models: Mapping[str, Source], request: Request) -> Manifests:
     return found
 
 
-def _sample(retain: PairDataset, seed: int) -> PairDataset:
+def sample_retain_pairs(retain: PairDataset, seed: int) -> PairDataset:
     """All retain pairs, or as many as the models are asked about, at random and in their order."""
     if len(retain) <= RETAIN_LIMIT:
         return retain

@@ -1,5 +1,7 @@
 """Processes, devices, seeds, memory, progress: what the machine is asked, in one place."""
 
+import fcntl
+import logging
 import os
 import random
 import resource
@@ -7,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,6 +31,8 @@ from rich.progress import (
 from torch import Tensor
 
 from multidelete.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 _ALONE = ContextVar("alone", default=False)
 _UNDER_A_BAR = ContextVar("under_a_bar", default=False)
@@ -195,6 +200,34 @@ def peak_bytes(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def forget_peak() -> bool:
+    """Let `peak_bytes` begin anew, so that it tells of one run among several in this process.
+
+    Returns:
+        Whether it does; only Linux can forget the peak of a process.
+    """
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        return True
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Alone among the processes of this machine that lock the same file; the lock goes with its process."""
+    with file.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.info("waiting for another process, which holds %s", file)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

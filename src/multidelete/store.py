@@ -3,12 +3,10 @@
 A store holds models that know the deleted pairs. Delete it with them.
 """
 
-import fcntl
+import ast
 import hashlib
 import json
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass, replace
 from inspect import getfile
 from pathlib import Path
@@ -21,14 +19,12 @@ from multidelete.config import resolve
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.data.request import Request
 from multidelete.errors import UnsupportedError
-from multidelete.manifest import digest_file, digest_folder, read_manifest
+from multidelete.manifest import digest_folder, read_manifest
 from multidelete.methods import Method, Retrain, get_method
 from multidelete.pipeline import loop_settings, train, unlearn
-from multidelete.runtime import start_processes, world_size
+from multidelete.runtime import locked, start_processes, world_size
 from multidelete.settings import LoopSettings, TrainSettings
 from multidelete.start import starting_point
-
-logger = logging.getLogger(__name__)
 
 
 class Recipe(NamedTuple):
@@ -44,9 +40,9 @@ class ModelStore:
 
     Each model is a folder ``KIND-KEY``, as `train` and `unlearn` write it. Its key is a digest of everything that
     decides its weights: the pairs with their pictures' file sizes, the graph, the recipe, the seed, the request, the
-    original's files, the method with its settings, and the file that the method is written in. Versions of libraries
-    and other files of this package do not count. Processes wait for each other instead of training the same model
-    twice, and a killed training goes on where it stopped.
+    original's files, the method with its settings, and the code of the file that the method is written in (not its
+    comments). Versions of libraries and other files of this package do not count. Processes wait for each other
+    instead of training the same model twice, and a killed training goes on where it stopped.
 
     Args:
         root: The folder; made with the first model.
@@ -59,6 +55,7 @@ class ModelStore:
         self.made: list[Path] = []
         """Models that this object has trained itself, in order."""
         self._recipes: dict[Path, Recipe] = {}
+        self._digests: dict[tuple[int, tuple[str, ...]], tuple[PairData, str]] = {}
 
     def original(
         self, data: PairData, *, model: TrainSettings | None = None, settings: LoopSettings | None = None, seed: int = 0
@@ -69,7 +66,7 @@ class ModelStore:
         model, settings = model or TrainSettings(), settings or Training().loop_settings()
         folder = self.keep(
             "original",
-            [data_digest(data, "train"), *self._begin(model), asdict(settings), seed],
+            [self._digest(data, "train"), *self._begin(model), asdict(settings), seed],
             lambda out: train(data, out, model=model, settings=settings, seed=seed, resume=True),
         )
         self._recipes[folder] = Recipe(model, settings, seed)
@@ -84,7 +81,7 @@ class ModelStore:
         model, loop, start_seed = self._recipes.get(original) or recipe_of(original)
         return self.keep(
             "retrained",
-            [data_digest(data, "train"), request.digest, *self._begin(model), asdict(loop), start_seed, seed],
+            [self._digest(data, "train"), request.digest, *self._begin(model), asdict(loop), start_seed, seed],
             lambda out: unlearn(
                 original, data, request, method=Retrain(), settings=loop, out=out, seed=seed, resume=True
             ),
@@ -110,7 +107,7 @@ class ModelStore:
             notes = {"command": "shadow", "shadow": {"index": index, "pairs": len(chosen)}}
             train(drawn, out, model=start, settings=loop, seed=index, resume=True, notes=notes)
 
-        key = [data_digest(data, "train"), data_digest(drawn, "train"), *self._begin(model)]
+        key = [self._digest(data, "train"), data_digest(drawn, "train"), *self._begin(model)]
         key += [asdict(loop), seed, index]
         return self.keep("shadow", key, make)
 
@@ -129,8 +126,8 @@ class ModelStore:
         chosen = get_method(method)() if isinstance(method, str) else method
         origin = read_manifest(original) or {}
         loop = loop_settings(chosen, settings, origin, len(request.ids))
-        key: list[object] = [data_digest(data, "train", "val"), self._content(original), request.digest]
-        key += [chosen.name, asdict(chosen), digest_file(Path(getfile(type(chosen)))), asdict(loop), trainable, seed]
+        key: list[object] = [self._digest(data, "train", "val"), self._content(original), request.digest]
+        key += [chosen.name, asdict(chosen), code_digest(type(chosen)), asdict(loop), trainable, seed]
         return self.keep(
             chosen.name,
             key,
@@ -152,11 +149,19 @@ class ModelStore:
                 f"{world_size()} processes train together, and a model store is for one. Start without accelerate "
                 "launch, or train with 'multidelete train' and 'multidelete unlearn'."
             )
-        with self._locked(folder.name):
+        self.root.mkdir(parents=True, exist_ok=True)
+        with locked(self.root / f".{folder.name}.lock"):
             if not folder.is_dir():  # another process may have made it meanwhile
                 make(folder)
                 self.made.append(folder)
         return folder
+
+    def _digest(self, data: PairData, *splits: str) -> str:
+        """`data_digest`, computed once for each object."""
+        known = self._digests.setdefault((id(data), splits), (data, ""))  # holding the data keeps its id its own
+        if not known[1]:
+            known = self._digests[id(data), splits] = (data, data_digest(data, *splits))
+        return known[1]
 
     def _begin(self, model: TrainSettings) -> list[object]:
         """What training begins with: of a folder its content, of a hub id its name."""
@@ -172,18 +177,6 @@ class ModelStore:
             return [folder.name]
         told = read_manifest(folder) or {}
         return [digest_folder(folder), told.get("model"), told.get("seed")]  # the latter: what methods rewind to
-
-    @contextmanager
-    def _locked(self, name: str) -> Iterator[None]:
-        """Alone among all processes of this machine; the lock goes with the process that holds it."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / f".{name}.lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                logger.info("waiting for another process that makes %s", self.root / name)
-                fcntl.flock(file, fcntl.LOCK_EX)
-            yield
 
 
 def shadow_members(data: PairData, index: int) -> frozenset[str]:
@@ -232,6 +225,17 @@ def recipe_of(original: Path) -> Recipe:
     model = resolve(TrainSettings, None, cast(Mapping[str, object], told["model"]))
     loop = resolve(LoopSettings, None, cast(Mapping[str, object], told["loop"]))
     return Recipe(model, loop, cast(int, told["seed"]))
+
+
+def code_digest(kind: type) -> str:
+    """Of the file that a class is written in, without comments, docstrings and layout."""
+    tree = ast.parse(Path(getfile(kind)).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        first = body[0] if isinstance(body, list) and body else None
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+            first.value = ast.Constant(None)
+    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
 
 
 def data_digest(data: PairData, *splits: str) -> str:

@@ -53,9 +53,11 @@ class Figure:
 
 
 def write_audit(path: Path, run: dict[str, object], figures: Sequence[Figure]) -> None:
-    """Write ``audit.json``; fields that are None are left out."""
+    """Write ``audit.json``, a figure on each line; fields that are None are left out."""
     rows = [{k: v for k, v in asdict(f).items() if v is not None} for f in figures]
-    path.write_text(json.dumps({"schema": SCHEMA, "run": run, "figures": rows}, indent=1, allow_nan=False) + "\n")
+    head = json.dumps({"schema": SCHEMA, "run": run}, indent=1, allow_nan=False).removesuffix("\n}")
+    lines = ",\n".join("  " + json.dumps(row, allow_nan=False) for row in rows)
+    path.write_text(f'{head},\n "figures": [\n{lines}\n ]\n}}\n')
 
 
 def read_audit(path: Path) -> tuple[dict[str, object], list[Figure]]:

@@ -84,7 +84,10 @@ class Rewind:
     def keep(self, number: int) -> None:
         """Keep the weights as they are after a pass."""
         self.errors[number] = self._error(self._forget)
-        now = {name: p.detach().cpu().clone() for name, p in self._trained().items()}
+        now = {
+            name: p.detach().cpu().clone(memory_format=torch.contiguous_format)  # else some cannot be written
+            for name, p in self._trained().items()
+        }
         if self.job.work is None:
             self._weights[number] = now
         elif is_main_process():

@@ -1,0 +1,285 @@
+"""From the groups' audits to means, intervals, wins, and columns that a control makes void."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf, sqrt
+from statistics import mean, stdev
+from typing import cast
+
+from multidelete.audits import distance
+from multidelete.audits.compare import TO_RETRAINED
+from multidelete.audits.controls import RANDOM_WEIGHTS, UNTOUCHED
+from multidelete.audits.criteria import TOLERANCES
+from multidelete.audits.inputs import RETRAINED_AGAIN
+from multidelete.audits.result import Figure
+
+YARDSTICK = "retrained"
+BAD = ("unfinished", "over-forgotten", "damaged")
+NOISE = 1e-9
+
+Audit = tuple[dict[str, object], list[Figure]]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure of the tables, judged by its gap to the retrained model.
+
+    Attributes:
+        key: Its name in the audits' ``columns``.
+        tolerance: A gap this large passes; infinite where none is known.
+        one_sided: Whether only a gap below the retrained model counts.
+        control: The control that must not pass, where there is a tolerance.
+    """
+
+    key: str
+    tolerance: float
+    one_sided: bool
+    control: str | None
+
+    def passes(self, gap: float) -> bool:
+        """Whether a gap lies within the tolerance."""
+        return gap >= -self.tolerance - NOISE and (self.one_sided or gap <= self.tolerance + NOISE)
+
+
+COLUMNS = (
+    Column("test", TOLERANCES["test"][1], True, RANDOM_WEIGHTS),
+    Column("retain", TOLERANCES["retain"][1], True, RANDOM_WEIGHTS),
+    Column("forget", TOLERANCES["forgetting"][1], False, UNTOUCHED),
+    Column("separation", TOLERANCES["membership"][1], False, UNTOUCHED),
+    Column("membership", TOLERANCES["membership"][1], False, UNTOUCHED),
+    Column("per pair", TOLERANCES["membership"][1], False, UNTOUCHED),
+    Column("margin gap", inf, False, None),
+)
+WON = ("test", "forget", "membership", "per pair", "margin gap")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One figure of one model in one group, and its gap to the retrained model with its interval."""
+
+    value: float
+    gap: float
+    low: float | None = None
+    high: float | None = None
+
+    def fails(self, column: Column) -> bool:
+        """Whether the whole interval of the gap lies beyond the tolerance (the gap, where it has none)."""
+        ends = [end for end in (self.low, self.high) if end is not None] or [self.gap]
+        same_side = all(end > 0 for end in ends) or all(end < 0 for end in ends)
+        return same_side and not any(column.passes(end) for end in ends)
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Mean over groups, and half the width of its 95 % interval; None of one group.
+
+    >>> Mean.of([0.1, 0.2, 0.3])
+    Mean(value=0.2, half=0.248, n=3)
+    """
+
+    value: float
+    half: float | None
+    n: int
+
+    @staticmethod
+    def of(values: Sequence[float]) -> "Mean":
+        """Student's t over the groups as they are: draws, and seeds where there are several."""
+        half = None
+        if len(values) > 1:
+            half = round(t_quantile(len(values) - 1) * stdev(values) / sqrt(len(values)), 3)
+        return Mean(round(mean(values), 9), half, len(values))
+
+
+@dataclass
+class Row:
+    """One model of a table over its groups.
+
+    Attributes:
+        values: Mean of each column.
+        gaps: Mean signed gap of each column to the retrained model.
+        seconds: Wall seconds of its making, caches included.
+        share: The same as a fraction of retraining.
+        peak_bytes: Most memory of its making.
+        outcomes: How often each verdict was given.
+        absent: Why it is not there, by group.
+    """
+
+    values: dict[str, Mean] = field(default_factory=dict)
+    gaps: dict[str, Mean] = field(default_factory=dict)
+    seconds: Mean | None = None
+    share: Mean | None = None
+    peak_bytes: Mean | None = None
+    outcomes: dict[str, int] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Block:
+    """All groups of one setting and one request size.
+
+    Attributes:
+        setting: Its name.
+        fraction: Share of the units that was deleted.
+        groups: Groups behind it.
+        rows: By model: controls, then methods.
+        wins: By column and method: groups in which it is nearest to the retrained model; ties count for each.
+        void: Columns (and ``verdict``) that a control makes void, with the reason.
+        partly: Columns that the audits call void in half of the groups or fewer, with the reason.
+        figures: What each column shows, as the audits call it.
+    """
+
+    setting: str
+    fraction: float
+    groups: int
+    rows: Mapping[str, Row]
+    wins: Mapping[str, Mapping[str, int]]
+    void: Mapping[str, str]
+    partly: Mapping[str, str]
+    figures: Mapping[str, str]
+
+
+def summarise(audits: Mapping[str, Audit], methods: Sequence[str]) -> Block:
+    """One block from its groups' audits, by the groups' names.
+
+    Args:
+        audits: At least one; all of one setting and fraction.
+        methods: The experiment's rows, in their order.
+    """
+    readings = {group: _readings(audit) for group, audit in audits.items()}
+    run = next(iter(audits.values()))[0]
+    order = (UNTOUCHED, YARDSTICK, RETRAINED_AGAIN, RANDOM_WEIGHTS, *methods)
+    rows = {name: _row(name, audits, readings) for name in order}
+    told = _told(audits.values())
+    void = _void(told, readings, rows)
+    partly = {key: f"{why[0]} (in {len(why)} of {len(audits)} groups)" for key, why in told.items() if key not in void}
+    wins = {key: _wins(key, readings.values(), methods) for key in WON if key not in void}
+    wins = {key: won for key, won in wins.items() if any(won.values())}
+    figures = {key: f"{figure} ({split})" for key, (_, figure, split) in _columns(run).items()}
+    return Block(str(run["setting"]), cast(float, run["fraction"]), len(audits), rows, wins, void, partly, figures)
+
+
+Readings = Mapping[str, Mapping[str, Reading]]
+
+
+def _readings(audit: Audit) -> Readings:
+    """By model and column, void ones too."""
+    run, figures = audit
+    rows = {(row.audit, row.figure, row.split, row.model): row for row in figures if row.value is not None}
+    found: dict[str, dict[str, Reading]] = {}
+    for name in cast(dict[str, object], run["models"]):
+        for column, (audited, figure, split) in _columns(run).items():
+            own, theirs = rows.get((audited, figure, split, name)), rows.get((audited, figure, split, YARDSTICK))
+            if own is None or own.value is None:
+                continue
+            if audited == distance.AUDIT:  # is a gap to the retrained model itself
+                found.setdefault(name, {})[column] = Reading(own.value, own.value, own.low, own.high)
+            elif theirs is not None and theirs.value is not None:
+                apart = rows.get((audited, figure + TO_RETRAINED, split, name))
+                low, high = (apart.low, apart.high) if apart else (None, None)
+                found.setdefault(name, {})[column] = Reading(own.value, own.value - theirs.value, low, high)
+    return found
+
+
+def _columns(run: Mapping[str, object]) -> dict[str, list[str]]:
+    return cast(dict[str, list[str]], run["columns"])
+
+
+def _told(audits: Iterable[Audit]) -> dict[str, list[str]]:
+    """Why the audits themselves call a column's figure void, once for each such group."""
+    told: dict[str, list[str]] = {}
+    for run, figures in audits:
+        void = {(row.audit, row.figure, row.split): row.void for row in figures if row.void is not None}
+        for column, (audited, figure, split) in _columns(run).items():
+            if (audited, figure, split) in void:
+                told.setdefault(column, []).append(void[audited, figure, split])
+    return told
+
+
+def _row(name: str, audits: Mapping[str, Audit], readings: Mapping[str, Readings]) -> Row:
+    row = Row()
+    of = [found[name] for found in readings.values() if name in found]
+    for column in COLUMNS:
+        there = [found[column.key] for found in of if column.key in found]
+        if there:
+            row.values[column.key] = Mean.of([reading.value for reading in there])
+            row.gaps[column.key] = Mean.of([reading.gap for reading in there])
+    spent: dict[str, list[float]] = {"wall_s": [], "share": [], "peak_bytes": []}
+    for group, (run, _) in audits.items():
+        models = cast(dict[str, dict[str, dict[str, float]]], run["models"])
+        told = models.get(name, {})
+        if "absent" in told:
+            row.absent[group] = str(told["absent"])
+        if "verdict" in told:
+            outcome = str(told["verdict"]["outcome"])
+            row.outcomes[outcome] = row.outcomes.get(outcome, 0) + 1
+        cost, whole = told.get("cost", {}), models[YARDSTICK].get("cost", {}).get("wall_s")
+        for key in ("wall_s", "peak_bytes"):
+            if key in cost:
+                spent[key].append(cost[key])
+        if "wall_s" in cost and whole:
+            spent["share"].append(cost["wall_s"] / whole)
+    row.seconds, row.share, row.peak_bytes = (Mean.of(values) if values else None for values in spent.values())
+    return row
+
+
+def _void(
+    told: Mapping[str, Sequence[str]], readings: Mapping[str, Readings], rows: Mapping[str, Row]
+) -> dict[str, str]:
+    """Columns that a control comes out wrong in, in more than half of the groups; and the verdict, in any group."""
+    void = {}
+    for column in COLUMNS:
+        reasons = []
+        if 2 * len(told.get(column.key, ())) > len(readings):
+            reasons = [f"{told[column.key][0]} (in {len(told[column.key])} of {len(readings)} groups)"]
+        if column.control is not None and any(column.key in row.values for row in rows.values()):
+            reasons += _failed_controls(column, column.control, readings)
+        if reasons:
+            void[column.key] = "; ".join(reasons)
+    outcomes = {name: rows[name].outcomes for name in (UNTOUCHED, RANDOM_WEIGHTS, RETRAINED_AGAIN)}
+    reasons = [f"{name} is called forgotten" for name in (UNTOUCHED, RANDOM_WEIGHTS) if "forgotten" in outcomes[name]]
+    reasons += [f"a second retrained model is called {bad}" for bad in BAD if bad in outcomes[RETRAINED_AGAIN]]
+    if reasons:
+        void["verdict"] = "; ".join(reasons)
+    return void
+
+
+def _failed_controls(column: Column, control: str, readings: Mapping[str, Readings]) -> list[str]:
+    wrong = [found[control][column.key] for found in readings.values() if column.key in found.get(control, {})]
+    passed = sum(column.passes(reading.gap) for reading in wrong)
+    who = {UNTOUCHED: "the untouched model passes", RANDOM_WEIGHTS: "random weights pass"}[control]
+    if not wrong:
+        return [f"{control} was not measured"]
+    again = [found.get(RETRAINED_AGAIN, {}).get(column.key) for found in readings.values()]
+    right = [reading for reading in again if reading is not None]
+    failed = sum(reading.fails(column) for reading in right)
+    reasons = [f"{who} in {passed} of {len(wrong)} groups"] if 2 * passed > len(wrong) else []
+    reasons += [f"a second retrained model fails in {failed} of {len(right)}"] if 2 * failed > len(right) else []
+    return reasons
+
+
+def _wins(key: str, readings: Iterable[Readings], methods: Sequence[str]) -> dict[str, int]:
+    counts = dict.fromkeys(methods, 0)
+    for found in readings:
+        gaps = {name: abs(found[name][key].gap) for name in methods if key in found.get(name, {})}
+        for name, gap in gaps.items():
+            counts[name] += gap <= min(gaps.values()) + NOISE
+    return counts
+
+
+_T = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+)  # fmt: skip
+
+
+def t_quantile(freedom: int) -> float:
+    """The 0.975 quantile of Student's t, to two decimals or better.
+
+    From 16 degrees of freedom on by the first terms of its expansion around the normal distribution's.
+
+    >>> round(t_quantile(2), 2), round(t_quantile(30), 2)
+    (4.3, 2.04)
+    """
+    if freedom <= len(_T):
+        return _T[freedom - 1]
+    z = 1.959964
+    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)

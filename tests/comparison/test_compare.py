@@ -1,0 +1,236 @@
+"""An experiment file becomes one page; nothing is run twice, and it does not matter where or in what order."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from multidelete.audits.controls import RANDOM_WEIGHTS, UNTOUCHED
+from multidelete.audits.inputs import RETRAINED_AGAIN
+from multidelete.audits.result import read_audit
+from multidelete.cli import run
+from multidelete.comparison import Block, compare
+from multidelete.comparison.experiment import CONTROLS
+
+ROOT = Path(__file__).parents[2]
+TINY = """
+name = "tiny"
+draws = [1, 2]
+fractions = [0.25]
+
+[settings.people]
+data = "personas:people=12,unseen=8,size=32"
+unit = "subject"
+noun = "people"
+model = { family = "clip", size = "tiny", image_size = 32 }
+train = { passes = 4, batch_size = 24, lr = 2e-3, device = "cpu" }
+
+[methods.finetune]
+passes = 1
+[methods.scrub]
+passes = 1
+[settings.people.methods.scrub]
+lr = 1e-4
+"""
+
+
+def write(folder: Path, text: str = TINY) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "experiment.toml").write_text(text)
+    return folder / "experiment.toml"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Block]]:
+    """The experiment run from beginning to end; tests that change it copy it."""
+    out = tmp_path_factory.mktemp("whole")
+    return out, compare(write(out), out=out)
+
+
+@pytest.fixture
+def copy(whole: tuple[Path, list[Block]], tmp_path: Path) -> Path:
+    shutil.copytree(whole[0], tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def results(blocks: Sequence[Block]) -> list[object]:
+    """What does not depend on how fast the machine was."""
+    return [
+        (b.setting, b.fraction, b.groups, b.wins, b.void, b.figures,
+         {name: (row.values, row.gaps, row.outcomes, row.absent) for name, row in b.rows.items()})
+        for b in blocks
+    ]  # fmt: skip
+
+
+def models(out: Path) -> set[str]:
+    return {path.name for path in (out / "models").iterdir() if "-" in path.name and not path.name.startswith(".")}
+
+
+def said(out: Path, **given: object) -> list[str]:
+    """The cells that a run says it works on, but for the audits."""
+    lines: list[str] = []
+    compare(out / "experiment.toml", out=out, say=lines.append, **given)  # type: ignore[arg-type]
+    cells = [re.sub(r", about .* left", "", line.partition(": ")[2]) for line in lines]
+    groups = {cell.partition(", ")[0] for cell in cells}
+    assert sorted(cell for cell in cells if cell.endswith(", audit")) == sorted(f"{group}, audit" for group in groups)
+    return [cell for cell in cells if not cell.endswith(", audit")]
+
+
+def test_every_cell_is_there_with_controls_and_a_page(whole: tuple[Path, list[Block]]) -> None:
+    out, (block,) = whole
+    assert (block.setting, block.fraction, block.groups) == ("people", 0.25, 2)
+    assert list(block.rows) == [UNTOUCHED, "retrained", RETRAINED_AGAIN, RANDOM_WEIGHTS, "finetune", "scrub"]
+    for name, row in block.rows.items():
+        assert {"test", "retain", "forget", "separation", "membership"} <= set(row.values), name
+        assert row.gaps["forget"].n == 2
+        assert sum(row.outcomes.values()) == (0 if name == "retrained" else 2)
+    assert {gap.value for gap in block.rows["retrained"].gaps.values()} == {0.0}
+    assert "margin gap" in block.rows[RETRAINED_AGAIN].values
+    for name in ("finetune", "scrub", RETRAINED_AGAIN):
+        row = block.rows[name]
+        assert row.share is not None
+        assert row.seconds is not None
+        assert row.peak_bytes is not None
+        assert row.seconds.value > 0
+        assert row.peak_bytes.value > 1e8
+    page = (out / "results.md").read_text()
+    assert "| finetune | " in page
+    assert "](people-0.25.svg)" in page
+    assert (out / "people-0.25.svg").read_text().startswith('<svg xmlns="http://www.w3.org/2000/svg" ')
+    html = (out / "results.html").read_text()
+    assert "<svg" in html
+    assert not re.search(r"https?://|src=|<script|<link", html)
+
+
+def test_an_audit_holds_what_the_page_is_made_of(whole: tuple[Path, list[Block]]) -> None:
+    out, _ = whole
+    run_, figures = read_audit(out / "audits" / "people-0.25-draw-2-seed-0.json")
+    told = run_["models"]
+    assert set(told) == {"original", "retrained", *CONTROLS, "finetune", "scrub"}  # type: ignore[arg-type]
+    assert told["scrub"]["loop"]["lr"] == 1e-4  # type: ignore[index]
+    assert told["finetune"]["loop"]["lr"] == 3e-4  # type: ignore[index]
+    assert {row.model for row in figures} == set(told)  # type: ignore[arg-type]
+    same = [(row.model, row.value) for row in figures
+            if row.audit == "utility" and row.figure == "sensitive recall@10 image to text"
+            if row.model in ("original", UNTOUCHED)]  # fmt: skip
+    assert len(same) == 2
+    assert same[0][1] == same[1][1]
+    text = (out / "audits" / "people-0.25-draw-2-seed-0.json").read_text()
+    assert "person-00" not in text  # nobody is named
+
+
+def test_what_is_done_is_not_run_again(copy: Path, whole: tuple[Path, list[Block]]) -> None:
+    shutil.rmtree(copy / "models")  # not even the models are needed
+    before = {path: path.stat().st_mtime_ns for path in (copy / "audits").iterdir()}
+    lines: list[str] = []
+    blocks = compare(copy / "experiment.toml", out=copy, say=lines.append)
+    assert lines == []
+    assert {path: path.stat().st_mtime_ns for path in (copy / "audits").iterdir()} == before
+    assert blocks == whole[1]
+    assert not (copy / "models").exists()
+
+
+def test_a_changed_setting_reruns_its_own_cells(copy: Path, whole: tuple[Path, list[Block]]) -> None:
+    before = models(copy)
+    write(copy, TINY.replace("lr = 1e-4", "lr = 2e-4"))
+    assert said(copy) == ["people-0.25-draw-1-seed-0, scrub", "people-0.25-draw-2-seed-0, scrub"]
+    assert sorted(name.split("-")[0] for name in models(copy) - before) == ["scrub", "scrub"]
+    (block,) = compare(copy / "experiment.toml", out=copy)
+    (old,) = whole[1]
+    for name in (UNTOUCHED, "retrained", RETRAINED_AGAIN, RANDOM_WEIGHTS, "finetune"):
+        assert block.rows[name] == old.rows[name]
+    assert block.rows["scrub"].values != old.rows["scrub"].values
+    write(copy)
+    assert said(copy) == ["people-0.25-draw-1-seed-0, scrub", "people-0.25-draw-2-seed-0, scrub"]  # from the store
+    assert results(compare(copy / "experiment.toml", out=copy)) == results(whole[1])
+
+
+def test_a_new_row_is_added_to_what_is_there_and_a_removed_one_leaves(copy: Path) -> None:
+    write(copy, TINY.partition("[methods.scrub]")[0] + '[methods.gentle]\nmethod = "scrub"\npasses = 1\nlr = 1e-5\n')
+    assert said(copy, discard=True) == ["people-0.25-draw-1-seed-0, gentle", "people-0.25-draw-2-seed-0, gentle"]
+    (block,) = compare(copy / "experiment.toml", out=copy)
+    assert list(block.rows)[4:] == ["finetune", "gentle"]
+    assert block.rows["gentle"].gaps["forget"].n == 2
+    write(copy, TINY + "[methods.neggrad]\npasses = 1\n")  # the models that were discarded are not missed
+    assert [line.split(", ")[1] for line in said(copy, discard=True)] == ["scrub", "neggrad"] * 2
+    kept = models(copy)
+    assert not {name for name in kept if name.startswith("neggrad")}
+    assert {name for name in kept if name.startswith(("original", "retrained"))}
+
+
+def test_another_original_makes_every_cell_anew(copy: Path) -> None:
+    write(copy, TINY.replace("passes = 4", "passes = 3"))
+    cells = said(copy)
+    assert [line.split(", ", 1)[1] for line in cells] == [
+        *("original", "retrained", RETRAINED_AGAIN, "finetune", "scrub"),
+        *("retrained", RETRAINED_AGAIN, "finetune", "scrub"),
+    ]  # fmt: skip
+
+
+def test_a_killed_run_goes_on_to_the_same_page(tmp_path: Path, whole: tuple[Path, list[Block]]) -> None:
+    out = tmp_path / "killed"
+    write(out)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "multidelete.cli", "compare", str(out / "experiment.toml"), "--out", str(out)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, cwd=ROOT,
+    )  # fmt: skip
+    end = time.monotonic() + 100
+    while not list((out / "models").glob("retrained-*")):  # in the middle of the first group
+        assert process.poll() is None, process.stderr and process.stderr.read().decode()[-2000:]
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not list((out / "audits").glob("*.json"))
+    made = models(out)
+    assert results(compare(out / "experiment.toml", out=out)) == results(whole[1])
+    assert made < models(out) == models(whole[0])
+
+
+def test_two_shards_on_two_machines_give_the_page_of_one(tmp_path: Path, whole: tuple[Path, list[Block]]) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for number, out in enumerate((first, second), start=1):
+        (part,) = compare(write(out), out=out, shard=f"{number}/2")
+        assert part.groups == 1
+        assert "1 of 2 groups." in (out / "results.md").read_text()
+    for audit in (second / "audits").glob("*.json"):
+        shutil.copy(audit, first / "audits")
+    assert results(compare(first / "experiment.toml", out=first)) == results(whole[1])
+    seconds = [results([b]) for b in compare(first / "experiment.toml", out=first, shard="2/2")]
+    assert seconds == [results([b]) for b in whole[1]]  # a shard's page shows all that is there
+
+
+def test_a_method_that_cannot_do_it_is_absent_with_its_reason(copy: Path) -> None:
+    bad = '[methods.wild]\nmethod = "neggrad"\nlr = 1e30\noptimizer = "sgd"\nmax_grad_norm = 0\npasses = 9\n'
+    write(copy, TINY + bad)
+    (block,) = compare(copy / "experiment.toml", out=copy)
+    wild = block.rows["wild"]
+    assert len(wild.absent) == 2
+    assert all("infinite" in why or "NaN" in why or "finite" in why for why in wild.absent.values())
+    assert wild.values == {}
+    assert block.rows["scrub"].gaps["forget"].n == 2
+    page = (copy / "results.md").read_text()
+    assert "- wild is absent in 2 of 2 groups: " in page
+    assert said(copy) == []
+
+
+def test_the_command_prints_tables_or_json(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["compare", str(copy / "experiment.toml"), "--out", str(copy)]
+    assert run(asked) == 0
+    shown = capsys.readouterr().out
+    assert "people, 25.0% deleted, groups: 2" in shown
+    assert "finetune" in shown
+    assert run([*asked, "--json"]) == 0
+    (block,) = json.loads(capsys.readouterr().out)
+    assert block["rows"]["scrub"]["gaps"]["forget"]["n"] == 2
+    assert run([*asked, "--shard", "3/2"]) == 2
+    assert "shard is '3/2'; it must be I/N" in capsys.readouterr().err
