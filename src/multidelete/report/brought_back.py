@@ -15,6 +15,7 @@ from multidelete.audits.result import Figure
 from multidelete.report.charts import MODEL_DASHES, STYLE, Chart, model_colour, to_svg
 from multidelete.report.tables import cell, number
 
+MARKERS = "oo^sDv"  # other models may share a colour
 _STEP = re.compile(r"(.+), at step (\d+)")
 
 
@@ -41,14 +42,17 @@ def relearning_curve(figures: Sequence[Figure]) -> Chart:
     axes = canvas.subplots()
     steps = sorted({step for curve in curves.values() for step in curve})
     place = {step: at for at, step in enumerate(steps)}  # doubling steps at equal distances, and 0 among them
-    for model, curve in curves.items():
+    for index, (model, curve) in enumerate(curves.items()):
+        marker = MARKERS[index % len(MARKERS)]
         colour, dashes = model_colour(model), MODEL_DASHES.get(model, "-")
         if len(curve) == 1:
             axes.axhline(_value(curve[0]), color=colour, lw=1.1, ls=dashes, label=f"{model}, not trained")
             continue
         at_S = [place[step] for step in sorted(curve)]
         drawn = [curve[step] for step in sorted(curve)]
-        axes.plot(at_S, [_value(row) for row in drawn], color=colour, ls=dashes, lw=1.6, marker="o", ms=3, label=model)
+        axes.plot(
+            at_S, [_value(row) for row in drawn], color=colour, ls=dashes, lw=1.6, marker=marker, ms=4, label=model
+        )
         lows, highs = [row.low for row in drawn], [row.high for row in drawn]
         if None not in lows and None not in highs:
             axes.fill_between(at_S, lows, highs, color=colour, alpha=0.15, linewidth=0)  # type: ignore[arg-type]
@@ -70,7 +74,7 @@ def compression_lines(figures: Sequence[Figure]) -> list[dict[str, object]]:
         changed = rows.get((figure + TO_UNCOMPRESSED, split, model))
         told = None if changed is None or changed.value is None else number(changed.value, signed=True)
         cells = lines.setdefault((figure, split), {})
-        cells[model] = {**cell(row), "changed": told}
+        cells[model] = {**cell(row), "n": None, "changed": told}
     return [{"figure": figure, "split": split, "cells": cells} for (figure, split), cells in lines.items()]
 
 
