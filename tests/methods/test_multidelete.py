@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from multidelete.data.pairs import Batch, PairData, PairDataset
+from multidelete.data.pairs import Batch, Pair, PairData, PairDataset
 from multidelete.errors import ConfigError, UnsupportedError
 from multidelete.methods import Job, MultiDelete, MultiDeletePaper
 from multidelete.methods.reference import Reference, build_reference
-from multidelete.methods.targets import matched_scores
+from multidelete.methods.targets import ENOUGH, Stratum, matched_scores, score_targets, strata_of
 from multidelete.models import Adapter, PairOutputs
 from multidelete.step import Part, Step
+from tests.relations import graph_text, relations
 from tests.tiny import family_model, parted, people, quick, scores, trained, weights
 
 ONLY = {"decoupling": 0.0, "unimodal": 0.0, "multimodal": 0.0, "score": 0.0, "embeddings": 0.0, "retain_score": 0.0}
@@ -144,11 +145,56 @@ def test_matched_scores_have_the_rank_of_their_pair_within_their_kind() -> None:
     rng = np.random.default_rng(0)
     values, held_out = rng.normal(size=12).astype(np.float32), rng.normal(size=31).astype(np.float32)
     kinds, held_kinds = ["x", "y", "y"] * 4, ["x" if i % 3 else "y" for i in range(31)]
-    found = matched_scores(torch.tensor(values), kinds, torch.tensor(held_out), held_kinds).numpy()
+    strata, held_strata = ([Stratum(kind) for kind in each] for each in (kinds, held_kinds))
+    found = matched_scores(torch.tensor(values), strata, torch.tensor(held_out), held_strata).numpy()
     for kind in "xy":
         mine = np.array([k == kind for k in kinds])
         theirs = held_out[np.array([k == kind for k in held_kinds])]
         assert found[mine].tolist() == pytest.approx(naive_matched(values[mine].tolist(), theirs.tolist()), abs=1e-5)
+
+
+def named(number: int, first: str, second: str, text: str, label: int = 0) -> Pair:
+    sources = {"graph": f"{first}|{second}", "text": text}
+    return Pair(id=str(number), inputs={"graph": (first, second), "text": text}, sources=sources, label=label)
+
+
+def test_strata_count_the_members_that_were_not_seen() -> None:
+    seen = PairDataset([named(0, "a", "b", "x"), named(1, "b", "c", "y")], "seen")
+    asked = [named(2, "a", "c", "x"), named(3, "a", "d", "x", 1), named(4, "d", "e", "z"), named(5, "c", "b", "z")]
+    found = strata_of(PairDataset(asked, "asked"), seen, labelled=True)
+    assert [one.unknown for one in found] == [(0, 0), (1, 0), (2, 1), (0, 1)]
+    assert [one.kind for one in found] == [(None, 0), (None, 1), (None, 0), (None, 0)]
+    assert strata_of(PairDataset(asked, "asked"), seen, labelled=False)[1].kind == (None, None)
+
+
+def test_pairs_of_unknown_members_are_matched_to_held_out_pairs_of_unknown_members() -> None:
+    """Held-out pairs of known nodes stand at 1, of one unknown node at 0; nothing is between."""
+    held_out = torch.tensor([1.0, 0.0] * ENOUGH)
+    strata = [Stratum(None, (number % 2,)) for number in range(2 * ENOUGH)]
+    asked = [Stratum(None, (0,)), Stratum(None, (1,)), Stratum(None, (5,))]
+    assert matched_scores(torch.zeros(3), asked, held_out, strata).tolist() == [1.0, 0.0, 0.0]
+
+
+def test_too_few_held_out_pairs_in_a_stratum_take_the_nearest_along() -> None:
+    """One pair at 9 with two unknown members, ENOUGH at 1 with one, as many at 0 with none: the median is 1."""
+    held_out = torch.tensor([9.0] + [1.0] * ENOUGH + [0.0] * ENOUGH)
+    strata = [Stratum("x", (2,))] + [Stratum("x", (1,))] * ENOUGH + [Stratum("x", (0,))] * ENOUGH
+    assert matched_scores(torch.zeros(1), [Stratum("x", (2,))], held_out, strata).tolist() == [1.0]
+    other_kind = [Stratum("y", one.unknown) for one in strata]
+    assert matched_scores(torch.zeros(1), [Stratum("x", (0,))], held_out, other_kind).tolist() == [0.0]
+
+
+def test_what_only_forget_pairs_named_is_known_to_the_original_and_unknown_afterwards() -> None:
+    """Of held-out pairs with node d, which the original knows, the scores are 1; of those with node e, 0."""
+    forget = PairDataset([named(1, "a", "d", "x")], "forget")
+    train = PairDataset([named(0, "a", "b", "x"), *forget], "train")
+    held_out = [named(2 + i, "a", "de"[i % 2], "x") for i in range(2 * ENOUGH)]
+    parts = {"forget": forget, "holdout": PairDataset(held_out, "holdout")}
+    said = {name: torch.tensor([(i + 1) % 2.0 for i in range(len(pairs))]) for name, pairs in parts.items()}
+    asked = {name: PairOutputs({}, score.unsqueeze(1), score) for name, score in said.items()}
+    targets = score_targets(graph_text(relations()), parts, train, asked, [], "holdout")
+    assert targets is not None
+    assert targets.tolist() == [[0.0]]
 
 
 def job(adapter: Adapter, data: PairData, holdout: PairDataset | None) -> Job:

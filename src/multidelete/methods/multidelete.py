@@ -63,9 +63,9 @@ class MultiDelete(GradientMethod):
             not only within each pair.
         retain_score: Weight of the squared distance between the association scores of retain pairs and the
             original's, for models whose head gives the score, >= 0: without it forgetting lowers all scores.
-        score_target: Whose scores are the targets: ``holdout`` (validation pairs of the same kind,
-            matched by rank), ``partner`` (the unassociated pairs, matched by rank), or ``auto``:
-            held-out pairs where the data has them.
+        score_target: Whose scores are the targets, matched by rank: ``holdout`` (those of validation pairs of the
+            same `Stratum`: kind, label, and how many members are unknown), ``partner`` (those of the unassociated
+            pairs), or ``auto``: held-out pairs where the data has them.
         partners: Where unassociated partners come from.
         draws: Partners for each forget pair, taken in turn by the passes, >= 1.
         distance: ``mse``, or ``cosine`` (1 - cosine similarity, not divided by a variance).

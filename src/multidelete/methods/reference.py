@@ -152,7 +152,7 @@ def build_reference(
             drawn = unassociated_pairs(pool, parts["forget"].pairs, associations, rng)
             partners.append(outputs_of(adapter, drawn, settings.batch_size, f"partners {draw + 1}/{settings.draws}"))
     pairs = sum(len(d) for d in parts.values()) + len(partners) * len(parts["forget"])
-    targets = score_targets(adapter, parts, asked, partners, settings.score_targets)
+    targets = score_targets(adapter, parts, train, asked, partners, settings.score_targets)
     reference = Reference(asked, partners, pairs, targets)
     if path is not None:
         _write(path, reference)

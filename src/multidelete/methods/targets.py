@@ -4,16 +4,18 @@ Shape suffixes: N, M pairs, F forget pairs, S signals, D embedding.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from multidelete.data.pairs import PairDataset
+from multidelete.data.pairs import PairDataset, members
 from multidelete.models.base import Adapter, PairOutputs
 
 ScoreSource = Literal["holdout", "partner"]
 SIGNALS = ("score", "similarity")
+ENOUGH = 10  # held-out pairs whose scores make a distribution
 
 
 def association_signals(outputs: PairOutputs, number: int) -> Tensor:
@@ -42,58 +44,94 @@ def number_of_signals(outputs: PairOutputs) -> int:
     return 1 if torch.allclose(outputs.score, _similarity(outputs), rtol=0, atol=1e-4) else 2
 
 
+@dataclass(frozen=True)
+class Stratum:
+    """What pairs must have in common for their scores to be comparable.
+
+    Attributes:
+        kind: `Pair.kind`, and with classes the label.
+        unknown: For each modality, how many of the pair's members a model has not seen.
+    """
+
+    kind: Hashable
+    unknown: tuple[int, ...] = ()
+
+    def distance(self, other: "Stratum") -> int:
+        """How many members more or fewer are unknown."""
+        return sum(abs(one - another) for one, another in zip(self.unknown, other.unknown, strict=True))
+
+
 def matched_scores(
-    scores: Tensor, kinds: Sequence[Hashable], holdout_scores: Tensor, holdout_kinds: Sequence[Hashable]
+    scores: Tensor, strata: Sequence[Stratum], holdout_scores: Tensor, holdout_strata: Sequence[Stratum]
 ) -> Tensor:
-    """Give each score the value that stands at its rank among the held-out scores of its kind.
+    """Give each score the value that stands at its rank among the held-out scores of its stratum.
 
     The most associated forget pair gets the highest held-out score, the median the median, and so
     on: of all ways to give the forget pairs the held-out distribution, the one that moves them
-    least. Pairs of a kind that the held-out pairs do not have are matched to all held-out pairs.
+    least. Of a stratum that has fewer than `ENOUGH` held-out pairs, those of the nearest strata of the same kind
+    count too; pairs of a kind that the held-out pairs do not have are matched to all held-out pairs.
 
     Args:
         scores: (N,) of the forget pairs.
-        kinds: Their kinds, N; with classes, kind and label.
+        strata: Theirs, N.
         holdout_scores: (M,), M >= 1.
-        holdout_kinds: Their kinds, M.
+        holdout_strata: Theirs, M.
 
     Returns:
         (N,) targets, within the range of the held-out scores.
 
-    >>> matched_scores(torch.tensor([0.9, 0.7]), [None, None], torch.tensor([0.1, 0.3]), [None, None]).tolist()
+    >>> any_kind = [Stratum(None)] * 2
+    >>> matched_scores(torch.tensor([0.9, 0.7]), any_kind, torch.tensor([0.1, 0.3]), any_kind).tolist()
     [0.25, 0.15000000596046448]
     """
     targets = torch.empty_like(scores)
-    for kind in sorted(set(kinds), key=str):
-        mine = torch.tensor([i for i, k in enumerate(kinds) if k == kind])
-        same = [i for i, k in enumerate(holdout_kinds) if k == kind]
-        theirs = holdout_scores[torch.tensor(same)] if same else holdout_scores
+    for stratum in sorted(set(strata), key=str):
+        mine = torch.tensor([i for i, one in enumerate(strata) if one == stratum])
+        same = [i for i, other in enumerate(holdout_strata) if other.kind == stratum.kind]
+        same = same or list(range(len(holdout_strata)))
+        away = [stratum.distance(holdout_strata[i]) for i in same]
+        near = sorted(away)[:ENOUGH][-1]  # the distance of the tenth nearest
+        theirs = holdout_scores[torch.tensor([i for i, distance in zip(same, away, strict=True) if distance <= near])]
         ranks = (torch.arange(len(mine), dtype=scores.dtype) + 0.5) / len(mine)
         targets[mine[scores[mine].argsort(stable=True)]] = torch.quantile(theirs, ranks)
     return targets
 
 
+def strata_of(pairs: PairDataset, seen: PairDataset, *, labelled: bool) -> list[Stratum]:
+    """The stratum of each pair: its kind, its label, and how much of it a model that saw ``seen`` does not know."""
+    known = {modality: seen.sources(modality) for modality in pairs[0].inputs}
+    return [
+        Stratum(
+            (pair.kind, pair.label if labelled else None),
+            tuple(sum(source not in known[m] for source, _ in members(pair, m)) for m in pair.inputs),
+        )
+        for pair in pairs
+    ]
+
+
 def score_targets(
     adapter: Adapter,
     parts: Mapping[str, PairDataset],
+    train: PairDataset,
     asked: Mapping[str, PairOutputs],
     partners: Sequence[PairOutputs],
     source: ScoreSource | None,
 ) -> Tensor | None:
-    """What each of the forget pairs' signals should be, (|F|, S): matched within kind, and of classifiers label."""
+    """What each of the forget pairs' signals should be, (|F|, S).
 
-    def groups(pairs: PairDataset, *, with_kind: bool = True) -> list[Hashable]:
-        labelled = adapter.task == "classification"
-        return [(p.kind if with_kind else None, p.label if labelled else None) for p in pairs]
-
+    Held-out pairs are matched within `Stratum`: to what the original says of pairs of which it knows as little as a
+    model without the forget pairs would know of these. Partners are matched within label.
+    """
     if source is None:
         return None
-    number = number_of_signals(asked["forget"])
+    number, labelled = number_of_signals(asked["forget"]), adapter.task == "classification"
     if source == "holdout":
-        mine, theirs = groups(parts["forget"]), groups(parts["holdout"])
+        retain = train.without(parts["forget"].ids, "retain")
+        mine = strata_of(parts["forget"], retain, labelled=labelled)
+        theirs = strata_of(parts["holdout"], train, labelled=labelled)
         others_MS = association_signals(asked["holdout"], number)
     else:
-        mine = groups(parts["forget"], with_kind=False)
+        mine = [Stratum(pair.label if labelled else None) for pair in parts["forget"]]
         theirs = mine * len(partners)  # each has the label of the pair it stands for
         others_MS = torch.cat([association_signals(p, number) for p in partners])
     own_FS = association_signals(asked["forget"], number)
