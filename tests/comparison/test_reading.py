@@ -111,6 +111,7 @@ def test_everything_is_said_at_once_and_nothing_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MULTIDELETE_DATA", raising=False)
     text = (
         GOOD.replace("draws = ", "drawz = ").replace("images = 10", "images = -1").replace("passes = 3", "passes = 0")
     )

@@ -1,6 +1,11 @@
 """New models and their tokenizer."""
 
-from multidelete.models.fresh import PAD, SPECIAL_TOKENS, train_tokenizer
+from dataclasses import replace
+
+import pytest
+
+from multidelete.errors import ConfigError
+from multidelete.models.fresh import PAD, SPECIAL_TOKENS, new_model, train_tokenizer
 from tests.tiny import SIZE, captions, people
 
 
@@ -20,3 +25,11 @@ def test_the_tokenizer_knows_words_and_falls_back_to_characters() -> None:
     assert tokenizer.convert_tokens_to_ids(SPECIAL_TOKENS) == list(range(5))
     assert tokenizer.pad_token_id == PAD
     assert tokenizer.decode(tokenizer("a red bird")["input_ids"], skip_special_tokens=True) == "a red bird"
+
+
+@pytest.mark.parametrize("sizes", [((), ()), ((8, 8), (1,))])
+def test_a_convolutional_size_needs_stages_with_depths(sizes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    size = replace(SIZE, stages=sizes[0], depths=sizes[1])
+    tokenizer = train_tokenizer(captions(people(4)), size)
+    with pytest.raises(ConfigError, match="needs one entry or more in stages, and as many in depths"):
+        new_model("vision-text", size, image_size=32, tokenizer=tokenizer, seed=0)

@@ -31,7 +31,7 @@ from transformers import (
     VisionTextDualEncoderProcessor,
 )
 
-from multidelete.errors import DataError, UnsupportedError
+from multidelete.errors import ConfigError, DataError, UnsupportedError
 from multidelete.models.base import Adapter, Task
 from multidelete.models.families import get_family
 
@@ -134,6 +134,11 @@ def new_model(
     if family == "siglip":
         return _new_siglip(size, image_size, len(tokenizer)), SiglipProcessor(pictures, tokenizer)
     if family == "vision-text":
+        if not size.stages or len(size.stages) != len(size.depths):
+            raise ConfigError(
+                f"stages is {list(size.stages)} and depths is {list(size.depths)}; family {family} needs one entry or "
+                "more in stages, and as many in depths. The named size tiny has [48, 96, 192] and [1, 2, 2]."
+            )
         return _new_vision_text(size, image_size, len(tokenizer)), VisionTextDualEncoderProcessor(pictures, tokenizer)
     if family == "graph-text":
         if graph is None:

@@ -135,4 +135,15 @@ def extremes(given: AuditInput, train: PairDataset) -> list[Extreme]:
 
 
 def _picture(pair: Pair) -> Image.Image | None:
-    return open_image(cast(ImageInput, pair.inputs["image"])) if "image" in pair.inputs else None
+    """The pair's picture, or its two pictures side by side."""
+    if "image" not in pair.inputs:
+        return None
+    shown = [open_image(cast(ImageInput, given)) for _, given in members(pair, "image")]
+    if len(shown) == 1:
+        return shown[0]
+    both = Image.new("RGB", (sum(one.width for one in shown), max(one.height for one in shown)), "white")
+    left = 0
+    for one in shown:
+        both.paste(one, (left, 0))
+        left += one.width
+    return both
