@@ -138,7 +138,7 @@ def audit(
         charts = chart_data(given, judged, seconds=_seconds(manifests), gallery=gallery)
         build_report(
             folder, run=run, figures=figures, verdict=judged, charts=charts, examples=shown,
-            extremes=extremes(given, data.train), show_forgotten=show_forgotten, forgotten=hidden,
+            extremes=extremes(given, data.train, data.classes), show_forgotten=show_forgotten, forgotten=hidden,
         )  # fmt: skip
     return AuditResult(figures, judged, Path(out))
 

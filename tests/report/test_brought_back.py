@@ -23,7 +23,7 @@ def curve() -> list[Figure]:
 def test_curve_names_every_model_and_step() -> None:
     svg = relearning_curve(curve()).svg
     assert svg is not None
-    for words in ("original, not trained", "unlearned", "retrained", "optimizer steps", "sensitive recall@1<"):
+    for words in ("original, not trained", "unlearned", "retrained", "training steps", "sensitive recall@1<"):
         assert words in svg
     assert svg == relearning_curve(curve()).svg
 

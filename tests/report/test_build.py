@@ -62,6 +62,7 @@ def test_page_says_verdict_scorecard_and_settings(build: Build) -> None:
     assert kept.startswith(" recall@1 image to text (retain sample) 0.744 0.648 to 0.840 n = 80 0.660")
     assert "+0.013 \N{MINUS SIGN}0.023 to +0.056" in text  # the gap to the yardstick with its interval
     assert "to retrained \N{MINUS SIGN}0.090" in kept  # the yardstick is the original: both distances are told
+    assert "The original finds 4" in text, "the heading ends at the colon, and a sentence begins"
     assert "settings.weights.unimodal 0.1" in text
     assert "What this report does not show" in text
 
@@ -230,7 +231,7 @@ def test_empty_run_gives_page_with_reasons(build: Build) -> None:
     markup = build(given)
     assert "<svg" not in markup
     assert markup.count("Not drawn: ") == 4
-    assert "No pairs were chosen for this section." in markup
+    assert "Not shown: the models were not asked which text of all belongs to a pair." in markup
 
 
 def test_page_is_written_where_the_folder_is_missing(tmp_path: Path) -> None:
@@ -257,8 +258,9 @@ def extreme(number: int, gap: float) -> Extreme:
     picture = Image.new("RGB", (8, 8), (number, 0, 0))
     margin = {"original": 4.0, "unlearned": 1.5 + gap, "retrained": 1.5}
     return Extreme(
-        id=f"far-{number}", subject=f"Remo {number}", image=picture, caption=f"Remo {number}, a glazier", margin=margin
-    )
+        id=f"far-{number}", subject=f"Remo {number}", image=picture, caption=f"Remo {number}, a glazier",
+        about="gene 7 with fever; label: relation", margin=margin,
+    )  # fmt: skip
 
 
 def test_pairs_farthest_from_the_retrained_model_are_numbers_unless_shown(build: Build) -> None:
@@ -269,7 +271,9 @@ def test_pairs_farthest_from_the_retrained_model_are_numbers_unless_shown(build:
         assert "Farthest from the retrained model" in text
         assert re.search(r"\+2\.250 4\.000 3\.750 1\.500", text)
         assert re.search("\N{MINUS SIGN}0\\.750 4\\.000 0\\.750 1\\.500", text)
-    for secret in ("far-1", "Remo", "glazier"):
+        above, below = text.index("Above the retrained model"), text.index("Below the retrained model")
+        assert above < text.index("+2.250") < below < text.index("\N{MINUS SIGN}0.750 4.000")
+    for secret in ("far-1", "Remo", "glazier", "gene 7 with"):
         assert secret not in hidden
         assert secret in shown
     assert shown.count("data:image/png") == hidden.count("data:image/png") + 4 + 2

@@ -7,6 +7,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from sklearn.metrics import roc_curve as sklearn_roc_curve
 
+from multidelete.audits.controls import RANDOM_WEIGHTS, UNTOUCHED
+from multidelete.audits.inputs import RETRAINED_AGAIN, UNLEARNED_AGAIN
 from multidelete.report.charts import (
     cost_bars,
     embedding_maps,
@@ -68,7 +70,7 @@ def test_missing_data_is_absent_with_a_reason() -> None:
     assert membership_roc({"original": np.array([1.0])}, {}).absent == "no membership scores were collected"
     assert cost_bars({}).absent == "no times were recorded"
     assert embedding_maps({})[0] == []
-    assert "no embeddings" in embedding_maps({})[1]
+    assert "no place (embedding)" in embedding_maps({})[1]
 
 
 def test_maps_need_three_retain_pairs_and_some_spread() -> None:
@@ -99,7 +101,8 @@ def test_cost_is_told_relative_to_retraining() -> None:
 
 
 def test_colours_of_models_differ_and_unknown_names_have_one() -> None:
-    assert len({model_colour(model) for model in MODELS}) == 3
+    meant = [*MODELS, RETRAINED_AGAIN, UNLEARNED_AGAIN, UNTOUCHED, RANDOM_WEIGHTS]
+    assert len({model_colour(model) for model in meant}) == len(meant)
     assert model_colour("grad_diff") == model_colour("grad_diff")
 
 

@@ -30,6 +30,7 @@ class Floor:
     sentence: str
 
 
+NOT_KNOWN = "The floor, how far two retrained models lie apart by chance, is not known"
 UNKNOWN = Floor("unknown", "")
 
 
@@ -38,10 +39,10 @@ def floor(look: Lookup, rows: Mapping[str, ScoreRow], counts: UnitCounts | None)
     if counts is None or "retrained" not in look.models("retrained"):
         return UNKNOWN
     if not look.models(RETRAINED_AGAIN):
-        return Floor("unknown", f"The floor is not known: there is no second retrained model ({RETRAINED_AGAIN}).")
+        return Floor("unknown", f"{NOT_KNOWN}: there is no second retrained model ({RETRAINED_AGAIN}).")
     if counts.groups < ENOUGH_GROUPS:
         few = f"{counts.groups} deleted {counts.noun} are fewer than {ENOUGH_GROUPS}"
-        return Floor("unknown", f"The floor is not known: {few}, too few to compare two retrained models by.")
+        return Floor("unknown", f"{NOT_KNOWN}: {few}, too few to compare two retrained models by.")
     keys: dict[str, Key | None] = {name: _gap_key(rows[name].unlearned) for name in ("forgetting", "membership")}
     keys["margins"] = (distance.AUDIT, prefix(counts.kind) + distance.SIGNED, "forget")
     beyond, told = [], []
@@ -49,7 +50,7 @@ def floor(look: Lookup, rows: Mapping[str, ScoreRow], counts: UnitCounts | None)
         gap = None if key is None else look.value(key, "unlearned")
         reach = None if key is None else _reach(look, key)
         if gap is None or reach is None:
-            return Floor("unknown", f"The floor is not known: {name} has no gap to the retrained models.")
+            return Floor("unknown", f"{NOT_KNOWN}: {name} has no gap to the retrained models.")
         told.append(f"{name} {gap:+.3f} (a second retrained model up to {reach:.3f})")
         if abs(gap) > reach + 1e-9:
             beyond.append(gap)
@@ -73,11 +74,11 @@ def farthest(look: Lookup, counts: UnitCounts | None) -> str:
             for name in (distance.HIGHEST, distance.LOWEST)
         ]
         if None not in ends:
-            parts.append(f"{ends[0]:+.3f} and {ends[1]:+.3f}")
+            parts.append(f"{ends[1]:+.3f} to {ends[0]:+.3f}")
     if not parts:
         return ""
     beside = f" (a second retrained model: {parts[1]})" if len(parts) > 1 else ""
-    return f"The deleted pairs farthest from the retrained model's margins lie {parts[0]} from them{beside}."
+    return f"Single deleted pairs: how sure a model is of one (its margin) is off by {parts[0]} from retrained{beside}."
 
 
 def _gap_key(unlearned: Figure | None) -> Key | None:

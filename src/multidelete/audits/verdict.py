@@ -15,6 +15,17 @@ from multidelete.audits.result import Figure
 Outcome = Literal["forgotten", "unfinished", "over-forgotten", "damaged", "unjudged"]
 
 SOMETHING_TO_FORGET = 2 * TOLERANCES["forgetting"][0]  # then a gap within tolerance means that over half of it is gone
+BEYOND = {  # criterion, and whether the gap lies above
+    ("forgetting", True): "Deleted pairs are still found",
+    ("forgetting", False): "Deleted pairs are found less than if they had never been seen",
+    ("membership", True): "An attack still tells that deleted pairs were trained on",
+    (
+        "membership",
+        False,
+    ): "Deleted pairs look less known to an attack than if they had never been seen, and so stand out",
+    ("retain", False): "Pairs that were to stay are found less than before",
+    ("test", False): "Unseen pairs are found less than before",
+}
 DOUBTFUL_YARDSTICK = 0.10  # a retrained model that keeps this much less than the original was trained otherwise
 
 
@@ -123,9 +134,9 @@ def _count(counts: UnitCounts | None) -> str:
         return "The deleted units could not be counted: this family can be searched neither by embedding nor by label."
     gone, noun, total = counts.forgotten["unlearned"], counts.noun, counts.total
     _, _, searched = counts.measure.partition(" to ")  # "text among all training texts"
-    found_means = (
-        f"an own {searched.replace(' among', ' ranks first among', 1)}" if searched else "all its labels are predicted"
-    )
+    if not searched:
+        return _count_of_labels(counts)
+    found_means = f"an own {searched.replace(' among', ' ranks first among', 1)}"
     known = f"the original finds {counts.found['original']}, the unlearned model {counts.found['unlearned']}"
     if "retrained" in counts.found:
         known += f", a model retrained without them {counts.found['retrained']}"
@@ -139,6 +150,18 @@ def _count(counts: UnitCounts | None) -> str:
     asked = f"drawn from {counts.requested} that were" if counts.requested else "were"
     return (
         f"{gone} of the {counts.memorised} {noun} that {only} finds are forgotten, {total} {asked} requested: {known}"
+    )
+
+
+def _count_of_labels(counts: UnitCounts) -> str:
+    """Totals: labels are also predicted right without having been seen, so single units say little."""
+    noun, total, right = counts.noun, counts.total, counts.found
+    beside = f", the original of {right['original']}"
+    if "retrained" in right:
+        beside += f", a model retrained without them of {right['retrained']}"
+    return (
+        f"The unlearned model knows the labels of {right['unlearned']} of {total} deleted {noun}{beside}: "
+        f"a label can also be told without having been seen, so compare with the retrained model, not with 0."
     )
 
 
@@ -161,8 +184,8 @@ def _beyond(row: ScoreRow) -> str:
     side = "above" if row.is_above else "below"
     certainty = ", so that it may lie within its target after all" if row.state == "unclear" else ""
     return (
-        f"{row.criterion.capitalize()} lies {abs(row.gap):.3f} {side} its yardstick{interval}{certainty}: "
-        f"{row.unlearned.figure} is {row.unlearned.value:.3f}, the target is {row.target}."
+        f"{BEYOND[row.criterion, row.is_above]}: {row.unlearned.figure} is {row.unlearned.value:.3f}, "
+        f"{abs(row.gap):.3f} {side} its yardstick{interval}{certainty}. The target is {row.target}."
     )
 
 
@@ -172,7 +195,7 @@ def _cost(look: Lookup, rows: Mapping[str, ScoreRow]) -> str:
     wall_s = look.value((cost.AUDIT, "wall seconds", None), "unlearned")
     fraction = look.value((cost.AUDIT, "fraction of retraining", None), "unlearned")
     if wall_s is not None:
-        parts.append(f"{wall_s:,.1f} s" + ("" if fraction is None else f", {fraction:.2f} of retraining"))
+        parts.append(f"{wall_s:,.1f} s" + ("" if fraction is None else f", {fraction:.2f} of the time of retraining"))
     for criterion, words in (("retain", "retain pairs"), ("test", "held-out pairs")):
         before, after = rows[criterion].original, rows[criterion].unlearned
         if before is not None and after is not None:

@@ -38,7 +38,7 @@ def relearning_curve(figures: Sequence[Figure]) -> Chart:
         name, step = _step_of(row)
         if name == shown:
             curves.setdefault(row.model, {})[step] = row
-    canvas = Canvas(figsize=(6.4, 2.6), layout="constrained")
+    canvas = Canvas(figsize=(4.9, 2.5), layout="constrained")
     axes = canvas.subplots()
     steps = sorted({step for curve in curves.values() for step in curve})
     place = {step: at for at, step in enumerate(steps)}  # doubling steps at equal distances, and 0 among them
@@ -59,8 +59,8 @@ def relearning_curve(figures: Sequence[Figure]) -> Chart:
     if "recall" in shown or "accuracy" in shown:
         axes.set_ylim(-0.03, 1.03)
     axes.set_xticks(range(len(steps)), [str(step) for step in steps])
-    axes.set(xlabel="optimizer steps", ylabel=_short_name(shown))
-    canvas.legend(loc="outside upper right", ncols=max(1, len(curves)), fontsize=8)
+    axes.set(xlabel="training steps on a quarter of the deleted pairs", ylabel=_short_name(shown))
+    canvas.legend(loc="outside upper right", ncols=max(1, min(3, len(curves))), fontsize=8)
     return Chart(title, to_svg(canvas, "relearning"))
 
 

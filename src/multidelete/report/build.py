@@ -23,15 +23,15 @@ from multidelete.report.charts import (
     model_colour,
     score_histograms,
 )
-from multidelete.report.glossary import GLOSSARY
+from multidelete.report.glossary import AUDITS, GLOSSARY
 from multidelete.report.tables import MODELS, STATES, figure_table, number, score_line
 from multidelete.report.withhold import content_salt, hider, pair_name, withhold
 
 THUMBNAIL_PX = 96
-HEADER = ("model", "family", "method", "data", "date", "request", "counts", "seed", "seeds", "versions")
+HEADER = ("model", "family", "method", "data", "date", "request", "counts", "seed", "seeds")
 
 OUTCOMES: dict[Outcome, str] = {
-    "forgotten": "Forgotten: the deleted pairs are gone, and what was to stay has stayed",
+    "forgotten": "Forgotten: deleted pairs are treated as if never seen, and what was to stay has stayed",
     "unfinished": "Unfinished: traces of the deleted pairs remain",
     "over-forgotten": "Over-forgotten: the deleted pairs stand out by their absence",
     "damaged": "Damaged: the model has lost what it should have kept",
@@ -86,6 +86,7 @@ class Extreme:
         subject: Whom it is about.
         image: Its picture, any size; None where the family has none.
         caption: Its own caption.
+        about: Its label, and names of what else belongs to it (a graph's nodes); empty where there are none.
         margin: Each model's margin of the pair, ``unlearned`` and ``retrained`` among them.
     """
 
@@ -93,6 +94,7 @@ class Extreme:
     subject: str | None
     image: Image.Image | None
     caption: str
+    about: str = ""
     margin: Mapping[str, float]
 
     @property
@@ -118,7 +120,7 @@ def build_report(
     Args:
         out: Folder of the report, made where it does not exist.
         run: What was done. ``model``, ``family``, ``method``, ``data``, ``date``, ``request``,
-            ``counts``, ``seed``, ``seeds`` and ``versions`` stand at the top, where present;
+            ``counts``, ``seed`` and ``seeds`` stand at the top, where present;
             everything, nested mappings and lists included, stands under the settings.
         figures: All figures, absent ones included.
         verdict: The judgement.
@@ -170,6 +172,7 @@ def build_report(
         states=STATES,
         gallery=charts.gallery,
         glossary=GLOSSARY,
+        audits=AUDITS,
         brought_back=any(f.audit in (compression.AUDIT, relearning.AUDIT) and f.value is not None for f in figures),
         relearning=relearning_curve(figures),
         compression=compression_lines(figures),
@@ -212,7 +215,7 @@ def _example_view(example: Example, salt: bytes, show: bool) -> dict[str, object
 
 def _extreme_view(extreme: Extreme, salt: bytes, show: bool) -> dict[str, object]:
     """Its content, or a hash; and the numbers."""
-    content = _content(extreme) if show else {"name": pair_name(extreme.id, salt)}
+    content = _content(extreme) | {"about": extreme.about} if show else {"name": pair_name(extreme.id, salt)}
     return content | {"gap": extreme.gap, "margin": extreme.margin}
 
 

@@ -28,7 +28,13 @@ MODEL_COLOURS = {
     "unlearned": "#0072b2",
     "retrained": "#c77c02",
 }  # told apart by all kinds of sight
-OTHER_COLOURS = ("#009e73", "#b0568f", "#7a5c00")
+NAMED_COLOURS = {  # further models whose names have a meaning
+    "retrained again": "#b0568f",
+    "unlearned again": "#56b4e9",
+    "untouched": "#7a5c00",
+    "random weights": "#009e73",
+}
+OTHER_COLOURS = ("#5e3c99", "#d1495b", "#44aa99", "#999933", "#882255")
 MODEL_DASHES = {"original": (0.0, (4.0, 1.5)), "retrained": (0.0, (1.2, 1.2))}
 STYLE: dict[Any, Any] = {  # matplotlib types its keys as 300 literals
     "svg.fonttype": "none",
@@ -88,7 +94,7 @@ class Chart:
 
 def model_colour(model: str) -> str:
     """The colour of a model, the same in every plot and table; stable for unknown names."""
-    return MODEL_COLOURS.get(model) or OTHER_COLOURS[sum(model.encode()) % len(OTHER_COLOURS)]
+    return (MODEL_COLOURS | NAMED_COLOURS).get(model) or OTHER_COLOURS[sum(model.encode()) % len(OTHER_COLOURS)]
 
 
 @mpl.rc_context(STYLE)
@@ -158,7 +164,7 @@ def membership_roc(members: Mapping[str, Array], nonmembers: Mapping[str, Array]
     models = [model for model in members if len(members[model]) and len(nonmembers.get(model, ()))]
     if not models:
         return Chart(title, absent="no membership scores were collected")
-    canvas = Canvas(figsize=(3.5, 3.4), layout="constrained")
+    canvas = Canvas(figsize=(3.5, 3.5 + 0.17 * len(models)), layout="constrained")
     axes = canvas.subplots()
     axes.plot([0, 1], [0, 1], color=FAINT, lw=1)
     for model in models:
@@ -172,7 +178,9 @@ def membership_roc(members: Mapping[str, Array], nonmembers: Mapping[str, Array]
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1, decimals=0))
         axis.set_major_locator(FixedLocator([0, 0.25, 0.5, 0.75, 1]))
-    axes.legend(loc="lower right", title="area under the curve", title_fontsize=8, fontsize=8.5, alignment="left")
+    canvas.legend(  # beside the curves: they may run anywhere
+        loc="outside upper left", title="area under the curve (AUC)", title_fontsize=8, fontsize=8.5, alignment="left"
+    )
     return Chart(title, to_svg(canvas, "roc"))
 
 
@@ -194,7 +202,7 @@ def roc_curve(members: Array, nonmembers: Array) -> tuple[Array, Array]:
 def embedding_maps(embeddings: Mapping[str, Embeddings]) -> tuple[list[Chart], str]:
     """One map per model, the same axes, each pair's image and text joined by a line; and a note."""
     if not embeddings:
-        return [], "Not drawn: this model family has no embeddings, or none were collected."
+        return [], "Not drawn: this model scores a pair as a whole, and has no place (embedding) for each part of it."
     if any(len(e.retain_image) < 3 or len(e.forget_image) < 1 for e in embeddings.values()):
         return [], "Not drawn: a map needs at least three retain pairs and one forget pair."
     try:

@@ -3,7 +3,7 @@
 Shape suffixes: E examples, C captions, D embedding.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -121,17 +121,30 @@ def examples(given: AuditInput, train: PairDataset) -> tuple[list[Example], int 
     return shown, len(captions)
 
 
-def extremes(given: AuditInput, train: PairDataset) -> list[Extreme]:
-    """The forget pairs of the headline kind that lie farthest above and below the retrained model's margins."""
+def extremes(given: AuditInput, train: PairDataset, classes: Sequence[str] | None) -> list[Extreme]:
+    """The forget pairs of the headline kind that lie farthest above and below the retrained model's margins.
+
+    Args:
+        given: The audit's input.
+        train: The training pairs.
+        classes: Names of the labels, where there are any.
+    """
     forget = given.original.forget.of_kind(given.headline_kind())
     found = []
     for at, margin in farthest_pairs(given, EXTREMES):
         pair = train[train.index[forget.ids[at]]]
         found.append(
             Extreme(id=pair.id, subject=pair.subject, image=_picture(pair), margin=margin,
-                    caption=str(pair.inputs[forget.modalities[1]]))
+                    caption=str(pair.inputs[forget.modalities[1]]), about=_about(pair, classes))
         )  # fmt: skip
     return found
+
+
+def _about(pair: Pair, classes: Sequence[str] | None) -> str:
+    """The nodes that a text is about, and the pair's label."""
+    nodes = " with ".join(str(node) for _, node in members(pair, "graph")) if "graph" in pair.inputs else ""
+    label = "" if pair.label is None or classes is None else f"label: {classes[pair.label]}"
+    return "; ".join(part for part in (nodes, label) if part)
 
 
 def _picture(pair: Pair) -> Image.Image | None:
