@@ -287,3 +287,35 @@ def test_models_in_memory_of_another_family_are_refused(made: Made) -> None:
     with pytest.raises(CheckpointError, match=r"unlearned in memory is a clip model for retrieval, and the original"):
         audit(family_model("clip", made.data), made.root / "original", made.data, made.request, out=made.root / "none")
     assert not (made.root / "none").exists()
+
+
+def test_a_model_is_not_its_own_second_one(made: Made) -> None:
+    """Its distance from itself would be called the floor."""
+    shutil.copytree(made.root / "retrained", made.root / "copied")
+    again = [made.root / "copied", made.root / "original"]
+    with pytest.raises(
+        CheckpointError, match=r"again .*copied is the same model as retrained .*another seed"
+    ) as caught:
+        made.audit("refused", retrained_again=again, unlearned_again=[made.root / "unlearned"])
+    assert len(caught.value.problems) == 2
+    assert not (made.root / "refused").exists()
+
+
+def test_a_cache_that_cannot_be_is_refused_before_any_model_is_asked(made: Made, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for cache, said in (
+        (tmp_path / "file", "cannot be made: File exists"),
+        (tmp_path / "file" / "below", "cannot be made: Not a directory"),
+        (made.root / "original", "lies inside .*original"),
+        (made.root / "refused", "lies inside .*refused"),
+    ):
+        before = digest_folder(made.root / "original")
+        with pytest.raises(CheckpointError, match=said):
+            made.audit("refused", cache=cache)
+        assert not (made.root / "refused").exists()
+        assert digest_folder(made.root / "original") == before
+
+
+def test_a_rate_of_relearning_needs_relearning(made: Made) -> None:
+    with pytest.raises(ConfigError, match=r"relearn_lr is 0.1, and relearning is not asked for"):
+        made.audit("refused", relearn_lr=0.1)

@@ -11,7 +11,7 @@ from multidelete.audits.inputs import drawn_sets
 from multidelete.data.images import check_images
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.errors import CheckpointError, DataError
-from multidelete.manifest import digest_folder, read_manifest, versions
+from multidelete.manifest import digest_folder, make_folder, read_manifest, versions
 from multidelete.models import Adapter, load_adapter
 from multidelete.runtime import Bar, device_for, progress_bar
 from multidelete.start import fitted
@@ -116,6 +116,49 @@ def members_of(shadows: Sequence[str | Path], data: PairData) -> list[frozenset[
     if problems:
         raise CheckpointError(problems)
     return found
+
+
+def refuse_twins(models: Mapping[str, Source], shadows: Sequence[str | Path]) -> None:
+    """Refuse one model where several are compared: it lies at no distance from itself, and would be called the floor.
+
+    Raises:
+        CheckpointError: One line for each folder whose files are those of another.
+    """
+    retrained = [name for name in models if name.startswith("retrained")]
+    unlearned = [name for name in models if name.startswith("unlearned")]
+    groups = [{name: models[name] for name in names} for names in (retrained, unlearned)]
+    groups.append({f"shadow {at}": folder for at, folder in enumerate(shadows)})
+    problems = []
+    for group in groups:
+        seen: dict[str, str] = {}
+        folders = {n: Path(s) for n, s in group.items() if not isinstance(s, Adapter) and Path(s).is_dir()}
+        for name, folder in folders.items() if len(folders) > 1 else ():
+            first = seen.setdefault(digest_folder(folder), name)
+            if first != name:
+                problems.append(
+                    f"{name} {folder} is the same model as {first} {folders[first]}, and tells nothing more. "
+                    "Give one of another seed, or leave it out."
+                )
+    if problems:
+        raise CheckpointError(problems)
+
+
+def make_cache(cache: Path, out: Path, models: Sequence[Source]) -> None:
+    """Make the folder of answers; refused inside a model, or inside the report, which appears whole or not at all.
+
+    Raises:
+        CheckpointError: It lies there, or nothing can be written to it.
+    """
+    inputs = [Path(source) for source in models if not isinstance(source, Adapter) and Path(source).is_dir()]
+    problems = [
+        f"cache {cache} lies inside {folder}, which is not to be changed. Give another folder."
+        for folder in dict.fromkeys([*inputs, out])
+        if cache.resolve().is_relative_to(folder.resolve())
+    ]
+    if problems:
+        raise CheckpointError(problems)
+    if inputs:  # models in memory leave no answers
+        make_folder(cache)
 
 
 def _counting_on(bar: Bar, before: int) -> Callable[[int, int], None]:

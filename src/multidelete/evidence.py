@@ -8,13 +8,13 @@ from typing import cast
 
 import numpy as np
 
-from multidelete.asking import Asking, Source, check_pictures, members_of
+from multidelete.asking import Asking, Source, check_pictures, make_cache, members_of, refuse_twins
 from multidelete.audits import AuditInput, Shadow, Verdict, run_audits, unit_counts, verdict, with_targets
 from multidelete.audits.controls import mark_void
 from multidelete.audits.inputs import RETRAINED_AGAIN, UNLEARNED_AGAIN, units
 from multidelete.audits.probing import probe_figures
 from multidelete.audits.result import Figure, write_audit
-from multidelete.copies import copier, relearning_rate
+from multidelete.copies import check_relearning, copier, relearning_rate
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import Request, forget_retain
 from multidelete.errors import CheckpointError, ConfigError, RequestError
@@ -97,8 +97,7 @@ def audit(
     """
     request = as_request(data, forget)
     check_device(device)
-    if relearn_lr is not None and relearn_lr <= 0:
-        raise ConfigError(f"relearn_lr is {relearn_lr}; it must be greater than 0, or None for the default.")
+    check_relearning(relearn, relearn_lr)
     models = _named(original, unlearned, retrained, retrained_again, unlearned_again, others or {})
     manifests = _manifests(models | {f"shadow {at}": folder for at, folder in enumerate(shadows)}, request)
     members = members_of(shadows, data)
@@ -109,6 +108,9 @@ def audit(
         *([forget] if isinstance(forget, str | Path) else []),
     ]
     refuse_inside(Path(out), [Path(source) for source in named if not isinstance(source, Adapter)])
+    refuse_twins(models, shadows)
+    if cache is not None:
+        make_cache(Path(cache), Path(out), [*models.values(), *shadows])
     with whole_or_nothing(Path(out), overwrite=overwrite) as folder:
         forget_pairs, retain = forget_retain(data.train, request)
         splits = {"forget": forget_pairs, "retain": sample_retain_pairs(retain, seed)}

@@ -127,6 +127,20 @@ def refuse_inside(target: Path, inputs: Iterable[Path]) -> None:
         raise CheckpointError(problems)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder that files are added to over time, with its parents; one that is there is fine.
+
+    Raises:
+        CheckpointError: Something else is there, or nothing can be written to it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"{folder} cannot be made: {error.strerror}. Give another folder.") from error
+    if not os.access(folder, os.W_OK):
+        raise CheckpointError(f"{folder} cannot be written to: no permission. Give another folder.")
+
+
 def partial_folder(target: Path) -> Path:
     """Where a result is made before it moves to its target: beside it, on the same file system."""
     target = Path(os.path.abspath(target))
