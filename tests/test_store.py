@@ -286,7 +286,9 @@ def test_two_processes_never_train_the_same_model_and_a_killed_one_is_resumed(tm
 # The command
 
 
-def test_references_makes_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_references_makes_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     data, original, store = "personas:people=8,unseen=4,size=32", tmp_path / "original", tmp_path / "models"
     quickly = ("--family", "clip", "--image-size", "32", "--passes", "1", "--device", "cpu", "--seed", "4")
     assert run(["train", "--data", data, *quickly, "--out", str(original)]) == 0
@@ -310,6 +312,15 @@ def test_references_makes_what_is_missing(tmp_path: Path, capsys: pytest.Capture
     assert "both 0" in capsys.readouterr().err
     assert run([*asked, *forget, "--shadows", "-1"]) == 2
     assert "shadows is -1" in capsys.readouterr().err
+    for place, said in ((__file__, "cannot be made: File exists"), (str(original / "below"), "lies inside input")):
+        assert run(["references", str(original), "--data", data, "--store", place, *forget]) == 2
+        assert said in capsys.readouterr().err
+    assert not (original / "below").exists()
+    assert run(["references", str(tmp_path / "none"), "--data", data, "--store", str(store), *forget]) == 2
+    assert "none does not exist" in capsys.readouterr().err
+    monkeypatch.setattr(ModelStore, "shadow", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    assert run([*asked, "--retrained", "0", "--shadows", "1"]) == 130
+    assert "models that were complete are kept. Run the same command" in capsys.readouterr().err
     (original / "multidelete.json").unlink()
     assert run([*asked, *forget]) == 2
     assert "does not record how it was trained" in capsys.readouterr().err

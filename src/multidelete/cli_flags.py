@@ -235,6 +235,8 @@ def add_command(
 
 def _interrupted(given: Given) -> str:
     """What to tell somebody who stopped a command."""
+    if "store" in given.flags:
+        return "interrupted; models that were complete are kept. Run the same command to go on from there."
     out = given.flags.get("out") or given.content().get("out")
     partial = partial_folder(Path(str(out))) if out else None
     if partial is None or not partial.exists():

@@ -27,6 +27,10 @@ def references(given: Given) -> None:
         raise ConfigError("retrained and shadows are both 0, so there is nothing to make. Ask for at least one.")
     original, store = Path(options.original), ModelStore(options.store)
     first_seed = recipe_of(original)[2]
+    if store.root.resolve().is_relative_to(original.resolve()):
+        raise ConfigError(
+            f"store {store.root} lies inside input {original}; inputs are never changed. Give another folder."
+        )
     pairs, _ = read_for(take(made, DataOptions), options.original)
     wanted: list[tuple[str, int, Callable[[], Path]]] = []
     if options.retrained:

@@ -18,8 +18,8 @@ from PIL import Image
 from multidelete.config import resolve
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.data.request import Request
-from multidelete.errors import UnsupportedError
-from multidelete.manifest import digest_folder, read_manifest
+from multidelete.errors import CheckpointError, UnsupportedError
+from multidelete.manifest import digest_folder, make_folder, read_manifest
 from multidelete.methods import Method, Retrain, get_method
 from multidelete.pipeline import loop_settings, train, unlearn
 from multidelete.runtime import locked, start_processes, world_size
@@ -149,7 +149,7 @@ class ModelStore:
                 f"{world_size()} processes train together, and a model store is for one. Start without accelerate "
                 "launch, or train with 'multidelete train' and 'multidelete unlearn'."
             )
-        self.root.mkdir(parents=True, exist_ok=True)
+        make_folder(self.root)
         with locked(self.root / f".{folder.name}.lock"):
             if not folder.is_dir():  # another process may have made it meanwhile
                 make(folder)
@@ -213,8 +213,11 @@ def recipe_of(original: Path) -> Recipe:
     """What an original's folder says of its training.
 
     Raises:
-        UnsupportedError: Its folder does not tell.
+        CheckpointError: There is no such folder.
+        UnsupportedError: It does not tell.
     """
+    if not original.exists():
+        raise CheckpointError(f"{original} does not exist. Give the folder that 'multidelete train' wrote.")
     told = read_manifest(original) or {}
     if not {"model", "loop", "seed"} <= set(told):
         raise UnsupportedError(
