@@ -306,6 +306,7 @@ def refusals(
         "no trials": (ConfigError, r"trials is 0; it must be 1 or more", {"trials": 0}),
         "not a settings file": (ConfigError, r"ends in \.toml", {"out": folder / "tuned"}),
         "existing": (CheckpointError, r"there\.toml already exists", {"out": folder / "there.toml"}),
+        "below a file": (CheckpointError, r"there\.toml is a file", {"out": folder / "there.toml" / "new.toml"}),
         "own settings": (ConfigError, r"alpha must be below", {"method": multidelete.METHODS["ssd"](alpha=9.0)}),  # type: ignore[call-arg]
     }
 

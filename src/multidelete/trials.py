@@ -87,6 +87,8 @@ class TrialFile:
                 "Give --resume to go on with them, or --overwrite to start afresh."
             )
         parent = next(folder for folder in self.partial.parents if folder.exists())
+        if not parent.is_dir():
+            raise CheckpointError(f"{out} cannot be written: {parent} is a file. Give another place.")
         if not os.access(parent, os.W_OK):
             raise CheckpointError(f"{out} cannot be written: no permission for {parent}. Give another place.")
         self._resume = resume
