@@ -19,6 +19,7 @@ from multidelete.audits.result import read_audit
 from multidelete.cli import run
 from multidelete.comparison import Block, compare
 from multidelete.comparison.experiment import CONTROLS
+from multidelete.errors import CheckpointError, ConfigError
 
 ROOT = Path(__file__).parents[2]
 TINY = """
@@ -234,3 +235,25 @@ def test_the_command_prints_tables_or_json(copy: Path, capsys: pytest.CaptureFix
     assert block["rows"]["scrub"]["gaps"]["forget"]["n"] == 2
     assert run([*asked, "--shard", "3/2"]) == 2
     assert "shard is '3/2'; it must be I/N" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('family = "clip"', 'family = "clop"', r"model: Unknown family 'clop'"),
+        ('size = "tiny"', 'size = "huge"', r"model: Unknown size 'huge'"),
+        ('device = "cpu"', 'device = "tpu"', r"train: device is 'tpu'"),
+        ('name = "tiny"', 'name = "../out"', r"name is '../out'; it must be letters"),
+    ],
+)
+def test_what_cannot_run_is_said_before_anything_is_written(tmp_path: Path, old: str, new: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        compare(write(tmp_path, TINY.replace(old, new)), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_that_cannot_be_made_are_told(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    for given in ({"out": file}, {"out": tmp_path / "out", "store": file}):
+        with pytest.raises(CheckpointError, match=r"experiment\.toml.* cannot be made"):
+            compare(file, **given)

@@ -1,5 +1,6 @@
 """What is compared: the grid, settings, rows and groups of an experiment."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,13 +35,15 @@ class Grid:
     shadows: int = 0
 
     def __post_init__(self) -> None:
-        rules = {
-            name: (bool(values) and len(set(values)) == len(values) and min(values) >= 0, "a list of different numbers")
-            for name in ("seeds", "draws")
-            for values in (getattr(self, name),)
-        }
+        rules: dict[str, tuple[bool, str]] = {}
+        for name in ("seeds", "draws"):
+            values = getattr(self, name)
+            fits = bool(values) and len(set(values)) == len(values) and min(values) >= 0
+            rules[name] = (fits, "a list of different numbers, each 0 or more")
         inside = bool(self.fractions) and all(0 < share < 1 for share in self.fractions)
         rules["fractions"] = (inside, "a list of shares of the units, above 0 and below 1")
+        named = re.fullmatch(r"\w[\w .-]*", self.name) is not None
+        rules["name"] = (named, "letters, digits, spaces, dots, - and _, since a folder is named after it")
         rules["shadows"] = (self.shadows >= 0, "0 or more")
         check_settings(self, rules)
 

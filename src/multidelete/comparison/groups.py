@@ -20,6 +20,7 @@ from multidelete.comparison.material import model_of
 from multidelete.comparison.planning import Audit, Planned, shadows_of, unlearned
 from multidelete.comparison.records import write_group
 from multidelete.errors import DivergedError, UnsupportedError
+from multidelete.manifest import make_folder
 from multidelete.models import load_adapter
 from multidelete.models.fresh import untrained
 from multidelete.runtime import forget_peak, locked
@@ -92,7 +93,8 @@ class Runner:
             check_pictures({name: pairs for name, pairs in data.splits.items() if name != "train"})  # training checks
         for one, names in zip(planned, todo, strict=True):
             if names:
-                self.audits.mkdir(parents=True, exist_ok=True)
+                make_folder(self.audits)
+                make_folder(self.store.root)
                 with locked(self.audits / f".{one.group.name}.lock"):
                     self._run_group(one, clock, names)
                 yield one.group

@@ -86,7 +86,10 @@ def model_of(setting: Setting, data: PairData, seed: int, store: ModelStore) -> 
 
 
 def _scripted(start: StartScript, data: PairData, seed: int, out: Path) -> None:
-    found = runpy.run_path(str(start.script)).get(start.function)
+    try:
+        found = runpy.run_path(str(start.script)).get(start.function)
+    except SyntaxError as error:
+        raise ConfigError(f"{start.script}, line {error.lineno}: {error.msg}. It must be a Python script.") from error
     if not callable(found):
         raise ConfigError(f'{start.script} has no function {start.function}. Name one with function = "...".')
     make = cast(Callable[..., None], found)

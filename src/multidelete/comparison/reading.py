@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from multidelete.comparison.experiment import (
     CONTROLS,
@@ -18,13 +18,11 @@ from multidelete.comparison.experiment import (
 from multidelete.config import did_you_mean, read_toml, resolve
 from multidelete.errors import ConfigError, MultideleteError
 from multidelete.methods import Retrain, Training, get_method
-from multidelete.models.fresh import Size
+from multidelete.models.families import get_family
+from multidelete.models.fresh import Size, get_size
+from multidelete.runtime import check_device
 from multidelete.settings import LoopSettings, TrainSettings
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-S = TypeVar("S", bound="DataclassInstance")
 M = TypeVar("M")
 
 _TAKEN = ("original", "unlearned", "retrained", *CONTROLS)
@@ -80,7 +78,7 @@ class _Attempt:
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
 
-    def __call__(self, where: str, make: Callable[[], S]) -> S | None:
+    def __call__(self, where: str, make: Callable[[], M]) -> M | None:
         try:
             return make()
         except MultideleteError as error:
@@ -127,6 +125,12 @@ def _setting(
     model = attempt(f"{where}, model", lambda: resolve(TrainSettings, None, parts["model"]))
     base = asdict(Training().loop_settings())
     train = attempt(f"{where}, train", lambda: resolve(LoopSettings, None, {**base, **parts["train"]}))
+    if model and not model.start:
+        attempt(f"{where}, model", lambda: get_family(model.family))
+        if not parts["size"]:
+            attempt(f"{where}, model", lambda: get_size(model.size))
+    if train:
+        attempt(f"{where}, train", lambda: check_device(train.device))
     subset = attempt(f"{where}, subset", lambda: resolve(Subset, None, parts["subset"])) if parts["subset"] else None
     size = attempt(f"{where}, size", lambda: resolve(Size, None, parts["size"])) if parts["size"] else None
     start = _start(parts["start"], folder, f"{where}, start", problems) if parts["start"] else None

@@ -25,7 +25,7 @@ from multidelete.models.checkpoint import (
     weights_digest,
 )
 from multidelete.models.families import FAMILIES, Family, get_family, recognise, recognise_model, with_task
-from multidelete.models.fresh import SIZES, new_model, train_tokenizer
+from multidelete.models.fresh import SIZES, get_size, new_model, train_tokenizer
 
 if TYPE_CHECKING:
     from multidelete.data.graph import Graph
@@ -170,13 +170,12 @@ def new_adapter(
         UnsupportedError: The family has no such task, or needs a package that is not installed.
     """
     known = get_family(family)
-    if size not in SIZES:
-        raise ConfigError(f"Unknown size {size!r}. Known sizes: {', '.join(SIZES)}.")
+    measures = get_size(size)
     refuse_task(family, task)
-    tokenizer = train_tokenizer(captions, SIZES[size])
+    tokenizer = train_tokenizer(captions, measures)
     model, processor = new_model(
         family,
-        SIZES[size],
+        measures,
         image_size=image_size,
         tokenizer=tokenizer,
         seed=seed,

@@ -76,6 +76,13 @@ SIZES = {
 }
 
 
+def get_size(name: str) -> Size:
+    """Look up a size by name."""
+    if name not in SIZES:
+        raise ConfigError(f"Unknown size {name!r}. Known sizes: {', '.join(SIZES)}.")
+    return SIZES[name]
+
+
 def train_tokenizer(captions: Iterable[str], size: Size) -> PreTrainedTokenizerFast:
     """A lower-casing WordPiece tokenizer that wraps each text in [CLS] and [SEP].
 
