@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from multidelete.audits import AUDITS, AuditInput, ModelSignals, Verdict, unit_counts, verdict
+from multidelete.audits import AUDITS, AuditInput, Figure, ModelSignals, Verdict, relearning, unit_counts, verdict
 from multidelete.audits.compare import TO_ORIGINAL, TO_RETRAINED
 from multidelete.audits.criteria import ScoreRow
 from multidelete.audits.forgetting import UnitCounts
@@ -283,3 +283,19 @@ def test_sentences_tell_what_it_cost() -> None:
         "sensitive recall@1 on retain pairs 1.000 before, 1.000 after; "
         "descriptive recall@10 on held-out pairs 1.000 before, 1.000 after."
     )
+
+
+@pytest.mark.parametrize(("low", "is_said"), [(0.05, True), (-0.01, False)])
+def test_what_comes_back_by_relearning_is_said_and_changes_no_outcome(low: float, is_said: bool) -> None:
+    unlearned = model(forget=0.0, model_seed=3)
+    audit = run(models_of(unlearned))
+    counts = unit_counts(audit)
+    assert counts is not None
+    figures = [row for name in ("utility", "forgetting", "membership", "cost") for row in AUDITS[name](audit)]
+    area = Figure(
+        audit=relearning.AUDIT, figure=counts.measure + relearning.MEAN + TO_RETRAINED, split=relearning.SPLIT,
+        model="unlearned", value=0.2, low=low, high=0.34, n=30, better="target",
+    )  # fmt: skip
+    found = verdict([*figures, area], counts)
+    assert any("comes back" in sentence and "0.200" in sentence for sentence in found.sentences) == is_said
+    assert found.outcome == verdict(figures, counts).outcome

@@ -30,6 +30,7 @@ from multidelete.errors import DivergedError
 from multidelete.models.base import Adapter
 
 AUDIT = "relearning"
+MEAN = ", mean over the steps"
 SPLIT = "forget, not relearned"
 SHARE = 0.25  # of the forgotten units, that are relearned
 STEPS = (0, 1, 2, 4, 8, 16, 32, 64)
@@ -159,9 +160,7 @@ def _curve_figures(
     learning = list(values[max(values)])
     later = [by_model for step, by_model in values.items() if step > 0]
     points = {f"{name}, at step {step}": by_model for step, by_model in values.items()}
-    points[f"{name}, mean over the steps"] = {
-        model: np.mean([by_model[model] for by_model in later], axis=0) for model in learning
-    }
+    points[name + MEAN] = {model: np.mean([by_model[model] for by_model in later], axis=0) for model in learning}
     return [
         row
         for figure, by_model in points.items()

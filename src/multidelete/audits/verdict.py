@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from multidelete.audits import cost
-from multidelete.audits.compare import TO_ORIGINAL
+from multidelete.audits import cost, relearning
+from multidelete.audits.compare import TO_ORIGINAL, TO_RETRAINED
 from multidelete.audits.criteria import TOLERANCES, Lookup, ScoreRow, scorecard, still_found
 from multidelete.audits.floor import UNKNOWN, Floor, farthest, floor
 from multidelete.audits.forgetting import AUDIT as FORGETTING
@@ -60,7 +60,8 @@ def verdict(figures: Sequence[Figure], counts: UnitCounts | None) -> Verdict:
     - *forgotten*.
 
     Beside the outcome stands the floor: a *forgotten* model that is within it is indistinguishable from a
-    retrained one by these audits. The floor never changes the outcome.
+    retrained one by these audits. Neither the floor nor relearning changes the outcome; what comes back sooner than
+    the retrained model learns it is said.
 
     An untouched model is never *forgotten*: its gap is the original's own, which is either beyond the
     tolerance or too small to judge. The retrained model itself has no gap and is never called bad; one
@@ -86,7 +87,7 @@ def verdict(figures: Sequence[Figure], counts: UnitCounts | None) -> Verdict:
         outcome = "unjudged" if reasons else "forgotten"
     beside = floor(look, rows, counts)
     sentences = [_without_retrained(rows), *map(_beyond, rows.values()), *reasons]
-    sentences += [beside.sentence, farthest(look, counts), _cost(look, rows)]
+    sentences += [_comes_back(look, counts), beside.sentence, farthest(look, counts), _cost(look, rows)]
     told = [sentence for sentence in sentences if sentence]
     return Verdict(outcome, _count(counts), told, list(rows.values()), beside)
 
@@ -96,6 +97,20 @@ def _nothing_gone(rows: Mapping[str, ScoreRow], counts: UnitCounts | None) -> bo
     row = rows["forgetting"]
     untouched = counts is not None and counts.memorised > 0 and counts.forgotten["unlearned"] == 0
     return untouched and row.state == "unclear" and still_found(row, counts)
+
+
+def _comes_back(look: Lookup, counts: UnitCounts | None) -> str:
+    """A sentence where relearning some deleted pairs brings back more of the others than the retrained model learns."""
+    if counts is None:
+        return ""
+    row = look.row((relearning.AUDIT, counts.measure + relearning.MEAN + TO_RETRAINED, relearning.SPLIT), "unlearned")
+    if row is None or row.value is None or row.low is None or row.high is None or row.low <= 0:
+        return ""
+    return (
+        "What was deleted comes back: trained again on some of the deleted pairs, the unlearned model gets "
+        f"{row.value:.3f} more of the others right than the retrained model, on average over the steps "
+        f"(95 % interval {row.low:+.3f} to {row.high:+.3f}). Some of it may be hidden rather than gone."
+    )
 
 
 def _reasons_not_to_judge(look: Lookup, rows: Mapping[str, ScoreRow], counts: UnitCounts | None) -> list[str]:
