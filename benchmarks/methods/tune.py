@@ -11,6 +11,7 @@ MULTIDELETE_DATA names, else in ``../shared/data``.
 
 import argparse
 import os
+import re
 import tomllib
 from pathlib import Path
 
@@ -67,8 +68,11 @@ def search(data: PairData, original: Path, request: Request, row: MethodRow, out
 
 
 def tuned_experiment() -> str:
-    """The experiment, with what each search found where that is not what was given."""
-    text = EXPERIMENT.read_text(encoding="utf-8")
+    """The experiment with what was found, without settings for which nothing was searched."""
+    searched = {path.name for path in (HERE / "tuned").iterdir() if path.is_dir()}
+    tables = re.split(r"(?m)^(?=\[)", EXPERIMENT.read_text(encoding="utf-8"))
+    names = {table: re.match(r"\[settings\.(\w+)", table) for table in tables}
+    text = "".join(table for table, name in names.items() if name is None or name[1] in searched)
     rows = {row.name: row for row in read_experiment(EXPERIMENT).settings[0].methods}
     for path in sorted((HERE / "tuned").glob("*/*.toml")):
         found = _toml(path)
