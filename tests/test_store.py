@@ -286,9 +286,31 @@ def test_two_processes_never_train_the_same_model_and_a_killed_one_is_resumed(tm
 # The command
 
 
-def test_references_makes_what_is_missing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _interrupted(original: Path, asked: list[str]) -> None:
+    """A shadow of a recipe that takes long, interrupted while it trains."""
+    told = json.loads((original / "multidelete.json").read_text())
+    told["loop"] |= {"passes": 2000, "checkpoint_steps": 1}
+    (original / "multidelete.json").write_text(json.dumps(told))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "multidelete.cli", *asked, "--retrained", "0", "--shadows", "1"],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
+    )
+    store, deadline = Path(asked[asked.index("--store") + 1]), time.monotonic() + 300
+    while not list(store.glob(".shadow-*.partial/work/checkpoint-0*")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 130
+    assert "models that were complete are kept. Run the same command" in err
+
+
+def test_references_makes_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, original, store = "personas:people=8,unseen=4,size=32", tmp_path / "original", tmp_path / "models"
     quickly = ("--family", "clip", "--image-size", "32", "--passes", "1", "--device", "cpu", "--seed", "4")
     assert run(["train", "--data", data, *quickly, "--out", str(original)]) == 0
@@ -318,9 +340,7 @@ def test_references_makes_what_is_missing(
     assert not (original / "below").exists()
     assert run(["references", str(tmp_path / "none"), "--data", data, "--store", str(store), *forget]) == 2
     assert "none does not exist" in capsys.readouterr().err
-    monkeypatch.setattr(ModelStore, "shadow", lambda *_, **__: signal.raise_signal(signal.SIGINT))
-    assert run([*asked, "--retrained", "0", "--shadows", "1"]) == 130
-    assert "models that were complete are kept. Run the same command" in capsys.readouterr().err
+    _interrupted(original, asked)
     (original / "multidelete.json").unlink()
     assert run([*asked, *forget]) == 2
     assert "does not record how it was trained" in capsys.readouterr().err
