@@ -300,7 +300,7 @@ def _interrupted(original: Path, asked: list[str]) -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
     )
     store, deadline = Path(asked[asked.index("--store") + 1]), time.monotonic() + 300
-    while not list(store.glob(".shadow-*.partial/work/checkpoint-0*")):
+    while not list(store.glob(".shadow-*.partial/*/checkpoint-0*")):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)
