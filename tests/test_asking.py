@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from multidelete import asking
 from multidelete.audits.result import Figure
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import Request, resolve_request
@@ -60,17 +60,20 @@ def test_further_models_and_shadows_give_floors_and_per_pair_attacks(made: Made)
     assert '"shadows": 4' in (made.root / "report" / "audit.json").read_text()
 
 
-def test_kept_answers_give_the_same_figures_and_ask_no_model(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kept_answers_give_the_same_figures_and_ask_no_model(made: Made) -> None:
     cache = made.root / "answers"
     given = {"shadows": made.shadows[:1], "cache": cache}
     first = made.audit("first", **given)
     files = sorted(cache.iterdir())
     assert len(files) == 3 * 4  # original, retrained and a shadow; forget, retain, test and validation pairs
-    monkeypatch.setattr(asking, "collect", lambda *_, **__: pytest.fail("a model was asked again"))
     second = made.audit("second", **given)
     assert values(second.figures) == values(first.figures)
     assert sorted(cache.iterdir()) == files
-    monkeypatch.undo()
+    for file in files:  # if a model were asked again, what lies here would not matter
+        with np.load(file) as kept:
+            answers = dict(kept)
+        np.savez(file, allow_pickle=False, **answers | {"score": answers["score"][::-1]})
+    assert values(made.audit("tampered", **given).figures) != values(first.figures)
     other = resolve_request(made.data, subjects=["person-0006"], unit="subject")
     audit(made.original, made.original, made.data, other, out=made.root / "third", device="cpu", cache=cache)
     assert len(list(cache.iterdir())) == len(files) + 2  # other forget and retain pairs of the original

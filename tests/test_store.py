@@ -70,26 +70,29 @@ def test_a_model_is_trained_once(store: ModelStore, original: Path, data: PairDa
 
 
 def test_whatever_changes_the_weights_makes_another_model(
-    tmp_path: Path, data: PairData, request_of_two: Request, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, data: PairData, request_of_two: Request
 ) -> None:
-    """Nothing is trained here: the folder that would be made is noted."""
-    store = ModelStore(tmp_path)
-    folders: list[str] = []
-    monkeypatch.setattr(store, "keep", lambda kind, key, make: folders.append(json.dumps([kind, key])))
-    given = {"model": TINY, "settings": quick(), "seed": 0}
+    """Nothing is trained here: the store tells the folder that a model would have."""
+    store = ModelStore(tmp_path, names_only=True)
+    folders: list[Path] = []
+
+    def original(pairs: PairData, **changes: object) -> None:
+        given: dict[str, object] = {"model": TINY, "settings": quick(), "seed": 0}
+        folders.append(store.original(pairs, **(given | changes)))  # type: ignore[arg-type]  # values of many kinds
+
     held_out = replace(data, splits={"train": data.train})
     for same in (data, people(8), held_out):
-        store.original(same, **given)  # type: ignore[arg-type]
+        original(same)
     assert len(set(folders)) == 1
     from multidelete.data.personas import personas
 
     larger = personas(people=8, unseen=4, views=2, size=SIDE + 1, seed=0)
     assert larger.train.digest == data.train.digest  # pictures of another size, and otherwise the same
-    store.original(larger, **given)  # type: ignore[arg-type]
-    store.original(people(9), **given)  # type: ignore[arg-type]
-    store.original(data, **(given | {"seed": 1}))  # type: ignore[arg-type]
-    store.original(data, **(given | {"settings": quick(lr=1e-4)}))  # type: ignore[arg-type]
-    store.original(data, **(given | {"model": replace(TINY, size="small")}))  # type: ignore[arg-type]
+    original(larger)
+    original(people(9))
+    original(data, seed=1)
+    original(data, settings=quick(lr=1e-4))
+    original(data, model=replace(TINY, size="small"))
     assert len(set(folders)) == 6
 
     own_clip(data).save(tmp_path / "a")
@@ -109,7 +112,8 @@ def test_whatever_changes_the_weights_makes_another_model(
         {"data": replace(data, splits={**data.splits, "test": data.splits["val"]})},  # the same as the first
     ):
         told = {"original": tmp_path / "a", "data": data, "request": request_of_two, "method": "grad_diff"} | changes
-        store.unlearned(told.pop("original"), told.pop("data"), told.pop("request"), **told)  # type: ignore[arg-type]
+        from_, pairs, request = (told.pop(name) for name in ("original", "data", "request"))
+        folders.append(store.unlearned(from_, pairs, request, **told))  # type: ignore[arg-type]  # values of many kinds
     assert [n for n, first in enumerate(folders) if first in folders[:n]] == [4, 10]
 
 

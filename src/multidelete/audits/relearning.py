@@ -103,7 +103,7 @@ def relearn(adapter: Adapter, forget: PairDataset, retain: PairDataset, *, lr: f
         if not torch.isfinite(loss):
             raise DivergedError(f"the loss of relearning is {loss.item()} at step {step + 1}. Lower --relearn-lr.")
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         clip_grad_norm_(adapter.parameters(), 1.0)
         optimizer.step()
 

@@ -40,7 +40,7 @@ def gaps_plot(block: Block, name: str) -> Chart:
     axes.axhline(0, color=MUTED, lw=0.6, zorder=0)
     axes.axvline(0, color=MUTED, lw=0.6, zorder=0)
     methods = [model for model in points if model not in (UNTOUCHED, RETRAINED_AGAIN, "retrained")]
-    colours = mpl.colormaps["tab20"].colors  # type: ignore[attr-defined]
+    colours = mpl.colormaps["tab20"].colors  # type: ignore[attr-defined]  # lists of colours have it
     markers = dict(zip([m for m in points if m in (UNTOUCHED, *methods)], cycle("osD^v"), strict=False))
     for model in markers:
         row = points[model]

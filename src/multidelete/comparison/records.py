@@ -66,8 +66,8 @@ def _short(figures: Sequence[Figure]) -> list[Figure]:
 
 
 def _rounded(row: Figure) -> Figure:
-    parts = {name: getattr(row, name) for name in ("value", "low", "high")}
-    return replace(row, **{name: float(f"{part:.6g}") for name, part in parts.items() if part is not None})  # type: ignore[arg-type]
+    value, low, high = (None if part is None else float(f"{part:.6g}") for part in (row.value, row.low, row.high))
+    return replace(row, value=value, low=low, high=high)
 
 
 def _cost(manifest: Mapping[str, object]) -> dict[str, float]:
