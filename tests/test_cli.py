@@ -114,7 +114,7 @@ def test_settings_come_from_flags_over_file_over_method(
     assert told["method"] == {"name": "grad_diff", "ascent": 0.25, "descent": 2.0}
     loop = told["loop"]
     assert isinstance(loop, dict)
-    own = METHODS["grad_diff"]().loop_settings()
+    own = METHODS["grad_diff"]().loop_settings_for(4)
     assert (loop["passes"], loop["batch_size"], loop["lr"]) == (1.0, 7, own.lr)
 
 
@@ -125,7 +125,7 @@ def test_loop_settings_not_given_are_the_methods_own(
         capsys, *unlearn(original, "--forget-image", "person-0001-view-1.png", "--out", tmp_path / "out"),
         *("--method", "neggrad"),
     )  # fmt: skip
-    own = METHODS["neggrad"]().loop_settings()
+    own = METHODS["neggrad"]().loop_settings_for(2)
     assert own.lr != LoopSettings().lr
     assert told["loop"]["lr"] == own.lr  # type: ignore[index]
     assert told["request"] == {**told["request"], "pairs": 2, "unit": "image"}  # type: ignore[dict-item]

@@ -54,7 +54,10 @@ def trained_weights(family: str, method_name: str, work: Path | None = None) -> 
         # a weight of 40 on one term multiplies rounding by 40 too; what is compared is how gradients are gathered
         method = MultiDelete(embeddings=1.0) if method_name == "multidelete" else METHODS[method_name]()
         assert isinstance(method, GradientMethod)
-        job = Job(adapter, data.train, forget, retain, quick(**SGD, batch_size=7), seed=3, key="original", work=work)
+        job = Job(
+            adapter, data.train, forget, retain, quick(**SGD, batch_size=7), seed=3, key="original", work=work,
+            holdout=data.splits["val"],
+        )  # fmt: skip
         adapter = method.run(job).adapter
     return weights(adapter)
 

@@ -124,12 +124,12 @@ def test_the_manifest_tells_what_was_done_and_not_what_was_deleted(
     assert manifest is not None
     assert manifest["method"] == {"name": "grad_diff", "ascent": 0.3, "descent": 1.0}
     assert manifest["loop"]["passes"] == 1  # type: ignore[index]
-    assert manifest["loop"]["lr"] == GradDiff().loop_settings().lr  # type: ignore[index]
+    assert manifest["loop"]["lr"] == GradDiff().loop_settings_for(len(forget)).lr  # type: ignore[index]
     assert manifest["trainable"] == {"chosen": "projections", "parameters": 2}
     assert manifest["seed"] == 3
     assert manifest["colour"] == "blue"
     assert manifest["original"] == {"weights": weights_digest(load_adapter(original))}
-    assert manifest["cost"]["pairs_backward"] == 24  # type: ignore[index]
+    assert manifest["cost"]["pairs_backward"] == 32  # type: ignore[index]
     written = (out / "multidelete.json").read_text() + (out / "README.md").read_text()
     for pair in data.train.only(forget, "forget"):
         for secret in (pair.id, str(pair.subject), str(pair.inputs["text"])):

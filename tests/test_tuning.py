@@ -24,7 +24,7 @@ from multidelete.data.request import Request, resolve_request
 from multidelete.errors import CheckpointError, ConfigError, DataError, DivergedError, UnsupportedError
 from multidelete.judge import Judge
 from multidelete.manifest import partial_folder
-from multidelete.methods import GradDiff, GradientMethod, Step
+from multidelete.methods import GradDiff, GradientMethod, SalUn, Step
 from multidelete.methods.search import Factor, Search
 from multidelete.models import Adapter
 from multidelete.tuning import Tuned, tune
@@ -307,7 +307,7 @@ def refusals(
         "not a settings file": (ConfigError, r"ends in \.toml", {"out": folder / "tuned"}),
         "existing": (CheckpointError, r"there\.toml already exists", {"out": folder / "there.toml"}),
         "below a file": (CheckpointError, r"there\.toml is a file", {"out": folder / "there.toml" / "new.toml"}),
-        "own settings": (ConfigError, r"alpha must be below", {"method": multidelete.METHODS["ssd"](alpha=9.0)}),  # type: ignore[call-arg]
+        "own settings": (ConfigError, r"wrapped is 'retrain'", {"method": SalUn(wrapped="retrain")}),
     }
 
 

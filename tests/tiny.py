@@ -122,8 +122,10 @@ MODELS: Mapping[str, Callable[[PairData], Adapter]] = {
 
 
 def quick(**changes: object) -> LoopSettings:
-    """Settings of a loop of a few steps, without checkpoints."""
-    own: dict[str, object] = {"passes": 1, "batch_size": 8, "checkpoint_steps": 0, "device": "cpu"}
+    """Settings of a loop of a few small steps, without checkpoints."""
+    own: dict[str, object] = {
+        "passes": 1, "batch_size": 8, "retain_per_forget": 2, "retain_sample": 0, "checkpoint_steps": 0, "device": "cpu"
+    }  # fmt: skip
     return LoopSettings(**(own | changes))  # type: ignore[arg-type]
 
 

@@ -155,7 +155,7 @@ def run_loop(
     wrapped, optimizer = accelerator.prepare(module, optimizer)
     frozen = FrozenEntries(adapter, masks)
     result = LoopResult()
-    accelerator.register_for_checkpointing(scheduler, result)
+    accelerator.register_for_checkpointing(scheduler, result, *([] if reference is None else [reference]))
     if settings.trackers:
         accelerator.init_trackers("multidelete")
     done = _load_newest(accelerator, work) if resume and work is not None else 0

@@ -16,7 +16,7 @@ class LoopSettings:
             and accumulated micro-batches, >= 1.
         retain_per_forget: Retain pairs beside each forget pair, >= 1.
         retain_sample: Least number of retain pairs that are sampled for the whole run, >= 0; otherwise eight for
-            each forget pair.
+            each forget pair. Those that are not sampled lose more.
         lr: Peak learning rate of AdamW, > 0.
         weight_decay: AdamW's weight decay, >= 0.
         warmup: Fraction of the steps in which the learning rate rises, in [0, 1).
@@ -33,11 +33,11 @@ class LoopSettings:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     """
 
-    passes: float = 10.0
-    batch_size: int = 32
-    retain_per_forget: int = 2
-    retain_sample: int = 0
-    lr: float = 3e-4
+    passes: float = 8.0
+    batch_size: int = 8
+    retain_per_forget: int = 8
+    retain_sample: int = 2048
+    lr: float = 1e-3
     weight_decay: float = 0.0
     warmup: float = 0.1
     schedule: Literal["cosine", "linear", "constant"] = "cosine"

@@ -66,7 +66,7 @@ class ModelStore:
         model, settings = model or TrainSettings(), settings or Training().loop_settings()
         folder = self.keep(
             "original",
-            [self._digest(data, "train"), *self._begin(model), asdict(settings), seed],
+            [self._digest(data, "train"), *self._begin(model), training_key(settings), seed],
             lambda out: train(data, out, model=model, settings=settings, seed=seed, resume=True),
         )
         self._recipes[folder] = Recipe(model, settings, seed)
@@ -81,7 +81,7 @@ class ModelStore:
         model, loop, start_seed = self._recipes.get(original) or recipe_of(original)
         return self.keep(
             "retrained",
-            [self._digest(data, "train"), request.digest, *self._begin(model), asdict(loop), start_seed, seed],
+            [self._digest(data, "train"), request.digest, *self._begin(model), training_key(loop), start_seed, seed],
             lambda out: unlearn(
                 original, data, request, method=Retrain(), settings=loop, out=out, seed=seed, resume=True
             ),
@@ -108,7 +108,7 @@ class ModelStore:
             train(drawn, out, model=start, settings=loop, seed=index, resume=True, notes=notes)
 
         key = [self._digest(data, "train"), data_digest(drawn, "train"), *self._begin(model)]
-        key += [asdict(loop), seed, index]
+        key += [training_key(loop), seed, index]
         return self.keep("shadow", key, make)
 
     def unlearned(
@@ -228,6 +228,11 @@ def recipe_of(original: Path) -> Recipe:
     model = resolve(TrainSettings, None, cast(Mapping[str, object], told["model"]))
     loop = resolve(LoopSettings, None, cast(Mapping[str, object], told["loop"]))
     return Recipe(model, loop, cast(int, told["seed"]))
+
+
+def training_key(loop: LoopSettings) -> dict[str, object]:
+    """What training reads of the loop's settings: which retain pairs to draw is for methods that forget."""
+    return {name: value for name, value in asdict(loop).items() if not name.startswith("retain_")}
 
 
 def code_digest(kind: type) -> str:

@@ -1,5 +1,6 @@
 """MultiDelete's terms: their values by hand, their signs, and what they do to a model that memorised."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -261,12 +262,49 @@ def test_the_paper_s_terms_alone_decouple(memorised: Adapter, data: PairData) ->
     assert run(MultiDeletePaper(), data, memorised, holdout=False)[0].mean().item() < before - 0.05
 
 
-def test_small_requests_take_as_many_steps_at_a_lower_rate() -> None:
-    method = MultiDelete()
-    usual = method.loop_settings()
-    assert method.loop_settings_for(64) == usual
-    few = method.loop_settings_for(4)
-    assert (few.passes, few.retain_sample, few.lr) == (64, usual.retain_sample, usual.lr / 4)
-    more = method.loop_settings_for(36)  # four steps a pass
-    assert more.passes * 4 == 64
-    assert more.lr == pytest.approx(usual.lr * 0.75)
+# Targets that follow the model
+
+
+def test_targets_are_matched_again_by_what_the_model_says_now(memorised: Adapter, data: PairData) -> None:
+    """Of one stratum: sorted, the targets are quantiles of today's held-out scores, in the order of today's scores."""
+    given = job(memorised, data, data.splits["val"])
+    parts = {"forget": given.forget, "retain": given.retain, "holdout": data.splits["val"]}
+    reference = build_reference(memorised, parts, data.train, MultiDelete().reference_settings(given), seed=0)
+    before, asked = reference.score_targets.clone(), reference.pairs
+    changed = trained(family_model("vision-text", data), data.train, passes=5)
+    reference.match_again(changed, parts, data.train)
+    kinds = [pair.kind for pair in given.forget]
+    assert len(set(kinds)) == 2
+    for kind in set(kinds):
+        rows = [i for i, one in enumerate(kinds) if one == kind]
+        held = scores(changed, [pair for pair in data.splits["val"] if pair.kind == kind])
+        own, found = scores(changed, given.forget.pairs)[rows], reference.score_targets[rows, 0]
+        ranks = (torch.arange(len(rows)) + 0.5) / len(rows)
+        assert torch.allclose(found[own.argsort()], torch.quantile(held, ranks), atol=1e-5)
+    assert not torch.allclose(reference.score_targets, before, atol=1e-3)
+    assert reference.pairs == asked + len(parts["forget"]) + len(parts["holdout"])
+
+
+@pytest.mark.parametrize(("refreshes", "done"), [(0, 0), (1, 0), (2, 1), (4, 3), (9, 3)])
+def test_refreshes_are_spread_over_the_run_and_none_comes_last(
+    memorised: Adapter, data: PairData, refreshes: int, done: int
+) -> None:
+    """Four passes: two refreshes come after the second pass and the last, where nothing is left to train."""
+    asked = []
+    for number in (0, refreshes):
+        given = job(copy.deepcopy(memorised), data, data.splits["val"])
+        given = replace(given, settings=quick(passes=4))
+        asked.append(MultiDelete(refreshes=number).run(given).pairs_forward)
+    assert asked[1] - asked[0] == done * (len(given.forget) + len(data.splits["val"]))
+
+
+def test_forget_scores_follow_those_of_unseen_pairs(memorised: Adapter, data: PairData) -> None:
+    """Unseen pairs' scores drift with the training: they end apart, unless targets are matched again on the way."""
+    gaps = []
+    for refreshes in (0, 6):
+        given = job(copy.deepcopy(memorised), data, data.splits["val"])
+        after = MultiDelete(refreshes=refreshes).run(given).adapter
+        unseen = scores(after, data.splits["val"].pairs).mean()
+        gaps.append((scores(after, given.forget.pairs).mean() - unseen).abs().item())
+    assert gaps[0] > 0.1
+    assert gaps[1] < 0.05

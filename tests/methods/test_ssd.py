@@ -82,15 +82,21 @@ def test_only_trainable_parameters_are_dampened(original: Adapter, data: PairDat
     assert all("text" in name for name in changed)
 
 
-def test_an_alpha_that_can_select_nothing_is_refused(original: Adapter, data: PairData) -> None:
-    with pytest.raises(ConfigError, match=r"alpha is 4.0, and 8 of 32 training pairs .* alpha must be below 4"):
-        SSD(alpha=4.0).run(job_of(original, data))
+def test_an_alpha_that_could_select_nothing_is_lowered(original: Adapter, data: PairData) -> None:
+    """Of 32 pairs 8 go, so nothing can be 4 times as important to them as to all."""
+    asked, lower = (SSD(alpha=alpha, share=0.5).run(job_of(original, data)) for alpha in (4.0, 2.0))
+    assert asked.decisions == lower.decisions == {"alpha": 2.0}
+    assert differing(weights(asked.adapter), weights(lower.adapter)) == []
+    assert asked.history[0]["dampened"] > 0
+    assert SSD(alpha=1.5, share=0.5).run(job_of(original, data)).decisions == {"alpha": 1.5}
 
 
 @pytest.mark.parametrize("setting", ["alpha", "strength"])
 def test_settings_are_checked(setting: str) -> None:
     with pytest.raises(ConfigError, match=rf"{setting} is 0.0; it must be greater than 0"):
         SSD(**{setting: 0.0})
+    with pytest.raises(ConfigError, match=r"share is 1.0; it must be above 0 and below 1"):
+        SSD(share=1.0)
 
 
 def test_importance_ignores_dropout(data: PairData) -> None:

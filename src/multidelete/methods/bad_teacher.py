@@ -45,7 +45,7 @@ class BadTeacher(GradientMethod):
         "passes": Factor(0.5, 2),
         "forget": Factor(0.2, 5),
     }
-    forget: float = 1.0
+    forget: float = 0.55
     retain: float = 1.0
 
     def __post_init__(self) -> None:
@@ -68,4 +68,4 @@ class BadTeacher(GradientMethod):
         }
 
     def loop_settings(self) -> LoopSettings:
-        return LoopSettings(passes=10, lr=1e-3)
+        return LoopSettings(passes=13, lr=1.5e-3)

@@ -1,9 +1,10 @@
 """What a method is: hyperparameters plus either its losses or its own way of running."""
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,6 +19,8 @@ from multidelete.models.base import Adapter
 from multidelete.runtime import is_main_process, make_accelerator
 from multidelete.settings import LoopSettings
 from multidelete.step import Step
+
+FEW_PAIRS = 64  # requests below this are small
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,21 @@ class GradientMethod(Method):
     parts: ClassVar[tuple[str, ...]] = ("forget", "retain")
     training_mode: ClassVar[bool] = False
 
+    def loop_settings_for(self, forget: int) -> LoopSettings:
+        """Small requests take as many steps as `FEW_PAIRS` pairs do, at a lower rate.
+
+        A handful of steps at the full rate damages what should stay.
+        """
+        own = self.loop_settings()
+        if forget >= FEW_PAIRS:
+            return own
+        steps_a_pass = max(1, round(forget / own.batch_size))
+        return replace(
+            own,
+            passes=FEW_PAIRS / own.batch_size * own.passes / steps_a_pass,
+            lr=own.lr * max(0.25, math.sqrt(forget / FEW_PAIRS)),
+        )
+
     @abstractmethod
     def losses(self, step: Step) -> dict[str, Tensor]:
         """Named scalar terms, each already weighted; the loop adds and logs them."""
@@ -152,11 +170,14 @@ class GradientMethod(Method):
         job.adapter.to(make_accelerator(device=job.settings.device).device)
         parts = dict(datasets)
         if asked.score_targets == "holdout" and job.holdout is not None:
-            parts["holdout"] = _sample(job.holdout, HOLDOUT_LIMIT, job.seed, "sampled held-out pairs")
+            parts["holdout"] = sample_pairs(job.holdout, HOLDOUT_LIMIT, job.seed, "sampled held-out pairs")
         return build_reference(
             job.adapter, parts, job.train, asked, seed=job.seed, key=job.key,
             folder=job.work if is_main_process() else None,  # two processes cannot write one file
         )  # fmt: skip
+
+    def update_reference(self, reference: Reference, job: Job, number: int) -> None:
+        """Change what ``reference`` holds after a pass, counted from 0: called in every process."""
 
     def run(self, job: Job, after_pass: Callable[[int], None] | None = None) -> Outcome:
         """Sample retain pairs, ask the original, train; ``after_pass`` is called with each pass that is done."""
@@ -164,6 +185,13 @@ class GradientMethod(Method):
         datasets = self.datasets(job)
         reference = self.reference(job, datasets)
         reference_s = time.perf_counter() - started
+
+        def after(number: int) -> None:
+            if reference is not None:
+                self.update_reference(reference, job, number)
+            if after_pass is not None:
+                after_pass(number)
+
         result = run_loop(
             job.adapter,
             self,
@@ -175,7 +203,7 @@ class GradientMethod(Method):
             resume=job.resume,
             title=self.name,
             masks=job.masks,
-            after_pass=after_pass,
+            after_pass=after,
         )
         return Outcome(
             adapter=job.adapter,
@@ -195,10 +223,10 @@ RETAIN_POOL_PER_FORGET = 8
 def sample_retain(job: Job) -> PairDataset:
     """Retain pairs for the whole run, eight for each forget pair or ``retain_sample``: cost grows with F alone."""
     wanted = max(RETAIN_POOL_PER_FORGET * len(job.forget), job.settings.retain_sample)
-    return _sample(job.retain, wanted, job.seed, "sampled retain pairs")
+    return sample_pairs(job.retain, wanted, job.seed, "sampled retain pairs")
 
 
-def _sample(pairs: PairDataset, wanted: int, seed: int, name: str) -> PairDataset:
+def sample_pairs(pairs: PairDataset, wanted: int, seed: int, name: str) -> PairDataset:
     """At most ``wanted`` pairs, in the data set's order."""
     if wanted >= len(pairs):
         return pairs

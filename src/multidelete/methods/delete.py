@@ -63,7 +63,7 @@ class DELETE(GradientMethod):
         return _DELETEAmongCandidates().run(job, after_pass)
 
     def loop_settings(self) -> LoopSettings:
-        return LoopSettings(passes=10, lr=1e-3)
+        return LoopSettings(passes=5, lr=1.3e-4)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,7 +41,7 @@ class DescentToDelete(FineTune):
         **FineTune.search,
         "sigma": Factor(0.03, 3),
     }
-    sigma: float = 0.01
+    sigma: float = 0.002
 
     def __post_init__(self) -> None:
         check_settings(self, {"sigma": (self.sigma >= 0, "0 or more; 0 is plain fine-tuning")})

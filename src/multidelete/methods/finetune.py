@@ -35,4 +35,4 @@ class FineTune(GradientMethod):
         return {"task": step.retain.mean(step.retain.task_loss_B)}
 
     def loop_settings(self) -> LoopSettings:
-        return LoopSettings(passes=10)
+        return LoopSettings(passes=5.5, lr=2e-3)

@@ -44,4 +44,4 @@ class GradDiff(GradientMethod):
         }
 
     def loop_settings(self) -> LoopSettings:
-        return LoopSettings(passes=10)
+        return LoopSettings(passes=7, lr=4e-4)

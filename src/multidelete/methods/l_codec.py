@@ -18,6 +18,7 @@ from multidelete.methods.importance import draw_gallery, each_gradient
 from multidelete.methods.search import Factor, Search
 from multidelete.models.base import Adapter
 from multidelete.runtime import alone, make_accelerator, peak_bytes, sum_over_processes
+from multidelete.settings import LoopSettings
 
 Unit = tuple[str, int]  # a linear or convolutional layer, and one of its outputs
 Layer = nn.Linear | nn.Conv2d
@@ -61,12 +62,15 @@ class LCODEC(Method):
     candidates: int = 128
     units: int = 32
     observations: int = 96
-    damping: float = 0.1
+    damping: float = 0.45
 
     def __post_init__(self) -> None:
         rules = {name: (getattr(self, name) >= 1, "1 or more") for name in ("candidates", "units")}
         rules["damping"] = (self.damping > 0, "greater than 0")
         check_settings(self, rules | {"observations": (self.observations >= 8, "8 or more, to tell dependence at all")})
+
+    def loop_settings(self) -> LoopSettings:
+        return LoopSettings(retain_sample=0)  # each sampled pair is a backward pass of its own
 
     def run(self, job: Job) -> Outcome:
         """Select, then step.

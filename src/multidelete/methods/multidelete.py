@@ -1,8 +1,7 @@
 """MultiDelete: decouple the members of the forget pairs, keep everything else."""
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
@@ -11,16 +10,15 @@ from torch import Tensor
 
 from multidelete.config import check_settings
 from multidelete.errors import UnsupportedError
-from multidelete.methods.base import GradientMethod, Job
-from multidelete.methods.reference import PartnerSource, ReferenceSettings
+from multidelete.methods.base import GradientMethod, Job, sample_pairs
+from multidelete.methods.reference import PartnerSource, Reference, ReferenceSettings
 from multidelete.methods.search import Factor, Search
 from multidelete.methods.targets import SIGNALS, association_signals
 from multidelete.models.base import Adapter
 from multidelete.settings import LoopSettings
 from multidelete.step import Part, Step
 
-FEW_PAIRS = 64  # requests below this are small
-RETAIN_SAMPLE = 2048  # retain pairs that are sampled at least: those that are not lose more
+REFRESH_PAIRS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +64,9 @@ class MultiDelete(GradientMethod):
         score_target: Whose scores are the targets, matched by rank: ``holdout`` (those of validation pairs of the
             same `Stratum`: kind, label, and how many members are unknown), ``partner`` (those of the unassociated
             pairs), or ``auto``: held-out pairs where the data has them.
+        refreshes: How many times in a run, evenly, targets from held-out pairs are matched again, by what the model
+            then says of them (of `REFRESH_PAIRS` at most) and of the forget pairs, >= 0: training moves the scores of
+            unseen pairs too, and targets that stay where they were would be left above or below them.
         partners: Where unassociated partners come from.
         draws: Partners for each forget pair, taken in turn by the passes, >= 1.
         distance: ``mse``, or ``cosine`` (1 - cosine similarity, not divided by a variance).
@@ -78,13 +79,14 @@ class MultiDelete(GradientMethod):
         "decoupling": Factor(0.2, 5),
         "score": Factor(0.2, 5),
     }
-    decoupling: float = 2.0
+    decoupling: float = 0.3
     unimodal: float = 0.1
     multimodal: float = 1.0
-    score: float = 1.0
+    score: float = 3.0
     embeddings: float = 40.0
-    retain_score: float = 5.0
+    retain_score: float = 20.0
     score_target: Literal["auto", "holdout", "partner"] = "auto"
+    refreshes: int = 6
     partners: PartnerSource = "retain"
     draws: int = 4
     distance: Literal["mse", "cosine"] = "mse"
@@ -94,30 +96,24 @@ class MultiDelete(GradientMethod):
         check_settings(
             self,
             {name: (getattr(self, name) >= 0, "0 or more") for name in weights}
-            | {"draws": (self.draws >= 1, "1 or more")},
+            | {"draws": (self.draws >= 1, "1 or more"), "refreshes": (self.refreshes >= 0, "0 or more")},
         )
 
     def loop_settings(self) -> LoopSettings:
-        return LoopSettings(passes=8, batch_size=8, retain_per_forget=8, retain_sample=RETAIN_SAMPLE, lr=2e-3)
-
-    def loop_settings_for(self, forget: int) -> LoopSettings:
-        """Small requests take as many steps as `FEW_PAIRS` pairs do, at a lower rate.
-
-        A handful of steps at the full rate damages what should stay.
-        """
-        own = self.loop_settings()
-        if forget >= FEW_PAIRS:
-            return own
-        steps_a_pass = max(1, round(forget / own.batch_size))
-        return replace(
-            own,
-            passes=FEW_PAIRS / own.batch_size * own.passes / steps_a_pass,
-            lr=own.lr * max(0.25, math.sqrt(forget / FEW_PAIRS)),
-        )
+        return LoopSettings(lr=2e-3)
 
     def trainable(self, adapter: Adapter) -> str:
         second = adapter.modalities[1]
         return second if adapter.encoder_parameters(second) else "all"
+
+    def update_reference(self, reference: Reference, job: Job, number: int) -> None:
+        """Match the targets again where another of the refreshes is due; at the end of the run none is."""
+        if self.reference_settings(job).score_targets != "holdout" or job.holdout is None or self.score == 0:
+            return
+        due, was_due = (int(self.refreshes * passes / job.settings.passes) for passes in (number + 1, number))
+        if due > was_due and number + 1 < job.settings.passes:
+            holdout = sample_pairs(job.holdout, REFRESH_PAIRS, job.seed, "sampled held-out pairs")
+            reference.match_again(job.adapter, {"forget": job.forget, "holdout": holdout}, job.train)
 
     def reference_settings(self, job: Job) -> ReferenceSettings:
         source = self.score_target

@@ -33,4 +33,4 @@ class NegGrad(GradientMethod):
         return {"ascent": -step.forget.mean(step.forget.task_loss_B)}
 
     def loop_settings(self) -> LoopSettings:
-        return LoopSettings(passes=3, lr=1e-4)
+        return LoopSettings(passes=2.5, lr=1.5e-5)

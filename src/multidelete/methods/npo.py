@@ -12,7 +12,6 @@ from multidelete.methods.base import GradientMethod, Job
 from multidelete.methods.distributions import log_likelihood_B
 from multidelete.methods.reference import ReferenceSettings
 from multidelete.methods.search import Factor, Search
-from multidelete.settings import LoopSettings
 from multidelete.step import Step
 
 
@@ -68,6 +67,3 @@ class NPO(GradientMethod):
             "preference": self.forget * forget.mean(preference_B),
             "task": self.retain * retain.mean(retain.task_loss_B),
         }
-
-    def loop_settings(self) -> LoopSettings:
-        return LoopSettings(passes=10, lr=1e-3)

@@ -65,7 +65,7 @@ class RandomLabels(GradientMethod):
         }
 
     def loop_settings(self) -> LoopSettings:
-        return LoopSettings(passes=10, lr=5e-4)
+        return LoopSettings(lr=5e-4)
 
 
 def wrong_pairs(

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -46,15 +46,15 @@ class ReferenceSettings:
     batch_size: int = 128
 
 
-@dataclass(frozen=True)
+@dataclass
 class Reference:
-    """Cached outputs, on the CPU.
+    """Cached outputs, on the CPU. Only the score targets change while the method runs, if it asks for that.
 
     Attributes:
         parts: For ``forget`` and ``retain``, outputs by position in that data set.
         partners: For each draw, outputs of the unassociated pair that stands at the position of
             each forget pair.
-        pairs: Pairs forwarded to make it.
+        pairs: Pairs forwarded to make it, and to match its targets again.
         score_targets: For each forget pair what its `association_signals` should be, (|F|, S), where asked for.
     """
 
@@ -84,6 +84,25 @@ class Reference:
             embeddings = self.parts["retain"].embeddings or {}
             found |= {f"embedding {m}": _variance(t) for m, t in embeddings.items()}
         return {name: value for name, value in found.items() if value > 0}
+
+    def match_again(self, adapter: Adapter, parts: Mapping[str, PairDataset], train: PairDataset) -> None:
+        """Match the forget pairs' scores to those of ``parts``' held-out pairs by what the model says of both now."""
+        if self.score_targets is None:
+            raise ValueError("there are no targets to match again")
+        size = ReferenceSettings().batch_size
+        asked = {name: outputs_of(adapter, parts[name].pairs, size, name) for name in ("forget", "holdout")}
+        self.score_targets.copy_(score_targets(adapter, parts, train, asked, [], "holdout"))
+        self.pairs += len(parts["forget"]) + len(parts["holdout"])
+
+    def state_dict(self) -> dict[str, object]:
+        """What changes, for checkpoints."""
+        return {"score_targets": self.score_targets, "pairs": self.pairs}
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Go on from a checkpoint."""
+        if self.score_targets is not None:
+            self.score_targets.copy_(cast(Tensor, state["score_targets"]))
+        self.pairs = cast(int, state["pairs"])
 
     def rows(
         self, part: str, positions: Sequence[int], number_of_pass: int
@@ -152,7 +171,8 @@ def build_reference(
             drawn = unassociated_pairs(pool, parts["forget"].pairs, associations, rng)
             partners.append(outputs_of(adapter, drawn, settings.batch_size, f"partners {draw + 1}/{settings.draws}"))
     pairs = sum(len(d) for d in parts.values()) + len(partners) * len(parts["forget"])
-    targets = score_targets(adapter, parts, train, asked, partners, settings.score_targets)
+    source = settings.score_targets
+    targets = None if source is None else score_targets(adapter, parts, train, asked, partners, source)
     reference = Reference(asked, partners, pairs, targets)
     if path is not None:
         _write(path, reference)

@@ -49,7 +49,7 @@ class SCRUB(GradientMethod):
         "max_passes": Factor(0.5, 2),
         "alpha": Factor(0.2, 5),
     }
-    alpha: float = 0.5
+    alpha: float = 0.15
     gamma: float = 1.0
     max_passes: int = 3
     rewind: bool = True
@@ -97,4 +97,4 @@ class SCRUB(GradientMethod):
         )
 
     def loop_settings(self) -> LoopSettings:
-        return LoopSettings(passes=16)
+        return LoopSettings(passes=9, lr=8e-5)

@@ -7,11 +7,11 @@ from typing import ClassVar
 import torch
 
 from multidelete.config import check_settings
-from multidelete.errors import ConfigError
 from multidelete.methods.base import Job, Method, Outcome, sample_retain
 from multidelete.methods.importance import draw_gallery, importance, trainable
 from multidelete.methods.search import Factor, Search
 from multidelete.runtime import make_accelerator, peak_bytes
+from multidelete.settings import LoopSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,52 +28,48 @@ class SSD(Method):
     the training set. Importance is that of single pairs (`multidelete.methods.importance` says among
     which negatives), as the paper defines it; the official code squares gradients that are averaged over a batch.
 
-    Since I_D >= |F| / |D| I_F, nothing can be selected once alpha reaches |D| / |F|; the paper's
-    alpha of 10 suits requests well below a tenth of the data.
+    Since I_D >= |F| / |D| I_F, nothing can be selected once alpha reaches |D| / |F|: ``share`` of that is
+    taken in the place of a larger alpha, and recorded.
 
     Attributes:
         alpha: How many times more important than to all pairs a parameter must be to forget pairs to be
-            dampened, > 0 and below |D| / |F|.
+            dampened, > 0; the default is the paper's.
+        share: Most that alpha may be, as a share of |D| / |F|, in (0, 1).
         strength: The paper's lambda, > 0: the smaller, the more is dampened.
     """
 
     name: ClassVar[str] = "ssd"
     trains: ClassVar[bool] = False
     search: ClassVar[Search] = {
-        "alpha": Factor(0.55, 5),
+        "alpha": Factor(0.1, 2),
         "strength": Factor(0.1, 1),
     }
-    alpha: float = 2.0
-    strength: float = 1.0
+    alpha: float = 10.0
+    share: float = 0.4
+    strength: float = 0.7
 
     def __post_init__(self) -> None:
         above = "greater than 0"
-        check_settings(self, {"alpha": (self.alpha > 0, above), "strength": (self.strength > 0, above)})
+        rules = {name: (getattr(self, name) > 0, above) for name in ("alpha", "strength")}
+        check_settings(self, rules | {"share": (0 < self.share < 1, "above 0 and below 1")})
+
+    def loop_settings(self) -> LoopSettings:
+        return LoopSettings(retain_sample=0)  # each sampled pair is a backward pass of its own
 
     def run(self, job: Job) -> Outcome:
-        """Measure, then dampen.
-
-        Raises:
-            ConfigError: No parameter can be alpha times as important.
-        """
-        started, total = time.perf_counter(), len(job.forget) + len(job.retain)
-        if self.alpha * len(job.forget) >= total:
-            raise ConfigError(
-                f"alpha is {self.alpha}, and {len(job.forget)} of {total} training pairs are to be forgotten: no "
-                f"parameter can be {self.alpha} times as important to them as to all. "
-                f"alpha must be below {total / len(job.forget):.3g}."
-            )
+        """Measure, then dampen."""
+        started, forgotten = time.perf_counter(), len(job.forget) / (len(job.forget) + len(job.retain))
+        alpha = min(self.alpha, self.share / forgotten)
         adapter, sampled = job.adapter, sample_retain(job)
         adapter.to(make_accelerator(device=job.settings.device).device)
         gallery = draw_gallery(adapter, sampled, job.seed)
         of_forget = importance(adapter, job.forget.pairs, gallery, "importance for forget pairs")
         of_retain = importance(adapter, sampled.pairs, gallery, "importance for retain pairs")
-        share = len(job.forget) / total
         selected = 0
         with torch.no_grad():
             for name, weight in zip(*trainable(adapter), strict=True):
-                forget, overall = of_forget[name], share * of_forget[name] + (1 - share) * of_retain[name]
-                chosen = forget > self.alpha * overall
+                forget, overall = of_forget[name], forgotten * of_forget[name] + (1 - forgotten) * of_retain[name]
+                chosen = forget > alpha * overall
                 weight.mul_(torch.where(chosen, (self.strength * overall / forget).clamp(max=1), 1))
                 selected += int(chosen.sum())
         return Outcome(
@@ -84,4 +80,5 @@ class SSD(Method):
             reference_s=0.0,
             wall_s=time.perf_counter() - started,
             peak_bytes=peak_bytes(adapter.device),
+            decisions={"alpha": alpha},
         )

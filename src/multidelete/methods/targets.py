@@ -115,15 +115,13 @@ def score_targets(
     train: PairDataset,
     asked: Mapping[str, PairOutputs],
     partners: Sequence[PairOutputs],
-    source: ScoreSource | None,
-) -> Tensor | None:
+    source: ScoreSource,
+) -> Tensor:
     """What each of the forget pairs' signals should be, (|F|, S).
 
     Held-out pairs are matched within `Stratum`: to what the original says of pairs of which it knows as little as a
     model without the forget pairs would know of these. Partners are matched within label.
     """
-    if source is None:
-        return None
     number, labelled = number_of_signals(asked["forget"]), adapter.task == "classification"
     if source == "holdout":
         retain = train.without(parts["forget"].ids, "retain")
