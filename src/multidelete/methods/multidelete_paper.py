@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from multidelete.methods.multidelete import MultiDelete
 from multidelete.methods.search import Factor, Search
 from multidelete.models.base import Adapter
+from multidelete.settings import LoopSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,9 @@ class MultiDeletePaper(MultiDelete):
     embeddings: float = 0.0
     retain_score: float = 0.0
     score_target: Literal["auto", "holdout", "partner"] = "partner"
+
+    def loop_settings(self) -> LoopSettings:
+        return LoopSettings(lr=2e-3)
 
     def trainable(self, adapter: Adapter) -> str:
         return "all"
