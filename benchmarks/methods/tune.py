@@ -1,15 +1,17 @@
 """Search for the settings of every method of ``experiment.toml``, with the same number of trials for each.
 
-    python benchmarks/methods/tune.py [--settings personas,emoji,pgr] [--methods npo,...] [--trials 4]
+    python benchmarks/methods/tune.py [--settings personas,emoji,pgr] [--methods npo,...] [--trials 5]
 
 The request is draw 11, which is not among those that are compared; `multidelete.tune` says what judges. Settings go to
 ``tuned/SETTING/METHOD.toml`` beside this file, with a row for each trial, and ``tuned/cost.md`` and ``tuned.toml``, the
-experiment with the settings found, are made of them. What is there already is not searched again, and a search that was
-cut off goes on. The originals are those of the comparison, in ``runs/models``; real data lies in the folder that
-MULTIDELETE_DATA names, else in ``../shared/data``.
+experiment with the settings found, are made of them. A trial has the same settings on all data: ``tuned/means.md`` has
+each trial's mean, by which the library's defaults were chosen. What is there already is not searched again, and a
+search that was cut off goes on. The originals are those of the comparison, in ``runs/models``; real data lies in the
+folder that MULTIDELETE_DATA names, else in ``../shared/data``.
 """
 
 import argparse
+import json
 import os
 import re
 import tomllib
@@ -32,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--settings", default=",".join(setting.name for setting in experiment.settings))
     parser.add_argument("--methods", default=",".join(row.name for row in experiment.settings[0].methods))
-    parser.add_argument("--trials", type=int, default=4)
+    parser.add_argument("--trials", type=int, default=5)
     given = parser.parse_args()
     store = ModelStore("runs/models")
     root, grid = Path(os.environ.get("MULTIDELETE_DATA", "../shared/data")), experiment.grid
@@ -47,6 +49,7 @@ def main() -> None:
             if row.name in given.methods.split(","):
                 search(data, original, request, row, HERE / "tuned" / setting.name / f"{row.name}.toml", given.trials)
     (HERE / "tuned" / "cost.md").write_text(table(), encoding="utf-8")
+    (HERE / "tuned" / "means.md").write_text(means(), encoding="utf-8")
     (HERE / "tuned.toml").write_text(tuned_experiment(), encoding="utf-8")
     print(table())
 
@@ -63,7 +66,8 @@ def search(data: PairData, original: Path, request: Request, row: MethodRow, out
     except UnsupportedError as error:
         print(f"{out.parent.name}, {row.name}: {error}", flush=True)
         return
-    found = f"{tuned.cost.default_objective} with the defaults, {tuned.cost.objective:.3f} found"
+    before = tuned.cost.default_objective
+    found = f"{'none' if before is None else f'{before:.3f}'} at first, {tuned.cost.objective:.3f} found"
     print(f"{out.parent.name}, {row.name}: objective {found}, {tuned.cost.wall_s:,.0f} s", flush=True)
 
 
@@ -93,6 +97,23 @@ def table() -> str:
         cost = _toml(path)["search"]
         cells = [f"{cost[name]:.3f}" if isinstance(cost[name], float) else f"{cost[name]}" for name in names]
         lines.append(f"| {path.parent.name} | {path.stem} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def means() -> str:
+    """Each trial's objective, as a mean over the data on which the method works, and its settings."""
+    lines = ["| method | trial | mean objective | of | settings |", "|---|--:|--:|---|---|"]
+    for name in METHODS:
+        trials: dict[int, dict[str, dict]] = {}
+        for path in sorted((HERE / "tuned").glob(f"*/{name}.jsonl")):
+            for row in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
+                if "number" in row:
+                    trials.setdefault(row["number"], {})[path.parent.name] = row
+        for number, by_data in sorted(trials.items()):
+            found = [row["objective"] for row in by_data.values()]
+            mean = "failed" if None in found else f"{sum(found) / len(found):.3f}"
+            drawn = ", ".join(f"{key} {value}" for key, value in next(iter(by_data.values()))["drawn"].items())
+            lines.append(f"| {name} | {number} | {mean} | {', '.join(by_data)} | {drawn} |")
     return "\n".join(lines) + "\n"
 
 
