@@ -100,7 +100,7 @@ class MultiDelete(GradientMethod):
         )
 
     def loop_settings(self) -> LoopSettings:
-        return LoopSettings(passes=6, lr=2e-3)
+        return LoopSettings(passes=6, lr=1.5e-3)
 
     def trainable(self, adapter: Adapter) -> str:
         second = adapter.modalities[1]
