@@ -20,6 +20,7 @@ from multidelete.cli import run
 from multidelete.comparison import Block, compare
 from multidelete.comparison.experiment import CONTROLS
 from multidelete.errors import CheckpointError, ConfigError
+from multidelete.methods import METHODS
 
 ROOT = Path(__file__).parents[2]
 TINY = """
@@ -117,7 +118,7 @@ def test_an_audit_holds_what_the_page_is_made_of(whole: tuple[Path, list[Block]]
     told = run_["models"]
     assert set(told) == {"original", "retrained", *CONTROLS, "finetune", "scrub"}  # type: ignore[arg-type]
     assert told["scrub"]["loop"]["lr"] == 1e-4  # type: ignore[index]
-    assert told["finetune"]["loop"]["lr"] == 3e-4  # type: ignore[index]
+    assert told["finetune"]["loop"]["lr"] == METHODS["finetune"]().loop_settings_for(12).lr  # type: ignore[index]
     assert {row.model for row in figures} == set(told)  # type: ignore[arg-type]
     same = [(row.model, row.value) for row in figures
             if row.audit == "utility" and row.figure == "sensitive recall@10 image to text"
