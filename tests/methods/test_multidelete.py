@@ -11,10 +11,12 @@ from torch import Tensor
 from multidelete.data.pairs import Batch, Pair, PairData, PairDataset
 from multidelete.errors import ConfigError, UnsupportedError
 from multidelete.methods import Job, MultiDelete, MultiDeletePaper
+from multidelete.methods.partners import Associations, unassociated_pairs
 from multidelete.methods.reference import Reference, build_reference
 from multidelete.methods.targets import ENOUGH, Stratum, matched_scores, score_targets, strata_of
 from multidelete.models import Adapter, PairOutputs
 from multidelete.step import Part, Step
+from tests.models.cases import Case, case_adapter, case_data
 from tests.relations import graph_text, relations
 from tests.tiny import family_model, parted, people, quick, scores, trained, weights
 
@@ -93,6 +95,57 @@ def test_scores_of_retain_pairs_are_kept_where_a_head_gives_them(memorised: Adap
     )
     matching = replace(step.forget, score_target=torch.zeros(2, 2))  # a matching head beside the embeddings
     assert "retain_score" in method.losses(replace(step, parts={**step.parts, "forget": matching}))
+
+
+def retrieval(family: str) -> tuple[Adapter, Job]:
+    case = Case(family, "retrieval", 1)
+    data = case_data(case, number=8)
+    adapter = case_adapter(case, data)
+    return adapter, Job(adapter, data.train, *parted(data, 2), quick(retain_sample=20), seed=0)
+
+
+@pytest.mark.parametrize("family", ["albef", "blip", "vilt"])
+def test_of_models_with_a_matching_head_unassociated_pairs_are_kept_too(family: str) -> None:
+    """As many as asked for, each of members of two sampled retain pairs that no training pair joins."""
+    adapter, job = retrieval(family)
+    retain = MultiDelete(unassociated=0.0).datasets(job)["retain"]
+    found = MultiDelete(unassociated=0.5).datasets(job)["retain"]
+    associations = Associations(job.train, adapter.modalities)
+    made = found.pairs[len(retain) :]
+    assert found.pairs[: len(retain)] == retain.pairs
+    assert 0.4 * len(retain) < len(made) <= 0.5 * len(retain)  # those drawn twice count once
+    assert not any(associations.associated(pair, pair) for pair in made)
+    assert {source for pair in made for source in pair.sources.values()} <= {
+        source for pair in retain for source in pair.sources.values()
+    }
+    assert MultiDelete(unassociated=0.5).datasets(job)["retain"].ids == found.ids
+    assert MultiDeletePaper().datasets(job)["retain"].pairs == retain.pairs
+
+
+def test_no_unassociated_pairs_are_kept_where_no_head_matches(data: PairData, memorised: Adapter) -> None:
+    """Of dual encoders the embeddings keep all similarities; a classifier gives the classes of pairs."""
+    ours = Job(memorised, data.train, *parted(data, 2), quick(), seed=0)
+    case = Case("albef", "classification", 1)
+    classes = case_data(case)
+    theirs = Job(case_adapter(case, classes), classes.train, *parted(classes, 2), quick(), seed=0)
+    for job in (ours, theirs):
+        assert set(MultiDelete().datasets(job)["retain"].ids) <= set(job.retain.ids)
+
+
+def test_unassociated_pairs_keep_the_scores_that_they_had() -> None:
+    """A model that holds the scores of retain pairs alone comes to match more: those of others rise."""
+    adapter, job = retrieval("albef")
+    adapter = trained(adapter, job.train, passes=30)
+    kept = MultiDelete(unassociated=1.0).datasets(job)["retain"].pairs[-20:]
+    before = scores(adapter, kept)
+
+    def moved(share: float) -> Tensor:
+        settings = quick(passes=20, batch_size=4, lr=1e-3, retain_sample=20)
+        own = replace(job, adapter=copy.deepcopy(adapter), settings=settings)
+        return scores(MultiDelete(unassociated=share, refreshes=0).run(own).adapter, kept) - before
+
+    assert moved(0.0).mean() > 0.3
+    assert moved(1.0).abs().mean() < 0.7 * moved(0.0).abs().mean()
 
 
 def test_scaled_terms_do_not_depend_on_the_scale_of_the_representations(memorised: Adapter) -> None:
