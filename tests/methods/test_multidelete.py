@@ -11,7 +11,7 @@ from torch import Tensor
 from multidelete.data.pairs import Batch, Pair, PairData, PairDataset
 from multidelete.errors import ConfigError, UnsupportedError
 from multidelete.methods import Job, MultiDelete, MultiDeletePaper
-from multidelete.methods.partners import Associations, unassociated_pairs
+from multidelete.methods.partners import Associations
 from multidelete.methods.reference import Reference, build_reference
 from multidelete.methods.targets import ENOUGH, Stratum, matched_scores, score_targets, strata_of
 from multidelete.models import Adapter, PairOutputs
