@@ -4,10 +4,8 @@ import json
 import os
 import runpy
 import shutil
-import signal
 import subprocess
 import sys
-import time
 import tomllib
 from collections.abc import Callable
 from dataclasses import fields
@@ -31,8 +29,8 @@ from multidelete.methods import METHODS
 from multidelete.models import FAMILIES
 from multidelete.settings import LoopSettings
 from tests.audits import world
+from tests.processes import ROOT, command, interrupted
 
-ROOT = Path(__file__).parents[1]
 DATA = "personas:people=20,unseen=8,size=32"
 QUICK = ("--passes", "1", "--device", "cpu")
 Errors = Callable[..., list[str]]
@@ -160,10 +158,10 @@ def test_other_data_than_the_original_records_is_remarked_on(
 
 
 def test_lists_name_everything_registered(capsys: pytest.CaptureFixture[str]) -> None:
-    for command, names in (("methods", METHODS), ("families", FAMILIES), ("data", multidelete.READERS)):
-        assert run([command]) == 0
+    for listing, names in (("methods", METHODS), ("families", FAMILIES), ("data", multidelete.READERS)):
+        assert run([listing]) == 0
         shown = capsys.readouterr().out
-        assert run([command, "--json"]) == 0
+        assert run([listing, "--json"]) == 0
         listed = {row["name"] for row in json.loads(capsys.readouterr().out)}
         assert set(names) <= listed
         assert all(name in shown for name in names)
@@ -505,18 +503,6 @@ def test_divergence_ends_with_1_and_names_the_step(tmp_path: Path, capsys: pytes
 # The process
 
 
-def command(*arguments: object, **more: object) -> subprocess.Popen[str]:
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("TRANSFORMERS_", "HF_HUB_D"))}
-    return subprocess.Popen(
-        [sys.executable, "-m", "multidelete.cli", *map(str, arguments)],
-        env={**env, "PYTHONPATH": str(ROOT / "src")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
-    )
-
-
 def test_process_prints_nothing_but_its_result(original: Path, tmp_path: Path) -> None:
     process = command(*unlearn(original, "--forget-subject", "person-0001", "--out", tmp_path / "out", "--json"))
     out, err = process.communicate(timeout=300)
@@ -537,14 +523,7 @@ def test_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = ("train", "--data", DATA, "--image-size", "32", "--device", "cpu", "--checkpoint-steps", "1")
     process = command(*arguments, "--passes", "2000", "--out", out)
-    deadline = time.monotonic() + 300
-    while not list((tmp_path / ".out.partial" / "work").glob("checkpoint-0*")):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 130
+    err = interrupted(process, tmp_path / ".out.partial" / "work", "checkpoint-0*")
     assert err.startswith("interrupted; what was done is kept in ")
     assert "--resume" in err
     assert not out.exists()

@@ -24,11 +24,11 @@ from multidelete.models import load_adapter
 from multidelete.pipeline import unlearn
 from multidelete.settings import TrainSettings
 from multidelete.store import ModelStore, code_digest, shadow_members
+from tests.processes import ROOT, command, interrupted, wait_for
 from tests.tiny import SIDE, differing, own_clip, people, quick, subjects_ids
 
 TINY = TrainSettings(family="clip", size="tiny", image_size=SIDE)
 SLOW = quick(passes=30, checkpoint_steps=2)  # long enough to be killed in
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -266,11 +266,7 @@ def test_two_processes_never_train_the_same_model_and_a_killed_one_is_resumed(tm
     shared = tmp_path / "shared"
     first = asking(shared)
     work = partial_folder(shared / whole.name) / "work"
-    end = time.monotonic() + 60
-    while not any(work.glob("checkpoint-*")):
-        assert first.poll() is None, first.stderr and first.stderr.read()
-        assert time.monotonic() < end
-        time.sleep(0.005)
+    wait_for(first, work, "checkpoint-*")
     first.send_signal(signal.SIGSTOP)
     second = asking(shared)
     reached = max(path.name for path in work.glob("checkpoint-0*"))
@@ -295,22 +291,9 @@ def _interrupted(original: Path, asked: list[str]) -> None:
     told = json.loads((original / "multidelete.json").read_text())
     told["loop"] |= {"passes": 2000, "checkpoint_steps": 1}
     (original / "multidelete.json").write_text(json.dumps(told))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "multidelete.cli", *asked, "--retrained", "0", "--shadows", "1"],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
-    )
-    store, deadline = Path(asked[asked.index("--store") + 1]), time.monotonic() + 300
-    while not list(store.glob(".shadow-*.partial/*/checkpoint-0*")):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 130
+    process = command(*asked, "--retrained", "0", "--shadows", "1")
+    store = Path(asked[asked.index("--store") + 1])
+    err = interrupted(process, store, ".shadow-*.partial/*/checkpoint-0*")
     assert "models that were complete are kept. Run the same command" in err
 
 

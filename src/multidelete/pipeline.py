@@ -18,10 +18,11 @@ from multidelete.data.request import Request, forget_retain, resolve_request
 from multidelete.errors import CheckpointError, ConfigError, UnsupportedError
 from multidelete.loop import run_loop
 from multidelete.manifest import digest_folder, read_manifest, versions, write_manifest
-from multidelete.methods import METHODS, GradientMethod, Job, Method, Outcome, Retrain, Training, get_method
+from multidelete.methods import METHODS, GradientMethod, Job, Method, Outcome, Training, get_method
 from multidelete.methods.base import sample_retain
 from multidelete.models import Adapter, adapter_for, choose_trainable, hold_in_float32, load_adapter
 from multidelete.models.checkpoint import lora_base, weights_digest
+from multidelete.recipe import loop_settings
 from multidelete.result_folder import result_folder, work_folder
 from multidelete.runtime import is_main_process, make_accelerator, progress_bar
 from multidelete.settings import LoopSettings, LoraSettings, TrainSettings
@@ -275,21 +276,6 @@ def as_request(data: PairData, forget: Request | Sequence[str] | str | Path) -> 
     if isinstance(forget, str | Path):
         return resolve_request(data, file=Path(forget))
     return resolve_request(data, ids=list(forget))
-
-
-def loop_settings(
-    method: Method,
-    given: LoopSettings | Mapping[str, object] | None,
-    origin: Mapping[str, object] | None,
-    forget: int,
-) -> LoopSettings:
-    """The loop's settings: retraining follows the original's recipe, other methods have their own."""
-    if isinstance(given, LoopSettings):
-        return given
-    own = method.loop_settings_for(forget)
-    if isinstance(method, Retrain) and origin is not None and "loop" in origin:
-        own = resolve(LoopSettings, None, cast(Mapping[str, object], origin["loop"]))
-    return resolve(LoopSettings, None, {**asdict(own), **(given or {})})
 
 
 def _check_machine(settings: LoopSettings, folder: Path | None) -> None:

@@ -21,7 +21,8 @@ from multidelete.data.request import Request
 from multidelete.errors import CheckpointError, UnsupportedError
 from multidelete.manifest import digest_folder, make_folder, read_manifest
 from multidelete.methods import Method, Retrain, get_method
-from multidelete.pipeline import loop_settings, train, unlearn
+from multidelete.pipeline import train, unlearn
+from multidelete.recipe import loop_settings
 from multidelete.runtime import locked, start_processes, world_size
 from multidelete.settings import LoopSettings, TrainSettings
 from multidelete.start import starting_point

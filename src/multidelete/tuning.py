@@ -9,17 +9,17 @@ from typing import cast
 
 from transformers import ProcessorMixin
 
-from multidelete.config import resolve
 from multidelete.data.pairs import PairData
 from multidelete.data.request import Request
 from multidelete.errors import ConfigError, DivergedError
 from multidelete.judge import Judge
-from multidelete.manifest import refuse_inside
+from multidelete.manifest import read_manifest, refuse_inside
 from multidelete.methods import Method, get_method
 from multidelete.methods.search import check_search, drawn_settings, with_settings
 from multidelete.models import adapter_for, hold_in_float32, load_adapter
 from multidelete.models.checkpoint import weights_digest
 from multidelete.pipeline import Unlearned, as_request, unlearn
+from multidelete.recipe import loop_settings
 from multidelete.runtime import check_device, progress_bar, start_processes, world_size
 from multidelete.settings import LoopSettings, LoraSettings, SearchCost
 from multidelete.trials import Trial, TrialFile, best_of, search_cost, settings_file
@@ -105,7 +105,8 @@ def tune(
     chosen = get_method(method)() if isinstance(method, str) else method
     check_search(chosen)
     given = asdict(settings) if isinstance(settings, LoopSettings) else dict(settings or {})
-    loop = resolve(LoopSettings, None, {**asdict(chosen.loop_settings_for(len(request.ids))), **given})
+    origin = read_manifest(Path(model)) if isinstance(model, str | Path) else None
+    loop = loop_settings(chosen, given, origin, len(request.ids))
     check_device(loop.device)
     file = None if out is None else TrialFile(Path(out), overwrite=overwrite, resume=resume)
     if file is not None:

@@ -55,6 +55,7 @@ class Size:
         projection: Dimension of the joint space.
         context: Most tokens of a text.
         vocabulary: Most entries of the tokenizer.
+        patch: Height and width of a transformer's picture patches, in pixels.
     """
 
     width: int
@@ -64,6 +65,7 @@ class Size:
     projection: int
     context: int
     vocabulary: int
+    patch: int = 8
 
 
 SIZES = {
@@ -179,7 +181,7 @@ def _text_settings(size: Size, vocabulary: int) -> dict[str, int]:
 def _vision_settings(size: Size, image_size: int) -> dict[str, int]:
     return {
         "image_size": image_size,
-        "patch_size": 8,
+        "patch_size": size.patch,
         "hidden_size": size.width,
         "intermediate_size": 4 * size.width,
         "num_hidden_layers": 2 * size.layers,

@@ -1,0 +1,41 @@
+"""The command line in a process of its own, and signals sent to it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def command(*arguments: object) -> "subprocess.Popen[str]":
+    """``multidelete`` with these arguments, as from a shell: without what the tests set for transformers."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("TRANSFORMERS_", "HF_HUB_D"))}
+    return subprocess.Popen(
+        [sys.executable, "-m", "multidelete.cli", *map(str, arguments)],
+        env={**env, "PYTHONPATH": str(ROOT / "src")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
+    )
+
+
+def interrupted(process: "subprocess.Popen[str]", folder: Path, pattern: str) -> str:
+    """What a process says on stderr that is interrupted as soon as ``folder`` holds ``pattern``."""
+    wait_for(process, folder, pattern)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 130
+    return err
+
+
+def wait_for(process: "subprocess.Popen[str]", folder: Path, pattern: str) -> None:
+    """Until ``folder`` holds ``pattern``; the process must not end before."""
+    deadline = time.monotonic() + 300
+    while not any(folder.glob(pattern)):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)

@@ -1,0 +1,41 @@
+"""The loop's settings that nobody gave."""
+
+import pytest
+
+from multidelete.methods import METHODS, GradDiff, Method
+from multidelete.recipe import loop_settings
+from multidelete.settings import LoopSettings
+
+
+def trained_at(lr: float, command: str = "train") -> dict[str, object]:
+    return {"command": command, "loop": {"lr": lr, "passes": 3.0}}
+
+
+@pytest.mark.parametrize("method", [METHODS[name]() for name in ("multidelete", "npo", "finetune")])
+def test_learning_rates_fall_with_the_rate_of_the_training_and_do_not_rise(method: Method) -> None:
+    own = method.loop_settings_for(100)
+    assert loop_settings(method, None, None, 100) == own
+    assert loop_settings(method, None, {}, 100) == own
+    for rate, factor in ((1e-3, 1.0), (5e-3, 1.0), (4e-4, 0.4), (1e-5, 0.01)):
+        found = loop_settings(method, None, trained_at(rate), 100)
+        assert found.lr == pytest.approx(own.lr * factor)
+        assert found.passes == own.passes
+    unlearned = trained_at(1e-5, "unlearn")  # a rate of another method, and not how the model was trained
+    assert loop_settings(method, None, unlearned, 100) == own
+
+
+def test_rates_of_small_requests_fall_too() -> None:
+    """A quarter of the usual rate for four pairs, and a tenth of that for the training's."""
+    found = loop_settings(GradDiff(), None, trained_at(1e-4), 4)
+    assert found.lr == pytest.approx(GradDiff().loop_settings().lr / 40)
+
+
+def test_what_is_given_stands() -> None:
+    given = LoopSettings(lr=0.7)
+    assert loop_settings(GradDiff(), given, trained_at(1e-5), 100) is given
+    assert loop_settings(GradDiff(), {"lr": 0.7}, trained_at(1e-5), 100).lr == 0.7
+
+
+def test_retraining_follows_the_training() -> None:
+    found = loop_settings(METHODS["retrain"](), None, trained_at(1e-5), 100)
+    assert (found.lr, found.passes) == (1e-5, 3.0)
