@@ -177,7 +177,7 @@ class MultiDelete(GradientMethod):
         is_similarity = kept is not None and forget.score_target.shape[1] == 1  # then the embeddings keep it
         if self.retain_score > 0 and not is_similarity:
             gap_B = retain.outputs.score - retain.referred().score
-            terms["retain_score"] = self.retain_score * retain.mean(gap_B**2) / scales.get("partner score", 1.0)
+            terms["retain_score"] = self.retain_score * retain.mean(gap_B**2) / scales.get("score", 1.0)
         return terms
 
     def _each(

@@ -67,8 +67,8 @@ class Reference:
     def variances(self) -> dict[str, float]:
         """Variance of each target over the cache, averaged over its dimensions; what losses are divided by.
 
-        Keys: ``partner``, ``partner score``, ``partner similarity``, ``retain``, ``unimodal <m>`` and
-        ``embedding <m>``, for those that were asked for and vary at all.
+        Keys: ``partner``, ``partner score``, ``partner similarity``, ``retain``, ``score`` (of retain pairs and partners
+        together), ``unimodal <m>`` and ``embedding <m>``, for those that were asked for and vary at all.
         """
         found: dict[str, float] = {}
         if self.partners:
@@ -81,6 +81,8 @@ class Reference:
             found |= {f"unimodal {m}": _variance(t) for m, t in self.parts["forget"].unimodal.items()}
         if "retain" in self.parts:
             found["retain"] = _variance(self.parts["retain"].joint)
+            both = [self.parts["retain"], *self.partners]
+            found["score"] = _variance(torch.cat([p.score for p in both]).unsqueeze(1))
             embeddings = self.parts["retain"].embeddings or {}
             found |= {f"embedding {m}": _variance(t) for m, t in embeddings.items()}
         return {name: value for name, value in found.items() if value > 0}
