@@ -31,9 +31,9 @@ SIDE = 32
 SIZE = Size(width=32, layers=1, stages=(16, 32), depths=(1, 1), projection=24, context=40, vocabulary=400)
 
 
-def people(number: int = 12, *, unseen: int = 4, seed: int = 0) -> PairData:
+def people(number: int = 12, *, unseen: int = 4, views: int = 2, seed: int = 0) -> PairData:
     """Generated people: four pairs each, two portraits, of which each has two captions."""
-    return personas(people=number, unseen=unseen, views=2, size=SIDE, seed=seed)
+    return personas(people=number, unseen=unseen, views=views, size=SIDE, seed=seed)
 
 
 def subjects_ids(dataset: PairDataset, number: int) -> list[str]:

@@ -37,15 +37,18 @@ CASES = [
 ]
 
 
-def case_data(case: Case, *, number: int = 6, unseen: int = 2) -> PairData:
+def case_data(case: Case, *, number: int = 6, unseen: int = 2, views: int = 2) -> PairData:
     """Generated people as this head reads them: with classes, two pictures or nodes instead of a picture."""
-    data = people(number, unseen=unseen)
-    splits = {name: PairDataset(_pairs(case, pairs.pairs), name) for name, pairs in data.splits.items()}
+    data = people(number, unseen=unseen, views=views)
+    splits: dict[str, PairDataset] = {}
+    for name, pairs in data.splits.items():
+        splits[name] = PairDataset(_pairs(case, pairs.pairs, sum(map(len, splits.values()))), name)
     classes = CLASSES if case.task == "classification" else ()
     return replace(data, splits=splits, classes=classes, graph=None if case.pictures else tiny_graph())
 
 
-def _pairs(case: Case, pairs: Sequence[Pair]) -> list[Pair]:
+def _pairs(case: Case, pairs: Sequence[Pair], before: int) -> list[Pair]:
+    """The pairs of one split; those of the splits before it have other nodes, as far as there are enough."""
     made = []
     for number, pair in enumerate(pairs):
         label = number % 3 if case.task == "classification" else None
@@ -55,7 +58,7 @@ def _pairs(case: Case, pairs: Sequence[Pair]) -> list[Pair]:
             inputs["image"] = (pair.inputs["image"], other.inputs["image"])
             sources["image"] = f"{pair.sources['image']}|{other.sources['image']}"
         if case.pictures == 0:
-            nodes = tuple(NODES[at] for at in own_edge(number))
+            nodes = tuple(NODES[at] for at in own_edge(before + number))
             inputs, sources = {"graph": nodes, "text": inputs["text"]}, {
                 "graph": graph_source(nodes), "text": sources["text"],
             }  # fmt: skip
@@ -74,7 +77,7 @@ def tiny_graph() -> Graph:
     return Graph(NODES, np.array([*ring, *(own_edge(number) for number in range(0, 32, 2))], dtype=np.int64), "ring")
 
 
-def case_adapter(case: Case, data: PairData, *, seed: int = 0) -> Adapter:
+def case_adapter(case: Case, data: PairData, *, seed: int = 0, scale: float = 5.0) -> Adapter:
     """Random weights, in evaluation mode; larger than drawn, so that scores differ and mistakes show."""
     model, processor = new_model(
         case.family, SIZE, image_size=SIDE, tokenizer=train_tokenizer(captions(data), SIZE), seed=seed,
@@ -82,7 +85,7 @@ def case_adapter(case: Case, data: PairData, *, seed: int = 0) -> Adapter:
     )  # fmt: skip
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.mul_(5.0 if parameter.ndim > 1 else 1.0)
+            parameter.mul_(scale if parameter.ndim > 1 else 1.0)
     return FAMILIES[case.family].adapter(model, processor).eval()
 
 
