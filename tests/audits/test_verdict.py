@@ -174,7 +174,9 @@ def test_forget_pairs_pushed_below_chance_are_over_forgotten() -> None:
     found = judged(model(forget=0.0, opposed=True, model_seed=4))
     assert found.outcome == "over-forgotten"
     assert criterion(found, "membership").gap == pytest.approx(-0.5, abs=0.2)
-    assert any("below its yardstick" in sentence for sentence in found.sentences)
+    assert any(
+        "the AUC of the attack by the " in sentence and " below (95 % " in sentence for sentence in found.sentences
+    )
 
 
 def partly(remembered: int, **settings: int) -> ModelSignals:

@@ -195,12 +195,16 @@ def _beyond(row: ScoreRow) -> str:
     """A sentence for a criterion whose gap is beyond its tolerance, by chance or not."""
     if not row.is_beyond or row.gap is None or row.unlearned is None:
         return ""
-    interval = "" if row.low is None or row.high is None else f", 95 % interval {row.low:+.3f} to {row.high:+.3f}"
+    interval = "" if row.low is None or row.high is None else f" (95 % interval {row.low:+.3f} to {row.high:+.3f})"
     side = "above" if row.is_above else "below"
     certainty = ", so that it may lie within its target after all" if row.state == "unclear" else ""
+    figure = row.unlearned.figure
+    if row.criterion == "membership":  # "sensitive auc of score"
+        kind, _, signal = figure.partition("auc of ")
+        figure = f"the AUC of the attack by the {kind}pairs' {signal}"
     return (
-        f"{BEYOND[row.criterion, row.is_above]}: {row.unlearned.figure} is {row.unlearned.value:.3f}, "
-        f"{abs(row.gap):.3f} {side} its yardstick{interval}{certainty}. The target is {row.target}."
+        f"{BEYOND[row.criterion, row.is_above]}: {figure} is {row.unlearned.value:.3f} and should be {row.target}; "
+        f"it lies {abs(row.gap):.3f} {side}{interval}{certainty}."
     )
 
 
