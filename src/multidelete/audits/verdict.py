@@ -16,15 +16,15 @@ Outcome = Literal["forgotten", "unfinished", "over-forgotten", "damaged", "unjud
 
 SOMETHING_TO_FORGET = 2 * TOLERANCES["forgetting"][0]  # then a gap within tolerance means that over half of it is gone
 BEYOND = {  # criterion, and whether the gap lies above
-    ("forgetting", True): "Deleted pairs are still found",
-    ("forgetting", False): "Deleted pairs are found less than if they had never been seen",
+    ("forgetting", True): "Deleted pairs are still known",
+    ("forgetting", False): "Deleted pairs are known less than if they had never been seen",
     ("membership", True): "An attack still tells that deleted pairs were trained on",
     (
         "membership",
         False,
     ): "Deleted pairs look less known to an attack than if they had never been seen, and so stand out",
-    ("retain", False): "Pairs that were to stay are found less than before",
-    ("test", False): "Unseen pairs are found less than before",
+    ("retain", False): "Pairs that were to stay are known less than before",
+    ("test", False): "Unseen pairs are known less than before",
 }
 DOUBTFUL_YARDSTICK = 0.10  # a retrained model that keeps this much less than the original was trained otherwise
 
