@@ -38,6 +38,22 @@ def test_what_is_soon_done_says_nothing() -> None:
     assert said(every_s=30) == []
 
 
+def test_many_short_bars_say_something_together() -> None:
+    """Five of 0.1 s each, a note every 0.3 s: each alone would say nothing."""
+    code = """
+import logging, time
+from multidelete.progress import progress_bar
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+for number in range(5):
+    with progress_bar(f"asking {number}", 10, every_s=0.3) as bar:
+        bar.to(1)
+        time.sleep(0.1)
+        bar.to(5)
+"""
+    lines = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr.splitlines()
+    assert 1 <= len(lines) <= 4
+
+
 def test_resumed_run_counts_its_own_speed_alone() -> None:
     """After 500 that were there, 100 take 0.4 s: 1.6 s for the rest, and 0.3 s were the first 500 this run's work."""
     first = said(every_s=0, first=500, pause_s=0.4)[0]

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import ClassVar
 
 from rich.console import Console
 from rich.progress import (
@@ -34,7 +35,7 @@ def progress_bar(what: str, total: int, *, every_s: float = 30.0) -> Iterator["B
     Args:
         what: What is being done.
         total: Of whatever is counted.
-        every_s: Least seconds between two notes, and before the first: what takes less says nothing.
+        every_s: Least seconds between two notes of this process, and before the first.
     """
     console = Console(stderr=True)
     is_outermost = process_index() == 0 and not _UNDER_A_BAR.get()
@@ -74,12 +75,14 @@ class Bar:
 
 
 class Notes:
-    """Progress in lines of text."""
+    """Progress in lines of text; the time since the last one counts over all of them, since many may be short."""
+
+    _said: ClassVar[float] = time.monotonic()
 
     def __init__(self, what: str, total: int, every_s: float) -> None:
         self._what, self._total, self._every_s = what, total, every_s
         self._first: int | None = None
-        self._started = self._said = time.monotonic()
+        self._started = time.monotonic()
 
     def to(self, done: int, note: str | None) -> None:
         """Say how much is done, if the last time is long enough ago."""
@@ -87,9 +90,9 @@ class Notes:
         now = time.monotonic()
         if self._first is None:  # what was there already, of a resumed run, took no time of this one
             self._first, self._started = done, now
-        if now - self._said < self._every_s or done <= self._first or done >= self._total:
+        if now - Notes._said < self._every_s or done <= self._first or done >= self._total:
             return
-        self._said = now
+        Notes._said = now
         left_s = (now - self._started) / (done - self._first) * (self._total - done)
         logger.info("%s: %s of %s, about %s left", self._what, f"{done:,}", f"{self._total:,}", span(left_s))
 
