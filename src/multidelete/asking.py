@@ -13,7 +13,8 @@ from multidelete.data.pairs import PairData, PairDataset
 from multidelete.errors import CheckpointError, DataError
 from multidelete.manifest import digest_folder, make_folder, read_manifest, versions
 from multidelete.models import Adapter, load_adapter
-from multidelete.runtime import Bar, device_for, progress_bar
+from multidelete.progress import Bar, progress_bar
+from multidelete.runtime import device_for
 from multidelete.start import fitted
 from multidelete.store import data_digest, shadow_members, shadow_pool
 

@@ -132,7 +132,7 @@ def check_all(pairs: "PairData") -> None:
 
 def _check_split(split: "PairDataset") -> None:
     from multidelete.data.images import check_images
-    from multidelete.runtime import progress_bar
+    from multidelete.progress import progress_bar
 
     pictures = len(split.sources("image"))
     if not pictures:

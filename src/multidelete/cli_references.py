@@ -21,6 +21,7 @@ def references(given: Given) -> None:
     made = given.settings()
     options = take(made, ReferencesOptions)
     from multidelete.errors import ConfigError
+    from multidelete.progress import span
     from multidelete.store import ModelStore, recipe_of
 
     if options.retrained + options.shadows == 0:
@@ -41,7 +42,7 @@ def references(given: Given) -> None:
     rows: list[dict[str, object]] = []
     seconds: list[float] = []
     for kind, number, make in wanted:
-        left = f", about {mean(seconds) * (len(wanted) - len(rows)) / 60:.1f} min left" if seconds else ""
+        left = f", about {span(mean(seconds) * (len(wanted) - len(rows)))} left" if seconds else ""
         show.say(f"model {len(rows) + 1} of {len(wanted)}: {kind} {number}{left}")
         before, started = len(store.made), time.monotonic()
         folder = make()

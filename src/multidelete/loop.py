@@ -25,7 +25,8 @@ from multidelete.errors import DivergedError, first_few
 from multidelete.frozen import FrozenEntries
 from multidelete.models.base import Adapter
 from multidelete.plan import MicroBatch, MicroBatches, plan_steps
-from multidelete.runtime import make_accelerator, peak_bytes, process_index, progress_bar, seed_everything, world_size
+from multidelete.progress import progress_bar
+from multidelete.runtime import make_accelerator, peak_bytes, process_index, seed_everything, world_size
 from multidelete.settings import LoopSettings
 from multidelete.step import Part, Step
 

@@ -22,9 +22,10 @@ from multidelete.methods import METHODS, GradientMethod, Job, Method, Outcome, T
 from multidelete.methods.base import sample_retain
 from multidelete.models import Adapter, adapter_for, choose_trainable, hold_in_float32, load_adapter
 from multidelete.models.checkpoint import lora_base, weights_digest
+from multidelete.progress import progress_bar
 from multidelete.recipe import loop_settings
 from multidelete.result_folder import result_folder, work_folder
-from multidelete.runtime import is_main_process, make_accelerator, progress_bar
+from multidelete.runtime import is_main_process, make_accelerator
 from multidelete.settings import LoopSettings, LoraSettings, TrainSettings
 from multidelete.start import fitted, starting_point
 

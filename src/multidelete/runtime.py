@@ -1,4 +1,4 @@
-"""Processes, devices, seeds, memory, progress: what the machine is asked, in one place."""
+"""Processes, devices, seeds, memory: what the machine is asked, in one place."""
 
 import fcntl
 import logging
@@ -18,16 +18,6 @@ import torch.distributed.nn.functional as dist_nn
 from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.state import AcceleratorState, GradientState
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from torch import Tensor
 
 from multidelete.errors import ConfigError
@@ -35,7 +25,6 @@ from multidelete.errors import ConfigError
 logger = logging.getLogger(__name__)
 
 _ALONE = ContextVar("alone", default=False)
-_UNDER_A_BAR = ContextVar("under_a_bar", default=False)
 
 
 @contextmanager
@@ -228,38 +217,3 @@ def locked(file: Path) -> Iterator[None]:
             logger.info("waiting for another process, which holds %s", file)
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
-
-
-@contextmanager
-def progress_bar(what: str, total: int) -> Iterator["Bar"]:
-    """One bar with the time left, on standard error, for the main process and terminals only; none within another."""
-    console = Console(stderr=True)
-    shown = process_index() == 0 and console.is_terminal and not _UNDER_A_BAR.get()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not shown, transient=True) as progress:
-        token = _UNDER_A_BAR.set(True)
-        try:
-            yield Bar(progress, progress.add_task(what, total=total))
-        finally:
-            _UNDER_A_BAR.reset(token)
-
-
-class Bar:
-    """A running progress bar."""
-
-    def __init__(self, progress: Progress, task: TaskID) -> None:
-        self._progress = progress
-        self._task = task
-
-    def to(self, done: int, note: str | None = None) -> None:
-        """Set how much is done."""
-        if note is None:
-            self._progress.update(self._task, completed=done)
-        else:
-            self._progress.update(self._task, completed=done, description=note)

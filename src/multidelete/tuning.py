@@ -19,8 +19,9 @@ from multidelete.methods.search import check_search, drawn_settings, with_settin
 from multidelete.models import adapter_for, hold_in_float32, load_adapter
 from multidelete.models.checkpoint import weights_digest
 from multidelete.pipeline import Unlearned, as_request, unlearn
+from multidelete.progress import progress_bar
 from multidelete.recipe import loop_settings
-from multidelete.runtime import check_device, progress_bar, start_processes, world_size
+from multidelete.runtime import check_device, start_processes, world_size
 from multidelete.settings import LoopSettings, LoraSettings, SearchCost
 from multidelete.trials import Trial, TrialFile, best_of, search_cost, settings_file
 

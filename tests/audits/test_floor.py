@@ -86,5 +86,5 @@ def test_without_a_second_retrained_model_the_floor_is_not_known() -> None:
 
 def test_farthest_pairs_are_told_as_numbers() -> None:
     (sentence,) = [s for s in judged(model(forget=0.3, model_seed=4)).sentences if "margin" in s and "Single" in s]
-    assert re.search(r"is off by [-+]\d+\.\d+ to \+\d+\.\d+ from retrained", sentence)
+    assert re.search(r"differs from retrained by [-+]\d+\.\d to \+\d+\.\d", sentence)
     assert re.search(r"\(a second retrained model: [-+]\d+\.\d+ to \+", sentence)

@@ -201,7 +201,11 @@ def test_second_retrained_models_serve_where_there_are_no_shadows(real: AuditInp
     rows = per_pair.figures(alone)
     assert "it takes 2 reference models" in (pick(rows, "auc of LiRA", "original").absent or "")
     assert (pick(rows, "auc of RMIA", "original").value or 0) > 0.9
-    assert (pick(rows, "auc of RMIA", "retrained again").note or "").startswith("1 OUT models of 1 other retrained")
+    again, first = (pick(rows, "auc of RMIA", name) for name in ("retrained again", "retrained"))
+    assert (again.note or "").startswith("1 OUT models of 1 other retrained")
+    assert (again.value or 0) + (first.value or 0) == pytest.approx(1, abs=0.02)  # each other's reference
+    gap = pick(rows, "auc of RMIA, difference to retrained", "retrained again")
+    assert "counts twice" in (gap.absent or "")
 
 
 def test_too_few_models_or_pairs_give_no_figure(real: AuditInput) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from multidelete.audits import AuditInput, ModelSignals, Signals, collect, relearning
+from multidelete.audits.controls import check_controls, mark_void
 from multidelete.audits.probing import probe_figures
 from multidelete.audits.relearning import STEPS, Parted, part, relearn
 from multidelete.audits.result import Figure
@@ -90,6 +91,18 @@ def test_retrained_of_another_seed_is_not_accused_and_untouched_is(audit: AuditI
     rows = by_hand(audit, {"unlearned": curve([1.0] * 8, 1), "retrained": curve(nothing, 2)})
     assert pick(rows, HALF, "unlearned").value == 0.0
     assert (pick(rows, MEAN + TO_RETRAINED, "unlearned").low or 0) > 0.8
+
+
+def test_controls_of_relearning(audit: AuditInput) -> None:
+    """Right: the untouched model has everything, a second retrained one nothing. Void where either is the other."""
+    there, gone = curve([1.0] * 8, 1), curve([0.0] * 8, 6)
+    right = by_hand(audit, {"retrained": curve([0.0] * 8, 2), "untouched": there, "retrained again": gone})
+    assert check_controls(right) == {"relearning": None}
+    blind = by_hand(audit, {"retrained": curve([0.0] * 8, 2), "untouched": {**gone, 0: there[0]}})
+    assert "untouched: no more is there" in (check_controls(blind)["relearning"] or "")
+    jumping = by_hand(audit, {"retrained": curve([0.0] * 8, 2), "retrained again": there})
+    assert f"retrained again: {MEAN} lies +1.000" in (check_controls(jumping)["relearning"] or "")
+    assert all(row.void for row in mark_void(jumping))
 
 
 def test_what_was_never_there_cannot_come_back(audit: AuditInput) -> None:

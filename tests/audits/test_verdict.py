@@ -174,7 +174,9 @@ def test_forget_pairs_pushed_below_chance_are_over_forgotten() -> None:
     found = judged(model(forget=0.0, opposed=True, model_seed=4))
     assert found.outcome == "over-forgotten"
     assert criterion(found, "membership").gap == pytest.approx(-0.5, abs=0.2)
-    assert any("below its yardstick" in sentence for sentence in found.sentences)
+    assert any(
+        "the AUC of the attack by the " in sentence and " below (95 % " in sentence for sentence in found.sentences
+    )
 
 
 def partly(remembered: int, **settings: int) -> ModelSignals:
@@ -217,7 +219,7 @@ def test_untouched_model_of_which_little_was_memorised_is_unfinished_despite_the
 def test_lost_retain_pairs_are_damage() -> None:
     found = judged(model(forget=0.0, retain=0.25, model_seed=4))
     assert found.outcome == "damaged"
-    assert any("Pairs that were to stay are found less than before" in sentence for sentence in found.sentences)
+    assert any("Pairs that were to stay are known less than before" in sentence for sentence in found.sentences)
 
 
 def test_model_given_as_its_own_yardstick_is_unjudged() -> None:

@@ -1,5 +1,7 @@
 """The curve of relearning and the table of few bits show what the figures say."""
 
+from dataclasses import replace
+
 from multidelete.audits.result import Figure
 from multidelete.report.brought_back import compression_lines, relearning_curve
 
@@ -47,6 +49,11 @@ def test_without_relearning_there_is_a_reason_and_no_curve() -> None:
     assert relearning_curve([]).absent == "no relearning was asked for (--relearn)"
     absent = Figure(audit="relearning", figure=f"{HEADLINE}, at step 0", model="unlearned", absent="one person")
     assert relearning_curve([absent]).absent == "one person"
+
+
+def test_void_curve_is_not_drawn() -> None:
+    chart = relearning_curve([replace(row, void="retrained again: it comes back") for row in curve()])
+    assert (chart.svg, chart.absent) == (None, "these figures are void (retrained again: it comes back)")
 
 
 def test_lines_show_value_and_change_of_each_model() -> None:

@@ -210,6 +210,24 @@ def test_absent_figures_stand_with_their_reason(build: Build) -> None:
     assert "1 figure could not be measured" in markup
 
 
+def test_void_figures_are_marked_with_their_reason_and_not_drawn(build: Build) -> None:
+    """An audit that got a control wrong: told once in words, at each of its values, and its plot is left out."""
+    given = arguments()
+    plots = build(given).count("<svg")
+    why = "random weights: auc of score is 0.900"
+    given["figures"] = [replace(f, void=why) if f.audit == "membership" else f for f in given["figures"]]
+    markup = build(given)
+    of_audit = [f for f in given["figures"] if f.audit == "membership" and f.value is not None]
+    assert markup.count('<span class="absent">void</span>') == len(of_audit) > 0
+    assert (
+        f"Void: the figures of membership do not count, since a model whose answers are known came out wrong ({why})"
+        in (markup)
+    )
+    assert f"Not drawn: these figures are void ({why})" in markup
+    assert markup.count("<svg") == plots - 1
+    assert "Void:" not in build(arguments())
+
+
 def test_missing_retrained_model_is_said_not_invented(build: Build) -> None:
     markup = build(arguments(("original", "unlearned")))
     text = " ".join(Tags(markup).text.split())

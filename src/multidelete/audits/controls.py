@@ -19,6 +19,7 @@ from multidelete.audits import (
     leakage,
     membership,
     per_pair,
+    relearning,
     separation,
     unimodal,
     utility,
@@ -36,6 +37,7 @@ APART = {
     separation.AUDIT: 0.20,
     leakage.AUDIT: 0.20,
     compression.AUDIT: 0.20,
+    relearning.AUDIT: 0.20,
 }
 """Twice the verdict's tolerances: two retrained models differ, and few items make narrow intervals."""
 
@@ -43,10 +45,12 @@ APART = {
 def check_controls(figures: Sequence[Figure]) -> dict[str, str | None]:
     """Whether each audit's controls came out right.
 
-    - *untouched* has the original's value in every figure, up to `SAME`;
+    - *untouched* has the original's value in every figure, up to `SAME`; and where forget pairs are relearned, it
+      has certainly more of the others than the retrained model on average over the steps;
     - *retrained again* is not certainly farther than `APART` from the retrained model in recall@1 among training
-      pairs, accuracy or AUC, nor in recall by a fitted map and with weights of few bits: its interval reaches into
-      that;
+      pairs, accuracy or AUC, nor in recall by a fitted map, with weights of few bits and on average over the steps of
+      relearning: its interval reaches into that. Per-pair attacks without shadows calibrate each of the two by the
+      other, and there 0.5 stands in for the retrained model's AUC;
     - *random weights* are certainly worse than the original in some figure of utility, of forgetting on retain
       pairs, of their neighbours and of few bits; give no AUC of membership that is certainly farther than `APART`
       from 0.5; keep less of some neighbourhood or alignment than the original; and lie farther from the retrained
@@ -63,6 +67,8 @@ def check_controls(figures: Sequence[Figure]) -> dict[str, str | None]:
     for audit in dict.fromkeys(row.audit for row in figures if row.audit != cost.AUDIT):
         rows = [row for row in figures if row.audit == audit and row.value is not None]
         outcomes = [*_untouched(rows), *_retrained_again(audit, rows), *_random_weights(audit, rows)]
+        if audit == relearning.AUDIT:
+            outcomes += _untouched_comes_back(rows)
         if outcomes:
             found[audit] = "; ".join(reason for reason in outcomes if reason) or None
     return found
@@ -90,15 +96,34 @@ def _untouched(rows: Sequence[Figure]) -> list[str]:
     return found
 
 
+def _untouched_comes_back(rows: Sequence[Figure]) -> list[str]:
+    """What never went is there at every step: a curve that does not tell it from the retrained model tells nothing."""
+    gaps = [row for row in rows if row.model == UNTOUCHED and _is_area(row.figure)]
+    return _some(gaps, lambda row: (row.low or 0) > 0, "untouched: no more is there than in the retrained model")
+
+
+def _is_area(figure: str) -> bool:
+    """The area between a model's curve of relearning and the retrained model's, of recall or accuracy."""
+    measure, is_area, _ = figure.partition(relearning.MEAN + TO_RETRAINED)
+    return bool(is_area) and (" among all training " in measure or measure.endswith("accuracy"))
+
+
 def _retrained_again(audit: str, rows: Sequence[Figure]) -> list[str]:
-    """Certainly far from the retrained model?"""
+    """Certainly far from the retrained model; or, where that is no yardstick of it, from an attack that guesses?"""
     found = []
+    if audit == per_pair.AUDIT:
+        compared = {(row.figure.removesuffix(TO_RETRAINED), row.model) for row in rows if TO_RETRAINED in row.figure}
+        alone = [row for row in rows if "auc of " in row.figure and (row.figure, row.model) not in compared]
+        alone = [row for row in alone if row.model.startswith(RETRAINED_AGAIN) and ", difference" not in row.figure]
+        found += [_far(row, 0.5, APART[audit], f"{row.model}: {row.figure} is {row.value:.3f}") for row in alone]
     for row in rows:
         figure, is_gap, _ = row.figure.partition(TO_RETRAINED)
         if not is_gap or not row.model.startswith(RETRAINED_AGAIN) or audit not in APART:
             continue
         is_search = " among all training " in figure or " among sampled training " in figure
         if audit == forgetting.AUDIT and (row.split != "forget" or not (is_search or figure.endswith("accuracy"))):
+            continue
+        if audit == relearning.AUDIT and not _is_area(row.figure):
             continue
         found.append(_far(row, 0.0, APART[audit], f"{row.model}: {figure} lies {row.value:+.3f} from the retrained's"))
     return found

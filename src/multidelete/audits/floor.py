@@ -73,12 +73,14 @@ def farthest(look: Lookup, counts: UnitCounts | None) -> str:
             look.value((distance.AUDIT, prefix(counts.kind) + name, "forget"), model)
             for name in (distance.HIGHEST, distance.LOWEST)
         ]
-        if None not in ends:
-            parts.append(f"{ends[1]:+.3f} to {ends[0]:+.3f}")
+        if ends[0] is not None and ends[1] is not None:
+            parts.append(f"{ends[1]:+.1f} to {ends[0]:+.1f}")
     if not parts:
         return ""
     beside = f" (a second retrained model: {parts[1]})" if len(parts) > 1 else ""
-    return f"Single deleted pairs: how sure a model is of one (its margin) is off by {parts[0]} from retrained{beside}."
+    return (
+        f"Single deleted pairs: how sure the model is of one (its margin) differs from retrained by {parts[0]}{beside}."
+    )
 
 
 def _gap_key(unlearned: Figure | None) -> Key | None:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multidelete.audits import stats
-from multidelete.audits.compare import absent_figures, auc_figures, tpr_figures
+from multidelete.audits.compare import TO_RETRAINED, absent_figures, auc_figures, tpr_figures
 from multidelete.audits.inputs import RETRAINED_AGAIN, AuditInput, ModelSignals, counted, groups, prefix
 from multidelete.audits.margin import NO_REFERENCE, pair_margins
 from multidelete.audits.membership import RATES, SPLIT
@@ -180,6 +180,7 @@ def _attacked(
                 made[name], notes[name] = result.score, f"{result.how} of {what}"
         if made:
             rows = _rows(audit, start, label, made, pairs, is_member_N)
+            rows = rows if shadow_R else [_without_swapped_gap(row) for row in rows]
             found += [replace(row, note=f"{notes[row.model]}; {row.note}") if row.note else row for row in rows]
     return found
 
@@ -188,6 +189,14 @@ def _others(name: str, models: Iterable[str]) -> list[str]:
     """References where there are no shadows: the second retrained models; for one of them, the first in its place."""
     again = [other for other in models if other.startswith(RETRAINED_AGAIN)]
     return ["retrained" if other == name else other for other in again]
+
+
+def _without_swapped_gap(row: Figure) -> Figure:
+    """Each retrained model is the other's reference: one AUC is 1 minus the other, and their gap counts all twice."""
+    if not (row.model.startswith(RETRAINED_AGAIN) and row.figure.endswith(TO_RETRAINED)):
+        return row
+    why = "it and the retrained model are each other's references, so that what lies between them counts twice"
+    return Figure(audit=AUDIT, figure=row.figure, model=row.model, split=row.split, absent=why)
 
 
 def _rows(

@@ -14,7 +14,7 @@ from multidelete.audits.separation import whole_units_first
 from multidelete.audits.signals import Signals, collect
 from multidelete.data.pairs import PairDataset
 from multidelete.models.base import Adapter
-from multidelete.runtime import Bar, progress_bar
+from multidelete.progress import Bar, progress_bar
 
 RETAIN_LIMIT = 2000  # retain pairs that a changed model is asked about
 HOLDOUT_LIMIT = 1000
@@ -89,11 +89,14 @@ class _Prober:
         adapter, pairs = self._loaded(name)
         forget, retain = pairs["forget"], pairs["retain"]
         found: dict[int, Signals] = {}
-        again = forget.only(parted.relearned, "relearned")
-        for step in relearning.relearn(adapter, again, retain, lr=lr, seed=self.audit.seed):
-            if found:
-                self.done += (step - max(found)) * _STEP_COST
-            title = f"relearning {name}"
+        again, title = forget.only(parted.relearned, "relearned"), f"relearning {name}"
+
+        def count_step() -> None:
+            self.done += _STEP_COST
+            self.bar.to(self.done, title)
+
+        learning = relearning.relearn(adapter, again, retain, lr=lr, seed=self.audit.seed, after_step=count_step)
+        for step in learning:
             found[step] = self._ask(adapter, forget, title).join(self._ask(adapter, retain, title))
         return found
 

@@ -10,7 +10,7 @@ negatives and the model keeps the rest; and what is measured is the family's own
 Shape suffixes: Q queries or pairs.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -67,7 +67,15 @@ def part(audit: AuditInput) -> Parted | str:
     return Parted([ids[i] for i in np.flatnonzero(chosen)], [ids[i] for i in np.flatnonzero(unseen)])
 
 
-def relearn(adapter: Adapter, forget: PairDataset, retain: PairDataset, *, lr: float, seed: int) -> Iterator[int]:
+def relearn(
+    adapter: Adapter,
+    forget: PairDataset,
+    retain: PairDataset,
+    *,
+    lr: float,
+    seed: int,
+    after_step: Callable[[], None] = lambda: None,
+) -> Iterator[int]:
     """Fine-tune a model in place on forget pairs beside retain pairs, and stop at each of `STEPS` to be measured.
 
     All parameters are trained by AdamW on the family's task loss, at a constant rate and with gradients clipped at
@@ -80,6 +88,7 @@ def relearn(adapter: Adapter, forget: PairDataset, retain: PairDataset, *, lr: f
         retain: Pairs beside them; about 32 in a step.
         lr: Learning rate, > 0.
         seed: Of the order of the pairs.
+        after_step: Called after each step.
 
     Yields:
         The number of steps done.
@@ -106,6 +115,7 @@ def relearn(adapter: Adapter, forget: PairDataset, retain: PairDataset, *, lr: f
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         clip_grad_norm_(adapter.parameters(), 1.0)
         optimizer.step()
+        after_step()
 
 
 def figures(

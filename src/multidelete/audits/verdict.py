@@ -16,15 +16,15 @@ Outcome = Literal["forgotten", "unfinished", "over-forgotten", "damaged", "unjud
 
 SOMETHING_TO_FORGET = 2 * TOLERANCES["forgetting"][0]  # then a gap within tolerance means that over half of it is gone
 BEYOND = {  # criterion, and whether the gap lies above
-    ("forgetting", True): "Deleted pairs are still found",
-    ("forgetting", False): "Deleted pairs are found less than if they had never been seen",
+    ("forgetting", True): "Deleted pairs are still known",
+    ("forgetting", False): "Deleted pairs are known less than if they had never been seen",
     ("membership", True): "An attack still tells that deleted pairs were trained on",
     (
         "membership",
         False,
     ): "Deleted pairs look less known to an attack than if they had never been seen, and so stand out",
-    ("retain", False): "Pairs that were to stay are found less than before",
-    ("test", False): "Unseen pairs are found less than before",
+    ("retain", False): "Pairs that were to stay are known less than before",
+    ("test", False): "Unseen pairs are known less than before",
 }
 DOUBTFUL_YARDSTICK = 0.10  # a retrained model that keeps this much less than the original was trained otherwise
 
@@ -195,12 +195,16 @@ def _beyond(row: ScoreRow) -> str:
     """A sentence for a criterion whose gap is beyond its tolerance, by chance or not."""
     if not row.is_beyond or row.gap is None or row.unlearned is None:
         return ""
-    interval = "" if row.low is None or row.high is None else f", 95 % interval {row.low:+.3f} to {row.high:+.3f}"
+    interval = "" if row.low is None or row.high is None else f" (95 % interval {row.low:+.3f} to {row.high:+.3f})"
     side = "above" if row.is_above else "below"
     certainty = ", so that it may lie within its target after all" if row.state == "unclear" else ""
+    figure = row.unlearned.figure
+    if row.criterion == "membership":  # "sensitive auc of score"
+        kind, _, signal = figure.partition("auc of ")
+        figure = f"the AUC of the attack by the {kind}pairs' {signal}"
     return (
-        f"{BEYOND[row.criterion, row.is_above]}: {row.unlearned.figure} is {row.unlearned.value:.3f}, "
-        f"{abs(row.gap):.3f} {side} its yardstick{interval}{certainty}. The target is {row.target}."
+        f"{BEYOND[row.criterion, row.is_above]}: {figure} is {row.unlearned.value:.3f} and should be {row.target}; "
+        f"it lies {abs(row.gap):.3f} {side}{interval}{certainty}."
     )
 
 

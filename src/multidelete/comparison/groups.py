@@ -23,6 +23,7 @@ from multidelete.errors import DivergedError, UnsupportedError
 from multidelete.manifest import make_folder
 from multidelete.models import load_adapter
 from multidelete.models.fresh import untrained
+from multidelete.progress import span
 from multidelete.runtime import forget_peak, locked
 from multidelete.store import ModelStore, shadow_members
 
@@ -43,7 +44,7 @@ class Clock:
         told = ""
         if every:
             rest_s = sum(mean(self.seconds.get(one) or every) for one in self.left)
-            told = f", about {rest_s / 60:.0f} min left" if rest_s >= 90 else f", about {rest_s:.0f} s left"
+            told = f", about {span(rest_s)} left"
         self.say(f"cell {self.total - len(self.left) + 1} of {self.total}: {group}, {name}{told}")
 
     def end(self, name: str, seconds: float) -> None:

@@ -21,7 +21,8 @@ from torch import Tensor
 from multidelete.data.pairs import Pair, PairDataset
 from multidelete.errors import DivergedError
 from multidelete.models.base import Adapter
-from multidelete.runtime import alone, process_index, progress_bar, sum_over_processes, world_size
+from multidelete.progress import progress_bar
+from multidelete.runtime import alone, process_index, sum_over_processes, world_size
 
 GALLERY = 15  # with the pair itself 16: as many as a small training step holds
 

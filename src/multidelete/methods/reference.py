@@ -22,7 +22,7 @@ from multidelete.data.pairs import Pair, PairDataset
 from multidelete.methods.partners import Associations, unassociated_pairs
 from multidelete.methods.targets import SIGNALS, ScoreSource, association_signals, score_targets
 from multidelete.models.base import Adapter, PairOutputs
-from multidelete.runtime import progress_bar
+from multidelete.progress import progress_bar
 
 PartnerSource = Literal["retain", "forget"]
 HOLDOUT_LIMIT = 1000

@@ -29,6 +29,8 @@ def relearning_curve(figures: Sequence[Figure]) -> Chart:
     rows = [row for row in figures if row.audit == relearning.AUDIT]
     if not rows:
         return Chart(title, absent="no relearning was asked for (--relearn)")
+    if rows[0].void is not None:
+        return Chart(title, absent=f"these figures are void ({rows[0].void})")
     measured = [row for row in rows if row.value is not None and _STEP.fullmatch(row.figure)]
     if not measured:
         return Chart(title, absent=rows[0].absent)

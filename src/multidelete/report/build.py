@@ -11,11 +11,12 @@ from typing import NamedTuple
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
-from multidelete.audits import compression, relearning
+from multidelete.audits import compression, membership, relearning
 from multidelete.audits.result import Figure
 from multidelete.audits.verdict import Outcome, Verdict
 from multidelete.report.brought_back import compression_lines, relearning_curve
 from multidelete.report.charts import (
+    Chart,
     ChartData,
     cost_bars,
     embedding_maps,
@@ -148,6 +149,7 @@ def build_report(
     safe_run = safe_run if isinstance(safe_run, Mapping) else {}
     pairs: list[Example | Extreme] = [*examples, *extremes]
     salt = content_salt([e.caption for e in pairs], [e.image for e in pairs])
+    void = {f.audit: f.void for f in figures if f.void is not None}
     present = [model for model in MODELS if any(f.model == model for f in figures)]
     page = template.render(
         header=[(key, "; ".join(_lines(safe_run[key]))) for key in HEADER if key in safe_run],
@@ -161,6 +163,7 @@ def build_report(
         has_retrained="retrained" in present or any(row.retrained is not None for row in verdict.rows),
         figures=figure_table(figures),
         figure_models=[*present, *sorted({f.model for f in figures} - set(MODELS))],
+        void=void,
         absent=sum(f.absent is not None for f in figures),
         colour=model_colour,
         show_forgotten=show_forgotten,
@@ -176,7 +179,7 @@ def build_report(
         brought_back=any(f.audit in (compression.AUDIT, relearning.AUDIT) and f.value is not None for f in figures),
         relearning=relearning_curve(figures),
         compression=compression_lines(figures),
-        **_draw(charts),
+        **_draw(charts, void),
     )
     out.mkdir(parents=True, exist_ok=True)
     path = out / "report.html"
@@ -237,12 +240,13 @@ def _thumbnail(image: Image.Image) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _draw(data: ChartData) -> dict[str, object]:
+def _draw(data: ChartData, void: Mapping[str, str]) -> dict[str, object]:
     """All plots; their markup is already escaped."""
+    roc, why = membership_roc(data.members, data.nonmembers), void.get(membership.AUDIT)
     maps, map_note = embedding_maps(data.embeddings)
     return {
-        "scores": score_histograms(data.scores),
-        "roc": membership_roc(data.members, data.nonmembers),
+        "scores": score_histograms(data.scores, labelled=data.labelled),
+        "roc": roc if why is None else Chart(roc.title, absent=f"these figures are void ({why})"),
         "maps": maps,
         "map_note": map_note,
         "cost": cost_bars(data.seconds),

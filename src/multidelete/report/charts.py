@@ -65,8 +65,9 @@ class ChartData:
     names are drawn too. Whatever is left empty is reported as not drawn.
 
     Attributes:
-        scores: For each model and split (``forget``, ``retain``, ``holdout``) the association
+        scores: For each model and split (``forget``, ``retain``, ``holdout``) the label-aware
             scores of the given pairs, (N,), any N per split.
+        labelled: Whether these scores are margins of labels.
         members: For each model the attack's score of each forget pair, (N,); higher means
             "was trained on".
         nonmembers: The same of held-out pairs, (N,).
@@ -76,6 +77,7 @@ class ChartData:
     """
 
     scores: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
+    labelled: bool = False
     members: Mapping[str, Array] = field(default_factory=dict)
     nonmembers: Mapping[str, Array] = field(default_factory=dict)
     embeddings: Mapping[str, Embeddings] = field(default_factory=dict)
@@ -98,9 +100,11 @@ def model_colour(model: str) -> str:
 
 
 @mpl.rc_context(STYLE)
-def score_histograms(scores: Mapping[str, Mapping[str, Array]]) -> Chart:
-    """Association scores of forget, retain and held-out pairs, one row per model, the same axes."""
-    title = "How strongly each model associates the pairs"
+def score_histograms(scores: Mapping[str, Mapping[str, Array]], *, labelled: bool = False) -> Chart:
+    """Scores of forget, retain and held-out pairs, one row per model, the same axes."""
+    title = (
+        "How sure each model is of the pairs' labels" if labelled else "How strongly each model associates the pairs"
+    )
     drawn = {model: {split: s for split, s in splits.items() if len(s)} for model, splits in scores.items()}
     drawn = {model: splits for model, splits in drawn.items() if splits}
     if not drawn:
@@ -113,7 +117,11 @@ def score_histograms(scores: Mapping[str, Mapping[str, Array]]) -> Chart:
         axes.set_title(_short(model), loc="left", fontsize=8.5, fontweight="bold", color=model_colour(model), pad=2)
     rows[0].set_ylim(0, 1.06 * max(axes.dataLim.y1 for axes in rows))
     rows[0].yaxis.set_major_locator(MaxNLocator(3))
-    rows[-1].set_xlabel("association score of the pair (right: belongs together)")
+    labels, scored = (
+        "margin of the pair's label (right: surer)",
+        "association score of the pair (right: belongs together)",
+    )
+    rows[-1].set_xlabel(labels if labelled else scored)
     canvas.supylabel("share of pairs", fontsize=8.5, color=MUTED)
     forget = tuple(Patch(facecolor=model_colour(model), alpha=0.75) for model in drawn)
     marks = [forget, Patch(facecolor=RETAIN_FILL), Line2D([], [], color=INK, lw=1.1, ls=(0, (3, 1.5)))]

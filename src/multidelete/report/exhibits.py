@@ -54,7 +54,7 @@ def chart_data(given: AuditInput, judged: Verdict, *, seconds: Mapping[str, floa
     scores = {}
     for name, model in given.models.items():
         of_split = {"forget": model.forget, "retain": model.retain, "holdout": model.holdout}
-        found = {split: s.of_kind(kind).score for split, s in of_split.items() if s is not None}
+        found = {split: s.of_kind(kind).label_aware_score for split, s in of_split.items() if s is not None}
         scores[name] = {split: score for split, score in found.items() if len(score)}
     row = next(row for row in judged.rows if row.criterion == "membership")
     attacks = {}
@@ -62,6 +62,7 @@ def chart_data(given: AuditInput, judged: Verdict, *, seconds: Mapping[str, floa
         attacks = dict(attack_scores(given, kind)[row.unlearned.figure.removeprefix(f"{prefix(kind)}auc of ")])
     return ChartData(
         scores=scores,
+        labelled=given.original.forget.labels is not None and given.original.forget.logits is not None,
         members={name: members for name, (members, _) in attacks.items()},
         nonmembers={name: nonmembers for name, (_, nonmembers) in attacks.items()},
         embeddings={name: _map(model, kind) for name, model in given.models.items() if model.forget.embeddings},
