@@ -119,20 +119,16 @@ SETTINGS: dict[str, dict[str, object]] = {
     "finetune": {"lr": 1e-3, "passes": 10},
     "descent_to_delete": {"lr": 1e-3, "passes": 10},
 }
-OF_CELL: dict[tuple[str, str], dict[str, object]] = {
-    # no step shows this head a wrong pair, so unseen pairs rise with the kept ones, and targets that follow them too
-    ("multidelete", "vilt retrieval"): {"refreshes": 0},
-}
 
 
-def method_of(name: str, case: Case) -> Method:
-    return METHODS[name](**HYPERPARAMETERS.get(name, {}) | OF_CELL.get((name, str(case)), {}))
+def method_of(name: str) -> Method:
+    return METHODS[name](**HYPERPARAMETERS.get(name, {}))
 
 
 def run(name: str, one: World) -> Outcome:
     if name == "retrain":
         return one.retraining
-    return method_of(name, one.case).run(one.job(SETTINGS.get(name, {})))
+    return method_of(name).run(one.job(SETTINGS.get(name, {})))
 
 
 # What is promised, and where it is not

@@ -81,7 +81,7 @@ def test_terms_have_the_values_derived_by_hand(memorised: Adapter, term: str, ex
 
 
 def test_scores_of_retain_pairs_are_kept_where_a_head_gives_them(memorised: Adapter) -> None:
-    """Scores .8 and .8 that were 1 and 1, and the partners' variance .25: .04 / .25 = .16.
+    """Scores .8 and .8 that were 1 and 1; variance of the retain pairs' and partners' 1, 1, 0, 1: .1875; .04 / .1875.
 
     Of dual encoders the embeddings keep them.
     """
@@ -91,7 +91,7 @@ def test_scores_of_retain_pairs_are_kept_where_a_head_gives_them(memorised: Adap
     now, known = step.retain.outputs, step.retain.referred()
     retain = replace(step.retain, outputs=replace(now, embeddings=None), reference=replace(known, embeddings=None))
     assert method.losses(replace(step, parts={**step.parts, "retain": retain}))["retain_score"].item() == pytest.approx(
-        0.16, abs=1e-6
+        0.04 / 0.1875, abs=1e-6
     )
     matching = replace(step.forget, score_target=torch.zeros(2, 2))  # a matching head beside the embeddings
     assert "retain_score" in method.losses(replace(step, parts={**step.parts, "forget": matching}))
@@ -139,13 +139,14 @@ def test_unassociated_pairs_keep_the_scores_that_they_had() -> None:
     kept = MultiDelete(unassociated=1.0).datasets(job)["retain"].pairs[-20:]
     before = scores(adapter, kept)
 
-    def moved(share: float) -> Tensor:
+    def risen(share: float) -> float:
         settings = quick(passes=20, batch_size=4, lr=1e-3, retain_sample=20)
+        method = MultiDelete(unassociated=share, refreshes=0, retain_score=60.0)
         own = replace(job, adapter=copy.deepcopy(adapter), settings=settings)
-        return scores(MultiDelete(unassociated=share, refreshes=0).run(own).adapter, kept) - before
+        return (scores(method.run(own).adapter, kept) - before).mean().item()
 
-    assert moved(0.0).mean() > 0.3
-    assert moved(1.0).abs().mean() < 0.7 * moved(0.0).abs().mean()
+    assert risen(0.0) > 0.2
+    assert abs(risen(1.0)) < 0.5 * risen(0.0)
 
 
 def test_scaled_terms_do_not_depend_on_the_scale_of_the_representations(memorised: Adapter) -> None:

@@ -91,7 +91,7 @@ class MultiDelete(GradientMethod):
     score: float = 3.0
     embeddings: float = 40.0
     retain_score: float = 20.0
-    unassociated: float = 0.3
+    unassociated: float = 1.0
     score_target: Literal["auto", "holdout", "partner"] = "auto"
     refreshes: int = 6
     partners: PartnerSource = "retain"

@@ -67,8 +67,8 @@ class Reference:
     def variances(self) -> dict[str, float]:
         """Variance of each target over the cache, averaged over its dimensions; what losses are divided by.
 
-        Keys: ``partner``, ``partner score``, ``partner similarity``, ``retain``, ``score`` (of retain pairs and partners
-        together), ``unimodal <m>`` and ``embedding <m>``, for those that were asked for and vary at all.
+        Keys: ``partner``, ``partner score``, ``partner similarity``, ``retain``, ``score`` (of retain pairs and
+        partners together), ``unimodal <m>`` and ``embedding <m>``, for those that were asked for and vary at all.
         """
         found: dict[str, float] = {}
         if self.partners:
