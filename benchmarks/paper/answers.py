@@ -1,0 +1,115 @@
+"""Write ``answers.md``: how far the models lie from the retrained one, averaged over the rows, and the best baseline.
+
+Run from the repository, after the comparison: ``python benchmarks/paper/answers.py runs/paper/audits``.
+
+Draws of one row share their original, so each row counts once, with the mean of its draws, and intervals are Student's
+t over the rows.
+"""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+
+from multidelete import read_audit
+from multidelete.audits.inputs import RETRAINED_AGAIN
+from multidelete.comparison.summary import Block, Mean, Row, summarise
+
+HERE = Path(__file__).parent
+OURS = ("multidelete", "multidelete_paper")
+CONTROLS = ("untouched", "retrained", RETRAINED_AGAIN, "random weights")
+WITHIN = 0.02  # a baseline whose test figure is further from the retrained model's than this is not the best
+GAPS = ("test", "retain", "forget", "separation", "membership")
+FRACTION = 0.05
+
+Blocks = Mapping[str, Sequence[Block]]  # of each row, one for each draw
+
+
+def main() -> None:
+    blocks: dict[str, list[Block]] = {}
+    for path in sorted(Path(sys.argv[1]).glob("*.json")):
+        run, figures = read_audit(path)
+        if run["fraction"] == FRACTION:
+            blocks.setdefault(run["setting"], []).append(summarise({path.stem: (run, figures)}, list(run["models"])))
+    text = "\n".join([*gaps(blocks), "", *best(blocks)]) + "\n"
+    (HERE / "answers.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+def gaps(blocks: Blocks) -> list[str]:
+    """Mean signed gap of every model to the retrained one, and what it took."""
+    names = list(dict.fromkeys(name for draws in blocks.values() for block in draws for name in block.rows))
+    names = [name for name in names if name not in ("original", "retrained")]
+    lines = ["| model | " + " | ".join(GAPS) + " | forget, whatever the sign | time | rows |"]
+    lines.append("|---" * (len(GAPS) + 4) + "|")
+    for name in names:
+        cells = [
+            over_rows([gap_of(block.rows[name], key) for block in draws] for draws in blocks.values()) for key in GAPS
+        ]
+        sizes = over_rows([size_of(block.rows[name]) for block in draws] for draws in blocks.values())
+        times = over_rows([share_of(block.rows[name]) for block in draws] for draws in blocks.values())
+        there = sum(any(block.rows[name].values for block in draws) for draws in blocks.values())
+        signed = " | ".join(told(cell, signed=True) for cell in cells)
+        lines.append(f"| {name} | {signed} | {told(sizes)} | {told(times)} | {there} |")
+    return lines
+
+
+def best(blocks: Blocks) -> list[str]:
+    """In each draw the baseline of highest separation among those that keep test, and what multidelete has above it."""
+    lines = ["| row | draw | retrained | best baseline | its separation | multidelete | multidelete_paper |"]
+    lines.append("|---" * 7 + "|")
+    apart: dict[str, list[list[float | None]]] = {name: [[] for _ in blocks] for name in OURS}
+    for at, (setting, draws) in enumerate(blocks.items()):
+        for number, block in enumerate(draws, start=1):
+            known, own = separations(block), [block.rows[name].values["separation"].value for name in OURS]
+            name = max(known, key=lambda one: known[one], default=None)
+            for one, value in zip(OURS, own, strict=True):
+                apart[one][at].append(None if name is None else value - known[name])
+            theirs = "none | -" if name is None else f"{name} | {known[name]:.3f}"
+            yardstick = block.rows["retrained"].values["separation"].value
+            lines.append(f"| {setting} | {number} | {yardstick:.3f} | {theirs} | {own[0]:.3f} | {own[1]:.3f} |")
+    for one in OURS:
+        found = told(over_rows(apart[one]), times=100, digits=1, signed=True)
+        lines += ["", f"`{one}` above the best baseline, in points of AUC: {found}."]
+    return lines
+
+
+def separations(block: Block) -> dict[str, float]:
+    """Of the baselines whose test figure is as near as `WITHIN`."""
+    return {
+        name: row.values["separation"].value
+        for name, row in block.rows.items()
+        if name not in (*OURS, *CONTROLS) and "separation" in row.values and abs(row.gaps["test"].value) <= WITHIN
+    }
+
+
+def gap_of(row: Row, key: str) -> float | None:
+    return row.gaps[key].value if key in row.gaps else None
+
+
+def size_of(row: Row) -> float | None:
+    return abs(row.gaps["forget"].value) if "forget" in row.gaps else None
+
+
+def share_of(row: Row) -> float | None:
+    return None if row.share is None else row.share.value
+
+
+def over_rows(draws_by_row: Iterable[Sequence[float | None]]) -> Mean | None:
+    """Mean over the rows that have the figure, each the mean of its draws."""
+    known = [[value for value in draws if value is not None] for draws in draws_by_row]
+    rows = [mean(draws) for draws in known if draws]
+    return Mean.of(rows) if rows else None
+
+
+def told(found: Mean | None, *, times: float = 1, digits: int = 3, signed: bool = False) -> str:
+    """Value and half the width of its interval."""
+    if found is None:
+        return "-"
+    sign = "+" if signed else ""
+    half = "" if found.half is None else f" ± {times * found.half:.{digits}f}"
+    return f"{times * found.value:{sign}.{digits}f}{half}"
+
+
+if __name__ == "__main__":
+    main()
