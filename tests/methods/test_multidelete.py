@@ -11,16 +11,24 @@ from torch import Tensor
 from multidelete.data.pairs import Batch, Pair, PairData, PairDataset
 from multidelete.errors import ConfigError, UnsupportedError
 from multidelete.methods import Job, MultiDelete, MultiDeletePaper
-from multidelete.methods.partners import Associations
 from multidelete.methods.reference import Reference, build_reference
 from multidelete.methods.targets import ENOUGH, Stratum, matched_scores, score_targets, strata_of
 from multidelete.models import Adapter, PairOutputs
 from multidelete.step import Part, Step
+from tests.methods.cells import certainty, world
 from tests.models.cases import Case, case_adapter, case_data
 from tests.relations import graph_text, relations
 from tests.tiny import family_model, parted, people, quick, scores, trained, weights
 
-ONLY = {"decoupling": 0.0, "unimodal": 0.0, "multimodal": 0.0, "score": 0.0, "embeddings": 0.0, "retain_score": 0.0}
+ONLY = {
+    "decoupling": 0.0,
+    "unimodal": 0.0,
+    "multimodal": 0.0,
+    "score": 0.0,
+    "embeddings": 0.0,
+    "retain_score": 0.0,
+    "task": 0.0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -105,48 +113,37 @@ def retrieval(family: str) -> tuple[Adapter, Job]:
 
 
 @pytest.mark.parametrize("family", ["albef", "blip", "vilt"])
-def test_of_models_with_a_matching_head_unassociated_pairs_are_kept_too(family: str) -> None:
-    """As many as asked for, each of members of two sampled retain pairs that no training pair joins."""
-    adapter, job = retrieval(family)
-    retain = MultiDelete(unassociated=0.0).datasets(job)["retain"]
-    found = MultiDelete(unassociated=0.5).datasets(job)["retain"]
-    associations = Associations(job.train, adapter.modalities)
-    made = found.pairs[len(retain) :]
-    assert found.pairs[: len(retain)] == retain.pairs
-    assert 0.4 * len(retain) < len(made) <= 0.5 * len(retain)  # those drawn twice count once
-    assert not any(associations.associated(pair, pair) for pair in made)
-    assert {source for pair in made for source in pair.sources.values()} <= {
-        source for pair in retain for source in pair.sources.values()
-    }
-    assert MultiDelete(unassociated=0.5).datasets(job)["retain"].ids == found.ids
-    assert MultiDeletePaper().datasets(job)["retain"].pairs == retain.pairs
+def test_a_matching_head_is_trained_on_retain_pairs_too(family: str) -> None:
+    """The term is the family's own loss of the step's retain pairs, times its weight."""
+    _, job = retrieval(family)
+    job = replace(job, settings=quick(passes=1, batch_size=8, retain_sample=20))
+    once, twice = (MultiDelete(task=weight).run(replace(job, adapter=copy.deepcopy(job.adapter))) for weight in (1, 2))
+    assert once.history[0]["task"] > 0
+    assert twice.history[0]["task"] == pytest.approx(2 * once.history[0]["task"])
+    assert "task" not in MultiDelete(task=0.0).run(job).history[0]
 
 
-def test_no_unassociated_pairs_are_kept_where_no_head_matches(data: PairData, memorised: Adapter) -> None:
-    """Of dual encoders the embeddings keep all similarities; a classifier gives the classes of pairs."""
-    ours = Job(memorised, data.train, *parted(data, 2), quick(), seed=0)
+def test_no_other_model_is_trained_on_its_task(data: PairData, memorised: Adapter) -> None:
+    """Of dual encoders the embeddings keep all similarities; of a classifier the scores of classes are kept."""
+    ours = Job(copy.deepcopy(memorised), data.train, *parted(data, 2), quick(passes=1, batch_size=8), seed=0)
     case = Case("albef", "classification", 1)
     classes = case_data(case)
-    theirs = Job(case_adapter(case, classes), classes.train, *parted(classes, 2), quick(), seed=0)
+    adapter = case_adapter(case, classes)
+    theirs = Job(adapter, classes.train, *parted(classes, 2), quick(passes=1, batch_size=8), seed=0)
     for job in (ours, theirs):
-        assert set(MultiDelete().datasets(job)["retain"].ids) <= set(job.retain.ids)
+        assert "task" not in MultiDelete(task=5.0).run(job).history[0]
 
 
-def test_unassociated_pairs_keep_the_scores_that_they_had() -> None:
-    """A model that holds the scores of retain pairs alone comes to match more: those of others rise."""
-    adapter, job = retrieval("albef")
-    adapter = trained(adapter, job.train, passes=30)
-    kept = MultiDelete(unassociated=1.0).datasets(job)["retain"].pairs[-20:]
-    before = scores(adapter, kept)
-
-    def risen(share: float) -> float:
-        settings = quick(passes=20, batch_size=4, lr=1e-3, retain_sample=20)
-        method = MultiDelete(unassociated=share, refreshes=0, retain_score=60.0)
-        own = replace(job, adapter=copy.deepcopy(adapter), settings=settings)
-        return (scores(method.run(own).adapter, kept) - before).mean().item()
-
-    assert risen(0.0) > 0.2
-    assert abs(risen(1.0)) < 0.5 * risen(0.0)
+def test_without_wrong_pairs_a_matching_head_comes_to_match_everything_and_forgets_nothing() -> None:
+    """Unseen pairs rise with the kept ones, and the targets with them; the retrained model's certainty is 0.5."""
+    one = world(Case("vilt", "retrieval", 1))
+    settings = {"lr": 2e-3, "passes": 24}
+    after = {
+        weight: certainty(MultiDelete(task=weight).run(one.job(settings)).adapter, one.forget, one.data.train)
+        for weight in (0.0, 5.0)
+    }
+    assert after[0.0] > 0.9
+    assert after[5.0] < 0.6
 
 
 def test_scaled_terms_do_not_depend_on_the_scale_of_the_representations(memorised: Adapter) -> None:

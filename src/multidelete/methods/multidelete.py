@@ -4,16 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from multidelete.config import check_settings
-from multidelete.data.pairs import PairDataset
 from multidelete.errors import UnsupportedError
 from multidelete.methods.base import GradientMethod, Job, sample_pairs
-from multidelete.methods.partners import Associations, unassociated_pairs
 from multidelete.methods.reference import PartnerSource, Reference, ReferenceSettings
 from multidelete.methods.search import Factor, Search
 from multidelete.methods.targets import SIGNALS, association_signals
@@ -48,10 +45,9 @@ class MultiDelete(GradientMethod):
     - Dual encoders have no fusion: h is the elementwise product of the two embeddings. Only the encoder
       of the second modality is trained, unless asked otherwise (``train=all``): what the two encoders
       join, either can sever, and embeddings of pictures that users have stored stay valid.
-    - ``score``, ``embeddings`` and ``retain_score`` are further terms, on by default, and ``unassociated`` pairs
-      are kept beside the retain pairs. For dual encoders h's sum, the similarity, decides what is retrieved, and
-      the squared error of h hardly sees it; of other models the head reads few directions of h.
-      `MultiDeletePaper` has the paper's terms alone.
+    - ``score``, ``embeddings``, ``retain_score`` and ``task`` are further terms, on by default. For dual encoders
+      h's sum, the similarity, decides what is retrieved, and the squared error of h hardly sees it; of other models
+      the head reads few directions of h. `MultiDeletePaper` has the paper's terms alone.
 
     Attributes:
         decoupling: Weight of modality decoupling, >= 0.
@@ -65,8 +61,8 @@ class MultiDelete(GradientMethod):
             not only within each pair.
         retain_score: Weight of the squared distance between the association scores of retain pairs and the
             original's, for models whose head gives the score, >= 0: without it forgetting lowers all scores.
-        unassociated: Pairs of unassociated members of retain pairs that are kept as the retain pairs are, as a share of
-            these, >= 0, for models whose matching head gives the score: without them it comes to match everything.
+        task: Weight of the family's own loss on retain pairs, for models with a matching head, >= 0: it shows the head
+            wrong pairs, without which it comes to match everything.
         score_target: Whose scores are the targets, matched by rank: ``holdout`` (those of validation pairs of the
             same `Stratum`: kind, label, and how many members are unknown), ``partner`` (those of the unassociated
             pairs), or ``auto``: held-out pairs where the data has them.
@@ -91,7 +87,7 @@ class MultiDelete(GradientMethod):
     score: float = 3.0
     embeddings: float = 40.0
     retain_score: float = 20.0
-    unassociated: float = 1.0
+    task: float = 5.0
     score_target: Literal["auto", "holdout", "partner"] = "auto"
     refreshes: int = 6
     partners: PartnerSource = "retain"
@@ -99,7 +95,7 @@ class MultiDelete(GradientMethod):
     distance: Literal["mse", "cosine"] = "mse"
 
     def __post_init__(self) -> None:
-        weights = ("decoupling", "unimodal", "multimodal", "score", "embeddings", "retain_score", "unassociated")
+        weights = ("decoupling", "unimodal", "multimodal", "score", "embeddings", "retain_score", "task")
         check_settings(
             self,
             {name: (getattr(self, name) >= 0, "0 or more") for name in weights}
@@ -108,21 +104,6 @@ class MultiDelete(GradientMethod):
 
     def loop_settings(self) -> LoopSettings:
         return LoopSettings(passes=6, lr=1.5e-3)
-
-    def datasets(self, job: Job) -> dict[str, PairDataset]:
-        """The retain pairs are followed by the ``unassociated`` ones, made of their members."""
-        found = super().datasets(job)
-        matches = job.adapter.task == "retrieval" and not job.adapter.encoder_parameters(job.adapter.modalities[1])
-        number = round(self.unassociated * len(found["retain"]))
-        if not matches or number == 0:
-            return found
-        retain = found["retain"]
-        associations = Associations(job.train, job.adapter.modalities)
-        rng = np.random.default_rng([job.seed, 2])
-        stand_for = retain[rng.integers(len(retain), size=number).tolist()]
-        made = unassociated_pairs(retain.pairs, stand_for, associations, rng)
-        once = {pair.id: pair for pair in made}
-        return found | {"retain": PairDataset([*retain, *once.values()], "retain and unassociated pairs")}
 
     def trainable(self, adapter: Adapter) -> str:
         second = adapter.modalities[1]
@@ -178,6 +159,8 @@ class MultiDelete(GradientMethod):
         if self.retain_score > 0 and not is_similarity:
             gap_B = retain.outputs.score - retain.referred().score
             terms["retain_score"] = self.retain_score * retain.mean(gap_B**2) / scales.get("score", 1.0)
+        if self.task > 0 and not is_similarity and retain.outputs.logits is None:
+            terms["task"] = self.task * retain.mean(retain.task_loss_B)
         return terms
 
     def _each(

@@ -37,7 +37,7 @@ class MultiDeletePaper(MultiDelete):
     score: float = 0.0
     embeddings: float = 0.0
     retain_score: float = 0.0
-    unassociated: float = 0.0
+    task: float = 0.0
     score_target: Literal["auto", "holdout", "partner"] = "partner"
 
     def loop_settings(self) -> LoopSettings:
