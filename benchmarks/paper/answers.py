@@ -22,15 +22,16 @@ WITHIN = 0.02  # a baseline whose test figure is further from the retrained mode
 GAPS = ("test", "retain", "forget", "separation", "membership")
 FRACTION = 0.05
 
-Blocks = Mapping[str, Sequence[Block]]  # of each row, one for each draw
+Blocks = Mapping[str, Mapping[int, Block]]  # of each row, by draw
 
 
 def main() -> None:
-    blocks: dict[str, list[Block]] = {}
+    blocks: dict[str, dict[int, Block]] = {}
     for path in sorted(Path(sys.argv[1]).glob("*.json")):
         run, figures = read_audit(path)
         if run["fraction"] == FRACTION:
-            blocks.setdefault(run["setting"], []).append(summarise({path.stem: (run, figures)}, list(run["models"])))
+            block = summarise({path.stem: (run, figures)}, list(run["models"]))
+            blocks.setdefault(run["setting"], {})[run["draw"]] = block
     text = "\n".join([*gaps(blocks), "", *best(blocks)]) + "\n"
     (HERE / "answers.md").write_text(text, encoding="utf-8")
     print(text)
@@ -38,17 +39,18 @@ def main() -> None:
 
 def gaps(blocks: Blocks) -> list[str]:
     """Mean signed gap of every model to the retrained one, and what it took."""
-    names = list(dict.fromkeys(name for draws in blocks.values() for block in draws for name in block.rows))
+    names = list(dict.fromkeys(name for draws in blocks.values() for block in draws.values() for name in block.rows))
     names = [name for name in names if name not in ("original", "retrained")]
     lines = ["| model | " + " | ".join(GAPS) + " | forget, whatever the sign | time | rows |"]
     lines.append("|---" * (len(GAPS) + 4) + "|")
     for name in names:
         cells = [
-            over_rows([gap_of(block.rows[name], key) for block in draws] for draws in blocks.values()) for key in GAPS
+            over_rows([gap_of(block.rows[name], key) for block in draws.values()] for draws in blocks.values())
+            for key in GAPS
         ]
-        sizes = over_rows([size_of(block.rows[name]) for block in draws] for draws in blocks.values())
-        times = over_rows([share_of(block.rows[name]) for block in draws] for draws in blocks.values())
-        there = sum(any(block.rows[name].values for block in draws) for draws in blocks.values())
+        sizes = over_rows([size_of(block.rows[name]) for block in draws.values()] for draws in blocks.values())
+        times = over_rows([share_of(block.rows[name]) for block in draws.values()] for draws in blocks.values())
+        there = sum(any(block.rows[name].values for block in draws.values()) for draws in blocks.values())
         signed = " | ".join(told(cell, signed=True) for cell in cells)
         lines.append(f"| {name} | {signed} | {told(sizes)} | {told(times)} | {there} |")
     return lines
@@ -60,7 +62,7 @@ def best(blocks: Blocks) -> list[str]:
     lines.append("|---" * 7 + "|")
     apart: dict[str, list[list[float | None]]] = {name: [[] for _ in blocks] for name in OURS}
     for at, (setting, draws) in enumerate(blocks.items()):
-        for number, block in enumerate(draws, start=1):
+        for number, block in draws.items():
             known, own = separations(block), [block.rows[name].values["separation"].value for name in OURS]
             name = max(known, key=lambda one: known[one], default=None)
             for one, value in zip(OURS, own, strict=True):

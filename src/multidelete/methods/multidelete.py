@@ -159,7 +159,7 @@ class MultiDelete(GradientMethod):
         if self.retain_score > 0 and not is_similarity:
             gap_B = retain.outputs.score - retain.referred().score
             terms["retain_score"] = self.retain_score * retain.mean(gap_B**2) / scales.get("score", 1.0)
-        if self.task > 0 and not is_similarity and retain.outputs.logits is None:
+        if self.task > 0 and not is_similarity and retain.outputs.logits is None:  # a matching head, not a classifier's
             terms["task"] = self.task * retain.mean(retain.task_loss_B)
         return terms
 
