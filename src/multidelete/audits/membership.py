@@ -27,6 +27,7 @@ SPLIT = "forget and held-out"
 MAX_REFERENCE = 1000
 RATES = (0.01, 0.001)
 RATIO_FPR = 0.1
+CONFIDENCE = "confidence"  # the signal of classifiers that asks for no label
 
 AttackScores = Mapping[str, tuple[stats.Floats, stats.Floats]]
 
@@ -47,8 +48,9 @@ def figures(audit: AuditInput) -> list[Figure]:
 def attack_scores(audit: AuditInput, kind: str | None) -> dict[str, AttackScores]:
     """For each signal and model the attack's scores of members and of nonmembers.
 
-    Signals: ``score``, the label-aware score of the pair; and for dual encoders ``margin image to text``
-    and ``margin text to image``, see `margins`. Higher says "was trained on".
+    Signals: ``score``, the label-aware score of the pair; for classifiers ``confidence``, the log-odds of
+    the most likely class, right or wrong; and for dual encoders ``margin image to text`` and ``margin text
+    to image``, see `margins`. Higher says "was trained on".
 
     Raises:
         ValueError: There are no held-out pairs of this kind.
@@ -60,6 +62,9 @@ def attack_scores(audit: AuditInput, kind: str | None) -> dict[str, AttackScores
         if nonmembers is None or not len(nonmembers) or not len(members):
             raise ValueError(f"{len(members)} members of kind {kind!r}, and no nonmembers")
         found["score"][name] = (_float64(members.label_aware_score), _float64(nonmembers.label_aware_score))
+        if members.confidence is not None and nonmembers.confidence is not None:
+            halves = _float64(members.confidence), _float64(nonmembers.confidence)
+            found.setdefault(CONFIDENCE, {})[name] = halves
         if members.embeddings is None:
             continue
         both = members.join(nonmembers)

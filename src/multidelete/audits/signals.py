@@ -86,11 +86,14 @@ class Signals:
         """
         if self.logits is None or self.labels is None:
             return self.score
-        rows = np.arange(len(self))
-        others_NC = self.logits.astype(np.float64)
-        own_N = others_NC[rows, self.labels]
-        others_NC[rows, self.labels] = -np.inf
-        return np.asarray(own_N - np.logaddexp.reduce(others_NC, axis=1), dtype=np.float32)
+        return _log_odds(self.logits, self.labels)
+
+    @cached_property
+    def confidence(self) -> Floats | None:
+        """Log-odds of the most likely class in nats, right or wrong, (N,); None where there are no logits."""
+        if self.logits is None:
+            return None
+        return _log_odds(self.logits, self.logits.argmax(axis=1))
 
     @property
     def can_be_searched(self) -> bool:
@@ -147,6 +150,15 @@ class Signals:
             sources={m: [*keys, *other.sources[m]] for m, keys in self.sources.items()},
         )
         return replace(joined, gallery=self.gallery if self.gallery is other.gallery else None)
+
+
+def _log_odds(logits_NC: Floats, class_N: NDArray[np.int64]) -> Floats:
+    """log p(class) - log(1 - p(class)) of one class of each pair, (N,)."""
+    rows = np.arange(len(class_N))
+    others_NC = logits_NC.astype(np.float64)
+    own_N = others_NC[rows, class_N]
+    others_NC[rows, class_N] = -np.inf
+    return np.asarray(own_N - np.logaddexp.reduce(others_NC, axis=1), dtype=np.float32)
 
 
 def collect(

@@ -142,6 +142,10 @@ def _columns(figures: Sequence[Figure], counts: UnitCounts | None) -> Columns:
     columns["per pair"] = (per_pair.AUDIT, f"{prefix(kind)}auc of {per_pair.LIRA}", membership.SPLIT)
     columns["margin gap"] = (distance.AUDIT, f"{prefix(kind)}{distance.SIGNED}", "forget")
     attacks = [key for key in look.keys(membership.AUDIT) if key[1].startswith(f"{prefix(kind)}auc of ")]
+    confidence = (membership.AUDIT, f"{prefix(kind)}auc of {membership.CONFIDENCE}", membership.SPLIT)
+    if confidence in attacks:  # tells models apart that the others do not: it needs no label
+        columns["confidence"] = confidence
+        attacks.remove(confidence)
     if attacks:
         columns["membership"] = max(attacks, key=lambda key: look.value(key, "original") or 0.0)
     return columns

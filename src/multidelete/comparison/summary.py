@@ -47,6 +47,7 @@ COLUMNS = (
     Column("forget", TOLERANCES["forgetting"][1], False, UNTOUCHED),
     Column("separation", TOLERANCES["membership"][1], False, UNTOUCHED),
     Column("membership", TOLERANCES["membership"][1], False, UNTOUCHED),
+    Column("confidence", TOLERANCES["membership"][1], False, None),
     Column("per pair", TOLERANCES["membership"][1], False, UNTOUCHED),
     Column("margin gap", inf, False, None),
 )
