@@ -125,7 +125,8 @@ class ModelStore:
     ) -> Path:
         """What a method makes of the original; see `unlearn`."""
         chosen = get_method(method)() if isinstance(method, str) else method
-        origin = read_manifest(original) or {}
+        recipe = self._recipes.get(original)  # known before the folder is there
+        origin = {"command": "train", "loop": asdict(recipe.loop)} if recipe else read_manifest(original)
         loop = loop_settings(chosen, settings, origin, len(request.ids))
         key: list[object] = [self._digest(data, "train", "val"), self._content(original), request.digest]
         key += [chosen.name, asdict(chosen), code_digest(type(chosen)), asdict(loop), trainable, seed]
