@@ -105,6 +105,14 @@ def test_scores_of_retain_pairs_are_kept_where_a_head_gives_them(memorised: Adap
     assert "retain_score" in method.losses(replace(step, parts={**step.parts, "forget": matching}))
 
 
+def test_a_classifier_s_score_counts_three_times(memorised: Adapter) -> None:
+    """The same errors, .37 over a variance of .25, where the score is the margin of a label."""
+    step, now = step_by_hand(memorised)
+    labelled = replace(step.forget, outputs=replace(now, logits=torch.zeros(2, 2)))
+    found = MultiDelete(**(ONLY | {"score": 1.0})).losses(replace(step, parts={**step.parts, "forget": labelled}))
+    assert found["score"].item() == pytest.approx(3 * 1.48, abs=1e-6)
+
+
 def retrieval(family: str) -> tuple[Adapter, Job]:
     case = Case(family, "retrieval", 1)
     data = case_data(case, number=8)

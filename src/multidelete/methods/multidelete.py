@@ -19,6 +19,7 @@ from multidelete.settings import LoopSettings
 from multidelete.step import Part, Step
 
 REFRESH_PAIRS = 256
+LABELLED = 3  # a classifier's score, the margin of the label, counts this many times as much as a similarity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ class MultiDelete(GradientMethod):
         multimodal: Weight of multimodal retention, >= 0.
         score: Weight of the squared distance between each forget pair's association score and its
             target score, >= 0; and likewise of the similarity of its embeddings, where a matching head
-            gives the score.
+            gives the score. For classifiers, whose score is the margin of the label, it counts `LABELLED` times.
         embeddings: Weight of the squared distance between the embeddings of retain pairs and the
             original's, for dual encoders, >= 0: keeps the similarities of retain pairs to everything,
             not only within each pair.
@@ -145,8 +146,9 @@ class MultiDelete(GradientMethod):
         }
         if self.score > 0:
             gap_BS = association_signals(forget.outputs, forget.score_target.shape[1]) - forget.score_target
+            weight = self.score * (1 if forget.outputs.logits is None else LABELLED)
             squared = [
-                self.score * forget.mean(gap_B**2) / scales.get(f"partner {name}", 1.0)
+                weight * forget.mean(gap_B**2) / scales.get(f"partner {name}", 1.0)
                 for name, gap_B in zip(SIGNALS, gap_BS.unbind(dim=1), strict=False)
             ]
             terms["score"] = torch.stack(squared).sum()
