@@ -19,7 +19,8 @@ HERE = Path(__file__).parent
 OURS = ("multidelete", "multidelete_paper")
 CONTROLS = ("untouched", "retrained", RETRAINED_AGAIN, "random weights")
 WITHIN = 0.02  # a baseline whose test figure is further from the retrained model's than this is not the best
-GAPS = ("test", "retain", "forget", "separation", "membership")
+FLAT = 0.10  # confidence this far below the retrained model's gives deleted pairs away: the audit's own tolerance
+GAPS = ("test", "retain", "forget", "separation", "membership", "confidence")
 FRACTION = 0.05
 
 Blocks = Mapping[str, Mapping[int, Block]]  # of each row, by draw
@@ -32,7 +33,8 @@ def main() -> None:
         if run["fraction"] == FRACTION:
             block = summarise({path.stem: (run, figures)}, list(run["models"]))
             blocks.setdefault(run["setting"], {})[run["draw"]] = block
-    text = "\n".join([*gaps(blocks), "", *best(blocks)]) + "\n"
+    unseen = "Without baselines whose confidence in deleted pairs lies more than 0.10 below the retrained model's:"
+    text = "\n".join([*gaps(blocks), "", *best(blocks), "", unseen, "", *best(blocks, flat_too=False)]) + "\n"
     (HERE / "answers.md").write_text(text, encoding="utf-8")
     print(text)
 
@@ -56,14 +58,14 @@ def gaps(blocks: Blocks) -> list[str]:
     return lines
 
 
-def best(blocks: Blocks) -> list[str]:
+def best(blocks: Blocks, *, flat_too: bool = True) -> list[str]:
     """In each draw the baseline of highest separation among those that keep test, and what multidelete has above it."""
     lines = ["| row | draw | retrained | best baseline | its separation | multidelete | multidelete_paper |"]
     lines.append("|---" * 7 + "|")
     apart: dict[str, list[list[float | None]]] = {name: [[] for _ in blocks] for name in OURS}
     for at, (setting, draws) in enumerate(blocks.items()):
         for number, block in draws.items():
-            known, own = separations(block), [block.rows[name].values["separation"].value for name in OURS]
+            known, own = separations(block, flat_too), [block.rows[name].values["separation"].value for name in OURS]
             name = max(known, key=lambda one: known[one], default=None)
             for one, value in zip(OURS, own, strict=True):
                 apart[one][at].append(None if name is None else value - known[name])
@@ -76,12 +78,13 @@ def best(blocks: Blocks) -> list[str]:
     return lines
 
 
-def separations(block: Block) -> dict[str, float]:
-    """Of the baselines whose test figure is as near as `WITHIN`."""
+def separations(block: Block, flat_too: bool) -> dict[str, float]:
+    """Of the baselines whose test figure is as near as `WITHIN`, with or without those that are unsure by `FLAT`."""
     return {
         name: row.values["separation"].value
         for name, row in block.rows.items()
         if name not in (*OURS, *CONTROLS) and "separation" in row.values and abs(row.gaps["test"].value) <= WITHIN
+        if flat_too or "confidence" not in row.gaps or row.gaps["confidence"].value >= -FLAT
     }
 
 

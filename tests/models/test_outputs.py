@@ -1,5 +1,7 @@
 """What every model family promises: shapes, independence, losses, gradients."""
 
+import logging
+
 import pytest
 import torch
 from torch import Tensor
@@ -153,13 +155,19 @@ def test_gradients_reach_every_parameter(adapter: Adapter, data: PairData) -> No
     assert [name for name in without if not name.endswith(("k_proj.bias", "key.bias"))] == []
 
 
-def test_over_long_captions_are_counted_and_cut(name: str, adapter: Adapter, data: PairData) -> None:
+def test_over_long_captions_are_counted_and_cut(
+    name: str, adapter: Adapter, data: PairData, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     most = {"own clip": 36, "vit and roberta": 36}.get(name, 40)
     word = next(w for w in ("a", "the", "from") if len(adapter.texts.tokenizer(w)["input_ids"]) == 3)
     fits = with_text(data.train[0], " ".join([word] * (most - 2)), "fits")
     over = with_text(data.train[1], " ".join([word] * (most - 1)), "over")
-    assert adapter.truncated([fits, data.train[2], over]) == ["over"]
+    monkeypatch.setattr(adapter.texts.tokenizer, "model_max_length", most)  # as a folder's tokenizer has it
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    longer = with_text(data.train[1], " ".join([word] * 300), "longer")
+    assert adapter.truncated([fits, data.train[2], over, longer]) == ["over", "longer"]
     assert adapter.truncated([]) == []
+    assert caplog.text == ""  # they are cut, nothing is the matter
     batch = adapter.collate([fits, over])
     assert batch.inputs["text"]["input_ids"].shape == (2, most)
     assert torch.equal(*batch.inputs["text"]["input_ids"])  # cut before the closing token, which stays

@@ -123,7 +123,8 @@ class TextPreparer:
         """Which texts have more tokens than the model's context."""
         if not texts:
             return []
-        encoded = self.tokenizer(list(texts), padding=False, truncation=False)
+        one_more = self.max_length + 1  # enough to tell, and no tokenizer warns of it
+        encoded = self.tokenizer(list(texts), padding=False, truncation=True, max_length=one_more)
         return [len(ids) > self.max_length for ids in encoded["input_ids"]]
 
 
