@@ -19,6 +19,7 @@ from multidelete.settings import LoopSettings, TrainSettings
 from tests.tiny import differing, people, subjects_ids, vit_roberta
 
 PEOPLE = 12
+KILL_AT_NOTE = "--kill-at-note"
 PAUSE_S = 0.05  # in each step of a process that is to be killed
 SETTINGS = LoopSettings(passes=8, batch_size=8, checkpoint_steps=2, workers=0, device="cpu")  # 16 steps
 
@@ -63,12 +64,12 @@ def undisturbed(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return out
 
 
-def start(original: Path, out: Path) -> subprocess.Popen[bytes]:
+def start(original: Path, out: Path, *options: str) -> subprocess.Popen[bytes]:
     """A real process of its own that goes on with the run to ``out``."""
     root = Path(__file__).parents[1]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(root), *sys.path])}
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.test_resume", str(original), str(out)],
+        [sys.executable, "-m", "tests.test_resume", str(original), str(out), *options],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, cwd=root,
     )  # fmt: skip
 
@@ -197,11 +198,34 @@ def test_resuming_refuses_another_model_at_the_same_place(original: Path, tmp_pa
                 seed=7, resume=True)  # fmt: skip
 
 
+def test_a_process_killed_while_it_notes_which_run_it_is_can_be_resumed(
+    original: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    """Half a note would be of another run, and the folder could never be resumed."""
+    process = start(original, tmp_path / "out", KILL_AT_NOTE)
+    process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL
+    work = partial_folder(tmp_path / "out") / "work"
+    assert not (work / "run").exists()
+    assert list(work.glob("run.*"))
+    run_unlearn(original, tmp_path / "out", resume=True)
+    first, second = (load_file(folder / "model.safetensors") for folder in (undisturbed, tmp_path / "out"))
+    assert differing(first, second) == []
+
+
 def test_nothing_to_resume_starts_from_the_beginning(original: Path, undisturbed: Path, tmp_path: Path) -> None:
     run_unlearn(original, tmp_path / "out", resume=True)
     first, second = (load_file(folder / "model.safetensors") for folder in (undisturbed, tmp_path / "out"))
     assert differing(first, second) == []
 
 
+def kill_at_note(event: str, arguments: tuple[object, ...]) -> None:
+    """An audit hook of the interpreter: dies where the note of the run, written, is about to get its name."""
+    if event == "os.rename" and str(arguments[1]).endswith("/work/run"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 if __name__ == "__main__":
+    if KILL_AT_NOTE in sys.argv:
+        sys.addaudithook(kill_at_note)
     run_unlearn(Path(sys.argv[1]), Path(sys.argv[2]), resume=True, pause_s=PAUSE_S)

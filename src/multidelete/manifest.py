@@ -147,6 +147,23 @@ def partial_folder(target: Path) -> Path:
     return target.parent / f".{target.name}.partial"
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file that is whole or not there at all, also when the process is killed; its folder is made.
+
+    Raises:
+        CheckpointError: The disk is full or the folder cannot be written.
+    """
+    unfinished = path.with_name(f"{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(text, encoding="utf-8")
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} cannot be written: {error.strerror}. Give another place, or make room."
+        ) from error
+
+
 @contextmanager
 def whole_or_nothing(
     target: Path,

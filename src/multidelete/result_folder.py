@@ -9,7 +9,7 @@ from pathlib import Path
 
 from multidelete.errors import ConfigError
 from multidelete.loop import LOGS
-from multidelete.manifest import refuse_inside, whole_or_nothing
+from multidelete.manifest import refuse_inside, whole_or_nothing, write_whole
 from multidelete.runtime import is_main_process, start_processes, wait_for_everyone
 
 
@@ -58,8 +58,7 @@ def _same_run(work: Path, identity: Sequence[object]) -> None:
             f"{work.parent} belongs to a run with another model, data, request or settings. "
             "Resume with the same ones, or give --overwrite to start afresh."
         )
-    work.mkdir(exist_ok=True)
-    note.write_text(wanted)
+    write_whole(note, wanted)  # a process killed here leaves no half note, which would be of no run
 
 
 def work_folder(folder: Path) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from multidelete.config import as_toml
 from multidelete.errors import CheckpointError, ConfigError
-from multidelete.manifest import partial_folder, refuse_existing
+from multidelete.manifest import partial_folder, refuse_existing, write_whole
 from multidelete.methods import METHODS, Method
 from multidelete.settings import LoopSettings, LoraSettings, SearchCost
 
@@ -113,11 +113,11 @@ class TrialFile:
     def write(self, trials: Sequence[Trial]) -> None:
         """Keep the trials so far; the file is whole at any moment."""
         rows = [{"search": self._run}, *map(asdict, trials)]
-        _write(self.partial, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+        write_whole(self.partial, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
 
     def end(self, settings: str) -> None:
         """Write the settings file, with the rows beside it."""
-        _write(self.out, settings)
+        write_whole(self.out, settings)
         os.replace(self.partial, self.rows_path)
 
 
@@ -159,20 +159,3 @@ def _name(method: Method) -> str:
     """How the command line finds the method."""
     kind = type(method)
     return method.name if METHODS.get(method.name) is kind else f"{kind.__module__}:{kind.__qualname__}"
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all.
-
-    Raises:
-        CheckpointError: The disk is full or the folder cannot be written.
-    """
-    unfinished = path.with_name(f"{path.name}.new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(text, encoding="utf-8")
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise CheckpointError(
-            f"{path} cannot be written: {error.strerror}. Give another place, or make room."
-        ) from error

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from multidelete.manifest import write_whole
+
 SCHEMA = 1
 Better = Literal["higher", "lower", "target"]
 
@@ -57,7 +59,7 @@ def write_audit(path: Path, run: dict[str, object], figures: Sequence[Figure]) -
     rows = [{k: v for k, v in asdict(f).items() if v is not None} for f in figures]
     head = json.dumps({"schema": SCHEMA, "run": run}, indent=1, allow_nan=False).removesuffix("\n}")
     lines = ",\n".join("  " + json.dumps(row, allow_nan=False) for row in rows)
-    path.write_text(f'{head},\n "figures": [\n{lines}\n ]\n}}\n')
+    write_whole(path, f'{head},\n "figures": [\n{lines}\n ]\n}}\n')
 
 
 def read_audit(path: Path) -> tuple[dict[str, object], list[Figure]]:

@@ -1,6 +1,5 @@
 """What is kept of a group: one audit of all of its models."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -49,9 +48,7 @@ def write_group(
         "keys": dict(planned.keys),
         "models": told,
     }
-    unfinished = path.with_suffix(".unfinished")
-    write_audit(unfinished, run, figures)
-    os.replace(unfinished, path)
+    write_audit(path, run, figures)
 
 
 def _short(figures: Sequence[Figure]) -> list[Figure]:
