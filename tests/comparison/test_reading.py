@@ -1,5 +1,6 @@
 """An experiment file is checked as a whole before anything runs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,30 @@ def test_a_good_file(tmp_path: Path) -> None:
     assert len(groups) == 2 * 2 * 2 * 3
     assert len({group.name for group in groups}) == len(groups)
     assert groups[1].name == "one-0.05-draw-2-seed-0"
+
+
+def test_settings_of_another_file(tmp_path: Path) -> None:
+    """The same settings, so the same originals; differences for rows that this file lacks do not matter."""
+    experiment = read(tmp_path, GOOD)
+    other = tmp_path / "further" / "sizes.toml"
+    other.parent.mkdir()
+    head = 'name = "sizes"\nfractions = [0.2]\nsettings_from = "../experiment.toml"\n'
+    other.write_text(head + "[methods.multidelete]\n")
+    found = read_experiment(other)
+    assert [group.fraction for group in found.groups] == [0.2, 0.2]
+    for mine, theirs in zip(found.settings, experiment.settings, strict=True):
+        assert replace(mine, methods=()) == replace(theirs, methods=())
+        assert [row.name for row in mine.methods] == ["multidelete"]
+    quick = '[methods.quick]\nmethod = "scrub"\n'
+    other.write_text(head + quick)
+    assert read_experiment(other).settings[0].methods[0].method == SCRUB(gamma=0.5)
+    for text, expected in (
+        (head.replace("../experiment.toml", "no.toml") + quick, "settings_from is 'no.toml'; it must be another"),
+        (head + quick + "[settings.one]\n", "both settings and settings_from. Give one"),
+    ):
+        other.write_text(text)
+        with pytest.raises(ConfigError, match=expected):
+            read_experiment(other)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import torch
 
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.loop import run_loop
-from multidelete.methods import METHODS, Job, Method, Outcome, Training
-from multidelete.methods.distributions import choice_logits, own_options
+from multidelete.methods import METHODS, Job, Outcome, Training
+from multidelete.methods.distributions import choice_logits, has_matching_head, own_options
 from multidelete.models import Adapter
 from multidelete.step import Part
 from tests.models.cases import CASES, Case, case_adapter, case_data
@@ -18,7 +18,7 @@ from tests.tiny import parted, quick
 # Passes over the 12 pairs until a model knows them. Not many more: where every pair is certain no loss has a
 # gradient left, and ssd and l_codec have nothing to go by.
 PASSES = {
-    "clip retrieval": 25, "siglip retrieval": 50, "vision-text retrieval": 45, "albef retrieval": 30,
+    "clip retrieval": 25, "siglip retrieval": 50, "vision-text retrieval": 40, "albef retrieval": 30,
     "albef classification": 30, "albef classification of two pictures": 27, "blip retrieval": 60,
     "blip classification": 15, "blip classification of two pictures": 15, "vilt retrieval": 130,
     "vilt classification": 40, "vilt classification of two pictures": 30, "graph-text retrieval": 60,
@@ -80,15 +80,23 @@ def world(case: Case) -> World:
 
 
 @torch.no_grad()
-def certainty(adapter: Adapter, pairs: PairDataset, among: PairDataset) -> float:
+def certainty(adapter: Adapter, pairs: PairDataset, among: PairDataset, *, match_alone: bool = False) -> float:
     """Mean probability of what is right, in [0, 1]: the one figure that all heads have.
 
     Of a class, of a match, and of embeddings of the own member among those of ``among``; averaged over
     these choices where a model has several, and over the pairs.
+
+    Args:
+        adapter: The model.
+        pairs: Whose certainty.
+        among: All pairs whose members are to choose from.
+        match_alone: Leave the embeddings of a model with a matching head out.
     """
     batch = adapter.eval().collate(among.pairs)
     part = Part(batch, adapter(batch), adapter, 1.0)
-    choices = zip(choice_logits(part, part.outputs), own_options(part), strict=True)
+    choices = list(zip(choice_logits(part, part.outputs), own_options(part), strict=True))
+    if match_alone and has_matching_head(part.outputs):
+        choices = choices[-1:]
     right_KB = torch.stack([(logits_BC.softmax(dim=1) * own_BC).sum(dim=1) for logits_BC, own_BC in choices])
     return right_KB[:, [among.ids.index(name) for name in pairs.ids]].mean().item()
 
@@ -119,23 +127,54 @@ SETTINGS: dict[str, dict[str, object]] = {
     "finetune": {"lr": 1e-3, "passes": 10},
     "descent_to_delete": {"lr": 1e-3, "passes": 10},
 }
-
-
-def method_of(name: str) -> Method:
-    return METHODS[name](**HYPERPARAMETERS.get(name, {}))
+# Cells that take more: hyperparameters and settings over those above.
+MORE: dict[tuple[str, str], tuple[dict[str, object], dict[str, object]]] = {
+    ("multidelete", "blip retrieval"): ({}, {"passes": 48}),
+    # the squared error of h hardly sees the few directions that similarities and heads read
+    ("multidelete_paper", "vision-text retrieval"): ({}, {"lr": 8e-3, "passes": 48}),
+    ("multidelete_paper", "blip retrieval"): ({}, {"lr": 1e-3, "passes": 60}),
+    ("multidelete_paper", "vilt retrieval"): ({}, {"passes": 120}),
+    ("multidelete_paper", "vilt classification of two pictures"): ({}, {"lr": 4e-3, "passes": 48}),
+    ("multidelete_paper", "graph-text classification"): ({"decoupling": 10.0}, {"passes": 60}),
+    # a match and two similarities must all go
+    ("grad_diff", "albef retrieval"): ({}, {"lr": 4e-3, "passes": 40}),
+    ("grad_diff", "blip retrieval"): ({}, {"lr": 4e-3, "passes": 40}),
+    ("npo", "albef retrieval"): ({}, {"lr": 4e-3, "passes": 48}),
+    ("npo", "blip retrieval"): ({}, {"passes": 72}),
+    ("clip_erase", "blip retrieval"): ({}, {"lr": 3e-3}),
+    ("bad_teacher", "albef retrieval"): ({}, {"lr": 8e-3}),
+    ("bad_teacher", "vision-text retrieval"): ({}, {"lr": 6e-3, "passes": 84}),
+    ("ssd", "albef retrieval"): ({"strength": 0.1}, {}),
+    # with captions of retain pairs, the own one is never a wrong answer of its step
+    ("salun", "vision-text retrieval"): ({}, {"lr": 8e-3, "passes": 48}),
+    ("salun", "albef retrieval"): ({}, {"lr": 1.2e-2, "passes": 48}),
+    ("salun", "blip retrieval"): ({}, {"lr": 1.6e-2, "passes": 48}),
+    ("scrub", "vision-text retrieval"): ({"max_passes": 20}, {"passes": 56}),
+    ("scrub", "albef retrieval"): ({"max_passes": 30}, {"passes": 84}),
+    ("scrub", "blip retrieval"): ({"max_passes": 20}, {"passes": 56}),
+    ("scrub", "blip classification of two pictures"): ({}, {"lr": 6e-3}),
+    # diverges from the original by becoming more certain than it was, unless little is left of the task loss
+    ("scrub", "graph-text classification"): ({"alpha": 1.0, "gamma": 0.01}, {}),
+    ("delete", "graph-text classification"): ({}, {"passes": 16}),
+}
 
 
 def run(name: str, one: World) -> Outcome:
     if name == "retrain":
         return one.retraining
-    return method_of(name).run(one.job(SETTINGS.get(name, {})))
+    hyperparameters, settings = MORE.get((name, str(one.case)), ({}, {}))
+    method = METHODS[name](**HYPERPARAMETERS.get(name, {}) | hyperparameters)
+    return method.run(one.job(SETTINGS.get(name, {}) | settings))
 
 
 # What is promised, and where it is not
 
-# Least share of the way from the original's certainty to the retrained model's: about half, less the noise of four
-# pairs. It tells forgetting from ordinary training on the rest, which goes as far as 0.38 (SigLIP).
-FORGOTTEN = 0.45
+# Least share of the way from the original's certainty to the retrained model's. Ordinary training on the rest goes
+# as far as 0.38 (SigLIP), so 0.45, in the one cell that hardly gets further, still tells forgetting from that.
+FORGOTTEN = 0.65
+FORGOTTEN_BY = {
+    ("multidelete_paper", "blip retrieval"): (0.45, "the matching head reads few directions of h, and they move last"),
+}
 # Least lead of the retain pairs' certainty over the forget pairs', where any is to be kept: without it, it is damage.
 APART = 0.05
 KEPT = 0.6  # least certainty on retain pairs, of 0.89 or more; lower where that is not promised:
@@ -154,21 +193,9 @@ BLIND = {
 }  # their promise is to see retain pairs alone
 WHOLE = {"retrain": "trains a model of its own, all of it, as the original's training did"}
 NO_EMBEDDINGS = "lowers the similarity of two embeddings"
-HEAD_UNSEEN = "the squared error of h hardly sees the few directions that similarities and heads read"
-NEVER_A_WRONG_ANSWER = "wraps random_labels, whose steps hold captions of retain pairs and never the pair's own one"
-UNFINISHED = {
-    ("multidelete_paper", "vision-text retrieval"): HEAD_UNSEEN,
-    ("multidelete_paper", "albef retrieval"): HEAD_UNSEEN,
-    ("multidelete_paper", "blip retrieval"): HEAD_UNSEEN,
-    ("multidelete_paper", "vilt retrieval"): HEAD_UNSEEN,
-    ("multidelete_paper", "graph-text classification"): HEAD_UNSEEN,
-    ("salun", "vision-text retrieval"): NEVER_A_WRONG_ANSWER,
-    ("salun", "blip retrieval"): NEVER_A_WRONG_ANSWER,
-    ("npo", "albef retrieval"): "a likelihood of match and similarities: once the match is gone the ascent fades",
-    ("neggrad", "vilt retrieval"): "the loss rises by calling wrong pairs matches, and the own one stays a match",
-    ("scrub", "graph-text classification"): "diverges from the original by becoming more certain than it was",
-    ("l_codec", "vision-text retrieval"): "every forget pair is certain: their loss has no gradient to step along",
-}  # these cells must still keep, load, stay finite and read the pairs
+# Forgotten is the match: of models with a matching head the objective decouples what that head reads, and says
+# nothing of the embeddings' similarity, which it holds through the encoders.
+MATCH_ALONE = ("multidelete_paper",)
 
 
 def refused(name: str, case: Case) -> str | None:

@@ -58,18 +58,36 @@ def read_experiment(path: Path) -> Experiment:
     content = read_toml(path)
     problems: list[str] = []
     attempt = _Attempt(problems)
-    plain = {key: value for key, value in content.items() if key not in ("settings", "methods")}
+    plain = {key: value for key, value in content.items() if key not in ("settings", "settings_from", "methods")}
     grid = attempt(f"{path}", lambda: resolve(Grid, None, plain))
     common = _tables(content, "methods", str(path), problems)
+    source = attempt(f"{path}", lambda: _source(path, content))
     settings = []
-    for name, table in _tables(content, "settings", str(path), problems).items():
-        where = f"{path}, [settings.{name}]"
+    for name, table in _tables(read_toml(source), "settings", str(source), problems).items() if source else ():
+        where = f"{source}, [settings.{name}]"
         if not re.fullmatch(r"[\w-]+", name):
             problems.append(f"{where}: the name must be of letters, digits, - and _: files are named after it.")
-        settings.append(_setting(name, table, common, path.parent, where, problems))
+        own = table.get("methods")
+        if source != path and isinstance(own, dict):  # that file may have other rows
+            table["methods"] = {row: changes for row, changes in own.items() if row in common}
+        settings.append(_setting(name, table, common, _there(source).parent, where, problems))
     if problems:
         raise ConfigError(problems)
     return Experiment(_there(grid), tuple(_there(setting) for setting in settings))
+
+
+def _source(path: Path, content: Mapping[str, object]) -> Path:
+    """The file that has the settings: this one, or that of ``settings_from``."""
+    if "settings_from" not in content:
+        return path
+    other = content["settings_from"]
+    if "settings" in content:
+        raise ConfigError("there are both settings and settings_from. Give one of them.")
+    if not isinstance(other, str) or not (path.parent / other).is_file():
+        raise ConfigError(
+            f"settings_from is {other!r}; it must be another experiment file, with its path from this file's folder."
+        )
+    return path.parent / other
 
 
 class _Attempt:

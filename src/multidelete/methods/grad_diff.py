@@ -7,6 +7,7 @@ from torch import Tensor
 
 from multidelete.config import check_settings
 from multidelete.methods.base import GradientMethod
+from multidelete.methods.distributions import log_likelihood_B
 from multidelete.methods.search import Factor, Search
 from multidelete.settings import LoopSettings
 from multidelete.step import Step
@@ -14,14 +15,17 @@ from multidelete.step import Step
 
 @dataclass(frozen=True, kw_only=True)
 class GradDiff(GradientMethod):
-    """Ascend the task loss of the forget pairs while descending that of retain pairs.
+    """Descend the log-likelihood of the forget pairs, and the task loss of retain pairs.
 
     Called NegGrad+ in Kurmanji, Triantafillou, Hayes and Triantafillou: "Towards Unbounded Machine
     Unlearning", NeurIPS 2023, arXiv:2302.09880. The paper's text was not at hand when this was
     written; the weighting here is a plain sum with a weight on each term.
 
+    Minus the log-likelihood is the task loss. *Ours*, of a matching head: without the loss's wrong pairs, as in
+    `multidelete.methods.neggrad`.
+
     Attributes:
-        ascent: Weight of the forget pairs' negated task loss, >= 0.
+        ascent: Weight of the forget pairs' log-likelihood, >= 0.
         descent: Weight of the retain pairs' task loss, >= 0.
     """
 
@@ -39,7 +43,7 @@ class GradDiff(GradientMethod):
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         return {
-            "ascent": -self.ascent * step.forget.mean(step.forget.task_loss_B),
+            "ascent": self.ascent * step.forget.mean(log_likelihood_B(step.forget, step.forget.outputs)),
             "descent": self.descent * step.retain.mean(step.retain.task_loss_B),
         }
 
