@@ -211,6 +211,17 @@ def test_two_shards_on_two_machines_give_the_page_of_one(tmp_path: Path, whole: 
     assert seconds == [results([b]) for b in whole[1]]  # a shard's page shows all that is there
 
 
+def test_an_audit_of_another_version_is_made_anew(copy: Path, whole: tuple[Path, list[Block]]) -> None:
+    """A page never mixes figures of the audits as they were and as they are; no model is trained for it."""
+    first, second = sorted((copy / "audits").glob("*.json"))
+    first.write_text(first.read_text().replace('"audit": "version ', '"audit": "version 0'))
+    kept, made = second.read_bytes(), models(copy)
+    assert results(compare(copy / "experiment.toml", out=copy)) == results(whole[1])
+    assert '"audit": "version 0' not in first.read_text()
+    assert second.read_bytes() == kept
+    assert models(copy) == made
+
+
 def test_a_method_that_cannot_do_it_is_absent_with_its_reason(copy: Path) -> None:
     bad = '[methods.wild]\nmethod = "neggrad"\nlr = 1e30\noptimizer = "sgd"\nmax_grad_norm = 0\npasses = 9\n'
     write(copy, TINY + bad)

@@ -24,6 +24,7 @@ from multidelete.audits.verdict import Verdict, verdict
 
 __all__ = [
     "AUDITS",
+    "VERSION",
     "AuditInput",
     "Figure",
     "ModelSignals",
@@ -38,6 +39,8 @@ __all__ = [
     "unit_counts",
     "verdict",
 ]
+
+VERSION = 1  # of the figures: raised where one changes or is added, so that comparisons never mix old and new ones
 
 AUDITS: dict[str, Callable[[AuditInput], list[Figure]]] = {
     "utility": utility.figures,

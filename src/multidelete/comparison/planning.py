@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from multidelete.audits import VERSION
 from multidelete.audits.inputs import RETRAINED_AGAIN
 from multidelete.audits.result import Figure
 from multidelete.comparison.experiment import Group, MethodRow
@@ -26,7 +27,7 @@ class Planned:
         data: Its pairs.
         request: What it deletes.
         folders: By name: ``original``, ``retrained``, the retrained model of another seed, and the methods' rows.
-        keys: What each model and the pairs are recognised by.
+        keys: What each model, the pairs and the audits are recognised by.
     """
 
     group: Group
@@ -83,6 +84,7 @@ def _planned(group: Group, data: PairData, names: ModelStore) -> Planned:
         raise UnsupportedError(problems)
     keys = {name: folder.name for name, folder in folders.items()}
     keys["pairs"] = data_digest(data, "train", "val", "test")[:16]
+    keys["audit"] = f"version {VERSION}"
     return Planned(group, data, request, folders, keys)
 
 
