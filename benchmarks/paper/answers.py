@@ -1,6 +1,7 @@
 """Write ``answers.md``: how far the models lie from the retrained one, averaged over the rows, and the best baseline.
 
-Run from the repository, after the comparison: ``python benchmarks/paper/answers.py runs/paper/audits``.
+Run from the repository, after the comparisons:
+``python benchmarks/paper/answers.py runs/paper/audits runs/paper_sizes/audits``.
 
 Draws of one row share their original, so each row counts once, with the mean of its draws, and intervals are Student's
 t over the rows.
@@ -27,14 +28,26 @@ Blocks = Mapping[str, Mapping[int, Block]]  # of each row, by draw
 
 
 def main() -> None:
-    blocks: dict[str, dict[int, Block]] = {}
-    for path in sorted(Path(sys.argv[1]).glob("*.json")):
+    found: dict[float, dict[str, dict[int, Block]]] = {}
+    for path in sorted(file for folder in sys.argv[1:] for file in Path(folder).glob("*.json")):
         run, figures = read_audit(path)
-        if run["fraction"] == FRACTION:
-            block = summarise({path.stem: (run, figures)}, list(run["models"]))
-            blocks.setdefault(run["setting"], {})[run["draw"]] = block
+        block = summarise({path.stem: (run, figures)}, list(run["models"]))
+        found.setdefault(run["fraction"], {}).setdefault(run["setting"], {})[run["draw"]] = block
+    blocks = found.pop(FRACTION)
     unseen = "Without baselines whose confidence in deleted pairs lies more than 0.10 below the retrained model's:"
-    text = "\n".join([*gaps(blocks), "", *best(blocks), "", unseen, "", *best(blocks, flat_too=False)]) + "\n"
+    lines = [
+        "# Gaps to the retrained model, 5 % deleted",
+        "",
+        *gaps(blocks),
+        "",
+        "# The best baseline",
+        "",
+        *best(blocks),
+    ]
+    lines += ["", unseen, "", *best(blocks, flat_too=False)]
+    for fraction, others in sorted(found.items()):
+        lines += ["", f"# Gaps to the retrained model, {100 * fraction:g} % deleted", "", *gaps(others)]
+    text = "\n".join(lines) + "\n"
     (HERE / "answers.md").write_text(text, encoding="utf-8")
     print(text)
 
