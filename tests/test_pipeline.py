@@ -199,6 +199,13 @@ def test_retrain_of_a_fine_tuned_model_starts_where_it_started(
         torch.testing.assert_close(after[name], tensor, atol=1e-6, rtol=0)
 
 
+def test_retrain_of_a_part_is_refused(original: Path, data: PairData, forget: list[str]) -> None:
+    """It would train all of the model, and its manifest would tell of the part."""
+    with pytest.raises(UnsupportedError, match=r"retrain trains a model of its own, all of it, .* 'text'. Leave it"):
+        unlearn(original, data, forget, method="retrain", settings=QUICK, trainable="text", out=original.parent / "out")
+    assert sorted(p.name for p in original.parent.iterdir()) == ["original"]
+
+
 def test_retrain_without_a_recorded_start_is_refused(original: Path, data: PairData, forget: list[str]) -> None:
     with pytest.raises(UnsupportedError, match=r"has no multidelete.json of 'multidelete train'"):
         unlearn(original, data, forget, method="retrain", settings=QUICK, out=original.parent / "out")

@@ -148,6 +148,10 @@ def unlearn(
     chosen = get_method(method)() if isinstance(method, str) else method
     origin = read_manifest(Path(model)) if isinstance(model, str | Path) else None
     loop = loop_settings(chosen, settings, origin, len(request.ids))
+    if trainable not in ("auto", "all") and not chosen.takes_part:
+        raise UnsupportedError(
+            f"{chosen.name} trains a model of its own, all of it, and the part to train is {trainable!r}. Leave it out."
+        )
     base = None if lora is None else _base_for_lora(model, chosen, in_memory=out is None)
     if out is None:
         return _unlearn(

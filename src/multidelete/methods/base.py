@@ -89,6 +89,7 @@ class Method(ABC):
 
     Class attributes:
         takes_lora: Whether it can train LoRA in the place of the weights.
+        takes_part: Whether a part of the model can be trained alone.
         trains: Whether it runs the loop, so that the loop's settings mean something.
         search: What `multidelete.tune` varies: hyperparameters and loop settings by name.
         no_search: Why there is nothing to vary.
@@ -96,6 +97,7 @@ class Method(ABC):
 
     name: ClassVar[str]
     takes_lora: ClassVar[bool] = False
+    takes_part: ClassVar[bool] = True
     trains: ClassVar[bool] = True
     search: ClassVar[Search] = {}
     no_search: ClassVar[str | None] = None

@@ -39,6 +39,7 @@ class Retrain(Method):
     """
 
     name: ClassVar[str] = "retrain"
+    takes_part: ClassVar[bool] = False
     no_search: ClassVar[str | None] = "it is the yardstick, and has the settings of the original's training"
 
     def run(self, job: Job) -> Outcome:
