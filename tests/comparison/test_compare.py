@@ -222,6 +222,22 @@ def test_an_audit_of_another_version_is_made_anew(copy: Path, whole: tuple[Path,
     assert models(copy) == made
 
 
+def test_copies_are_compressed_and_relearned_with_their_controls(copy: Path) -> None:
+    made = models(copy)
+    one = TINY.replace("draws = [1, 2]", "draws = [1]\ncompress = true\nrelearn = true")
+    write(copy, one[: one.index("[methods.scrub]")])  # fewer models: each learns for 64 steps
+    (block,) = compare(copy / "experiment.toml", out=copy)
+    assert models(copy) == made
+    assert block.groups == 1
+    for column, control in (("4 bits", "random weights"), ("relearned", "retrained again"), ("4 bits", "untouched")):
+        assert column in block.rows[control].gaps or column in block.void
+        assert block.rows["finetune"].values[column].n == 1
+    page = (copy / "results.md").read_text()
+    assert "4 bits" in page
+    assert "relearned" in page
+    assert said(copy) == []
+
+
 def test_a_method_that_cannot_do_it_is_absent_with_its_reason(copy: Path) -> None:
     bad = '[methods.wild]\nmethod = "neggrad"\nlr = 1e30\noptimizer = "sgd"\nmax_grad_norm = 0\npasses = 9\n'
     write(copy, TINY + bad)

@@ -38,6 +38,7 @@ __all__ = [
     "run_audits",
     "unit_counts",
     "verdict",
+    "with_targets",
 ]
 
 VERSION = 1  # of the figures: raised where one changes or is added, so that comparisons never mix old and new ones

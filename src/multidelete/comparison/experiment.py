@@ -26,6 +26,8 @@ class Grid:
         fractions: Shares of the units that a request deletes, each in (0, 1).
         draws: Which requests are drawn: their seeds.
         shadows: Shadow models of each original, for attacks on single pairs, >= 0.
+        compress: Whether to ask copies with 8-bit and 4-bit weights too.
+        relearn: Whether to train copies on a quarter of the deleted units again, and see what comes back of the rest.
     """
 
     name: str
@@ -33,6 +35,8 @@ class Grid:
     fractions: tuple[float, ...] = (0.05,)
     draws: tuple[int, ...] = (1,)
     shadows: int = 0
+    compress: bool = False
+    relearn: bool = False
 
     def __post_init__(self) -> None:
         rules: dict[str, tuple[bool, str]] = {}
@@ -129,6 +133,8 @@ class Group:
     draw: int
     seed: int
     shadows: int = 0
+    compress: bool = False
+    relearn: bool = False
 
     @property
     def name(self) -> str:
@@ -147,7 +153,7 @@ class Experiment:
     def groups(self) -> list[Group]:
         """All groups, in the order of the page."""
         return [
-            Group(setting, fraction, draw, seed, self.grid.shadows)
+            Group(setting, fraction, draw, seed, self.grid.shadows, self.grid.compress, self.grid.relearn)
             for setting in self.settings
             for fraction in self.grid.fractions
             for seed in self.grid.seeds

@@ -15,12 +15,12 @@ from multidelete.audits.controls import RANDOM_WEIGHTS
 from multidelete.audits.inputs import RETRAINED_AGAIN
 from multidelete.audits.result import read_audit
 from multidelete.comparison.experiment import CONTROLS, Group
-from multidelete.comparison.judging import Asked
+from multidelete.comparison.judging import Asked, probe_of
 from multidelete.comparison.material import model_of
 from multidelete.comparison.planning import Audit, Planned, shadows_of, unlearned
 from multidelete.comparison.records import write_group
 from multidelete.errors import DivergedError, UnsupportedError
-from multidelete.manifest import make_folder
+from multidelete.manifest import make_folder, read_manifest
 from multidelete.models import load_adapter
 from multidelete.models.fresh import untrained
 from multidelete.progress import span
@@ -166,4 +166,9 @@ class Runner:
             Shadow(asked.signals(load_adapter(folders[name]), folders[name].name), shadow_members(planned.data, index))
             for name, index in shadows_of(group).items()
         ]
-        write_group(self.path(group), planned, models, shadows, absent, self.done(planned))
+        probe = None
+        if group.compress or group.relearn:
+            sources = {name: random if name == RANDOM_WEIGHTS else folders[name] for name in models}
+            told = read_manifest(folders["original"]) or {}
+            probe = probe_of(asked, sources, told, compress=group.compress, relearn=group.relearn)
+        write_group(self.path(group), planned, models, shadows, absent, self.done(planned), probe)

@@ -1,6 +1,6 @@
 """The audits of one group: the same pairs asked of all of its models, and a verdict on each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,28 +14,34 @@ from multidelete.audits import (
     Signals,
     cached,
     collect,
+    compression,
     cost,
     distance,
     membership,
     per_pair,
+    relearning,
     run_audits,
     separation,
     unit_counts,
     verdict,
+    with_targets,
 )
-from multidelete.audits.controls import UNTOUCHED
+from multidelete.audits.controls import UNTOUCHED, mark_void
 from multidelete.audits.criteria import Lookup
-from multidelete.audits.forgetting import UnitCounts
+from multidelete.audits.forgetting import UnitCounts, headline_name
 from multidelete.audits.gallery import MEMBERS, score_galleries
 from multidelete.audits.inputs import drawn_sets, prefix
+from multidelete.audits.probing import probe_figures
 from multidelete.audits.result import Figure
 from multidelete.audits.verdict import Verdict
+from multidelete.copies import copier, relearning_rate
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import Request, forget_retain
 from multidelete.evidence import RETAIN_LIMIT, sample_retain_pairs
 from multidelete.models import Adapter
 from multidelete.start import fitted
 
+Probe = Callable[[AuditInput], list[Figure]]  # figures of copies that may be changed
 Columns = dict[str, tuple[str, str, str]]  # of a table: audit, figure and split it shows
 
 
@@ -79,9 +85,36 @@ class Asked:
         return cached(self.folder, f"{key} {pairs.digest}", lambda: collect(adapter, pairs))
 
 
+def probe_of(
+    asked: Asked,
+    sources: Mapping[str, Path | Adapter],
+    told: Mapping[str, object],
+    *,
+    compress: bool,
+    relearn: bool,
+) -> Probe:
+    """Asks copies of the models: with weights of few bits, and while they learn some forget pairs again.
+
+    Args:
+        asked: The pairs.
+        sources: The models by name, ``original`` among them.
+        told: What the original's folder says of it, for the rate to learn at.
+        compress: Whether to round weights.
+        relearn: Whether to learn again.
+    """
+    forget, retain = forget_retain(asked.data.train, asked.request)
+    splits = {"forget": forget, "retain": retain}
+    splits |= {name: asked.data.splits[name] for name in ("test", "val") if asked.data.splits.get(name)}
+    pairs = PairData(asked.data.name, {"train": forget, **splits}, classes=asked.data.classes)
+    copies = {name: copier(source, pairs, "auto", False) for name, source in sources.items()}
+    copies["unlearned"] = copies["original"]
+    rate = relearning_rate(told)
+    return lambda audit: probe_figures(audit, copies, compress=compress, relearn=relearn, lr=rate)
+
+
 def audited(
     models: Mapping[str, ModelSignals], costs: Mapping[str, Mapping[str, float]], *, unit: str, noun: str | None,
-    seed: int, retain_pairs: int, shadows: Sequence[Shadow] = (),
+    seed: int, retain_pairs: int, shadows: Sequence[Shadow] = (), probe: Probe | None = None,
 ) -> tuple[list[Figure], dict[str, Verdict], Columns]:  # fmt: skip
     """All figures of all models, a verdict on each, and which figures the tables show.
 
@@ -95,14 +128,26 @@ def audited(
         seed: Of samples and bootstraps.
         retain_pairs: Number of retain pairs there are.
         shadows: Reference models of other training pairs.
+        probe: What else to ask of copies of the models.
     """
     given = AuditInput(
         models={**models, "unlearned": models["original"], UNTOUCHED: models["original"]}, shadows=shadows,
         unit=unit, noun=noun, seed=seed, retain_pairs=retain_pairs,
     )  # fmt: skip
     figures = [row for row in run_audits(given) if row.audit != cost.AUDIT]
+    if probe is not None:
+        once = replace(given, models={name: model for name, model in given.models.items() if name != UNTOUCHED})
+        probed = [replace(row, model=UNTOUCHED) if row.model == "unlearned" else row for row in probe(once)]
+        figures += mark_void(with_targets(probed))
     counts = unit_counts(given)
     columns = _columns([replace(row, void=None) for row in figures], counts)
+    measure = headline_name(given, given.headline_kind())
+    for name, *shown in (
+        ("4 bits", compression.AUDIT, f"{measure}, 4-bit weights", "forget"),
+        ("relearned", relearning.AUDIT, measure + relearning.MEAN, relearning.SPLIT),
+    ):
+        if any([row.audit, row.figure, row.split] == shown for row in figures):
+            columns[name] = (shown[0], shown[1], shown[2])
     figures = [row for row in figures if row.model != "unlearned"]
     judged = {
         name: verdict(_as_unlearned(figures, name), _counts_of(counts, name))

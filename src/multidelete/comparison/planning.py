@@ -84,7 +84,8 @@ def _planned(group: Group, data: PairData, names: ModelStore) -> Planned:
         raise UnsupportedError(problems)
     keys = {name: folder.name for name, folder in folders.items()}
     keys["pairs"] = data_digest(data, "train", "val", "test")[:16]
-    keys["audit"] = f"version {VERSION}"
+    probes = [name for name, asked_for in (("compress", group.compress), ("relearn", group.relearn)) if asked_for]
+    keys["audit"] = ", ".join([f"version {VERSION}", *probes])
     return Planned(group, data, request, folders, keys)
 
 

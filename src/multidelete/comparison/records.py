@@ -8,14 +8,14 @@ from typing import cast
 
 from multidelete.audits import ModelSignals, Shadow, Verdict
 from multidelete.audits.result import Figure, write_audit
-from multidelete.comparison.judging import audited
+from multidelete.comparison.judging import Probe, audited
 from multidelete.comparison.planning import Audit, Planned
 from multidelete.manifest import read_manifest, versions
 
 
 def write_group(
     path: Path, planned: Planned, models: Mapping[str, ModelSignals], shadows: Sequence[Shadow],
-    absent: Mapping[str, str], kept: Audit | None,
+    absent: Mapping[str, str], kept: Audit | None, probe: Probe | None,
 ) -> None:  # fmt: skip
     """The group's audit: new rows, and those of finished cells as they were."""
     group = planned.group
@@ -23,7 +23,7 @@ def write_group(
     costs = {name: _cost(manifest) for name, manifest in manifests.items() if name != "original"}
     figures, judged, columns = audited(
         models, costs, unit=planned.request.unit, noun=group.setting.noun, seed=group.draw,
-        retain_pairs=len(planned.data.train) - len(planned.request.ids), shadows=shadows,
+        retain_pairs=len(planned.data.train) - len(planned.request.ids), shadows=shadows, probe=probe,
     )  # fmt: skip
     told: dict[str, object] = {name: _told(name, manifests, judged) for name in (*models, *judged)}
     told |= {name: {"absent": why} for name, why in absent.items()}

@@ -49,6 +49,8 @@ COLUMNS = (
     Column("membership", TOLERANCES["membership"][1], False, UNTOUCHED),
     Column("confidence", TOLERANCES["membership"][1], False, None),
     Column("per pair", TOLERANCES["membership"][1], False, UNTOUCHED),
+    Column("4 bits", TOLERANCES["forgetting"][1], False, UNTOUCHED),
+    Column("relearned", TOLERANCES["forgetting"][1], False, UNTOUCHED),
     Column("margin gap", inf, False, None),
 )
 WON = ("test", "forget", "membership", "per pair", "margin gap")
