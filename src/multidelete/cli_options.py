@@ -121,8 +121,8 @@ class UnlearnOptions(RunOptions):
 
     Attributes:
         original: The trained model: a folder or a hub id. It is not changed.
-        train: Which parameters to train: `auto` (what the method prefers), `all`, `projections`, `text` or `image` (the
-            encoder of a dual-encoder model), or a regular expression over parameter names.
+        train: Which parameters to train: `auto` (what the method prefers), `all`, `projections`, `text` or `image` (an
+            encoder that stands by itself), `but-image` (all but that), or a regular expression over parameter names.
         lora: Train LoRA beside the linear layers of that part, and nothing else: `r=8,alpha=16`, rank and scale. The
             result is an adapter of a few MB (`multidelete merge`); deleting it is reverting.
         allow_pickle: Also read weights that are not safetensors, as plain tensors.

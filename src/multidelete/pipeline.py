@@ -130,7 +130,8 @@ def unlearn(
         method: Name, or an instance with its hyperparameters.
         settings: How the loop runs: all of it, or only what differs from the method's own.
         trainable: ``auto`` (what the method prefers for the family), ``all``, ``projections``, a modality
-            whose encoder stands by itself (``text``), or a regular expression over parameter names.
+            whose encoder stands by itself (``text``), all but such an encoder (``but-image``), or a regular
+            expression over parameter names.
         lora: Train LoRA beside the linear layers of that part, and nothing else; ``out`` is then an adapter
             of a few MB that names ``model``, a folder or hub id (`multidelete.merge` makes a model of both).
         out: Folder to write, in the family's own format; None keeps the result in memory.

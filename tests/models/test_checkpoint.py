@@ -16,9 +16,10 @@ from transformers import BertConfig, BertModel, CLIPModel
 
 from multidelete.data.pairs import PairData
 from multidelete.errors import CheckpointError, ConfigError
+from multidelete.methods import MultiDelete
 from multidelete.models import Adapter, adapter_for, load_adapter, new_adapter
 from multidelete.models.checkpoint import choose_trainable
-from tests.models.cases import CASES, case_adapter, case_data
+from tests.models.cases import CASES, Case, case_adapter, case_data
 from tests.tiny import MODELS, captions, differing, family_model, own_clip, people, scores, vit_bert, weights
 
 
@@ -323,6 +324,30 @@ def test_trainable_parts_are_chosen_by_name(data: PairData) -> None:
         chosen("visual_projektion")
     with pytest.raises(ConfigError, match=r"which is no regular expression"):
         chosen("(")
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_what_multidelete_trains_leaves_every_picture_where_it_was(case: Case) -> None:
+    """Of families with an image encoder: whatever becomes of the chosen weights, u and embedding of the image stay."""
+    data = case_data(case)
+    adapter = case_adapter(case, data).eval()
+    part = MultiDelete().trainable(adapter)
+    fused = {"albef": "but-image", "blip": "but-image", "vilt": "all", "graph-text": "all"}
+    assert part == fused.get(case.family, "text")
+    chosen = set(choose_trainable(adapter, part))
+    batch = adapter.collate(data.train.pairs)
+    with torch.no_grad():
+        before = adapter(batch)
+        for name, parameter in adapter.named_parameters():
+            if name in chosen:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+        after = adapter(batch)
+    assert not torch.equal(before.score, after.score)
+    first, second = adapter.modalities
+    assert torch.equal(before.unimodal[first], after.unimodal[first]) == (part != "all")
+    assert not torch.equal(before.unimodal[second], after.unimodal[second])
+    if before.embeddings is not None and after.embeddings is not None:
+        assert torch.equal(before.embeddings[first], after.embeddings[first]) == (part != "all")
 
 
 def test_saving_leaves_the_source_folder_as_it_is(folder: Path) -> None:

@@ -45,7 +45,8 @@ class MultiDelete(GradientMethod):
     - The unassociated pair's members come from retain pairs by default.
     - Dual encoders have no fusion: h is the elementwise product of the two embeddings. Only the encoder
       of the second modality is trained, unless asked otherwise (``train=all``): what the two encoders
-      join, either can sever, and embeddings of pictures that users have stored stay valid.
+      join, either can sever, and embeddings of pictures that users have stored stay valid. For the same
+      reasons ALBEF and BLIP keep their image encoder, which makes a step a quarter cheaper.
     - ``score``, ``embeddings``, ``retain_score`` and ``task`` are further terms, on by default. For dual encoders
       h's sum, the similarity, decides what is retrieved, and the squared error of h hardly sees it; of other models
       the head reads few directions of h. `MultiDeletePaper` has the paper's terms alone.
@@ -107,8 +108,10 @@ class MultiDelete(GradientMethod):
         return LoopSettings(passes=6, lr=1.5e-3)
 
     def trainable(self, adapter: Adapter) -> str:
-        second = adapter.modalities[1]
-        return second if adapter.encoder_parameters(second) else "all"
+        first, second = adapter.modalities
+        if adapter.encoder_parameters(second):
+            return second
+        return f"but-{first}" if adapter.encoder_parameters(first) else "all"
 
     def update_reference(self, reference: Reference, job: Job, number: int) -> None:
         """Match the targets again where another of the refreshes is due; at the end of the run none is."""

@@ -185,6 +185,10 @@ class AlbefAdapter(FusionAdapter):
         temperature: Tensor = self.model.temp
         return 1 / temperature.clamp(0.001, 0.5)
 
+    def encoder_parameters(self, modality: str) -> list[str]:
+        begins = ("model.visual_encoder.", "model.vision_proj.") if modality == "image" else ()
+        return [name for name, _ in self.named_parameters() if name.startswith(begins)]
+
     def joint_parameters(self) -> list[str]:
         """The upper text layers, projections and heads: all that comes after the unimodal outputs."""
         first = self.model.config.fusion_layer

@@ -101,7 +101,7 @@ class Adapter(nn.Module, ABC):
     def encoder_parameters(self, modality: str) -> Sequence[str]:
         """Names of the parameters that only ``modality`` passes through, projection included (``--train text``).
 
-        None where the modalities meet in a fusion: there no encoder decides the association alone.
+        None where its encoder does not stand by itself: where it attends to another modality.
         """
         return ()
 

@@ -94,6 +94,10 @@ class BlipAdapter(FusionAdapter):
         """exp(``logit_scale_init_value``), which is not trained."""
         return torch.tensor(self.model.config.logit_scale_init_value, device=self.device).exp()
 
+    def encoder_parameters(self, modality: str) -> list[str]:
+        parts = ("vision_model.", "vision_proj.") if modality == "image" else ()
+        return [name for name, _ in self.named_parameters() if any(part in name for part in parts)]
+
     def joint_parameters(self) -> list[str]:
         """The attention to the image, projections and heads: all that comes after the unimodal outputs."""
         after = ("crossattention", "vision_proj", "text_proj", "itm_head", "cls_head", "image_embedding")

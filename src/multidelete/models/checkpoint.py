@@ -212,8 +212,8 @@ def choose_trainable(adapter: Adapter, train: str) -> list[str]:
 
     Args:
         adapter: The model, changed in place.
-        train: ``all``, ``projections``, a modality whose encoder stands by itself (``text``), or a
-            regular expression over parameter names.
+        train: ``all``, ``projections``, a modality whose encoder stands by itself (``text``), all but such an
+            encoder (``but-image``), or a regular expression over parameter names.
 
     Returns:
         Names of the trainable parameters.
@@ -228,6 +228,8 @@ def choose_trainable(adapter: Adapter, train: str) -> list[str]:
         chosen = set(adapter.joint_parameters())
     elif encoder := adapter.encoder_parameters(train):
         chosen = set(encoder)
+    elif encoder := adapter.encoder_parameters(train.removeprefix("but-")):
+        chosen = set(names) - set(encoder)
     else:
         try:
             chosen = {name for name in names if re.search(train, name)}
