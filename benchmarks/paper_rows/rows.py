@@ -25,7 +25,7 @@ from multidelete.data.split import draw_request
 from multidelete.methods import MultiDelete
 from multidelete.models.families import get_family
 from multidelete.models.fresh import Size, new_model, train_tokenizer
-from multidelete.start import classes_of
+from multidelete.start import classes_of, pictures_per_pair
 
 HERE = Path(__file__).parent
 RUNS = Path("runs/paper_rows")
@@ -109,7 +109,7 @@ def new_start(row: Row, data: PairData, folder: Path) -> Path:
         tokenizer = train_tokenizer((str(pair.inputs["text"]) for pair in data.train), size)
         made = new_model(
             name, size, image_size=row["model"].get("image_size", 48), tokenizer=tokenizer, seed=0,
-            task="classification", classes=classes_of(data), graph=data.graph,
+            task="classification", classes=classes_of(data), images=pictures_per_pair(data.train), graph=data.graph,
         )  # fmt: skip
         folder.mkdir(parents=True)
         get_family(name).adapter(*made).save(folder)
