@@ -229,9 +229,17 @@ def test_copies_are_compressed_and_relearned_with_their_controls(copy: Path) -> 
     (block,) = compare(copy / "experiment.toml", out=copy)
     assert models(copy) == made
     assert block.groups == 1
-    for column, control in (("4 bits", "random weights"), ("relearned", "retrained again"), ("4 bits", "untouched")):
-        assert column in block.rows[control].gaps or column in block.void
+    for column in ("4 bits", "relearned"):
+        for name in (UNTOUCHED, RANDOM_WEIGHTS, RETRAINED_AGAIN, "finetune"):
+            assert block.rows[name].gaps[column].n == 1, name
         assert block.rows["finetune"].values[column].n == 1
+    _, figures = read_audit(copy / "audits" / "people-0.25-draw-1-seed-0.json")
+    bits = {(row.figure, row.split, row.model): row.value for row in figures if row.audit == "compression"}
+    of_original = {key: value for key, value in bits.items() if key[2] == "original"}
+    assert of_original
+    for (figure, split, _), value in of_original.items():
+        assert bits[figure, split, UNTOUCHED] == value
+    assert any(value != bits[figure, split, RANDOM_WEIGHTS] for (figure, split, _), value in of_original.items())
     page = (copy / "results.md").read_text()
     assert "4 bits" in page
     assert "relearned" in page

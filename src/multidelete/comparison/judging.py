@@ -57,7 +57,7 @@ class Asked:
     def signals(self, adapter: Adapter, key: str | None) -> ModelSignals:
         """What a model says; kept under its key, so that the original is asked once for all draws."""
         forget, retain = forget_retain(self.data.train, self.request)
-        asked = {name: self.data.splits[name] for name in ("test", "val") if self.data.splits.get(name)}
+        asked = self.held_out()
         if len(retain) <= RETAIN_LIMIT:
             asked["train"] = self.data.train
         else:
@@ -78,6 +78,10 @@ class Asked:
             gallery = score_galleries(adapter, sets)
             found = {name: replace(signals, gallery=gallery) for name, signals in found.items()}
         return ModelSignals(**found, logit_scale=adapter.logit_scale)
+
+    def held_out(self) -> dict[str, PairDataset]:
+        """The splits that no model trained on."""
+        return {name: self.data.splits[name] for name in ("test", "val") if self.data.splits.get(name)}
 
     def _asked(self, adapter: Adapter, pairs: PairDataset, key: str | None) -> Signals:
         if key is None:
@@ -103,8 +107,7 @@ def probe_of(
         relearn: Whether to learn again.
     """
     forget, retain = forget_retain(asked.data.train, asked.request)
-    splits = {"forget": forget, "retain": retain}
-    splits |= {name: asked.data.splits[name] for name in ("test", "val") if asked.data.splits.get(name)}
+    splits = {"forget": forget, "retain": retain, **asked.held_out()}
     pairs = PairData(asked.data.name, {"train": forget, **splits}, classes=asked.data.classes)
     copies = {name: copier(source, pairs, "auto", False) for name, source in sources.items()}
     copies["unlearned"] = copies["original"]
@@ -140,14 +143,8 @@ def audited(
         probed = [replace(row, model=UNTOUCHED) if row.model == "unlearned" else row for row in probe(once)]
         figures += mark_void(with_targets(probed))
     counts = unit_counts(given)
-    columns = _columns([replace(row, void=None) for row in figures], counts)
     measure = headline_name(given, given.headline_kind())
-    for name, *shown in (
-        ("4 bits", compression.AUDIT, f"{measure}, 4-bit weights", "forget"),
-        ("relearned", relearning.AUDIT, measure + relearning.MEAN, relearning.SPLIT),
-    ):
-        if any([row.audit, row.figure, row.split] == shown for row in figures):
-            columns[name] = (shown[0], shown[1], shown[2])
+    columns = _columns([replace(row, void=None) for row in figures], counts, measure)
     figures = [row for row in figures if row.model != "unlearned"]
     judged = {
         name: verdict(_as_unlearned(figures, name), _counts_of(counts, name))
@@ -173,7 +170,7 @@ def _counts_of(counts: UnitCounts | None, name: str) -> UnitCounts | None:
     return replace(counts, found=found, forgotten=forgotten)
 
 
-def _columns(figures: Sequence[Figure], counts: UnitCounts | None) -> Columns:
+def _columns(figures: Sequence[Figure], counts: UnitCounts | None, measure: str) -> Columns:
     """Which figure each column shows: the verdict's own; of membership the signal that tells most of the original."""
     look, kind = Lookup(figures), counts.kind if counts else None
     found = {
@@ -186,6 +183,12 @@ def _columns(figures: Sequence[Figure], counts: UnitCounts | None) -> Columns:
     columns["separation"] = (separation.AUDIT, f"{prefix(kind)}auc", "forget and retain")
     columns["per pair"] = (per_pair.AUDIT, f"{prefix(kind)}auc of {per_pair.LIRA}", membership.SPLIT)
     columns["margin gap"] = (distance.AUDIT, f"{prefix(kind)}{distance.SIGNED}", "forget")
+    probed = {
+        "4 bits": (compression.AUDIT, f"{measure}, 4-bit weights", "forget"),
+        "relearned": (relearning.AUDIT, measure + relearning.MEAN, relearning.SPLIT),
+    }
+    there = {(row.audit, row.figure, row.split) for row in figures}
+    columns |= {name: key for name, key in probed.items() if key in there}
     attacks = [key for key in look.keys(membership.AUDIT) if key[1].startswith(f"{prefix(kind)}auc of ")]
     confidence = (membership.AUDIT, f"{prefix(kind)}auc of {membership.CONFIDENCE}", membership.SPLIT)
     if confidence in attacks:  # tells models apart that the others do not: it needs no label
