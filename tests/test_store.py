@@ -19,7 +19,7 @@ from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import Request, resolve_request
 from multidelete.errors import DataError, UnsupportedError
 from multidelete.manifest import partial_folder, read_manifest
-from multidelete.methods import GradDiff, NegGrad
+from multidelete.methods import GradDiff, NegGrad, get_method
 from multidelete.models import load_adapter
 from multidelete.pipeline import unlearn
 from multidelete.settings import TrainSettings
@@ -169,6 +169,20 @@ def test_comments_and_docstrings_are_no_code(tmp_path: Path, monkeypatch: pytest
         (tmp_path / f"mine_{number}.py").write_text(text)
         digests.append(code_digest(import_module(f"mine_{number}").Mine))
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_inherited_code_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    digests = []
+    for x in (1, 2):
+        (tmp_path / f"parent_{x}.py").write_text(
+            f"from multidelete.methods import NPO\nclass Parent(NPO):\n    x = {x}\n"
+        )
+        (tmp_path / f"child_{x}.py").write_text("from parent import Parent\nclass Child(Parent):\n    y = 1\n")
+        monkeypatch.setitem(sys.modules, "parent", import_module(f"parent_{x}"))
+        digests.append(code_digest(import_module(f"child_{x}").Child))
+    assert digests[0] != digests[1]
+    assert code_digest(get_method("multidelete_paper")) != code_digest(get_method("multidelete"))
 
 
 # Shadows

@@ -27,6 +27,9 @@ from multidelete.runtime import locked, start_processes, world_size
 from multidelete.settings import LoopSettings, TrainSettings
 from multidelete.start import starting_point
 
+_SHARED = {Method.__module__, "abc", "builtins", "typing"}
+"""Modules of base classes that no method's code is written in."""
+
 
 class Recipe(NamedTuple):
     """How an original was trained."""
@@ -41,9 +44,9 @@ class ModelStore:
 
     Each model is a folder ``KIND-KEY``, as `train` and `unlearn` write it. Its key is a digest of everything that
     decides its weights: the pairs with their pictures' file sizes, the graph, the recipe, the seed, the request, the
-    original's files, the method with its settings, and the code of the file that the method is written in (not its
-    comments). Versions of libraries and other files of this package do not count. Processes wait for each other
-    instead of training the same model twice, and a killed training goes on where it stopped.
+    original's files, the method with its settings, and the code of the files that it and the methods it inherits from
+    are written in (not their comments). Versions of libraries and other files of this package do not count. Processes
+    wait for each other instead of training the same model twice, and a killed training goes on where it stopped.
 
     Args:
         root: The folder; made with the first model.
@@ -238,14 +241,20 @@ def training_key(loop: LoopSettings) -> dict[str, object]:
 
 
 def code_digest(kind: type) -> str:
-    """Of the file that a class is written in, without comments, docstrings and layout."""
-    tree = ast.parse(Path(getfile(kind)).read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        first = body[0] if isinstance(body, list) and body else None
-        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-            first.value = ast.Constant(None)
-    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
+    """Of the files that a class and the methods it inherits from are written in; `Method` and the loop do not count.
+
+    Comments, docstrings and layout do not count either.
+    """
+    sha = hashlib.sha256()
+    for file in dict.fromkeys(getfile(base) for base in kind.__mro__ if base.__module__ not in _SHARED):
+        tree = ast.parse(Path(file).read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            first = body[0] if isinstance(body, list) and body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                first.value = ast.Constant(None)
+        sha.update(ast.unparse(tree).encode())
+    return sha.hexdigest()
 
 
 def data_digest(data: PairData, *splits: str) -> str:
