@@ -49,7 +49,8 @@ class MultiDelete(GradientMethod):
       reasons ALBEF and BLIP keep their image encoder, which makes a step a quarter cheaper.
     - ``score``, ``embeddings``, ``retain_score`` and ``task`` are further terms, on by default. For dual encoders
       h's sum, the similarity, decides what is retrieved, and the squared error of h hardly sees it; of other models
-      the head reads few directions of h. `MultiDeletePaper` has the paper's terms alone.
+      the head reads few directions of h. `MultiDeletePaper` has the paper's terms alone, and says what the
+      released code does otherwise.
 
     Attributes:
         decoupling: Weight of modality decoupling, >= 0.

@@ -19,6 +19,16 @@ class MultiDeletePaper(MultiDelete):
     divided by the variance of its target, partners come from the retain pairs, h of dual encoders is the product
     of the embeddings, and the loop's settings are those of `MultiDelete`.
 
+    Differs from the released code, which is neither the paper nor one objective:
+
+    - For classification its unimodal term takes all tokens of the image encoder and no text; here it takes each
+      encoder's [CLS] state (`PairOutputs.unimodal`), of both modalities.
+    - For retrieval its terms compare the similarity matrices of a batch, from pictures to texts and back, with
+      those of the original; here they compare representations, pair by pair.
+    - Its unassociated partners are a permutation of the batch, which may leave a pair with its own member or with
+      one that belongs to it; here a partner is drawn from the retain pairs, and nothing associates it.
+    - Its student trains with dropout on; here dropout is off, as in the original that it is compared with.
+
     Attributes:
         decoupling: As in `MultiDelete`, and so are all others; only their defaults differ.
         score_target: ``partner``: no held-out pairs are asked for, since no score is moved.

@@ -33,6 +33,9 @@ class RandomLabels(GradientMethod):
 
     Differs from the paper: sampled retain pairs instead of all, and a weight on each of the two terms.
 
+    Differs from the released code of SalUn, whose baseline of this name draws labels anew in each epoch and
+    among all classes, the true one included.
+
     Attributes:
         forget: Weight of the task loss of the wrong pairs, >= 0.
         retain: Weight of the task loss of retain pairs, >= 0.

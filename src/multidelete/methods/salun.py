@@ -24,9 +24,14 @@ class SalUn(Method):
     such that a given share passes (the median: one half); what passes is trained with random labels.
 
     Differs from the paper: the gradient is the mean over single pairs, for retrieval among a fixed
-    gallery (`multidelete.methods.importance`). Differs from the official code, which moves the weights while
-    it sums the gradients: here they stay the original's, as in the paper. Entries without any gradient, such as
-    the embeddings of words that no forget pair has, never pass, even where the share would have room for them.
+    gallery (`multidelete.methods.importance`). Entries without any gradient, such as the embeddings of words that
+    no forget pair has, never pass, even where the share would have room for them.
+
+    Differs from the released code (github.com/OPTML-Group/Unlearn-Saliency): there the random labels are drawn anew
+    in each epoch, uniformly among all classes, so that one may be the true one; `RandomLabels` draws a wrong one,
+    once for the run. There gradients are summed over batches and the rest of the training data is trained on whole.
+    The gradients of both are those at the original's weights: the released code has not moved them since December
+    2023 (before that it took a step after each batch).
 
     Attributes:
         wrapped: The gradient method that is run with its own defaults: a name, or package.module:Class.

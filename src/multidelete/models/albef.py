@@ -7,6 +7,10 @@ are read by `multidelete.models.albef_convert`.
 Differs from the paper: the momentum copies and their queues serve the official training only and
 are no part of this network, so unlearning cannot change them; hence no momentum distillation.
 
+Differs from the released code in what the text encoder reads: there ``pre_caption`` lowers the case of a caption, takes
+out ``, . ' ! ? " ( ) * # : ; ~``, turns hyphens and slashes into blanks, and cuts it at 30 words for retrieval.
+Here captions go to the tokenizer as they are: the published tokenizer lowers the case too, and keeps the punctuation.
+
 Shape suffixes: B pairs, N images, I images of a pair, P image tokens, L text tokens, D width, C classes.
 """
 
