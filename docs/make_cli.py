@@ -1,10 +1,15 @@
-"""Writes docs/cli.md from the commands themselves: ``python docs/make_cli.py``."""
+"""Writes what is made from the code: ``python docs/make_cli.py``.
+
+That is docs/cli.md, from the commands, and the package's catalogue.json, from its methods, families and readers.
+"""
 
 from inspect import Parameter
 from pathlib import Path
 
 import typer
 
+from multidelete.catalogue import FILE
+from multidelete.catalogue.made import as_json, registered
 from multidelete.cli import app
 
 PAGE = Path(__file__).with_name("cli.md")
@@ -66,3 +71,4 @@ def row(parameter: Parameter, info: typer.models.ParameterInfo) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    FILE.write_text(as_json(registered()), encoding="utf-8")

@@ -17,6 +17,8 @@ from transformers import BertConfig, BertModel
 
 import multidelete
 from multidelete.audits import run_audits, unit_counts, verdict
+from multidelete.catalogue import FILE, catalogue
+from multidelete.catalogue.made import as_json, registered
 from multidelete.cli import run
 from multidelete.cli_flags import descriptions
 from multidelete.cli_options import ForgetOptions
@@ -529,12 +531,23 @@ def test_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
     assert not out.exists()
 
 
-def test_help_needs_no_heavy_import() -> None:
-    code = "import sys, multidelete.cli; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, check=False
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["methods"], ["families", "--json"], ["data"], ["unlearn", "--help"]],
+    ids=" ".join,
+)
+def test_what_there_is_is_told_without_a_heavy_import(arguments: list[str]) -> None:
+    code = (
+        "import sys; from multidelete.cli import run; assert run(sys.argv[1:]) == 0\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'sklearn', 'numpy', 'PIL'} & set(sys.modules)\n"
+        "sys.exit(f'imports {heavy}' if heavy else 0)"
     )
-    assert done.returncode == 0
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
 
 
 # What is written down
@@ -589,3 +602,8 @@ def test_verdict_is_shown_with_its_scorecard(with_retrained: bool, capsys: pytes
     (forgetting,) = (row for row in told["scorecard"] if row["criterion"] == "forgetting")
     assert (forgetting["retrained"] is not None) == with_retrained
     assert forgetting["unlearned"] == found.rows[0].unlearned.value  # type: ignore[union-attr]
+
+
+def test_catalogue_is_what_the_registries_hold() -> None:
+    assert FILE.read_text() == as_json(registered()), "run python docs/make_cli.py"
+    assert catalogue() == registered()

@@ -11,6 +11,7 @@ import typer
 
 from multidelete import __version__
 from multidelete import cli_show as show
+from multidelete.catalogue import catalogue
 from multidelete.cli_compare import compare
 from multidelete.cli_convert import convert, merge
 from multidelete.cli_flags import Given, add_command, take
@@ -181,25 +182,19 @@ def audit(given: Given) -> None:
 
 def methods(given: Given) -> None:
     """List the unlearning methods, their hyperparameters and the loop settings they use."""
-    from multidelete.methods import METHODS, Training
-
-    show.show_methods([*METHODS.values(), Training], as_json=given.json)
+    show.show_methods(catalogue().methods, as_json=given.json)
 
 
 def families(given: Given) -> None:
     """List the model families and their tasks."""
-    from multidelete.models import FAMILIES
-
-    show.show_families(FAMILIES, as_json=given.json)
+    show.show_families(catalogue().families, as_json=given.json)
 
 
 def data(given: Given) -> None:
     """List the readers; with DATA, show its splits and first pairs."""
     options = take(given.settings(), LookOptions)
     if options.data is None:
-        from multidelete.data.readers import READERS
-
-        show.show_names({name: description for name, (description, _) in READERS.items()}, as_json=given.json)
+        show.show_readers(catalogue().readers, as_json=given.json)
         return
     if options.examples < 0:
         raise ConfigError(f"examples is {options.examples}; it must be 0 or more.")

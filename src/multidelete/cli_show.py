@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, cast, get_type_hints
+from typing import TYPE_CHECKING, cast
 
 import typer
 from rich import box
@@ -12,17 +12,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from multidelete.cli_flags import descriptions, metavar, title
 from multidelete.errors import MultideleteError
-from multidelete.settings import LoopSettings
 
 if TYPE_CHECKING:
     from multidelete.audits.criteria import ScoreRow
     from multidelete.audits.result import Figure
     from multidelete.audits.verdict import Verdict
+    from multidelete.catalogue import FamilyRow, MethodRow, ReaderRow
     from multidelete.data.pairs import PairData, PairDataset
-    from multidelete.methods import Method
-    from multidelete.models import Family
 
 _PIPED_WIDTH = 120  # characters of a table line where standard output is no terminal
 
@@ -71,37 +68,30 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, numb
     console.print(table)
 
 
-def show_names(names: Mapping[str, str], *, as_json: bool) -> None:
-    """Names with a line about each."""
+def show_readers(readers: Sequence["ReaderRow"], *, as_json: bool) -> None:
+    """Readers with a line about each."""
     if as_json:
-        show_json([{"name": name, "description": text} for name, text in names.items()])
+        show_json([asdict(row) for row in readers])
     else:
-        show_table(["name", ""], names.items())
+        show_table(["name", ""], [[row.name, row.description] for row in readers])
 
 
-def show_families(families: Mapping[str, "Family"], *, as_json: bool) -> None:
+def show_families(families: Sequence["FamilyRow"], *, as_json: bool) -> None:
     """Families with what their pairs consist of and their tasks; for programs also each task's network classes."""
-    rows = [
-        {"name": name, "description": family.description, "modalities": list(family.modalities)}
-        | {"tasks": {task: [h for h, of in family.heads.items() if of == task] for task in family.tasks}}
-        | {"extra": family.extra}
-        for name, family in families.items()
-    ]
     if as_json:
-        show_json(rows)
+        show_json([asdict(row) for row in families])
         return
     cells = []
-    for name, family in families.items():
-        extra = f" (needs the extra {family.extra})" if family.extra else ""
-        cells.append([name, " and ".join(family.modalities), ", ".join(family.tasks), family.description + extra])
+    for row in families:
+        extra = f" (needs the extra {row.extra})" if row.extra else ""
+        cells.append([row.name, " and ".join(row.modalities), ", ".join(row.tasks), row.description + extra])
     show_table(["family", "pairs of", "tasks", ""], cells)
 
 
-def show_methods(methods: Sequence[type["Method"]], *, as_json: bool) -> None:
+def show_methods(methods: Sequence["MethodRow"], *, as_json: bool) -> None:
     """Methods with their hyperparameters and loop settings."""
-    rows = [_method_row(method) for method in methods]
     if as_json:
-        show_json([asdict(row) for row in rows])
+        show_json([asdict(row) for row in methods])
         return
     show_table(
         ["method", "", "hyperparameters (--set)", "loop settings"],
@@ -109,46 +99,12 @@ def show_methods(methods: Sequence[type["Method"]], *, as_json: bool) -> None:
             [
                 row.name,
                 row.description,
-                ", ".join(f"{one['name']}={one['default']}" for one in row.settings) or "none",
+                ", ".join(f"{one.name}={one.default}" for one in row.settings) or "none",
                 ", ".join(f"{name}={value}" for name, value in row.loop.items())
                 or ("those of the original's training" if row.trains else "none: it does not train"),
             ]
-            for row in rows
+            for row in methods
         ],
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _MethodRow:
-    name: str
-    description: str
-    settings: list[dict[str, object]]
-    loop: dict[str, object]
-    trains: bool
-    search: dict[str, list[float]]  # lowest and highest multiple of the default that `tune` tries
-
-
-def _method_row(method: type["Method"]) -> _MethodRow:
-    from multidelete.methods import Retrain
-
-    told_of, hints = descriptions(method), get_type_hints(method)
-    settings: list[dict[str, object]] = [
-        {
-            "name": one.name,
-            "type": metavar(hints[one.name]),
-            "default": None if one.default is MISSING else one.default,
-            "description": told_of.get(one.name, ""),
-        }
-        for one in fields(method)
-    ]
-    own, usual = asdict(method().loop_settings()), asdict(LoopSettings())
-    told = ("passes", "batch_size", "lr")
-    loop = {name: value for name, value in own.items() if name in told or value != usual[name]}
-    if issubclass(method, Retrain) or not method.trains:  # retraining follows the recipe that the original's folder has
-        loop = {}
-    search = {name: [factor.low, factor.high] for name, factor in method.search.items()}
-    return _MethodRow(
-        name=method.name, description=title(method), settings=settings, loop=loop, trains=method.trains, search=search
     )
 
 
