@@ -290,3 +290,9 @@ def test_folder_without_pairs_says_so(tmp_path: Path) -> None:
     (tmp_path / "notes.md").write_text("nothing here")
     with pytest.raises(DataError, match="cannot be loaded as a data set"):
         load_data(str(tmp_path))
+
+
+def test_a_picture_name_that_is_too_long_is_a_missing_picture(tmp_path: Path) -> None:
+    (tmp_path / "metadata.jsonl").write_text(json.dumps({"file_name": "a" * 300 + ".png", "text": "t"}))
+    with pytest.raises(DataError, match="image files are missing"):
+        load_data(str(tmp_path))

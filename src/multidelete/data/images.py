@@ -1,50 +1,66 @@
 """Are all pictures readable? Asked before hours of training, not after."""
 
-import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import cast
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from multidelete.data.pairs import ImageInput, PairDataset, members, open_image
+from multidelete.data.decode import FORMATS, ImageError, ImageInput, open_image
+from multidelete.data.pairs import PairDataset, members
 from multidelete.errors import DataError, first_few
 
-# What Pillow raises on files that are not images, truncated, or broken inside.
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+Shapes = Mapping[str, tuple[int, int]]  # width and height in pixels of each picture, by its source
 
 
-def check_images(dataset: PairDataset, progress: Callable[[int, int], None] | None = None) -> None:
+def check_images(
+    dataset: PairDataset,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    prepare: Callable[[Image.Image], object] | None = None,
+) -> Shapes:
     """Decode every distinct picture of a data set once.
 
     Args:
         dataset: Pairs with an ``image`` modality, one picture or several each; pairs with the same image
             source share a picture.
         progress: Called after each picture with how many are done and how many there are.
+        prepare: What a model does with each picture before it looks at it; raises `DataError` where it cannot.
+
+    Returns:
+        The pictures' shapes.
 
     Raises:
-        DataError: Pictures are missing, unreadable or truncated; all are counted, ten are named.
+        DataError: Pictures are missing, unreadable, truncated or cannot be prepared; all are counted, ten are named.
     """
     pictures = {source: cast(ImageInput, image) for pair in dataset for source, image in members(pair, "image")}
-    broken = []
+    shapes: dict[str, tuple[int, int]] = {}
+    broken, unfit = [], []
     for done, (source, image) in enumerate(pictures.items(), start=1):
+        name = str(image) if isinstance(image, str | Path) else source
         try:
-            open_image(image)
-        except _UNREADABLE as error:
-            name = str(image) if isinstance(image, str | Path) else source
-            broken.append(f"{name} ({_reason(error)})")
+            opened = open_image(image)
+            shapes[source] = opened.size
+            if prepare is not None:
+                prepare(opened)
+        except ImageError as error:
+            broken.append(f"{name} ({error})")
+        except DataError as error:
+            unfit.append(f"{name} ({error})")
         if progress is not None:
             progress(done, len(pictures))
+    problems = []
     if broken:
-        raise DataError(
+        problems.append(
             f"{len(broken)} of {len(pictures)} images of {dataset.name} cannot be read: {first_few(broken)}. "
-            "Every image must decode completely; replace these files or remove their pairs."
+            f"Every image must decode completely, as {', '.join(FORMATS[:6])} or the like; replace these files or "
+            "remove their pairs."
         )
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image"
-    return str(error) or type(error).__name__
+    if unfit:
+        problems.append(
+            f"{len(unfit)} of {len(pictures)} images of {dataset.name} do not fit the model: {first_few(unfit)}. "
+            "Replace these files, remove their pairs, or give another model."
+        )
+    if problems:
+        raise DataError(problems)
+    return shapes

@@ -5,23 +5,20 @@ Shape suffixes: B pairs in the batch.
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
+from multidelete.data.decode import ImageInput as ImageInput
+from multidelete.data.decode import open_image as open_image
 from multidelete.errors import DataError
 
 if TYPE_CHECKING:
     from multidelete.data.graph import Graph
-
-ImageInput = str | Path | bytes | Image.Image | Callable[[], Image.Image]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,26 +68,6 @@ def members(pair: Pair, modality: str) -> tuple[tuple[str, object], ...]:
     if isinstance(given, tuple):
         return tuple(zip(source.split("|"), given, strict=True))
     return ((source, given),)
-
-
-def open_image(image: ImageInput) -> Image.Image:
-    """Decode to RGB, upright; raises ``OSError`` where the file is unreadable or truncated."""
-    if isinstance(image, Image.Image):
-        opened = image
-    elif isinstance(image, bytes):
-        opened = Image.open(BytesIO(image))
-    elif callable(image):
-        opened = image()
-    else:
-        opened = Image.open(BytesIO(Path(image).read_bytes()))  # leaves no file open where it is truncated
-    if opened.mode != "RGB" or opened.getexif():
-        opened = ImageOps.exif_transpose(opened)
-        if opened.mode in ("RGBA", "LA", "PA", "P"):  # transparent pixels become white, not black
-            layered = opened.convert("RGBA")
-            opened = Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered)
-        opened = opened.convert("RGB")
-    opened.load()
-    return opened
 
 
 @dataclass(frozen=True)

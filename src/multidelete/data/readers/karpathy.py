@@ -1,6 +1,7 @@
 """Karpathy JSON: ``dataset_flickr8k.json``, ``dataset_flickr30k.json``, ``dataset_coco.json``."""
 
 import json
+import os
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
@@ -49,7 +50,7 @@ def read_karpathy(path: Path, *, image_root: Path | None = None) -> PairData:
             continue
         name = str(image["filename"])
         file = root / str(image.get("filepath", "")) / name
-        if not file.is_file():
+        if not os.path.isfile(file):  # Path.is_file raises on names that are too long
             missing.append(str(file))
         for number, sentence in enumerate(image["sentences"]):
             text = str(sentence["raw"] if "raw" in sentence else " ".join(sentence["tokens"])).strip()

@@ -1,6 +1,7 @@
 """What the readers of published layouts share: JSON lines, pictures that may lie in several places, a last check."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -65,7 +66,7 @@ class Pictures:
         if name not in self._missing:
             candidates = [folder / relative for folder in self.folders for relative in (name, *others)]
             for file in candidates:
-                if file.is_file():
+                if os.path.isfile(file):  # Path.is_file raises on names that are too long
                     self._found[name] = file
                     return file
             self._missing[name] = candidates[0]

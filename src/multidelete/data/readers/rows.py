@@ -1,6 +1,7 @@
 """From the rows of a table to pairs: where the image is, what the id is, what is missing."""
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -89,7 +90,7 @@ class RowReader:
             return None
         file = Path(path) if self.image_root is None else self.image_root / path
         if file not in self._files:
-            self._files[file] = file.is_file()
+            self._files[file] = os.path.isfile(file)  # Path.is_file raises on names that are too long
             if not self._files[file]:
                 self._problem("image files are missing (relative paths start from --image-root)", str(file))
         if not self._files[file]:

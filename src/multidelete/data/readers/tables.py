@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from io import BytesIO
 from pathlib import Path
 
 import datasets
@@ -13,6 +12,7 @@ from datasets import ClassLabel, Dataset, DatasetDict
 from datasets.exceptions import DatasetsError
 from PIL import Image
 
+from multidelete.data.decode import open_encoded
 from multidelete.errors import DataError, first_few
 
 SPLIT_NAMES = {
@@ -58,7 +58,7 @@ class StoredImage:
 
     def __call__(self) -> Image.Image:
         value = self.dataset[self.position][self.column]
-        return Image.open(BytesIO(value if isinstance(value, bytes) else value["bytes"]))
+        return open_encoded(value if isinstance(value, bytes) else value["bytes"])
 
 
 def open_tables(spec: str, *, split_column: str) -> tuple[list[Table], Path | None]:
