@@ -156,7 +156,7 @@ def test_labels_that_do_not_fit_are_refused() -> None:
     request = data.train.ids[:1]
     other = replace(data, classes=("yes", "neutral", "no"))
     with pytest.raises(
-        DataError, match=r"2 of the 3 classes of .* not among the model's: yes, no. The model has entailed"
+        DataError, match=r"2 of the 3 classes of .* not among the model's classes: yes, no. .* are entailed"
     ):
         unlearn(adapter, other, request)
     without = replace(data, classes=())
@@ -168,8 +168,8 @@ def test_classes_are_matched_by_name() -> None:
     data = case_data(Case("albef", "classification", 1))
     adapter = starting_point(TrainSettings(family="albef", image_size=32), data, 0)
     assert fitted(adapter, data) is data
-    numbered = replace(data, classes=())
-    assert fitted(adapter, numbered) is numbered
+    with pytest.raises(DataError, match=r"labels of .* are numbers: 0, 1, 2. The model's classes have names: entailed"):
+        fitted(adapter, replace(data, classes=()))
     turned = fitted(adapter, replace(data, classes=CLASSES[::-1]))
     assert tuple(turned.classes) == CLASSES
     for name, pairs in data.splits.items():

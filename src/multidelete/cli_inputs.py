@@ -26,6 +26,7 @@ def read_pairs(options: DataOptions) -> "PairData":
         columns=as_mapping("columns", options.columns),
         splits=as_mapping("splits", options.splits),
         image_root=None if options.image_root is None else Path(options.image_root).expanduser(),
+        classes=options.classes,
     )
 
 

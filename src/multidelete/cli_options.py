@@ -23,12 +23,15 @@ class DataOptions:
             kind and split.
         splits: Which split is what, where names differ: `train=training,test=dev`. Splits not named are left out.
         image_root: Folder that relative image paths start from.
+        classes: Names of the classes, where labels are numbers or the model has no names of its own: in the order of
+            the numbers, which is that of the model's outputs.
     """
 
     data: str
     columns: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()
     image_root: str | None = None
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """The audit from end to end: signals of every model, figures, a verdict, and the report that shows them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -116,7 +116,7 @@ def audit(
         splits = {"forget": forget_pairs, "retain": sample_retain_pairs(retain, seed)}
         splits |= {name: data.splits[name] for name in ("test", "val") if data.splits.get(name)}
         check_pictures(splits)
-        asked = PairData(data.name, {"train": forget_pairs, **splits}, classes=data.classes)
+        asked = replace(data, splits={"train": forget_pairs, **splits})
         asking = Asking(
             data=asked, unit=request.unit, seed=seed, device=device, allow_pickle=allow_pickle,
             cache=None if cache is None else Path(cache),

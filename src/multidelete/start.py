@@ -1,9 +1,8 @@
 """What training begins with, and whether a model and pairs fit each other."""
 
-from collections.abc import Mapping
-from dataclasses import replace
 from typing import cast
 
+from multidelete.data.classes import class_names, positions, relabelled
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.errors import DataError, UnsupportedError, first_few
 from multidelete.models import (
@@ -54,14 +53,15 @@ def starting_point(model: TrainSettings, data: PairData, seed: int) -> Adapter:
 
 
 def chosen_task(model: TrainSettings, data: PairData) -> Task:
-    """The task of a new model: as set, or for ``auto`` classification where the data has classes.
+    """The task of a new model: as set, or for ``auto`` classification where pairs have labels.
 
     Raises:
         UnsupportedError: The family cannot do it, or cannot read such pairs.
     """
     task = cast(Task, model.task)
     if model.task == "auto":
-        task = "classification" if data.classes else "retrieval"
+        is_labelled = bool(data.classes) or any(pair.label is not None for pair in data.train)
+        task = "classification" if is_labelled else "retrieval"
     family, held = get_family(model.family), tuple(data.train[0].inputs)
     able = ", ".join(with_task(task, held)) or "none"
     if set(family.modalities) != set(held):
@@ -70,7 +70,7 @@ def chosen_task(model: TrainSettings, data: PairData) -> Task:
             f"{' and '.join(held)}. Families that take them, with {task}: {able}."
         )
     if task not in family.tasks:
-        why = f", the task of data with {len(data.classes)} classes" if model.task == "auto" else ""
+        why = f", the task of data with {len(class_names(data))} classes" if model.task == "auto" else ""
         other = f", or train for {family.tasks[0]} with --task {family.tasks[0]}" if model.task == "auto" else ""
         raise UnsupportedError(
             f"Family {model.family!r} has no {task}{why}; it has {' and '.join(family.tasks)}. "
@@ -85,13 +85,18 @@ def classes_of(data: PairData) -> tuple[str, ...]:
     Raises:
         DataError: Training pairs have no labels.
     """
+    check_labels(data)
+    return class_names(data)
+
+
+def check_labels(data: PairData) -> None:
+    """Raise `DataError` where training pairs have no label."""
     without = [pair.id for pair in data.train if pair.label is None]
     if without:
         raise DataError(
             f"{len(without)} of {len(data.train)} training pairs of {data.name} have no label: {first_few(without)}. "
             "Classification needs one for each; give a label column, or train with --task retrieval."
         )
-    return tuple(data.classes) or tuple(str(n) for n in range(1 + max(cast(int, p.label) for p in data.train)))
 
 
 def pictures_per_pair(pairs: PairDataset) -> int:
@@ -113,12 +118,12 @@ def pictures_per_pair(pairs: PairDataset) -> int:
 def fitted(adapter: Adapter, data: PairData) -> PairData:
     """The data with labels as positions among the model's classes; the same object where they are already.
 
-    Classes are matched by name, so that a model whose classes stand in another order, or that has more of
-    them, can be used with any reader.
+    Classes are matched by name (`positions`), so that a model whose classes stand in another order, or that has more
+    of them, can be used with any reader.
 
     Raises:
         UnsupportedError: Other modalities than the model's.
-        DataError: Training pairs have no labels, or the data has classes that the model does not know.
+        DataError: Training pairs have no labels, or the data's classes cannot be matched with the model's.
     """
     held = tuple(data.train[0].inputs)
     if set(held) != set(adapter.modalities):
@@ -128,23 +133,8 @@ def fitted(adapter: Adapter, data: PairData) -> PairData:
         )
     if adapter.task != "classification":
         return data
-    known = classes_of(data)
-    if not data.classes:  # labels are numbers, and mean the model's own positions
-        known = tuple(adapter.classes[: len(known)]) if len(known) <= len(adapter.classes) else known
-    strangers = [name for name in known if name not in adapter.classes]
-    if strangers:
-        raise DataError(
-            f"{len(strangers)} of the {len(known)} classes of {data.name} are not among the model's: "
-            f"{first_few(strangers)}. The model has {first_few(list(adapter.classes)) or 'none'}. "
-            "Give the data it was trained on, or name the classes as the model does."
-        )
-    position = {number: adapter.classes.index(name) for number, name in enumerate(known)}
+    check_labels(data)
+    position = positions(data, adapter.classes)
     if all(number == at for number, at in position.items()):
         return data
-    splits = {name: _relabelled(pairs, position) for name, pairs in data.splits.items()}
-    return replace(data, splits=splits, classes=adapter.classes)
-
-
-def _relabelled(pairs: PairDataset, position: Mapping[int, int]) -> PairDataset:
-    labels = [None if pair.label is None else position[pair.label] for pair in pairs]
-    return PairDataset([replace(pair, label=n) for pair, n in zip(pairs, labels, strict=True)], pairs.name)
+    return relabelled(data, position, adapter.classes)

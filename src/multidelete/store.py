@@ -103,7 +103,7 @@ class ModelStore:
         model, loop, seed = self._recipes.get(original) or recipe_of(original)
         members = shadow_members(data, index)
         chosen = PairDataset([pair for pair in shadow_pool(data) if pair.id in members], f"shadow {index}")
-        drawn = PairData(data.name, {"train": chosen}, data.notes, data.classes, data.graph)
+        drawn = replace(data, splits={"train": chosen})
 
         def make(out: Path) -> None:
             start = starting_point(model, data, seed)

@@ -97,6 +97,7 @@ class Setting:
         columns: Which column holds what.
         splits: Which split is what.
         image_root: Folder that image paths start from.
+        classes: Names of numbered classes, in their order.
         holdout: Share of the pairs to set aside for each of val and test, where there are none.
         subset: The part of the data to use.
         model: Family, named size and task.
@@ -122,6 +123,7 @@ class Setting:
     subset: Subset | None = None
     size: Size | None = None
     start: StartScript | None = None
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -62,9 +62,7 @@ class Asked:
             asked["train"] = self.data.train
         else:
             asked |= {"forget": forget, "retain": sample_retain_pairs(retain, self.seed)}
-        pairs = fitted(
-            adapter, PairData(self.data.name, {"train": self.data.train, **asked}, classes=self.data.classes)
-        )
+        pairs = fitted(adapter, replace(self.data, splits={"train": self.data.train, **asked}))
         adapter.to("cuda" if torch.cuda.is_available() else "cpu")
         found = {split: self._asked(adapter, pairs.splits[split], key) for split in asked}
         if "train" in found:
@@ -108,7 +106,7 @@ def probe_of(
     """
     forget, retain = forget_retain(asked.data.train, asked.request)
     splits = {"forget": forget, "retain": retain, **asked.held_out()}
-    pairs = PairData(asked.data.name, {"train": forget, **splits}, classes=asked.data.classes)
+    pairs = replace(asked.data, splits={"train": forget, **splits})
     copies = {name: copier(source, pairs, "auto", False) for name, source in sources.items()}
     copies["unlearned"] = copies["original"]
     rate = relearning_rate(told)

@@ -38,7 +38,7 @@ def load(setting: Setting, root: Path) -> PairData:
             )
         spec = f"{reader}{root / path}"
     images = None if setting.image_root is None else root / setting.image_root
-    data = load_data(spec, columns=setting.columns, splits=setting.splits, image_root=images)
+    data = load_data(spec, columns=setting.columns, splits=setting.splits, image_root=images, classes=setting.classes)
     if setting.holdout is not None:
         data = with_holdout(data, fraction=setting.holdout)
     return data if setting.subset is None else _part(data, setting.subset)

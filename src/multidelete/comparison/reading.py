@@ -39,6 +39,7 @@ class _SettingKeys:
     noun: str | None = None
     image_root: str | None = None
     holdout: float | None = None
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +176,7 @@ def _setting(
     columns, splits = ({k: str(v) for k, v in parts[key].items()} for key in ("columns", "splits"))
     return Setting(
         name, keys.data, model, train, keys.unit, keys.noun, tuple(_there(row) for row in rows), columns, splits,
-        keys.image_root, keys.holdout, subset, size, start,
+        keys.image_root, keys.holdout, subset, size, start, keys.classes,
     )  # fmt: skip
 
 

@@ -144,7 +144,9 @@ class PairData:
         name: What it is called in results.
         splits: ``train``, and ``val`` and ``test`` where it has them.
         notes: What was counted, left out or changed in reading.
-        classes: Names of the classes that labels are positions in; empty where pairs have no labels.
+        classes: Names of the classes that labels are positions in; empty where pairs have no labels, or numbers
+            whose meaning is not told.
+        classes_in_order: Whether the user said that a model's outputs stand in the order of ``classes``.
         graph: The graph whose nodes the pairs name, where they name any.
     """
 
@@ -153,6 +155,7 @@ class PairData:
     notes: Sequence[str] = field(default_factory=tuple)
     classes: Sequence[str] = ()
     graph: "Graph | None" = None
+    classes_in_order: bool = False
 
     @property
     def train(self) -> PairDataset:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
+from multidelete.data.classes import class_name
 from multidelete.data.pairs import Pair, PairData, PairDataset, members
 from multidelete.data.request_file import Named, read_request
 from multidelete.errors import RequestError, first_few
@@ -84,7 +85,7 @@ def resolve_request(
         problems.append(f"{where}; a deletion request needs at least one pair id, subject, image or node.")
     chosen = _whole_units(data.train, chosen, unit, problems)
     if chosen:
-        problems += _what_is_missing_afterwards(data.train, chosen)
+        problems += _what_is_missing_afterwards(data.train, chosen, data.classes)
     if problems:
         raise RequestError(problems)
     forget = tuple(pair.id for pair in data.train if pair.id in chosen)
@@ -217,7 +218,7 @@ def _whole_units(train: PairDataset, chosen: set[str], unit: Unit, problems: lis
     return chosen | {pair.id for pair in train if keys.intersection(unit_keys(pair, unit))}
 
 
-def _what_is_missing_afterwards(train: PairDataset, chosen: set[str]) -> list[str]:
+def _what_is_missing_afterwards(train: PairDataset, chosen: set[str], classes: Sequence[str]) -> list[str]:
     retain = [pair for pair in train if pair.id not in chosen]
     if not retain:
         return [
@@ -227,8 +228,9 @@ def _what_is_missing_afterwards(train: PairDataset, chosen: set[str]) -> list[st
     problems = []
     labels = {pair.label for pair in train if pair.label is not None} - {pair.label for pair in retain}
     if labels:
+        gone = [class_name(classes, label) for label in sorted(labels)]
         problems.append(
-            f"The request leaves {len(labels)} classes without any training pair: {first_few(sorted(labels))}. "
+            f"The request leaves {len(labels)} classes without any training pair: {first_few(gone)}. "
             "Every class must keep at least one; remove the class from the model instead."
         )
     left = Counter(pair.kind for pair in retain)

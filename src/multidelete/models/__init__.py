@@ -24,6 +24,7 @@ from multidelete.models.checkpoint import (
     lora_base,
     weights_digest,
 )
+from multidelete.models.classes import name_classes
 from multidelete.models.families import FAMILIES, Family, get_family, recognise, recognise_model, with_task
 from multidelete.models.fresh import SIZES, get_size, new_model, train_tokenizer
 
@@ -105,9 +106,7 @@ def with_new_head(source: str | Path, *, task: Task, classes: Sequence[str], see
     heads = [head for head, of in known.heads.items() if of == task and "Images" not in head]
     model_class = known.model_class(heads[0])
     config = model_class.config_class.from_pretrained(str(source))
-    if classes:
-        config.id2label = dict(enumerate(classes))
-        config.label2id = {name: number for number, name in enumerate(classes)}
+    name_classes(config, classes)
     torch.manual_seed(seed)
     model = load_model(source, model_class, config=config, new_head=True)
     return known.adapter(model, load_processor(source, found.family))

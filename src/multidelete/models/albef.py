@@ -26,8 +26,9 @@ from transformers.models.bert.modeling_bert import BertEmbeddings
 
 from multidelete.models.albef_layers import TextEncoder, VisionTransformer
 from multidelete.models.base import Task
+from multidelete.models.classes import name_classes
 from multidelete.models.fresh import LOGIT_SCALE, Size, _text_settings, _vision_settings
-from multidelete.models.fusion import FusionAdapter, initial_spread, name_classes
+from multidelete.models.fusion import FusionAdapter, initial_spread
 
 
 class AlbefConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is untyped

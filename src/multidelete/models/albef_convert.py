@@ -29,8 +29,8 @@ from multidelete.manifest import refuse_existing, refuse_inside, whole_or_nothin
 from multidelete.models.albef import AlbefConfig, AlbefForClassification, AlbefForRetrieval
 from multidelete.models.base import Task
 from multidelete.models.checkpoint import load_model
+from multidelete.models.classes import name_classes
 from multidelete.models.families import FAMILIES, recognise
-from multidelete.models.fusion import name_classes
 
 QUEUES = ("image_queue", "text_queue", "idx_queue", "queue_ptr")
 POSITIONS = "visual_encoder.pos_embed"

@@ -28,8 +28,9 @@ from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from multidelete.models.base import Task
+from multidelete.models.classes import name_classes
 from multidelete.models.fresh import LOGIT_SCALE, Size, _text_settings, _vision_settings
-from multidelete.models.fusion import FusionAdapter, initial_spread, name_classes
+from multidelete.models.fusion import FusionAdapter, initial_spread
 
 
 class BlipForClassification(BlipPreTrainedModel):  # type: ignore[misc]  # transformers is untyped

@@ -17,7 +17,7 @@ from typing import ClassVar, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import PreTrainedConfig, PreTrainedModel, ProcessorMixin
+from transformers import PreTrainedModel, ProcessorMixin
 
 from multidelete.data.collate import ImagePreparer, TextPreparer, Tokenizer, image_text_batch
 from multidelete.data.pairs import Batch, Pair
@@ -25,6 +25,7 @@ from multidelete.errors import DataError, first_few
 from multidelete.models.base import Adapter, PairOutputs
 from multidelete.models.candidates import candidates, draw, gumbel
 from multidelete.models.checkpoint import save_weights_as_stored
+from multidelete.models.classes import read_classes
 from multidelete.models.dual_encoder import context_length
 from multidelete.runtime import gather_with_grad
 
@@ -52,7 +53,7 @@ class FusionAdapter(Adapter):
         self.images_per_pair: int = getattr(model.config, "images", 1)
         if isinstance(model, self.classifier):
             self.task = "classification"
-            self.classes = tuple(model.config.id2label[position] for position in range(model.config.num_labels))
+            self.classes = read_classes(model.config)
 
     @abstractmethod
     def encode_images(self, pixel_values: Tensor) -> Tensor:
@@ -189,13 +190,6 @@ def initial_spread(width: int) -> float:
     and the matching head learns nothing for hundreds of steps.
     """
     return 0.02 * math.sqrt(768 / width)
-
-
-def name_classes(config: PreTrainedConfig, classes: Sequence[str]) -> None:
-    """Write the names of classes, where there are any, into a `transformers` configuration."""
-    if classes:
-        config.id2label = dict(enumerate(classes))
-        config.label2id = {name: position for position, name in enumerate(classes)}
 
 
 def class_log_odds(logits_BC: Tensor, labels_B: Tensor | None) -> Tensor:

@@ -23,6 +23,7 @@ from multidelete.errors import CheckpointError, DataError, first_few
 from multidelete.models.base import Adapter, PairOutputs, Task
 from multidelete.models.candidates import candidates
 from multidelete.models.checkpoint import save_weights_as_stored
+from multidelete.models.classes import name_classes, read_classes
 from multidelete.models.dual_encoder import context_length
 from multidelete.models.fresh import LOGIT_SCALE, Size, _text_settings
 from multidelete.models.fusion import class_log_odds
@@ -93,7 +94,7 @@ class GraphTextAdapter(Adapter):
         self.texts = TextPreparer(cast(Tokenizer, processor.tokenizer), context_length(model, processor))
         if isinstance(model, GraphTextForClassification):
             self.task = "classification"
-            self.classes = tuple(model.config.id2label[position] for position in range(model.config.num_labels))
+            self.classes = read_classes(model.config)
         if len(processor.graph.nodes) != model.config.nodes:
             raise CheckpointError(
                 f"The graph {processor.graph.name} has {len(processor.graph.nodes)} nodes, and the model was made for "
@@ -242,7 +243,6 @@ def new_graph_text(
         graph_encoder=graph_encoder,
         projection_dim=size.projection,
         logit_scale_init_value=LOGIT_SCALE,
-        id2label=dict(enumerate(classes)) if classes else None,
-        label2id={name: number for number, name in enumerate(classes)} if classes else None,
     )
+    name_classes(config, classes)
     return GraphTextForClassification(config) if task == "classification" else GraphTextForRetrieval(config)

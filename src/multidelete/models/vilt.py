@@ -29,6 +29,7 @@ from multidelete.errors import DataError, UnsupportedError, first_few
 from multidelete.models.base import Adapter, PairOutputs, Task
 from multidelete.models.candidates import candidates, gumbel
 from multidelete.models.checkpoint import save_weights_as_stored
+from multidelete.models.classes import name_classes, read_classes
 from multidelete.models.fresh import PAD, Size
 from multidelete.models.fusion import class_log_odds
 from multidelete.runtime import gather_with_grad
@@ -61,8 +62,7 @@ class ViltAdapter(Adapter):
         self.pictures = int(model.config.num_images) if isinstance(model, ViltForImagesAndTextClassification) else 1
         if not isinstance(model, ViltForImageAndTextRetrieval):
             self.task = "classification"
-            names = model.config.id2label
-            self.classes = tuple(str(names[number]) for number in range(len(names)))
+            self.classes = read_classes(model.config)
 
     def collate(self, pairs: Sequence[Pair]) -> Batch:
         """Stack pairs.
@@ -207,7 +207,6 @@ def new_vilt(
         raise UnsupportedError(
             "ViLT has no retrieval of pairs with two pictures; its task for these is classification."
         )
-    labels = {} if task == "retrieval" else {"id2label": dict(enumerate(classes))}
     config = ViltConfig(
         vocab_size=vocabulary,
         modality_type_vocab_size=images + 1,
@@ -220,8 +219,8 @@ def new_vilt(
         patch_size=PATCH,
         num_images=images,
         pad_token_id=PAD,
-        **labels,
     )
+    name_classes(config, classes if task == "classification" else ())
     if task == "retrieval":
         model: PreTrainedModel = ViltForImageAndTextRetrieval(config)
     else:

@@ -14,6 +14,7 @@ from multidelete.audits import AuditInput, ModelSignals, Signals, Verdict
 from multidelete.audits.distance import farthest_pairs
 from multidelete.audits.inputs import groups, prefix
 from multidelete.audits.membership import attack_scores
+from multidelete.data.classes import class_name
 from multidelete.data.pairs import ImageInput, Pair, PairDataset, members, open_image
 from multidelete.report.build import Example, Extreme, Match
 from multidelete.report.charts import MAX_RETAIN, ChartData
@@ -144,7 +145,7 @@ def extremes(given: AuditInput, train: PairDataset, classes: Sequence[str] | Non
 def _about(pair: Pair, classes: Sequence[str] | None) -> str:
     """The nodes that a text is about, and the pair's label."""
     nodes = " with ".join(str(node) for _, node in members(pair, "graph")) if "graph" in pair.inputs else ""
-    label = "" if pair.label is None or classes is None else f"label: {classes[pair.label]}"
+    label = "" if pair.label is None or classes is None else f"label: {class_name(classes, pair.label)}"
     return "; ".join(part for part in (nodes, label) if part)
 
 

@@ -2,10 +2,11 @@
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from multidelete.data.classes import with_classes
 from multidelete.data.pairs import PairData
 from multidelete.data.personas import personas
 from multidelete.data.readers.folder import read_folder
@@ -123,6 +124,7 @@ def load_data(
     columns: Mapping[str, str] | None = None,
     splits: Mapping[str, str] | None = None,
     image_root: Path | None = None,
+    classes: Sequence[str] = (),
     seed: int = 0,
 ) -> PairData:
     """Read pairs from wherever they are.
@@ -136,13 +138,19 @@ def load_data(
             Splits that are not named here are then left out.
         image_root: Folder that relative image paths start from; without it, the folder of the
             file that names them.
+        classes: Names of the classes, where labels are numbers or a model has no names of its own: in the order of
+            the numbers, which is that of the model's outputs. See `with_classes`.
         seed: Seed of generated data, unless ``spec`` gives one.
 
     Raises:
         ConfigError: A setting is unknown or out of range.
         DataError: There is nothing at ``spec``, or it cannot be read as pairs.
     """
-    options = ReadOptions(columns=columns or {}, splits=splits or {}, image_root=image_root, seed=seed)
+    data = _read(spec, ReadOptions(columns=columns or {}, splits=splits or {}, image_root=image_root, seed=seed))
+    return with_classes(data, classes) if classes else data
+
+
+def _read(spec: str, options: ReadOptions) -> PairData:
     name, colon, rest = spec.partition(":")
     if name in READERS and (colon or not Path(spec).exists()):
         if not rest and name != "personas":

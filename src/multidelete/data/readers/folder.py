@@ -1,13 +1,13 @@
 """Pairs from tables: image folders with metadata, JSONL, CSV, parquet, WebDataset, the hub."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from multidelete.data.pairs import Pair, PairData, PairDataset
-from multidelete.data.readers.rows import Labelled, RowReader
+from multidelete.data.readers.labels import Labelled, number_labels
+from multidelete.data.readers.rows import RowReader
 from multidelete.data.readers.tables import SPLIT_NAMES, Table, open_tables
-from multidelete.errors import ConfigError, DataError
+from multidelete.errors import ConfigError, DataError, first_few
 
 COLUMNS = ("image", "text", "id", "subject", "label", "kind", "split")
 
@@ -24,7 +24,7 @@ def read_folder(
     Without an id column, ids are made from the content (image bytes, text and label), so they are
     the same on every machine and in any order; exact repeats are then dropped and counted
     in the notes. A row with a list of texts becomes one pair for each, with ids ``id#0``,
-    ``id#1``, ... Labels are numbers, or names that are numbered in alphabetical order.
+    ``id#1``, ... Labels are names, or numbers whose names are not told; see `number_labels`.
 
     Args:
         spec: A folder, a file (JSONL, CSV, TSV, parquet, arrow, JSON, tar) or a hub id.
@@ -54,12 +54,14 @@ def read_folder(
     if reader.problems:
         raise DataError(reader.problem_lines(name))
     notes = [f"splits left out: {', '.join(left_out)}"] if left_out else []
-    class_names = {n: names for table in tables for n, names in table.class_names.items()}.get(at.get("label", ""))
-    finished = _label(name, by_split, class_names, notes)
+    known = [named for table in tables for named in table.class_names.get(at.get("label", ""), ())]
+    classes, finished = number_labels(name, by_split, known)
+    if classes:
+        notes.append(f"label classes: {first_few([f'{number} {label}' for number, label in enumerate(classes)])}")
     if "id" not in at:
         finished = {split: _without_repeats(split, pairs, notes) for split, pairs in finished.items()}
     order = [split for split in ("train", "val", "test") if split in finished]
-    return PairData(name, {s: PairDataset(finished[s], f"{name} {s}") for s in order}, tuple(notes))
+    return PairData(name, {s: PairDataset(finished[s], f"{name} {s}") for s in order}, tuple(notes), classes)
 
 
 def _check_keys(option: str, given: Mapping[str, str], known: Sequence[str]) -> None:
@@ -128,36 +130,6 @@ def _rename_splits(
     if problems:
         raise DataError(problems)
     return left_out, renamed
-
-
-def _label(
-    name: str, by_split: Mapping[str, list[Labelled]], class_names: list[str] | None, notes: list[str]
-) -> dict[str, list[Pair]]:
-    """Number the labels; a negative number is the hub's sign for "unlabelled"."""
-    raw = {label for pairs in by_split.values() for _, label in pairs if label is not None}
-    if not raw:
-        return {split: [pair for pair, _ in pairs] for split, pairs in by_split.items()}
-    numbers = {label: _whole_number(label) for label in raw}
-    if None in numbers.values():
-        if not all(isinstance(label, str) for label in raw):
-            kinds = ", ".join(sorted({type(label).__name__ for label in raw}))
-            raise DataError(f"{name} has labels of several kinds ({kinds}); labels must be all numbers or all names.")
-        class_names = sorted(str(label) for label in raw)
-        numbers = {label: number for number, label in enumerate(class_names)}
-    if class_names:
-        notes.append("label classes: " + ", ".join(f"{number} {label}" for number, label in enumerate(class_names)))
-
-    def number_of(label: object) -> int | None:
-        number = None if label is None else numbers[label]
-        return None if number is None or number < 0 else number
-
-    return {split: [replace(pair, label=number_of(raw)) for pair, raw in pairs] for split, pairs in by_split.items()}
-
-
-def _whole_number(label: object) -> int | None:
-    if isinstance(label, str):
-        return int(label) if label.removeprefix("-").isdecimal() else None
-    return int(label) if isinstance(label, int) else None
 
 
 def _without_repeats(split: str, pairs: Sequence[Pair], notes: list[str]) -> list[Pair]:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from multidelete.data.graph import Graph, graph_source, nodes_of
 from multidelete.data.pairs import Pair, PairData, PairDataset, text_source
 from multidelete.data.readers.folder import _check_keys, _rename_splits, _without_repeats
-from multidelete.data.readers.rows import Labelled
+from multidelete.data.readers.labels import Labelled, number_labels
 from multidelete.data.readers.tables import Table, read_text_table
 from multidelete.errors import DataError, first_few
 
@@ -35,7 +34,7 @@ def read_graph_tables(
     - ``pairs``, with a column ``split``; or one table for each split, called as the split.
 
     A pair's ``nodes`` are names joined by ``|``, a list (JSONL), or a column for each
-    (``--columns nodes=gene+disease``). Labels are numbers, or names that are numbered in alphabetical order. Without
+    (``--columns nodes=gene+disease``). Labels are names, or numbers; see `number_labels`. Without
     an id column, ids are made from the content, and exact repeats are dropped and counted.
 
     The edges are taken as they are: leave out those that are known from held-out pairs only. Held-out
@@ -66,7 +65,8 @@ def read_graph_tables(
         raise DataError(problems)
     left_out, by_split = _rename_splits(path.name, by_split, splits)
     notes = [f"splits left out: {', '.join(left_out)}"] if left_out else []
-    classes, pairs = _numbered(path.name, by_split)
+    _refuse_unlabelled(path.name, by_split)
+    classes, pairs = number_labels(path.name, by_split, ())
     if "id" not in columns and not any("id" in row.columns for row in map(read_text_table, tables.values())):
         pairs = {split: _without_repeats(split, every, notes) for split, every in pairs.items()}
     graph = _graph(path.name, named, edges, [pair for every in pairs.values() for pair in every])
@@ -156,20 +156,11 @@ def _pair(row: Mapping[str, object], at: Mapping[str, str], columns: Sequence[st
     )
 
 
-def _numbered(name: str, by_split: Mapping[str, list[Labelled]]) -> tuple[tuple[str, ...], dict[str, list[Pair]]]:
-    """Names of the classes, and the pairs with their labels as positions among them."""
-    raw = {str(label) for pairs in by_split.values() for _, label in pairs if label is not None}
-    classes = tuple(sorted(raw))
-    if raw and all(label.isdecimal() for label in raw):
-        classes = tuple(str(number) for number in range(max(map(int, raw)) + 1))
+def _refuse_unlabelled(name: str, by_split: Mapping[str, list[Labelled]]) -> None:
+    labelled = [label is not None for pairs in by_split.values() for _, label in pairs]
     unlabelled = [pair.id for pairs in by_split.values() for pair, label in pairs if label is None]
-    if raw and unlabelled:
+    if any(labelled) and unlabelled:
         raise DataError(f"{name}: {len(unlabelled)} pairs have no label, and others do: {first_few(unlabelled)}.")
-    at = {label: number for number, label in enumerate(classes)}
-    return classes, {
-        split: [replace(pair, label=None if label is None else at[str(label)]) for pair, label in pairs]
-        for split, pairs in by_split.items()
-    }
 
 
 def _graph(name: str, named: Sequence[str] | None, edges: Sequence[tuple[str, ...]], pairs: Sequence[Pair]) -> Graph:

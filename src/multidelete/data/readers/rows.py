@@ -6,11 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from multidelete.data.pairs import ImageInput, Pair, text_source
+from multidelete.data.readers.labels import Labelled
 from multidelete.data.readers.tables import StoredImage, Table
 from multidelete.errors import first_few
-
-Labelled = tuple[Pair, object]
-"""A pair without its label, and the label as the data writes it."""
 
 
 class RowReader:
@@ -46,13 +44,22 @@ class RowReader:
         if not texts or len(texts) < len(every):
             self._problem("rows have no text, or one that is not a text", where)
         elif found is not None:
-            yield from self._pairs(row, found, texts, where)
+            yield from self._pairs(row, found, texts, self._label(table, row, where), where)
+
+    def _label(self, table: Table, row: Mapping[str, object], where: str) -> object:
+        """The label as the data writes it; of a column of numbered classes the name, None for -1."""
+        label = self._optional(row, "label")
+        names = table.class_names.get(self.at.get("label", ""))
+        if names is None or not isinstance(label, int):
+            return label
+        if label >= len(names):
+            self._problem(f"rows have a label beyond the {len(names)} classes of its column", where)
+        return names[label] if 0 <= label < len(names) else None
 
     def _pairs(
-        self, row: Mapping[str, object], found: tuple[ImageInput, str, str], texts: list[str], where: str
+        self, row: Mapping[str, object], found: tuple[ImageInput, str, str], texts: list[str], label: object, where: str
     ) -> Iterator[Labelled]:
         image, source, digest = found
-        label = self._optional(row, "label")
         for number, text in enumerate(texts):
             if "id" in self.at:
                 stem = self._optional(row, "id")

@@ -1,0 +1,55 @@
+"""Labels as tables write them: names, or numbers whose meaning is not told."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from multidelete.data.pairs import Pair
+from multidelete.errors import DataError, first_few
+
+Labelled = tuple[Pair, object]
+"""A pair without its label, and the label as the data writes it."""
+
+_NUMBER = re.compile(r"-?(0|[1-9]\d{0,8})", re.ASCII)
+
+
+def number_labels(
+    name: str, by_split: Mapping[str, Sequence[Labelled]], known: Sequence[str]
+) -> tuple[tuple[str, ...], dict[str, list[Pair]]]:
+    """Names of the classes, and the pairs with their labels as positions among them.
+
+    Labels that are all whole numbers are numbers, and there are no names then; a negative one is the hub's sign for
+    "unlabelled". All others are names. True and false are the names True and False.
+
+    Args:
+        name: What the data is called.
+        by_split: The pairs, and their labels as the data writes them.
+        known: Names that the data lists itself (`datasets.ClassLabel`), in its order; labels are then names.
+
+    Raises:
+        DataError: Labels are neither text nor whole numbers, or of both kinds.
+    """
+    raw = [label for pairs in by_split.values() for _, label in pairs if label is not None]
+    strange = [repr(label)[:40] for label in raw if not isinstance(label, str | int)]
+    if strange:
+        raise DataError(
+            f"{name}: {len(strange)} labels are neither names nor whole numbers: {first_few(strange)}. "
+            "Write the name of the class, or its number."
+        )
+    kinds = sorted({type(label).__name__ for label in raw})
+    if len(kinds) > 1:
+        raise DataError(
+            f"{name} has labels of several kinds ({', '.join(kinds)}); labels must be all numbers or all names."
+        )
+    texts = dict.fromkeys(str(label) for label in raw)
+    if not known and all(_NUMBER.fullmatch(text) for text in texts):
+        return (), _placed(by_split, {text: int(text) if int(text) >= 0 else None for text in texts})
+    classes = tuple(dict.fromkeys([*known, *sorted(texts)]))
+    return classes, _placed(by_split, {text: at for at, text in enumerate(classes)})
+
+
+def _placed(by_split: Mapping[str, Sequence[Labelled]], at: Mapping[str, int | None]) -> dict[str, list[Pair]]:
+    return {
+        split: [replace(pair, label=None if raw is None else at[str(raw)]) for pair, raw in pairs]
+        for split, pairs in by_split.items()
+    }
