@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from multidelete.artifacts.folders import partial_folder
 from multidelete.data.pairs import PairData
 from multidelete.errors import CheckpointError, ConfigError
-from multidelete.manifest import digest_folder, partial_folder, read_manifest
+from multidelete.manifest import digest_folder, read_manifest
 from multidelete.methods import FineTune, MultiDelete
 from multidelete.pipeline import train, unlearn
 from multidelete.settings import LoopSettings, TrainSettings

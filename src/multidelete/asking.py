@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
+from multidelete.artifacts.folders import make_folder
 from multidelete.audits import ModelSignals, Signals, cached, collect
 from multidelete.audits.gallery import MEMBERS, score_galleries
 from multidelete.audits.inputs import drawn_sets
 from multidelete.data.images import check_images
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.errors import CheckpointError, DataError
-from multidelete.manifest import digest_folder, make_folder, read_manifest, versions
+from multidelete.manifest import digest_folder, read_manifest, versions
 from multidelete.models import Adapter, load_adapter
 from multidelete.progress import Bar, progress_bar
 from multidelete.runtime import device_for

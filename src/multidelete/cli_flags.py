@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Literal, TypeVar, cast, get_args, get_origin, 
 
 import typer
 
+from multidelete.artifacts.folders import partial_folder
 from multidelete.config import did_you_mean, read_toml, resolve
 from multidelete.errors import ConfigError
-from multidelete.manifest import partial_folder
 from multidelete.settings import LoopSettings
 
 if TYPE_CHECKING:

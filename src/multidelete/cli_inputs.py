@@ -148,8 +148,8 @@ def write_people(spec: str, folder: Path) -> None:
     Raises:
         UserError: The data is not generated, or the folder cannot be written.
     """
+    from multidelete.artifacts.folders import whole_or_nothing
     from multidelete.data.personas import write_personas
-    from multidelete.manifest import whole_or_nothing
 
     name, _, settings = spec.partition(":")
     if name != "personas":

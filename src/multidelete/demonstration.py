@@ -3,11 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
+from multidelete.artifacts.folders import whole_or_nothing
 from multidelete.data.personas import personas
 from multidelete.data.request import resolve_request
 from multidelete.data.split import draw_request
 from multidelete.evidence import AuditResult, audit
-from multidelete.manifest import whole_or_nothing
 from multidelete.methods import Training
 from multidelete.pipeline import train, unlearn
 from multidelete.runtime import check_device

@@ -8,6 +8,8 @@ from typing import cast
 
 import numpy as np
 
+from multidelete.artifacts.folders import whole_or_nothing
+from multidelete.artifacts.overlap import refuse_overlap
 from multidelete.asking import Asking, Source, check_pictures, make_cache, members_of, refuse_twins
 from multidelete.audits import AuditInput, Shadow, Verdict, run_audits, unit_counts, verdict, with_targets
 from multidelete.audits.controls import mark_void
@@ -18,7 +20,7 @@ from multidelete.copies import check_relearning, copier, relearning_rate
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import Request, forget_retain
 from multidelete.errors import CheckpointError, ConfigError, RequestError
-from multidelete.manifest import read_manifest, refuse_inside, versions, whole_or_nothing
+from multidelete.manifest import read_manifest, versions
 from multidelete.models import Adapter, Task, recognise
 from multidelete.pipeline import as_request
 from multidelete.report.build import build_report
@@ -107,7 +109,7 @@ def audit(
         *([] if cache is None else [cache]),
         *([forget] if isinstance(forget, str | Path) else []),
     ]
-    refuse_inside(Path(out), [Path(source) for source in named if not isinstance(source, Adapter)])
+    refuse_overlap(Path(out), [Path(source) for source in named if not isinstance(source, Adapter)])
     refuse_twins(models, shadows)
     if cache is not None:
         make_cache(Path(cache), Path(out), [*models.values(), *shadows])

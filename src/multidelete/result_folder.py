@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from multidelete.artifacts.folders import whole_or_nothing
+from multidelete.artifacts.overlap import refuse_overlap
+from multidelete.artifacts.room import write_whole
 from multidelete.errors import ConfigError
 from multidelete.loop import LOGS
-from multidelete.manifest import refuse_inside, whole_or_nothing, write_whole
 from multidelete.runtime import is_main_process, start_processes, wait_for_everyone
 
 
@@ -22,7 +24,7 @@ def result_folder(
     What trackers wrote stays in ``logs``.
     """
     start_processes()
-    refuse_inside(out, inputs)
+    refuse_overlap(out, inputs)
     with whole_or_nothing(
         out, overwrite=overwrite, keep_partial=True, tidy=_keep_work, resume=resume, main=is_main_process()
     ) as folder:

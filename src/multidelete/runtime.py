@@ -1,7 +1,5 @@
 """Processes, devices, seeds, memory: what the machine is asked, in one place."""
 
-import fcntl
-import logging
 import os
 import random
 import resource
@@ -21,8 +19,6 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from torch import Tensor
 
 from multidelete.errors import ConfigError
-
-logger = logging.getLogger(__name__)
 
 _ALONE = ContextVar("alone", default=False)
 
@@ -205,15 +201,3 @@ def forget_peak() -> bool:
     except OSError:
         return False
     return True
-
-
-@contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """Alone among the processes of this machine that lock the same file; the lock goes with its process."""
-    with file.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logger.info("waiting for another process, which holds %s", file)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

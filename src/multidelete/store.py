@@ -15,15 +15,17 @@ from typing import NamedTuple, cast
 import numpy as np
 from PIL import Image
 
+from multidelete.artifacts.folders import make_folder
+from multidelete.artifacts.locks import in_turn
 from multidelete.config import resolve
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.data.request import Request
 from multidelete.errors import CheckpointError, UnsupportedError
-from multidelete.manifest import digest_folder, make_folder, read_manifest
+from multidelete.manifest import digest_folder, read_manifest
 from multidelete.methods import Method, Retrain, get_method
 from multidelete.pipeline import train, unlearn
 from multidelete.recipe import loop_settings
-from multidelete.runtime import locked, start_processes, world_size
+from multidelete.runtime import start_processes, world_size
 from multidelete.settings import LoopSettings, TrainSettings
 from multidelete.start import starting_point
 
@@ -155,7 +157,7 @@ class ModelStore:
                 "launch, or train with 'multidelete train' and 'multidelete unlearn'."
             )
         make_folder(self.root)
-        with locked(self.root / f".{folder.name}.lock"):
+        with in_turn(self.root / f".{folder.name}.turn"):
             if not folder.is_dir():  # another process may have made it meanwhile
                 make(folder)
                 self.made.append(folder)

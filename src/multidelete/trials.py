@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from multidelete.artifacts.folders import partial_folder, refuse_existing
+from multidelete.artifacts.room import write_whole
 from multidelete.config import as_toml
 from multidelete.errors import CheckpointError, ConfigError
-from multidelete.manifest import partial_folder, refuse_existing, write_whole
 from multidelete.methods import METHODS, Method
 from multidelete.settings import LoopSettings, LoraSettings, SearchCost
 

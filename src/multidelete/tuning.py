@@ -9,11 +9,12 @@ from typing import cast
 
 from transformers import ProcessorMixin
 
+from multidelete.artifacts.overlap import refuse_overlap
 from multidelete.data.pairs import PairData
 from multidelete.data.request import Request
 from multidelete.errors import ConfigError, DivergedError
 from multidelete.judge import Judge
-from multidelete.manifest import read_manifest, refuse_inside
+from multidelete.manifest import read_manifest
 from multidelete.methods import Method, get_method
 from multidelete.methods.search import check_search, drawn_settings, with_settings
 from multidelete.models import adapter_for, hold_in_float32, load_adapter
@@ -112,8 +113,8 @@ def tune(
     file = None if out is None else TrialFile(Path(out), overwrite=overwrite, resume=resume)
     if file is not None:
         inputs = [Path(source) for source in (model, forget) if isinstance(source, str | Path)]
-        refuse_inside(file.out, inputs)
-        refuse_inside(file.rows_path, inputs)
+        refuse_overlap(file.out, inputs)
+        refuse_overlap(file.rows_path, inputs)
     judge = Judge(data, request, seed=seed, device=loop.device)
     if isinstance(model, str | Path):
         original = load_adapter(model, allow_pickle=allow_pickle)

@@ -24,8 +24,10 @@ from transformers import (
     ViTConfig,
 )
 
+from multidelete.artifacts.folders import refuse_existing, whole_or_nothing
+from multidelete.artifacts.marks import ARCHIVE_MARK, is_marked_archive
+from multidelete.artifacts.overlap import refuse_overlap
 from multidelete.errors import CheckpointError, ConfigError, first_few
-from multidelete.manifest import refuse_existing, refuse_inside, whole_or_nothing
 from multidelete.models.albef import AlbefConfig, AlbefForClassification, AlbefForRetrieval
 from multidelete.models.base import Task
 from multidelete.models.checkpoint import load_model
@@ -89,7 +91,7 @@ def convert_albef(
             shape, each named; the folder cannot be written.
         ConfigError: ``image_size``, ``classes``, ``head_width`` or the tokenizer do not fit the checkpoint.
     """
-    refuse_inside(out, [checkpoint, Path(tokenizer)])
+    refuse_overlap(out, [checkpoint, Path(tokenizer)])
     refuse_existing(out, overwrite=overwrite)
     official = read_official(checkpoint)
     dropped = Counter({name: kind for name in official if (kind := dropped_kind(name))}.values())
@@ -151,17 +153,17 @@ def export_albef(folder: Path, checkpoint: Path, *, overwrite: bool = False) -> 
     Raises:
         CheckpointError: Not an ALBEF folder, or the file exists already or cannot be written.
     """
-    refuse_inside(checkpoint, [folder])
-    refuse_existing(checkpoint, overwrite=overwrite)
+    refuse_overlap(checkpoint, [folder])
+    refuse_existing(checkpoint, overwrite=overwrite, is_ours=is_marked_archive)
     found = recognise(folder)
     if found.family != "albef":
         raise CheckpointError(
             f"{folder} holds a {found.head}; only {' and '.join(FAMILIES['albef'].heads)} have official names."
         )
     weights = official_weights(load_model(folder, FAMILIES["albef"].model_class(found.head)))
-    with whole_or_nothing(checkpoint, overwrite=overwrite) as partial:
+    with whole_or_nothing(checkpoint, overwrite=overwrite, is_ours=is_marked_archive) as partial:
         partial.rmdir()  # the result is a file
-        torch.save({"model": weights}, partial)
+        torch.save({"model": weights, "written_by": ARCHIVE_MARK}, partial)
     return weights
 
 
