@@ -302,7 +302,7 @@ def test_what_is_no_model_is_refused(original: Path, tmp_path: Path, errors: Err
     weights.write_bytes(weights.read_bytes()[:1000])
     request = ("--forget-subject", "person-0001", "--out", tmp_path / "out")
     assert "not a model folder" in one(errors(*unlearn(tmp_path / "empty", *request)))
-    assert "does not exist" in one(errors(*unlearn(tmp_path / "nowhere", *request)))
+    assert "there is no such folder" in one(errors(*unlearn(tmp_path / "nowhere", *request)))
     assert "is a 'bert' model. Known families" in one(errors(*unlearn(other, *request)))
     assert "weights" in one(errors(*unlearn(broken, *request)))
     shutil.copyfile(original / "model.safetensors", weights)

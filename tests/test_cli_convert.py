@@ -156,11 +156,11 @@ def test_settings_that_do_not_fit_are_refused(
 ) -> None:
     rest = flags(tokenizer, tmp_path / "albef")
     (line,) = errors(checkpoint, *rest, "--image-size", "33")
-    assert "image_size is 33; it must be a positive multiple of the patch size 8" in line
+    assert "--image-size is 33; it must be a positive multiple of the patch size 8" in line
     (line,) = errors(checkpoint, *rest, "--classes", "yes,no")
     assert "2 names of classes were given" in line
     (line,) = errors(checkpoint, *rest, "--head-width", "0")
-    assert "head_width is 0; it must" in line
+    assert "--head-width is 0; it must" in line
     many = train_tokenizer((f"word{number} other{number}" for number in range(900)), SIZE)
     many.add_tokens([f"extra{number}" for number in range(400)])
     many.save_pretrained(tmp_path / "many")

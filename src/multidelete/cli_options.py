@@ -117,6 +117,13 @@ class TrainOptions(RunOptions):
 
     holdout: float | None = None
 
+    def __post_init__(self) -> None:
+        is_share = self.holdout is None or 0 < self.holdout < 0.5
+        check_settings(
+            self,
+            {"seed": (_is_seed(self.seed), SEED_RULE), "holdout": (is_share, "above 0 and below 0.5, or left out")},
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class UnlearnOptions(RunOptions):

@@ -44,6 +44,13 @@ def show_errors(error: MultideleteError) -> None:
         say(f"error: {problem}")
 
 
+def show_usage(message: str, arguments: Sequence[str]) -> None:
+    """A command or flag that is not there, on standard error."""
+    command = next((f" {word}" for word in arguments[:1] if not word.startswith("-") and "command" not in message), "")
+    sentence = message.rstrip(".")
+    say(f"error: {sentence}{'' if sentence.endswith('?') else '.'} See 'multidelete{command} --help'.")
+
+
 def show_json(content: object) -> None:
     """A result for programs on standard output."""
     typer.echo(json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False))

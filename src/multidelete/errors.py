@@ -15,6 +15,30 @@ Messages say what is wrong, the value found, the rule, and the remedy.
 from collections.abc import Iterable, Sequence
 
 
+class SettingProblem(str):
+    """What is wrong with one setting: its name, and the rest of the sentence.
+
+    In Python a setting is called by its name; the command line calls it by its flag (`called`).
+
+    >>> SettingProblem("relearn_lr", "is 0; it must be greater than 0.").called("--relearn-lr")
+    '--relearn-lr is 0; it must be greater than 0.'
+    """
+
+    __slots__ = ("rest", "setting")
+
+    setting: str
+    rest: str
+
+    def __new__(cls, setting: str, rest: str) -> "SettingProblem":
+        made = super().__new__(cls, f"{setting} {rest}")
+        made.setting, made.rest = setting, rest
+        return made
+
+    def called(self, name: str) -> str:
+        """The sentence with another name for the setting."""
+        return f"{name} {self.rest}"
+
+
 class MultideleteError(Exception):
     """Base of all errors of this package. ``problems`` holds one line each."""
 

@@ -17,12 +17,13 @@ from multidelete.audits.inputs import RETRAINED_AGAIN, UNLEARNED_AGAIN, units
 from multidelete.audits.probing import probe_figures
 from multidelete.audits.result import Figure, write_audit
 from multidelete.copies import check_relearning, copier, relearning_rate
+from multidelete.core.arguments import number, place, text, whole
+from multidelete.core.deletion import as_request, check_audit
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import Request, forget_retain
 from multidelete.errors import CheckpointError, ConfigError, RequestError
 from multidelete.manifest import read_manifest, versions
 from multidelete.models import Adapter, Task, recognise
-from multidelete.pipeline import as_request
 from multidelete.report.build import build_report
 from multidelete.report.exhibits import chart_data, examples, extremes, secrets
 from multidelete.report.withhold import withhold
@@ -97,6 +98,15 @@ def audit(
     Raises:
         UserError: The request, a model, the data or a setting is wrong; nothing was written.
     """
+    check_audit(
+        data,
+        {"unlearned": unlearned, "original": original, "retrained": retrained or original},
+        several={"retrained_again": retrained_again, "unlearned_again": unlearned_again, "shadows": shadows},
+        switches={"show_forgotten": show_forgotten, "compress": compress, "relearn": relearn, "overwrite": overwrite,
+                  "allow_pickle": allow_pickle},
+        other={"out": place(out), "cache": place(cache, optional=True), "noun": text(noun, optional=True),
+               "device": text(device), "seed": whole(seed), "relearn_lr": number(relearn_lr, optional=True)},
+    )  # fmt: skip
     request = as_request(data, forget)
     check_device(device)
     check_relearning(relearn, relearn_lr)

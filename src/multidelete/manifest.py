@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from multidelete.artifacts.marks import MARK
+from multidelete.artifacts.shape import check_shape
+from multidelete.core.json_files import read_json_object
 from multidelete.errors import CheckpointError
 
 MANIFEST = "multidelete.json"
@@ -22,17 +24,14 @@ def read_manifest(folder: Path) -> dict[str, object] | None:
     """Read ``multidelete.json``, or None where the folder has none.
 
     Raises:
-        CheckpointError: The file is there, but is not a JSON object.
+        CheckpointError: The file is there, but is no JSON object, or what it holds is of another type than is written.
     """
     path = folder / MANIFEST
     if not path.is_file():
         return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not valid JSON: {error}. Delete it, or write the folder anew.") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}; it must be a JSON object. Delete it.")
+    remedy = "Delete it, or write the folder anew."
+    content = read_json_object(path, remedy)
+    check_shape(content, str(path), remedy)
     return content
 
 

@@ -12,9 +12,11 @@ from transformers import ProcessorMixin
 
 from multidelete.card import model_card
 from multidelete.config import resolve
+from multidelete.core.arguments import Wanted, check_arguments, place
+from multidelete.core.deletion import as_request, check_deletion, run_arguments
 from multidelete.data.images import check_images
 from multidelete.data.pairs import PairData, PairDataset
-from multidelete.data.request import Request, forget_retain, resolve_request
+from multidelete.data.request import Request, forget_retain
 from multidelete.errors import CheckpointError, ConfigError, UnsupportedError
 from multidelete.loop import run_loop
 from multidelete.manifest import digest_folder, read_manifest, versions, write_manifest
@@ -22,6 +24,7 @@ from multidelete.methods import METHODS, GradientMethod, Job, Method, Outcome, T
 from multidelete.methods.base import sample_retain
 from multidelete.models import Adapter, adapter_for, choose_trainable, hold_in_float32, load_adapter
 from multidelete.models.checkpoint import lora_base, weights_digest
+from multidelete.models.sources import refuse_missing
 from multidelete.progress import progress_bar
 from multidelete.recipe import loop_settings
 from multidelete.result_folder import result_folder, work_folder
@@ -58,6 +61,16 @@ def train(
         UserError: Unreadable images, wrong settings, or ``out`` cannot be written.
         DivergedError: The loss is not finite.
     """
+    check_arguments(
+        {
+            "data": Wanted(data, (PairData,), "pairs; read them with multidelete.load_data"),
+            "out": place(out),
+            "model": Wanted(model, (TrainSettings, Adapter), "TrainSettings or an Adapter", optional=True),
+            "settings": Wanted(settings, (LoopSettings,), "LoopSettings", optional=True),
+            **run_arguments(seed=seed, overwrite=overwrite, resume=resume),
+        }
+    )
+    refuse_missing({"start": model.start if isinstance(model, TrainSettings) else None})
     out = Path(out)
     model = model or TrainSettings()
     settings = settings or Training().loop_settings()
@@ -145,6 +158,11 @@ def unlearn(
         UserError: The request, the model, the data or the settings are wrong; nothing was written.
         DivergedError: A loss is not finite.
     """
+    check_arguments({"out": place(out, optional=True)})
+    check_deletion(
+        model, data, processor=processor, method=method, settings=settings, trainable=trainable, lora=lora, seed=seed,
+        overwrite=overwrite, resume=resume, allow_pickle=allow_pickle,
+    )  # fmt: skip
     request = as_request(data, forget)
     chosen = get_method(method)() if isinstance(method, str) else method
     origin = read_manifest(Path(model)) if isinstance(model, str | Path) else None
@@ -273,15 +291,6 @@ def _base_for_lora(model: object, method: Method, *, in_memory: bool) -> str | N
     if lora_base(model) is not None:
         raise CheckpointError(f"{model} is an adapter itself. Make it a model with 'multidelete merge' first.")
     return str(Path(model).resolve()) if Path(model).is_dir() else str(model)
-
-
-def as_request(data: PairData, forget: Request | Sequence[str] | str | Path) -> Request:
-    """A request in whatever form it came, checked against the training pairs."""
-    if isinstance(forget, Request):
-        return forget
-    if isinstance(forget, str | Path):
-        return resolve_request(data, file=Path(forget))
-    return resolve_request(data, ids=list(forget))
 
 
 def _check_machine(settings: LoopSettings, folder: Path | None) -> None:

@@ -18,7 +18,7 @@ from accelerate.state import AcceleratorState, GradientState
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from torch import Tensor
 
-from multidelete.errors import ConfigError
+from multidelete.errors import ConfigError, SettingProblem
 
 _ALONE = ContextVar("alone", default=False)
 
@@ -139,15 +139,23 @@ def check_device(device: str) -> None:
     """Refuse a device that is not here."""
     kind = device.split(":")[0]
     if kind not in ("auto", "cpu", "cuda", "mps"):
-        raise ConfigError(f"device is {device!r}; it must be auto, cpu, cuda, cuda:N or mps.")
+        raise ConfigError(SettingProblem("device", f"is {device!r}; it must be auto, cpu, cuda, cuda:N or mps."))
     if kind == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device is {device!r}, but no CUDA device is visible here. Use --device cpu or auto.")
+        raise ConfigError(
+            SettingProblem("device", f"is {device!r}, but no CUDA device is visible here. Use --device cpu or auto.")
+        )
     if kind == "cuda" and ":" in device:
         index = device.split(":")[1]
         if not index.isdigit() or int(index) >= torch.cuda.device_count():
-            raise ConfigError(f"device is {device!r}, but there are {torch.cuda.device_count()} CUDA devices, from 0.")
+            raise ConfigError(
+                SettingProblem(
+                    "device", f"is {device!r}, but there are {torch.cuda.device_count()} CUDA devices, from 0."
+                )
+            )
     if kind == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError(f"device is {device!r}, but there is no MPS device here. Use --device cpu or auto.")
+        raise ConfigError(
+            SettingProblem("device", f"is {device!r}, but there is no MPS device here. Use --device cpu or auto.")
+        )
 
 
 def device_for(device: str) -> str:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import cached_file
 
-from multidelete.errors import CheckpointError, ConfigError, first_few
+from multidelete.errors import CheckpointError, ConfigError, SettingProblem, first_few
 from multidelete.models.base import Adapter
 
 WEIGHT_FILES = ("*.safetensors", "*.bin", "*.pth", "*.pt")
@@ -76,9 +76,12 @@ def read_config(source: str | Path) -> StoredConfig:
     try:
         content, _ = PreTrainedConfig.get_config_dict(str(source))
     except (OSError, ValueError, json.JSONDecodeError) as error:
-        raise CheckpointError(
-            f"{source} cannot be read as a model: {str(error).splitlines()[0]} Give a model folder or a hub id."
-        ) from error
+        why = (
+            f"{source} cannot be read as a model"
+            if folder.exists()
+            else (f"there is no folder {source} here, and as an id on the hub it cannot be read")
+        )
+        raise CheckpointError(f"{why}: {str(error).splitlines()[0]} Give a model folder or a hub id.") from error
     if not (isinstance(content, dict) and isinstance(content.get("model_type"), str)):
         raise CheckpointError(
             f"{source} cannot be read as a model: its config.json has no model_type. "
@@ -234,7 +237,9 @@ def choose_trainable(adapter: Adapter, train: str) -> list[str]:
         try:
             chosen = {name for name in names if re.search(train, name)}
         except re.error as error:
-            raise ConfigError(f"train is {train!r}, which is no regular expression: {error}.") from error
+            raise ConfigError(
+                SettingProblem("train", f"is {train!r}, which is no regular expression: {error}.")
+            ) from error
     if not chosen:
         raise ConfigError(
             f"train is {train!r}, which matches none of the {len(names)} parameters. "

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from multidelete.core.arguments import Wanted, check_arguments, names_by_name, place, whole
 from multidelete.data.classes import with_classes
 from multidelete.data.pairs import PairData
 from multidelete.data.personas import personas
@@ -146,6 +147,18 @@ def load_data(
         ConfigError: A setting is unknown or out of range.
         DataError: There is nothing at ``spec``, or it cannot be read as pairs.
     """
+    check_arguments(
+        {
+            "spec": Wanted(spec, (str,), "a text: personas, a folder, a file or a hub id"),
+            "columns": Wanted(columns, (Mapping,), "names by name, such as {'text': 'caption'}", optional=True),
+            "splits": Wanted(splits, (Mapping,), "names by name, such as {'train': 'part_a'}", optional=True),
+            "image_root": place(image_root, optional=True),
+            "classes": Wanted(classes, (list, tuple), "a list of names"),
+            "seed": whole(seed),
+        }
+    )
+    check_arguments({"columns": names_by_name(columns), "splits": names_by_name(splits)})
+    image_root = None if image_root is None else Path(image_root)
     data = _read(spec, ReadOptions(columns=columns or {}, splits=splits or {}, image_root=image_root, seed=seed))
     return with_classes(data, classes) if classes else data
 
