@@ -66,14 +66,14 @@ def read_forget(pairs: "PairData", options: ForgetOptions) -> "Request":
     named = {"subject": options.forget_subject, "image": options.forget_image, "node": options.forget_node}
     # What is named by one sort of flag alone is deleted as such a whole.
     sole = [unit for unit, names in named.items() if names]
-    inferred = sole[0] if len(sole) == 1 and options.forget is None else "pair"
+    inferred = sole[0] if len(sole) == 1 and options.forget is None else None
     return resolve_request(
         pairs,
         subjects=options.forget_subject,
         images=options.forget_image,
         nodes=options.forget_node,
         file=None if options.forget is None else Path(options.forget).expanduser(),
-        unit=options.unit or cast("Unit", inferred),
+        unit=options.unit or cast("Unit | None", inferred),
     )
 
 

@@ -85,5 +85,15 @@ def first_few(items: Sequence[object], limit: int = 10) -> str:
     >>> first_few(["a", "b", "c"], limit=2)
     'a, b, and 1 more'
     """
-    shown = ", ".join(str(item) for item in items[:limit])
+    shown = ", ".join(short(str(item)) for item in items[:limit])
     return shown if len(items) <= limit else f"{shown}, and {len(items) - limit} more"
+
+
+def short(text: str, limit: int = 200) -> str:
+    """A text for one line of a message: long ones are cut, and characters that do not print are escaped.
+
+    >>> short("a\\nb"), short("x" * 500, limit=4)
+    ('a\\\\nb', 'xxxx... (500 characters)')
+    """
+    cut = text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in cut)

@@ -276,7 +276,7 @@ def test_label_names_are_numbered_in_alphabetical_order(tmp_path: Path) -> None:
 def test_labels_of_several_kinds_are_refused(tmp_path: Path) -> None:
     write_images(tmp_path, 2)
     rows = [{"image": "pics/0.png", "text": "a", "label": 1}, {"image": "pics/1.png", "text": "b", "label": "cat"}]
-    with pytest.raises(DataError, match=r"labels of several kinds .int, str."):
+    with pytest.raises(DataError, match=r"labels of several kinds .numbers, texts."):
         load_data(str(write_jsonl(tmp_path / "x.jsonl", rows)))
 
 

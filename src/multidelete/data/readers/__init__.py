@@ -17,6 +17,7 @@ from multidelete.data.readers.nlvr2 import looks_like_nlvr2, read_nlvr2
 from multidelete.data.readers.pgr import looks_like_pgr, read_pgr
 from multidelete.data.readers.snli_ve import looks_like_snli_ve, read_snli_ve
 from multidelete.data.readers.vqa import ANSWERS, looks_like_vqa, read_vqa
+from multidelete.data.tables.source import exists
 from multidelete.errors import ConfigError, DataError
 
 _PERSONA_SETTINGS = ("people", "unseen", "views", "size", "seed")
@@ -91,7 +92,7 @@ def _graph_tables(path: str, options: ReadOptions) -> PairData:
 
 def _existing(path: str) -> Path:
     found = Path(path).expanduser()
-    if not found.exists():
+    if not exists(found):
         raise DataError(f"There is no file or folder {path}. Name the folder of the files.")
     return found
 
@@ -165,12 +166,12 @@ def load_data(
 
 def _read(spec: str, options: ReadOptions) -> PairData:
     name, colon, rest = spec.partition(":")
-    if name in READERS and (colon or not Path(spec).exists()):
+    if name in READERS and (colon or not exists(Path(spec))):
         if not rest and name != "personas":
             raise DataError(f"{spec!r} names no data; write {name}:PATH.")
         return READERS[name][1](rest, options)
     path = Path(spec).expanduser()
-    if not path.exists():
+    if not exists(path):
         _refuse_missing_path(spec, path)
         return _folder(spec, options)
     found = _karpathy_files(path)
@@ -192,7 +193,7 @@ def _karpathy_files(path: Path) -> list[Path]:
 def _refuse_missing_path(spec: str, path: Path) -> None:
     """Raise unless ``spec`` can only be a hub id: ``owner/name`` without a local folder ``owner``."""
     owner = spec.split("/")[0]
-    if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", spec) and not path.suffix and not Path(owner).exists():
+    if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", spec) and not path.suffix and not exists(Path(owner)):
         return
     close = difflib.get_close_matches(spec.partition(":")[0], READERS, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""

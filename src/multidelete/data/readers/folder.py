@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from multidelete.data.pairs import Pair, PairData, PairDataset
+from multidelete.data.readers.columns import find_columns
 from multidelete.data.readers.labels import Labelled, number_labels
 from multidelete.data.readers.rows import RowReader
 from multidelete.data.readers.tables import SPLIT_NAMES, Table, open_tables
+from multidelete.data.tables.suspicion import written_twice
 from multidelete.errors import ConfigError, DataError, first_few
 
 COLUMNS = ("image", "text", "id", "subject", "label", "kind", "split")
@@ -42,7 +44,13 @@ def read_folder(
     _check_keys("splits", splits, ("train", "val", "test"))
     tables, root = open_tables(spec, split_column=columns.get("split", "split"))
     found = list(dict.fromkeys(column for table in tables for column in table.columns))
-    at = _find_columns(spec, found, columns)
+    notes = list(dict.fromkeys(note for table in tables for note in table.notes))
+    at = _find_columns(spec, found, columns, notes)
+    for table in tables:
+        notes += [note for column, note in table.column_notes.items() if column in at.values()]
+    useless = {why for table in tables for column, why in table.column_problems.items() if column in at.values()}
+    if useless:
+        raise DataError([f"{spec}: {why}." for why in sorted(useless)])
     name = spec if root is None else Path(spec).expanduser().resolve().name
     reader = RowReader(at, root, image_root)
     by_split: dict[str, list[Labelled]] = {}
@@ -51,13 +59,15 @@ def read_folder(
             split = _split_of(table, row, at.get("split"), alone=len(tables) == 1)
             by_split.setdefault(split, []).extend(reader.pairs_of(table, number, row))
     left_out, by_split = _rename_splits(name, by_split, splits)
-    if reader.problems:
-        raise DataError(reader.problem_lines(name))
-    notes = [f"splits left out: {', '.join(left_out)}"] if left_out else []
+    if reader.cells.problems:
+        raise DataError(reader.cells.problem_lines(name))
+    notes += reader.cells.note_lines()
+    notes += [f"splits left out: {', '.join(left_out)}"] if left_out else []
     known = [named for table in tables for named in table.class_names.get(at.get("label", ""), ())]
     classes, finished = number_labels(name, by_split, known)
     if classes:
         notes.append(f"label classes: {first_few([f'{number} {label}' for number, label in enumerate(classes)])}")
+    _check_numbers(name, finished)
     if "id" not in at:
         finished = {split: _without_repeats(split, pairs, notes) for split, pairs in finished.items()}
     order = [split for split in ("train", "val", "test") if split in finished]
@@ -72,12 +82,9 @@ def _check_keys(option: str, given: Mapping[str, str], known: Sequence[str]) -> 
         )
 
 
-def _find_columns(spec: str, found: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
-    """Our names to the data's, for the columns that are there."""
-    at = {name: name for name in COLUMNS if name in found}
-    if "image" not in at and "file_name" in found:
-        at["image"] = "file_name"
-    at |= columns
+def _find_columns(spec: str, found: Sequence[str], columns: Mapping[str, str], notes: list[str]) -> dict[str, str]:
+    """Our names to the data's, for the columns that are there, exactly so or in other letter case."""
+    at = find_columns(COLUMNS, found, columns, notes)
     problems = [
         f"{spec} has no column {at.get(name, name)!r} for the {name}."
         for name in dict.fromkeys(("image", "text", *at))
@@ -130,6 +137,18 @@ def _rename_splits(
     if problems:
         raise DataError(problems)
     return left_out, renamed
+
+
+def _check_numbers(name: str, by_split: Mapping[str, Sequence[Pair]]) -> None:
+    """Refuse ids and subjects that are one whole number in two spellings, which would be two names."""
+    every = [pair for pairs in by_split.values() for pair in pairs]
+    for what, names in (("ids", [p.id for p in every]), ("subjects", [p.subject for p in every if p.subject])):
+        twice = written_twice(names)
+        if twice:
+            raise DataError(
+                f"{name}: {len(twice)} {what} stand there with and without a point: {first_few(twice)}. "
+                "Write each in one way."
+            )
 
 
 def _without_repeats(split: str, pairs: Sequence[Pair], notes: list[str]) -> list[Pair]:

@@ -4,7 +4,6 @@ Sousa, Lamurias and Couto, "A Silver Standard Corpus of Human Phenotype-Gene Rel
 arXiv:1903.10728.
 """
 
-import csv
 import hashlib
 import html
 from collections import Counter
@@ -16,6 +15,9 @@ import numpy as np
 
 from multidelete.data.graph import Graph, graph_source
 from multidelete.data.pairs import Pair, PairData, PairDataset, text_source
+from multidelete.data.tables.delimited import read_unquoted
+from multidelete.data.tables.source import read_text
+from multidelete.data.tables.table import with_header
 from multidelete.errors import DataError, first_few
 
 CLASSES = ("no relation", "relation")
@@ -124,23 +126,23 @@ def _read(folders: Sequence[Path], name: str, problems: list[str]) -> list[_Row]
     rows: list[_Row] = []
     for file in (folder / name for folder in folders):
         try:
-            lines = file.read_text(encoding="utf-8-sig").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            problems.append(f"{file} cannot be read as UTF-8 text: {error}.")
+            table = with_header(file, read_unquoted(file, read_text(file)))
+        except DataError as error:
+            problems += error.problems
             continue
-        table = csv.DictReader((line for line in lines if line), delimiter="\t", quoting=csv.QUOTE_NONE)
-        missing = [column for column in _COLUMNS if column not in (table.fieldnames or ())]
+        missing = [column for column in _COLUMNS if column not in table.columns]
         if missing:
             problems.append(f"{file} has no columns {', '.join(missing)}; PGR's files have {', '.join(_COLUMNS)}.")
             continue
         incomplete, unlabelled = [], []
-        for number, row in enumerate(table, start=2):
-            if not all((row.get(column) or "").strip() for column in _COLUMNS):
+        for number, row in zip(table.lines, table.rows, strict=True):
+            cells = [cell.strip() for column in _COLUMNS if isinstance(cell := row[column], str)]
+            if len(cells) < len(_COLUMNS):
                 incomplete.append(number)
-            elif row["RELATION"].strip().lower() not in ("true", "false"):
-                unlabelled.append(f"{number} ({row['RELATION']})")
+            elif cells[-1].lower() not in ("true", "false"):
+                unlabelled.append(f"{number} ({cells[-1]})")
             else:
-                article, text, gene, phenotype, relation = (row[column].strip() for column in _COLUMNS)
+                article, text, gene, phenotype, relation = cells
                 label = int(relation.lower() == "true")
                 rows.append(_Row(article, html.unescape(text), f"gene:{gene}", phenotype.replace("_", ":"), label))
         if incomplete:
@@ -188,14 +190,11 @@ def read_obo(path: Path) -> Ontology:
     Raises:
         DataError: The file cannot be read, or has no terms.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as UTF-8 text: {error}.") from error
+    text = read_text(path)
     found = Ontology()
     obsolete = set()
     term, inside = "", False
-    for line in text.splitlines():
+    for line in text.split("\n"):
         tag, _, value = line.partition(": ")
         value = value.partition(" ")[0].strip()
         if line.startswith("["):

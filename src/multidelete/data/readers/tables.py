@@ -1,7 +1,5 @@
 """Opening what lies on disk or on the hub as tables: rows with named columns, by split."""
 
-import csv
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,7 +11,10 @@ from datasets.exceptions import DatasetsError
 from PIL import Image
 
 from multidelete.data.decode import open_encoded
-from multidelete.errors import DataError, first_few
+from multidelete.data.readers.typed import text_rows
+from multidelete.data.tables import read_text_table
+from multidelete.data.tables.table import TEXT_TABLES
+from multidelete.errors import DataError
 
 SPLIT_NAMES = {
     "train": "train",
@@ -25,8 +26,7 @@ SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
-_BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".json": "json", ".tar": "webdataset"}
-_TEXT_TABLES = (".jsonl", ".csv", ".tsv")
+_BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".tar": "webdataset"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,9 @@ class Table:
         rows: One mapping per row; images are paths, bytes, or ``{"path", "bytes"}``.
         dataset: Where images inside the table are fetched from again later, by row.
         class_names: For columns of numbered classes, their names.
+        notes: What a reader of the data should know.
+        column_notes: The same of single columns, where they are used.
+        column_problems: Why single columns cannot be used.
     """
 
     split: str | None
@@ -46,6 +49,9 @@ class Table:
     rows: Iterable[Mapping[str, object]]
     dataset: Dataset | None = None
     class_names: Mapping[str, list[str]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    column_notes: Mapping[str, str] = field(default_factory=dict)
+    column_problems: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,49 +82,27 @@ def open_tables(spec: str, *, split_column: str) -> tuple[list[Table], Path | No
     """
     path = Path(spec).expanduser()
     if path.is_file():
-        if path.suffix in _TEXT_TABLES:
-            return [read_text_table(path)], path.parent
-        if path.suffix not in _BUILDERS:
-            known = ", ".join((*_TEXT_TABLES, *_BUILDERS))
+        if path.suffix.lower() in (*TEXT_TABLES, ".json"):
+            return [text_table(path)], path.parent
+        if path.suffix.lower() not in _BUILDERS:
+            known = ", ".join((*TEXT_TABLES, *_BUILDERS, ".json"))
             raise DataError(f"{path} is not a table of pairs; files can be {known}, or give its folder.")
-        return _load(spec, _BUILDERS[path.suffix], str(path)), path.parent
+        return _load(spec, _BUILDERS[path.suffix.lower()], str(path)), path.parent
     if not path.is_dir():
         return _load(spec, spec, None), None
     metadata = [*path.glob("metadata.jsonl"), *path.glob("metadata.csv")]
     if len(metadata) == 1 and not any(path.glob("*/metadata.*")):
-        table = read_text_table(metadata[0])
+        table = text_table(metadata[0])
         return [table if split_column in table.columns else _split_by_folder(table, split_column)], path
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
         return _from_datasets(spec, datasets.load_from_disk(str(path))), path
     return _load(spec, str(path), None), path
 
 
-def read_text_table(path: Path) -> Table:
-    """Read JSONL, CSV or TSV; raises `DataError` naming the lines that are broken."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as UTF-8 text: {error}.") from error
-    rows: list[dict[str, object]] = []
-    if path.suffix == ".jsonl":
-        broken = []
-        for number, line in enumerate(text.splitlines(), start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                row = None
-            if isinstance(row, dict):
-                rows.append(row)
-            else:
-                broken.append(number)
-        if broken:
-            raise DataError(f"{path}: {len(broken)} lines are not JSON objects: lines {first_few(broken)}.")
-    else:
-        reader = csv.DictReader(text.splitlines(keepends=True), delimiter="\t" if path.suffix == ".tsv" else ",")
-        rows = [{key: value for key, value in row.items() if key is not None} for row in reader]
-    return Table(split=None, columns=list(dict.fromkeys(key for row in rows for key in row)), rows=rows)
+def text_table(path: Path) -> Table:
+    """A text file as a table of pairs."""
+    read = read_text_table(path)
+    return Table(split=None, columns=list(read.columns), rows=read.rows, notes=tuple(read.notes))
 
 
 def _split_by_folder(table: Table, split_column: str) -> Table:
@@ -157,8 +141,15 @@ def _table(split: str, dataset: Dataset) -> Table:
             dataset = dataset.cast_column(column, datasets.Image(decode=False))
         if isinstance(feature, ClassLabel):
             class_names[column] = list(feature.names)
+    rows, notes, problems = text_rows(dataset)
     return Table(
-        split=split, columns=list(dataset.column_names), rows=dataset, dataset=dataset, class_names=class_names
+        split=split,
+        columns=list(dataset.column_names),
+        rows=rows,
+        dataset=dataset,
+        class_names=class_names,
+        column_notes=notes,
+        column_problems=problems,
     )
 
 
