@@ -596,12 +596,14 @@ def test_verdict_is_shown_with_its_scorecard(with_retrained: bool, capsys: pytes
     found = verdict(run_audits(audit), unit_counts(audit))
     show_verdict(found, "report")
     shown = " ".join(capsys.readouterr().out.split())
-    assert shown.startswith(f"UNFINISHED: {found.headline}")
-    assert shown.endswith("report: report/report.html")
+    assert shown.startswith("UNFINISHED: traces of the deleted people remain Of 12 people")
+    assert "report: report/report.html next: Do not rely on this model." in shown
     assert all(word in shown for sentence in found.sentences for word in sentence.split())
     show_verdict_json(found, "report")
     told = json.loads(capsys.readouterr().out)
-    (forgetting,) = (row for row in told["scorecard"] if row["criterion"] == "forgetting")
+    forgetting = next(row for row in told["scorecard"] if row["criterion"] == "forgetting")
+    assert forgetting["kind"] == "sensitive"
+    assert told["next"] == found.steps
     assert (forgetting["retrained"] is not None) == with_retrained
     assert forgetting["unlearned"] == found.rows[0].unlearned.value  # type: ignore[union-attr]
 
