@@ -322,7 +322,7 @@ def test_a_diverged_run_writes_no_result_and_keeps_its_checkpoints(
     with pytest.raises(DivergedError, match=r"The last good checkpoint is .*checkpoint-0000000\d") as error:
         unlearn(original, data, forget, method="neggrad", settings=settings, out=out)
     assert not out.exists()
-    (kept,) = (partial_folder(out) / "work").glob("checkpoint-*")
+    (kept,) = (partial_folder(out) / "work").glob("checkpoint-*.safetensors")
     assert str(kept) in str(error.value)
 
 

@@ -281,10 +281,10 @@ def test_two_processes_never_train_the_same_model_and_a_killed_one_is_resumed(tm
     shared = tmp_path / "shared"
     first = asking(shared)
     work = partial_folder(shared / whole.name) / "work"
-    wait_for(first, work, "checkpoint-*")
+    wait_for(first, work, "checkpoint-*.safetensors")
     first.send_signal(signal.SIGSTOP)
     second = asking(shared)
-    reached = max(path.name for path in work.glob("checkpoint-0*"))
+    reached = max(path.name for path in work.glob("checkpoint-0*.safetensors"))
     time.sleep(0.5)
     first.kill()
     first.communicate()

@@ -4,10 +4,11 @@ import os
 import random
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -18,7 +19,10 @@ from accelerate.state import AcceleratorState, GradientState
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from torch import Tensor
 
+from multidelete.artifacts.sealed import State
 from multidelete.errors import ConfigError, SettingProblem
+
+T = TypeVar("T")
 
 _ALONE = ContextVar("alone", default=False)
 
@@ -185,6 +189,38 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+def random_state() -> dict[str, State]:
+    """Where the random numbers of this process are: of Python, NumPy and torch, on all devices."""
+    version, numbers, gauss = random.getstate()
+    kind, words, *rest = np.random.get_state(legacy=True)
+    return {
+        "python": [version, list(numbers), gauss],
+        "numpy": [kind, np.asarray(words).tolist(), *rest],
+        "torch": torch.get_rng_state(),
+        "cuda": list(torch.cuda.get_rng_state_all()) if torch.cuda.is_available() else [],
+    }
+
+
+def set_random_state(state: Mapping[str, State]) -> None:
+    """Go on drawing where `random_state` was asked for."""
+    version, numbers, gauss = cast(tuple[int, list[int], float | None], state["python"])
+    random.setstate((version, tuple(numbers), gauss))
+    kind, words, position, has_gauss, cached = cast(tuple[str, list[int], int, int, float], state["numpy"])
+    np.random.set_state((kind, np.array(words, dtype=np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(cast(Tensor, state["torch"]))
+    if on_devices := cast(list[Tensor], state["cuda"]):
+        torch.cuda.set_rng_state_all(on_devices)
+
+
+def from_every_process(own: T) -> list[T]:
+    """What each process has, in rank order."""
+    if world_size() == 1:
+        return [own]
+    found: list[T | None] = [None] * world_size()
+    dist.all_gather_object(found, own)
+    return cast(list[T], found)
 
 
 def peak_bytes(device: torch.device) -> int:
