@@ -5,9 +5,10 @@ from pathlib import Path
 
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.data.readers.columns import find_columns
+from multidelete.data.readers.found import SPLIT_NAMES
 from multidelete.data.readers.labels import Labelled, number_labels
 from multidelete.data.readers.rows import RowReader
-from multidelete.data.readers.tables import SPLIT_NAMES, Table, open_tables
+from multidelete.data.readers.tables import Table, open_tables
 from multidelete.data.tables.suspicion import written_twice
 from multidelete.errors import ConfigError, DataError, first_few
 
@@ -42,15 +43,13 @@ def read_folder(
     columns, splits = columns or {}, splits or {}
     _check_keys("columns", columns, COLUMNS)
     _check_keys("splits", splits, ("train", "val", "test"))
-    tables, root = open_tables(spec, split_column=columns.get("split", "split"))
+    tables, root = open_tables(spec, split_column=columns.get("split", "split"), image_column=columns.get("image"))
     found = list(dict.fromkeys(column for table in tables for column in table.columns))
     notes = list(dict.fromkeys(note for table in tables for note in table.notes))
     at = _find_columns(spec, found, columns, notes)
     for table in tables:
         notes += [note for column, note in table.column_notes.items() if column in at.values()]
-    useless = {why for table in tables for column, why in table.column_problems.items() if column in at.values()}
-    if useless:
-        raise DataError([f"{spec}: {why}." for why in sorted(useless)])
+    _check_tables(spec, tables, at)
     name = spec if root is None else Path(spec).expanduser().resolve().name
     reader = RowReader(at, root, image_root)
     by_split: dict[str, list[Labelled]] = {}
@@ -72,6 +71,18 @@ def read_folder(
         finished = {split: _without_repeats(split, pairs, notes) for split, pairs in finished.items()}
     order = [split for split in ("train", "val", "test") if split in finished]
     return PairData(name, {s: PairDataset(finished[s], f"{name} {s}") for s in order}, tuple(notes), classes)
+
+
+def _check_tables(spec: str, tables: Sequence[Table], at: Mapping[str, str]) -> None:
+    """Refuse tables that are no parts of one, and columns that have lost what they held."""
+    problems = [f"{spec}: {why}." for table in tables for column, why in table.column_problems.items()
+                if column in at.values()]  # fmt: skip
+    for column in dict.fromkeys(at.values()):
+        without = [table.file or table.split or "a table" for table in tables if column not in table.columns]
+        if without and column != at.get("split"):
+            problems.append(f"{spec}: {first_few(without)} has no column {column!r}, and others have. Give it to all.")
+    if problems:
+        raise DataError(list(dict.fromkeys(problems)))
 
 
 def _check_keys(option: str, given: Mapping[str, str], known: Sequence[str]) -> None:

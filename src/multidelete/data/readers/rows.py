@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from multidelete.data.pairs import ImageInput, Pair, text_source
+from multidelete.data.readers.archive import ArchivedImage
 from multidelete.data.readers.cells import CellReader
 from multidelete.data.readers.labels import Labelled
 from multidelete.data.readers.tables import StoredImage, Table
@@ -36,7 +37,7 @@ class RowReader:
 
     def pairs_of(self, table: Table, number: int, row: Mapping[str, object]) -> Iterator[Labelled]:
         """The pairs of one row: one, or one for each of its texts."""
-        where = f"row {number + 1}" if table.split is None else f"{table.split} row {number + 1}"
+        where = f"{table.file or table.split or ''} row {number + 1}".strip()
         found = self._image(table, number, row.get(self.at["image"]), where)
         texts = self.cells.texts(row.get(self.at["text"]), where)
         if texts and found is not None:
@@ -88,17 +89,19 @@ class RowReader:
         if isinstance(stored, bytes) and table.dataset is not None:
             digest = hashlib.sha256(stored).hexdigest()
             return StoredImage(table.dataset, number, self.at["image"]), f"sha256:{digest[:32]}", digest
+        if isinstance(value, ArchivedImage):
+            digest = hashlib.sha256(value.content()).hexdigest()
+            return value, f"sha256:{digest[:32]}", digest
         path = value.get("path") if isinstance(value, dict) else value
         if not isinstance(path, str) or not path:
             self.cells.problem("rows have no image", where)
             return None
-        if path.startswith("data:") or _ENCODED.fullmatch(path):
-            self.cells.problem("rows hold encoded pictures where file names are read; write them as files", where)
-            return None
         file = Path(path) if self.image_root is None else self.image_root / path
         if file not in self._files:
             self._files[file] = is_file(file)
-            if not self._files[file]:
+            if not self._files[file] and (path.startswith("data:") or _ENCODED.fullmatch(path)):
+                self.cells.problem("rows hold encoded pictures where file names are read; write them as files", where)
+            elif not self._files[file]:
                 self.cells.problem("image files are missing (relative paths start from --image-root)", str(file))
         if not self._files[file]:
             return None

@@ -12,7 +12,6 @@ from multidelete.data.tables.source import read_text
 from multidelete.data.tables.strict_json import Json
 from multidelete.errors import DataError, first_few
 
-TEXT_TABLES = (".jsonl", ".csv", ".tsv")
 Row = Mapping[str, Json]
 _INDEX = re.compile(r"|unnamed: ?\d+|level_\d+|index|\.\.\.1|rownames|row\.names", re.IGNORECASE)
 
