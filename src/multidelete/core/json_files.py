@@ -17,7 +17,10 @@ def read_json_object(path: Path, remedy: str) -> dict[str, object]:
         CheckpointError: It cannot be read, is not JSON, or is no object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text, parse_constant=_refuse_constant)
+        if "\\ud" in text.lower():  # half of a character, which nothing can write again
+            json.dumps(content, ensure_ascii=False).encode()
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
     except RecursionError as error:
