@@ -1,8 +1,8 @@
 """Generated wrong input: settings files, experiments, manifests, and requests on damaged data folders.
 
-``python -m tests.hostile 3500`` runs so many cases in this process and prints what came of them. A case that ends
-otherwise than with a sentence and the code 0, 1 or 2 is printed with its seed: ``python -m tests.hostile 1 --first SEED``
-runs it again.
+``python -m tests.hostile 3500`` runs so many cases in this process and says what came of them. A case that ends
+otherwise than with a sentence and the code 0, 1 or 2 is named with its seed, and ``python -m tests.hostile 1 --first
+SEED`` runs it again.
 """
 
 import argparse
@@ -358,7 +358,11 @@ def ended(world: World, seed: int, kind: str | None = None) -> Ended:
         finally:
             signal.alarm(0)
         left = [path.name for path in place.rglob("*.partial")] + [path.name for path in place.rglob("*.new")]
-        if code in (1, 2) and (left or (place / "out").exists()) and case.arguments[:1] not in (["references"], ["compare"]):
+        if (
+            code in (1, 2)
+            and (left or (place / "out").exists())
+            and case.arguments[:1] not in (["references"], ["compare"])
+        ):
             escaped = escaped or f"half-written: {left or 'out'}"
     if world.canary.exists():
         escaped = "code has run"
@@ -368,6 +372,11 @@ def ended(world: World, seed: int, kind: str | None = None) -> Ended:
 
 def _too_long(number: int, frame: FrameType | None) -> None:
     raise TimeoutError(f"longer than {SLOW_S} s")
+
+
+def _tell(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def main() -> None:
@@ -388,14 +397,14 @@ def main() -> None:
             if not done.is_right:
                 wrong += 1
                 last = (done.escaped or done.said).strip().splitlines()[-1][:300]
-                print(f"seed {seed}: {done.case.kind}: {last}\n  {' '.join(done.case.arguments)[:300]!r}", flush=True)
+                _tell(f"seed {seed}: {done.case.kind}: {last}\n  {' '.join(done.case.arguments)[:300]!r}")
                 if asked.count <= 3:
-                    print(done.escaped, done.said)
+                    _tell(done.escaped + done.said)
     finally:
         shutil.rmtree(root, ignore_errors=True)
     for (kind, code), times in sorted(tally.items(), key=str):
-        print(f"{kind:24} {code!s:6} {times}")
-    print(f"{sum(tally.values())} cases, {wrong} wrong")
+        _tell(f"{kind:24} {code!s:6} {times}")
+    _tell(f"{sum(tally.values())} cases, {wrong} wrong")
     sys.exit(bool(wrong))
 
 

@@ -40,6 +40,7 @@ from multidelete.cli_options import (
     MethodOptions,
     OutOptions,
     ReferencesOptions,
+    RehearsalOptions,
     TrainOptions,
     TuneOptions,
     UnlearnOptions,
@@ -136,10 +137,23 @@ def unlearn(given: Given) -> None:
     loop, lora = given_loop(given, made), given_lora(run.lora)
     pairs, holdout = read_for(take(made, DataOptions), run.original)
     notes = {"holdout": holdout, "search": search and asdict(search)}
+    request = read_forget(pairs, take(made, ForgetOptions))
+    rehearsal = take(made, RehearsalOptions)
+    if rehearsal.dry_run:
+        from multidelete.cli_rehearse import show_rehearsal
+        from multidelete.core.rehearsal import rehearse
+
+        found = rehearse(
+            run.original, pairs, request, method=method, settings=loop, trainable=run.train, lora=lora,
+            out=out.out, seed=run.seed, overwrite=out.overwrite, allow_pickle=run.allow_pickle,
+        )  # fmt: skip
+        if _prints():
+            show_rehearsal(found, Path(out.out), named=rehearsal.name_forgotten, as_json=given.json)
+        return
     done = run_unlearn(
         run.original,
         pairs,
-        read_forget(pairs, take(made, ForgetOptions)),
+        request,
         method=method,
         settings=loop,
         trainable=run.train,
@@ -243,7 +257,7 @@ add_command(
 add_command(
     app,
     unlearn,
-    *(DataOptions, ForgetOptions, MethodOptions, OutOptions, UnlearnOptions, LoopSettings),
+    *(DataOptions, ForgetOptions, MethodOptions, OutOptions, UnlearnOptions, RehearsalOptions, LoopSettings),
     arguments=("original",),
     flags_only=(MethodOptions,),
     tables=("method", "search"),

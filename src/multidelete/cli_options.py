@@ -145,6 +145,23 @@ class UnlearnOptions(RunOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RehearsalOptions:
+    """Rehearsal.
+
+    Attributes:
+        dry_run: Say what would go and what would stay, the settings and what it would cost, and write nothing.
+        name_forgotten: With `--dry-run`: also list the ids of the pairs that would go.
+    """
+
+    dry_run: bool = False
+    name_forgotten: bool = False
+
+    def __post_init__(self) -> None:
+        fits = self.dry_run or not self.name_forgotten
+        check_settings(self, {"name_forgotten": (fits, "left out without --dry-run")})
+
+
+@dataclass(frozen=True, kw_only=True)
 class TuneOptions(UnlearnOptions):
     """Run.
 

@@ -164,14 +164,8 @@ def unlearn(
         overwrite=overwrite, resume=resume, allow_pickle=allow_pickle,
     )  # fmt: skip
     request = as_request(data, forget)
-    chosen = get_method(method)() if isinstance(method, str) else method
-    origin = read_manifest(Path(model)) if isinstance(model, str | Path) else None
-    loop = loop_settings(chosen, settings, origin, len(request.ids))
-    if trainable not in ("auto", "all") and not chosen.takes_part:
-        raise UnsupportedError(
-            f"{chosen.name} trains a model of its own, all of it, and the part to train is {trainable!r}. Leave it out."
-        )
-    base = None if lora is None else _base_for_lora(model, chosen, in_memory=out is None)
+    chosen, origin, loop = resolved(model, request, method, settings, trainable)
+    base = None if lora is None else base_for_lora(model, chosen, in_memory=out is None)
     if out is None:
         return _unlearn(
             model, data, request, processor, chosen, loop, trainable, lora, seed, None, False, allow_pickle, origin
@@ -192,6 +186,28 @@ def unlearn(
     return replace(done, folder=Path(out))
 
 
+def resolved(
+    model: object,
+    request: Request,
+    method: Method | str,
+    settings: LoopSettings | Mapping[str, object] | None,
+    trainable: str,
+) -> tuple[Method, dict[str, object] | None, LoopSettings]:
+    """The method, what the original's folder records, and the loop's settings.
+
+    Raises:
+        UnsupportedError: A part of the model is asked for, and the method trains all of it.
+    """
+    chosen = get_method(method)() if isinstance(method, str) else method
+    origin = read_manifest(Path(model)) if isinstance(model, str | Path) else None
+    loop = loop_settings(chosen, settings, origin, len(request.ids))
+    if trainable not in ("auto", "all") and not chosen.takes_part:
+        raise UnsupportedError(
+            f"{chosen.name} trains a model of its own, all of it, and the part to train is {trainable!r}. Leave it out."
+        )
+    return chosen, origin, loop
+
+
 def _unlearn(
     model: object,
     data: PairData,
@@ -208,6 +224,51 @@ def _unlearn(
     origin: Mapping[str, object] | None,
 ) -> Unlearned:
     """`unlearn` once everything is resolved."""
+    job, part, trained = prepared(
+        model, data, request, processor, method, loop, trainable, lora, seed, work, resume, allow_pickle, origin
+    )
+    touched = PairDataset([*job.forget.pairs, *sample_retain(job).pairs], "the forget pairs and sampled retain pairs")
+    _check_pairs(touched)
+    cut = job.adapter.truncated(touched.pairs)
+    done: Outcome = method.run(job)
+    cost = {
+        "wall_s": done.wall_s,
+        "reference_s": done.reference_s,
+        "pairs_forward": done.pairs_forward,
+        "pairs_backward": done.pairs_backward,
+        "peak_bytes": done.peak_bytes,
+    }
+    manifest = _manifest("unlearn", data, done.adapter, seed, cost, cut) | {
+        "method": {"name": method.name, **asdict(method)},
+        "loop": asdict(loop),
+        "trainable": {"chosen": part, "parameters": trained},
+        "request": {"pairs": len(job.forget), "unit": request.unit, "digest": request.digest},
+        "original": {"weights": job.key},
+        "scales": done.scales,
+        "decisions": done.decisions,
+        "history": _thin(done.history),
+    }
+    if lora is not None:
+        manifest["lora"] = {**asdict(lora), "merged": False}
+    return Unlearned(done.adapter, manifest)
+
+
+def prepared(
+    model: object,
+    data: PairData,
+    request: Request,
+    processor: ProcessorMixin | None,
+    method: Method,
+    loop: LoopSettings,
+    trainable: str,
+    lora: LoraSettings | None,
+    seed: int,
+    work: Path | None,
+    resume: bool,
+    allow_pickle: bool,
+    origin: Mapping[str, object] | None,
+) -> tuple[Job, str, int]:
+    """The deletion as a method gets it, the part of the model that is trained, and how many parameters that is."""
     _check_machine(loop, work)
     if isinstance(model, str | Path):
         adapter = load_adapter(model, allow_pickle=allow_pickle)
@@ -248,33 +309,10 @@ def _unlearn(
         holdout=pairs.splits.get("val"),
         start=start,
     )
-    touched = PairDataset([*forget.pairs, *sample_retain(job).pairs], "the forget pairs and sampled retain pairs")
-    _check_pairs(touched)
-    cut = adapter.truncated(touched.pairs)
-    done: Outcome = method.run(job)
-    cost = {
-        "wall_s": done.wall_s,
-        "reference_s": done.reference_s,
-        "pairs_forward": done.pairs_forward,
-        "pairs_backward": done.pairs_backward,
-        "peak_bytes": done.peak_bytes,
-    }
-    manifest = _manifest("unlearn", data, done.adapter, seed, cost, cut) | {
-        "method": {"name": method.name, **asdict(method)},
-        "loop": asdict(loop),
-        "trainable": {"chosen": part, "parameters": len(trained)},
-        "request": {"pairs": len(forget), "unit": request.unit, "digest": request.digest},
-        "original": {"weights": job.key},
-        "scales": done.scales,
-        "decisions": done.decisions,
-        "history": _thin(done.history),
-    }
-    if lora is not None:
-        manifest["lora"] = {**asdict(lora), "merged": False}
-    return Unlearned(done.adapter, manifest)
+    return job, part, len(trained)
 
 
-def _base_for_lora(model: object, method: Method, *, in_memory: bool) -> str | None:
+def base_for_lora(model: object, method: Method, *, in_memory: bool) -> str | None:
     """What a LoRA folder will name as its base: the model's folder or hub id; None where nothing is written."""
     if not method.takes_lora:
         able = ", ".join(name for name, kind in METHODS.items() if kind.takes_lora)
