@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from multidelete.artifacts.folders import make_folder
+from multidelete.artifacts.picture_cache import kept_digests
 from multidelete.audits import ModelSignals, Signals, cached, collect
 from multidelete.audits.gallery import MEMBERS, score_galleries
 from multidelete.audits.inputs import drawn_sets
@@ -59,8 +60,12 @@ class Asking:
                 def collected(pairs: PairDataset = pairs, before: int = before) -> Signals:
                     return collect(adapter, pairs, progress=_counting_on(bar, before))
 
-                key = repr([*model, data_digest(given, split)])
-                found[split] = cached(self.cache, key, collected) if is_kept and self.cache else collected()
+                if is_kept and self.cache:
+                    with kept_digests(self.cache):
+                        key = repr([*model, data_digest(given, split)])
+                    found[split] = cached(self.cache, key, collected)
+                else:
+                    found[split] = collected()
                 before += len(pairs)
                 bar.to(before)
         if adapter.task == "retrieval" and found["forget"].embeddings is None:
@@ -109,7 +114,7 @@ def members_of(shadows: Sequence[str | Path], data: PairData) -> list[frozenset[
             continue
         members = shadow_members(data, index)
         chosen = PairDataset([pair for pair in shadow_pool(data) if pair.id in members], f"shadow {index}")
-        if not isinstance(trained, dict) or trained.get("digest") != chosen.digest:
+        if not isinstance(trained, dict) or trained.get("content") != chosen.content:
             problems.append(
                 f"{folder} was trained on other pairs than shadow {index} of {data.name} is. Give the data that "
                 "'multidelete references' was given, with the same held-out pairs."

@@ -76,7 +76,7 @@ def train(
     settings = settings or Training().loop_settings()
     inputs = [Path(model.start)] if isinstance(model, TrainSettings) and model.start else []
     begin = [_content(model)] if isinstance(model, Adapter) else [asdict(model), _content(model.start or "")]
-    identity = [*begin, asdict(settings), seed, data.train.digest]
+    identity = [*begin, asdict(settings), seed, data.train.content]
     with result_folder(out, inputs, overwrite, resume, identity) as folder:
         _check_machine(settings, folder)
         adapter = model if isinstance(model, Adapter) else starting_point(model, data, seed)
@@ -90,6 +90,7 @@ def train(
         cost = {"wall_s": result.wall_s, "pairs_backward": result.pairs, "peak_bytes": result.peak_bytes}
         manifest = _manifest("train", data, adapter, seed, cost, cut)
         manifest |= {"loop": asdict(settings)}
+        manifest["data"] = {**cast(dict[str, object], manifest["data"]), "content": data.train.content}
         if not isinstance(model, Adapter):
             manifest |= {"model": asdict(model)}
         _write_result(folder, adapter, manifest | {"history": _thin(result.history)} | dict(notes or {}))
@@ -172,6 +173,7 @@ def unlearn(
         )
     identity: list[object] = [_content(model if isinstance(model, str | Path) else adapter_for(model, processor))]
     identity += [chosen.name, asdict(chosen), asdict(loop), trainable, seed, request.digest, data.train.digest]
+    identity.append(data.train.only(request.ids, "forget").content)
     identity += [] if lora is None else [asdict(lora)]
     inputs = [Path(model)] if isinstance(model, str | Path) else []
     with result_folder(Path(out), inputs, overwrite, resume, identity) as folder:

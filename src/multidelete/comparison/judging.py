@@ -84,7 +84,7 @@ class Asked:
     def _asked(self, adapter: Adapter, pairs: PairDataset, key: str | None) -> Signals:
         if key is None:
             return collect(adapter, pairs)
-        return cached(self.folder, f"{key} {pairs.digest}", lambda: collect(adapter, pairs))
+        return cached(self.folder, f"{key} {pairs.content}", lambda: collect(adapter, pairs))
 
 
 def probe_of(

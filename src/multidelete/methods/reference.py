@@ -159,7 +159,7 @@ def build_reference(
         folder: Where the cache is written; None keeps it in memory.
     """
     digest = hashlib.sha256(
-        json.dumps([key, seed, asdict(settings), [(n, d.digest) for n, d in parts.items()], train.digest]).encode()
+        json.dumps([key, seed, asdict(settings), [(n, d.content) for n, d in parts.items()], train.digest]).encode()
     ).hexdigest()
     path = None if folder is None else folder / f"reference-{digest[:16]}.safetensors"
     if path is not None and path.is_file():

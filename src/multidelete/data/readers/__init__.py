@@ -3,11 +3,13 @@
 import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from multidelete.core.arguments import Wanted, check_arguments, names_by_name, place, whole
 from multidelete.data.classes import with_classes
+from multidelete.data.identity import with_true_sources
+from multidelete.data.lookalikes import lookalike_notes, repeat_notes
 from multidelete.data.pairs import PairData
 from multidelete.data.personas import personas
 from multidelete.data.readers.folder import read_folder
@@ -161,6 +163,8 @@ def load_data(
     check_arguments({"columns": names_by_name(columns), "splits": names_by_name(splits)})
     image_root = None if image_root is None else Path(image_root)
     data = _read(spec, ReadOptions(columns=columns or {}, splits=splits or {}, image_root=image_root, seed=seed))
+    data = with_true_sources(data)
+    data = replace(data, notes=(*data.notes, *repeat_notes(data), *lookalike_notes(data)))
     return with_classes(data, classes) if classes else data
 
 

@@ -163,7 +163,10 @@ def _check_numbers(name: str, by_split: Mapping[str, Sequence[Pair]]) -> None:
 
 
 def _without_repeats(split: str, pairs: Sequence[Pair], notes: list[str]) -> list[Pair]:
-    unique = list({pair.id: pair for pair in reversed(pairs)}.values())[::-1]
+    first: dict[str, Pair] = {}
+    for pair in pairs:
+        first.setdefault(pair.id, pair)
+    unique = list(first.values())
     if len(unique) < len(pairs):
         notes.append(f"{len(pairs) - len(unique)} exact repeats dropped from {split}")
     return unique

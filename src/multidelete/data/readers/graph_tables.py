@@ -166,7 +166,8 @@ def _pair(row: Row, at: Mapping[str, str], cells: CellReader, where: str) -> Lab
     if not names or not all(names) or text is None or isinstance(text, Literal) or ("id" in at and stem is None):
         cells.problem("rows lack nodes, text or id", where)
         return None
-    content = json.dumps([names, text, label], ensure_ascii=False)
+    also = {name: value for name, value in (("subject", subject), ("kind", kind)) if value is not None}
+    content = json.dumps([names, text, label, *([also] if also else [])], ensure_ascii=False)
     pair = Pair(
         id=stem or hashlib.sha256(content.encode()).hexdigest()[:20],
         inputs={"graph": tuple(names), "text": text.strip()},

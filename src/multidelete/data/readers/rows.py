@@ -1,6 +1,7 @@
 """From the rows of a table to pairs: where the image is, what the id is, what is missing."""
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -13,6 +14,14 @@ from multidelete.data.readers.tables import StoredImage, Table
 from multidelete.data.tables.source import is_file
 
 _ENCODED = re.compile(r"[A-Za-z0-9+/=\s]{200,}")
+
+
+def content_id(digest: str, text: str, label: str | None, subject: str | None, kind: str | None) -> str:
+    """The id of a pair from its content: the same on every machine, and in any order of rows."""
+    parts = [digest, text, label or ""]
+    if subject is not None or kind is not None:
+        parts.append(json.dumps([subject, kind]))
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
 
 
 class RowReader:
@@ -72,8 +81,7 @@ class RowReader:
                     return
                 pair_id = stem if len(texts) == 1 else f"{stem}#{number}"
             else:
-                content = "\0".join((digest, text, label or ""))
-                pair_id = hashlib.sha256(content.encode()).hexdigest()[:20]
+                pair_id = content_id(digest, text, label, subject, kind)
             pair = Pair(
                 id=pair_id,
                 inputs={"image": image, "text": text},
