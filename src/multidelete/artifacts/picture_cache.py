@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from multidelete.artifacts.locks import in_turn
+from multidelete.artifacts.room import write_whole
 from multidelete.data.picture_digests import known_digests, take_digests
-from multidelete.manifest import write_whole
 
 FILE = "pictures.json"
 
@@ -18,9 +19,15 @@ def kept_digests(folder: Path) -> Iterator[None]:
     The file names pictures: delete it with them. A damaged one is made anew.
     """
     file = folder / FILE
-    with suppress(OSError, ValueError, AttributeError):
-        take_digests(json.loads(file.read_text(encoding="utf-8")))
+    _read(file)
     before = known_digests()
     yield
     if known_digests() != before and folder.is_dir():
-        write_whole(file, json.dumps(known_digests()))
+        with in_turn(folder / f".{FILE}.turn"):
+            _read(file)  # what another process has added
+            write_whole(file, json.dumps(known_digests()))
+
+
+def _read(file: Path) -> None:
+    with suppress(OSError, ValueError, AttributeError):
+        take_digests(json.loads(file.read_text(encoding="utf-8")))
