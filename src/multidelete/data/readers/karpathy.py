@@ -7,6 +7,7 @@ from pathlib import Path
 from multidelete.data.pairs import Pair, PairData, PairDataset, text_source
 from multidelete.data.tables.source import is_file
 from multidelete.data.tables.strict_json import Json, read_json
+from multidelete.data.tables.suspicion import is_text
 from multidelete.errors import DataError, first_few
 
 _SPLITS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
@@ -124,6 +125,6 @@ def _text(sentence: Json) -> str:
     if not isinstance(sentence, dict):
         return ""
     raw, tokens = sentence.get("raw"), sentence.get("tokens")
-    if isinstance(raw, str):
-        return raw.strip()
-    return " ".join(map(str, tokens)) if "raw" not in sentence and isinstance(tokens, list) else ""
+    if "raw" in sentence:
+        return raw.strip() if isinstance(raw, str) and is_text(raw) else ""
+    return " ".join(map(str, tokens)) if isinstance(tokens, list) else ""

@@ -8,19 +8,27 @@ from multidelete.data.pairs import Pair, PairDataset
 from multidelete.data.tables.json_rows import read_objects
 from multidelete.data.tables.source import is_file, read_text
 from multidelete.data.tables.strict_json import Json
+from multidelete.data.tables.suspicion import is_text, written_twice
 from multidelete.errors import DataError, first_few
 
 Row = Mapping[str, Json]
 
 
-def read_json_lines(path: Path, columns: Sequence[str], problems: list[str]) -> list[Row]:
-    """The objects of a file of JSON lines that have all ``columns``; what is wrong goes to ``problems``."""
+def read_json_lines(path: Path, columns: Sequence[str], text: str, problems: list[str]) -> list[Row]:
+    """The objects of a file of JSON lines that have all ``columns``; what is wrong goes to ``problems``.
+
+    Args:
+        path: The file.
+        columns: The columns that every row needs.
+        text: The one of them that holds the text of the pair.
+        problems: Gets what is wrong.
+    """
     try:
         objects, broken = read_objects(path.with_suffix(".jsonl"), read_text(path))
     except DataError as error:
         problems += error.problems
         return []
-    rows = complete(path, objects, columns, problems, where="line")
+    rows = complete(path, objects, columns, text, problems, where="line")
     if broken:
         lines = first_few([f"line {number} ({reason})" for number, reason in broken])
         problems.append(f"{path}: {len(broken)} lines are not JSON objects: {lines}. Correct them.")
@@ -30,20 +38,36 @@ def read_json_lines(path: Path, columns: Sequence[str], problems: list[str]) -> 
 
 
 def complete(
-    path: Path, rows: Sequence[tuple[int, Row]], columns: Sequence[str], problems: list[str], *, where: str
+    path: Path,
+    rows: Sequence[tuple[int, Row]],
+    columns: Sequence[str],
+    text: str | None,
+    problems: list[str],
+    *,
+    where: str,
 ) -> list[Row]:
-    """The rows that have a text or number in each of ``columns``; what is wrong with others goes to ``problems``."""
-    whole = []
+    """The rows that have a text or number in each of ``columns``, and a text of a pair in the one called ``text``.
+
+    What is wrong with others goes to ``problems``.
+    """
+    whole, unfit = [], []
     lacking: dict[str, list[str]] = {}
     for number, row in rows:
         absent = [column for column in columns if not isinstance(row.get(column), str) or not str(row[column]).strip()]
         for column in absent:
             nested = " (a list or an object)" if isinstance(row.get(column), list | dict) else ""
             lacking.setdefault(column, []).append(f"{where} {number}{nested}")
-        if not absent:
+        if not absent and text is not None and not is_text(row[text]):
+            unfit.append(f"{where} {number}")
+        elif not absent:
             whole.append(row)
     for column, numbers in lacking.items():
         problems.append(f"{path}: {len(numbers)} rows have no {column!r}: {first_few(numbers)}. Every row needs one.")
+    if unfit:
+        problems.append(
+            f"{path}: {len(unfit)} rows have a {text!r} that is a number or looks like a list: {first_few(unfit)}. "
+            "Write one text."
+        )
     return whole
 
 
@@ -115,6 +139,11 @@ def checked_splits(
             found.append(
                 f"{path}: {len(twice)} ids occur more than once in {split}: {first_few(twice)}. Remove repeats."
             )
+    every = [pair for one in pairs.values() for pair in one]
+    for what, names in (("ids", [p.id for p in every]), ("subjects", [p.subject for p in every if p.subject])):
+        alike = written_twice(names)
+        if alike:
+            found.append(f"{path}: {len(alike)} {what} stand there with and without a point: {first_few(alike)}.")
     found += pictures.problems(path)
     if found:
         raise DataError(found)

@@ -61,7 +61,7 @@ def read_nlvr2(path: Path, *, image_root: Path | None = None) -> PairData:
         if len(files) > 1:
             problems.append(f"{folder} holds {' and '.join(names)}, which would both be {split}; remove one.")
         for file in files[:1]:
-            rows = _usable(file, read_json_lines(file, _COLUMNS, problems), problems)
+            rows = _usable(file, read_json_lines(file, _COLUMNS, "sentence", problems), problems)
             pairs[split] = [_pair(row, pictures, file.stem) for row in rows]
     splits = checked_splits("nlvr2", folder, pairs, train_file=FILES["train"][0], pictures=pictures, problems=problems)
     return PairData("nlvr2", splits, classes=CLASSES)

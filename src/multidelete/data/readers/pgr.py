@@ -17,6 +17,7 @@ from multidelete.data.graph import Graph, graph_source
 from multidelete.data.pairs import Pair, PairData, PairDataset, text_source
 from multidelete.data.tables.delimited import read_unquoted
 from multidelete.data.tables.source import read_text
+from multidelete.data.tables.suspicion import is_text, written_twice
 from multidelete.data.tables.table import with_header
 from multidelete.errors import DataError, first_few
 
@@ -63,6 +64,9 @@ def read_pgr(path: Path) -> PairData:
             f"There is no hp.obo in {path} or beside it. It is the graph; put the Human Phenotype Ontology there."
         )
     train, test = _read(releases, "train.tsv", problems), _read([file.parent for file in tests], "test.tsv", problems)
+    alike = written_twice(row.article for row in (*train, *test))
+    if alike:
+        problems.append(f"{path}: {len(alike)} articles stand there with and without a point: {first_few(alike)}.")
     if problems or ontology is None:
         raise DataError(problems)
     terms = read_obo(ontology)
@@ -134,11 +138,13 @@ def _read(folders: Sequence[Path], name: str, problems: list[str]) -> list[_Row]
         if missing:
             problems.append(f"{file} has no columns {', '.join(missing)}; PGR's files have {', '.join(_COLUMNS)}.")
             continue
-        incomplete, unlabelled = [], []
+        incomplete, unlabelled, lists = [], [], []
         for number, row in zip(table.lines, table.rows, strict=True):
             cells = [cell.strip() for column in _COLUMNS if isinstance(cell := row[column], str)]
             if len(cells) < len(_COLUMNS):
                 incomplete.append(number)
+            elif not is_text(cells[1]):
+                lists.append(number)
             elif cells[-1].lower() not in ("true", "false"):
                 unlabelled.append(f"{number} ({cells[-1]})")
             else:
@@ -148,6 +154,10 @@ def _read(folders: Sequence[Path], name: str, problems: list[str]) -> list[_Row]
         if incomplete:
             problems.append(
                 f"{file}: {len(incomplete)} lines lack cells: lines {first_few(incomplete)}. Complete them."
+            )
+        if lists:
+            problems.append(
+                f"{file}: {len(lists)} sentences look like lists: lines {first_few(lists)}. Write one text."
             )
         if unlabelled:
             problems.append(

@@ -152,7 +152,9 @@ def _entries(file: Path, name: str, columns: tuple[str, ...], problems: list[str
         problems.append(f"{file} is not a VQA file: it has no list {name!r}, each with {', '.join(columns)}.")
         return []
     rows = [(number, entry if isinstance(entry, dict) else {}) for number, entry in enumerate(entries)]
-    return complete(file, rows, columns, problems, where=name.removesuffix("s"))
+    return complete(
+        file, rows, columns, "question" if "question" in columns else None, problems, where=name.removesuffix("s")
+    )
 
 
 def _pair(one: _Answered, label: int) -> Pair:

@@ -44,7 +44,8 @@ def decode_json(text: str) -> Json:
     except RecursionError:
         raise JsonError("nested too deeply") from None
     except UnicodeEncodeError as error:
-        raise JsonError("half of a character: a lone surrogate") from error
+        before = error.object[max(0, error.start - 60) : error.start]
+        raise JsonError(f"half of a character, a lone surrogate, after {before!r}") from error
     return _literal(found)
 
 

@@ -19,6 +19,15 @@ def looks_like_list(cell: str) -> bool:
     return cell[:1] in "[({" and _LIST.fullmatch(cell.strip()) is not None if cell.strip() else False
 
 
+def is_text(cell: Json) -> bool:
+    """Whether a cell is one text of a pair: a string, no number or list, and not written as a list.
+
+    >>> is_text("a dog"), is_text("['a dog']"), is_text(" ")
+    (True, False, False)
+    """
+    return type(cell) is str and bool(cell.strip()) and not looks_like_list(cell)
+
+
 def listed_texts(cell: str) -> list[str] | None:
     """The texts of a cell that is a JSON list of texts; None where it is none."""
     if not cell.lstrip().startswith("["):
@@ -28,11 +37,7 @@ def listed_texts(cell: str) -> list[str] | None:
     except JsonError:
         return None
     texts = found if isinstance(found, list) else []
-    return [text for text in texts if isinstance(text, str)] if all(_is_text(text) for text in texts) else None
-
-
-def _is_text(value: Json) -> bool:
-    return type(value) is str
+    return [text for text in texts if isinstance(text, str)] if all(type(text) is str for text in texts) else None
 
 
 def spells_missing(cell: str) -> bool:
