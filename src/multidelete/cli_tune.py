@@ -21,19 +21,17 @@ def tune(given: Given) -> None:
     made = given.settings()
     run = take(made, TuneOptions)
     from multidelete import tune as run_tune
-    from multidelete.models.sources import refuse_missing
 
-    refuse_missing({"original": run.original})
-    method, loop, lora = chosen_method(given), given_loop(given, made), given_lora(run.lora)
+    method = chosen_method(given)
     pairs, _ = read_for(take(made, DataOptions), run.original)
     tuned = run_tune(
         run.original,
         pairs,
         read_forget(pairs, take(made, ForgetOptions)),
         method=method,
-        settings=loop,
+        settings=given_loop(given, made),
         trainable=run.train,
-        lora=lora,
+        lora=given_lora(run.lora),
         trials=run.trials,
         out=run.out,
         seed=run.seed,

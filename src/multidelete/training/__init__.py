@@ -1,1 +1,0 @@
-"""What belongs to the training loop: going on where a killed run stopped."""
