@@ -11,7 +11,9 @@ import pytest
 # Set before anything imports `datasets` or `huggingface_hub`, which read them once.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="multidelete-tests-")
-atexit.register(shutil.rmtree, os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="multidelete-tests-")  # where the key of checkpoints lies
+for made in ("HF_DATASETS_CACHE", "XDG_STATE_HOME"):
+    atexit.register(shutil.rmtree, os.environ[made], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

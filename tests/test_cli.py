@@ -302,7 +302,7 @@ def test_what_is_no_model_is_refused(original: Path, tmp_path: Path, errors: Err
     weights.write_bytes(weights.read_bytes()[:1000])
     request = ("--forget-subject", "person-0001", "--out", tmp_path / "out")
     assert "not a model folder" in one(errors(*unlearn(tmp_path / "empty", *request)))
-    assert "does not exist" in one(errors(*unlearn(tmp_path / "nowhere", *request)))
+    assert "there is no such folder" in one(errors(*unlearn(tmp_path / "nowhere", *request)))
     assert "is a 'bert' model. Known families" in one(errors(*unlearn(other, *request)))
     assert "weights" in one(errors(*unlearn(broken, *request)))
     shutil.copyfile(original / "model.safetensors", weights)
@@ -395,9 +395,11 @@ def test_existing_target_is_refused_and_replaced_on_demand(original: Path, tmp_p
     (out / "precious").touch()
     arguments = unlearn(original, "--forget-subject", "person-0001", "--out", out)
     assert "already exists" in one(errors(*arguments))
-    assert run([str(argument) for argument in (*arguments, "--overwrite")]) == 0
+    assert "was not written by multidelete" in one(errors(*arguments, "--overwrite"))
+    (out / "precious").unlink()
+    for _ in range(2):
+        assert run([str(argument) for argument in (*arguments, "--overwrite")]) == 0
     assert (out / "config.json").is_file()
-    assert not (out / "precious").exists()
     inside = one(errors(*unlearn(original, "--forget-subject", "person-0001", "--out", original, "--overwrite")))
     assert "inputs are never changed" in inside
 
@@ -594,12 +596,14 @@ def test_verdict_is_shown_with_its_scorecard(with_retrained: bool, capsys: pytes
     found = verdict(run_audits(audit), unit_counts(audit))
     show_verdict(found, "report")
     shown = " ".join(capsys.readouterr().out.split())
-    assert shown.startswith(f"UNFINISHED: {found.headline}")
-    assert shown.endswith("report: report/report.html")
+    assert shown.startswith("UNFINISHED: traces of the deleted people remain Of 12 people")
+    assert "report: report/report.html next: Do not rely on this model." in shown
     assert all(word in shown for sentence in found.sentences for word in sentence.split())
     show_verdict_json(found, "report")
     told = json.loads(capsys.readouterr().out)
-    (forgetting,) = (row for row in told["scorecard"] if row["criterion"] == "forgetting")
+    forgetting = next(row for row in told["scorecard"] if row["criterion"] == "forgetting")
+    assert forgetting["kind"] == "sensitive"
+    assert told["next"] == found.steps
     assert (forgetting["retrained"] is not None) == with_retrained
     assert forgetting["unlearned"] == found.rows[0].unlearned.value  # type: ignore[union-attr]
 

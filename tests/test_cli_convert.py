@@ -156,11 +156,11 @@ def test_settings_that_do_not_fit_are_refused(
 ) -> None:
     rest = flags(tokenizer, tmp_path / "albef")
     (line,) = errors(checkpoint, *rest, "--image-size", "33")
-    assert "image_size is 33; it must be a positive multiple of the patch size 8" in line
+    assert "--image-size is 33; it must be a positive multiple of the patch size 8" in line
     (line,) = errors(checkpoint, *rest, "--classes", "yes,no")
     assert "2 names of classes were given" in line
     (line,) = errors(checkpoint, *rest, "--head-width", "0")
-    assert "head_width is 0; it must" in line
+    assert "--head-width is 0; it must" in line
     many = train_tokenizer((f"word{number} other{number}" for number in range(900)), SIZE)
     many.add_tokens([f"extra{number}" for number in range(400)])
     many.save_pretrained(tmp_path / "many")
@@ -180,11 +180,19 @@ def test_an_existing_target_is_kept_unless_overwritten(
     file.write_text("mine")
     (line,) = errors(checkpoint, *flags(tokenizer, folder))
     assert line.startswith(f"{folder} already exists.")
-    assert run(["convert", *map(str, [checkpoint, *flags(tokenizer, folder), "--overwrite"])]) == 0
-    assert not (folder / "notes.txt").exists()
+    (line,) = errors(checkpoint, *flags(tokenizer, folder), "--overwrite")
+    assert line.startswith(f"{folder} was not written by multidelete")
+    (folder / "notes.txt").unlink()
+    for _ in range(2):
+        assert run(["convert", *map(str, [checkpoint, *flags(tokenizer, folder), "--overwrite"])]) == 0
     (line,) = errors(folder, "--to-official", "--out", file)
     assert line.startswith(f"{file} already exists.")
-    assert run(["convert", str(folder), "--to-official", "--out", str(file), "--overwrite"]) == 0
+    (line,) = errors(folder, "--to-official", "--out", file, "--overwrite")
+    assert line.startswith(f"{file} was not written by this command")
+    assert file.read_text() == "mine"
+    file.unlink()
+    for _ in range(2):
+        assert run(["convert", str(folder), "--to-official", "--out", str(file), "--overwrite"]) == 0
     assert set(tensors(file)) == set(kept(official("retrieval")))
     (line,) = errors(checkpoint, *flags(tokenizer, checkpoint), "--overwrite")
     assert "inputs are never changed" in line

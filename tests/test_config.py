@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 import pytest
 
-from multidelete.config import as_toml, check_settings, did_you_mean, read_toml, resolve
+from multidelete.config import as_toml, check_settings, did_you_mean, read_toml, resolve, shown
 from multidelete.errors import ConfigError
 
 
@@ -94,8 +94,7 @@ def test_wrong_type_in_file_names_setting_value_and_rule(tmp_path: Path, line: s
     name = line.split()[0]
     assert problem.startswith(f"{path}: {name} is ")
     assert problem.endswith(f"; it must be {wanted}.")
-    shown = read_toml(path)[name]
-    assert repr(shown) in problem
+    assert shown(read_toml(path)[name]) in problem
 
 
 def test_flags_given_as_text_are_parsed() -> None:
@@ -130,7 +129,7 @@ def test_all_problems_are_collected(tmp_path: Path) -> None:
     assert problems[1] == f"{path}: oven is 3; it must be true or false."
     assert problems[2].startswith(f"{path}: unknown setting 'dessert'. Known: ")
     assert problems[3] == "guests is -1; it must be greater than 0; close the kitchen instead."
-    assert problems[4] == "heat is 2.5; it must be in [0, 1]."
+    assert problems[4] == f"{path}: heat is 2.5; it must be in [0, 1]."
 
 
 def test_missing_value_is_named_beside_other_problems() -> None:

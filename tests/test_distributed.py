@@ -179,7 +179,11 @@ def test_two_processes_write_one_result(folder: Path) -> None:
     assert sorted(path.name for path in folder.glob("done-*")) == ["done-0", "done-1"]
     assert [path.name for path in folder.glob(".*")] == []
     original = {path.name for path in (folder / "original").iterdir()}
-    assert {path.name for path in (folder / "out").iterdir()} == original | {"README.md", "multidelete.json"}
+    assert {path.name for path in (folder / "out").iterdir()} == original | {
+        ".multidelete",
+        "README.md",
+        "multidelete.json",
+    }
 
 
 if __name__ == "__main__":

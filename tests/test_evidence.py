@@ -72,7 +72,11 @@ def named(made: Made) -> list[str]:
 
 
 def test_audit_writes_the_report_and_its_figures(made: Made) -> None:
-    assert sorted(path.name for path in (made.root / "report").iterdir()) == ["audit.json", "report.html"]
+    assert sorted(path.name for path in (made.root / "report").iterdir()) == [
+        ".multidelete",
+        "audit.json",
+        "report.html",
+    ]
     assert not list(made.root.glob(".*")), "something is left beside the report"
     run, figures = read_audit(made.root / "report" / "audit.json")
     assert figures == made.result.figures
@@ -163,8 +167,11 @@ def test_existing_report_is_refused_and_replaced_only_when_asked(made: Made) -> 
     with pytest.raises(CheckpointError, match="already exists"):
         made.audit("taken")
     assert (target / "letter.txt").read_text() == "keep"
+    with pytest.raises(CheckpointError, match=r"was not written by multidelete .* It holds letter\.txt"):
+        made.audit("taken", overwrite=True)
+    (target / "letter.txt").unlink()
     made.audit("taken", overwrite=True, retrained=None)
-    assert sorted(path.name for path in target.iterdir()) == ["audit.json", "report.html"]
+    assert sorted(path.name for path in target.iterdir()) == [".multidelete", "audit.json", "report.html"]
 
 
 def test_report_inside_a_model_is_refused(made: Made) -> None:
@@ -255,7 +262,8 @@ def test_captions_that_stay_are_no_secret() -> None:
 def test_demo_makes_everything_or_nothing(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     found = demo(out, people=8, passes=0.5, device="cpu")
-    assert {path.name for path in out.iterdir()} == {"original", "report", "request.txt", "retrained", "unlearned"}
+    held = {path.name for path in out.iterdir()} - {".multidelete"}
+    assert held == {"original", "report", "request.txt", "retrained", "unlearned"}
     assert found.folder == out / "report"
     subject = (out / "request.txt").read_text().split("-view")[0]
     assert subject in (found.folder / "report.html").read_text()  # the demo shows what was deleted

@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from multidelete.artifacts.checkpoints import newest_checkpoint
 from multidelete.config import resolve
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.errors import ConfigError, DivergedError
-from multidelete.loop import newest_checkpoint, run_loop
+from multidelete.loop import run_loop
 from multidelete.methods import FineTune, GradDiff, GradientMethod, NegGrad, Step, Training
 from multidelete.models import Adapter, choose_trainable
 from multidelete.plan import plan_steps
@@ -301,7 +302,7 @@ def test_a_loss_that_is_not_finite_stops_before_it_is_applied(
     assert error.value.exit_code == 1
     run(healthy, Broken(from_progress=2), parts, **settings | {"passes": 5})
     assert differing_beyond_plan(weights(healthy), weights(broken)) == []
-    assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-00000004"
+    assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-00000004.safetensors"
 
 
 def differing_beyond_plan(first: dict[str, Tensor], second: dict[str, Tensor]) -> list[str]:

@@ -10,11 +10,12 @@ import torch
 from safetensors import safe_open
 from transformers import AutoProcessor, CLIPModel
 
+from multidelete.artifacts.folders import partial_folder
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import resolve_request
 from multidelete.errors import CheckpointError, ConfigError, DataError, DivergedError, RequestError, UnsupportedError
 from multidelete.loop import run_loop
-from multidelete.manifest import digest_folder, partial_folder, read_manifest
+from multidelete.manifest import digest_folder, read_manifest
 from multidelete.methods import GradDiff, NegGrad, Training
 from multidelete.models import load_adapter
 from multidelete.pipeline import train, unlearn, weights_digest
@@ -105,7 +106,8 @@ def test_a_folder_becomes_a_folder_of_the_same_form(original: Path, data: PairDa
     result = unlearn(original, data, forget, method="grad_diff", settings=QUICK, out=out, seed=3)
     assert digest_folder(original) == before
     assert result.folder == out
-    assert {p.name for p in out.iterdir()} == {p.name for p in original.iterdir()} | {"README.md", "multidelete.json"}
+    added = {p.name for p in out.iterdir()} - {p.name for p in original.iterdir()}
+    assert added == {".multidelete", "README.md", "multidelete.json"}
     assert leftovers(out.parent) == []
     plain = CLIPModel.from_pretrained(out)
     assert differing(weights(plain), weights(result.model)) == []
@@ -302,9 +304,12 @@ def test_existing_targets_and_inputs_are_never_written_over(original: Path, data
     with pytest.raises(CheckpointError, match=r"out already exists"):
         unlearn(original, data, forget, method="neggrad", settings=QUICK, out=out)
     assert [p.name for p in out.iterdir()] == ["precious"]
-    unlearn(original, data, forget, method="neggrad", settings=QUICK, out=out, overwrite=True)
+    with pytest.raises(CheckpointError, match=r"was not written by multidelete"):
+        unlearn(original, data, forget, method="neggrad", settings=QUICK, out=out, overwrite=True)
+    (out / "precious").unlink()
+    for _ in range(2):
+        unlearn(original, data, forget, method="neggrad", settings=QUICK, out=out, overwrite=True)
     assert (out / "model.safetensors").is_file()
-    assert not (out / "precious").exists()
     assert digest_folder(original) == before
 
 
@@ -317,7 +322,7 @@ def test_a_diverged_run_writes_no_result_and_keeps_its_checkpoints(
     with pytest.raises(DivergedError, match=r"The last good checkpoint is .*checkpoint-0000000\d") as error:
         unlearn(original, data, forget, method="neggrad", settings=settings, out=out)
     assert not out.exists()
-    (kept,) = (partial_folder(out) / "work").glob("checkpoint-*")
+    (kept,) = (partial_folder(out) / "work").glob("checkpoint-*.safetensors")
     assert str(kept) in str(error.value)
 
 

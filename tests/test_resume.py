@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from multidelete.artifacts.folders import partial_folder
 from multidelete.data.pairs import PairData
 from multidelete.errors import CheckpointError, ConfigError
-from multidelete.manifest import digest_folder, partial_folder, read_manifest
+from multidelete.manifest import digest_folder, read_manifest
 from multidelete.methods import FineTune, MultiDelete
 from multidelete.pipeline import train, unlearn
 from multidelete.settings import LoopSettings, TrainSettings
@@ -75,7 +76,7 @@ def start(original: Path, out: Path, *options: str) -> subprocess.Popen[bytes]:
 
 
 def checkpoints(out: Path) -> list[str]:
-    return sorted(path.name for path in (partial_folder(out) / "work").glob("checkpoint-*"))
+    return sorted(path.name for path in (partial_folder(out) / "work").glob("checkpoint-*.safetensors"))
 
 
 def kill_once(process: subprocess.Popen[bytes], out: Path, *, after: str) -> None:
@@ -109,8 +110,8 @@ def test_a_run_killed_three_times_ends_with_the_same_weights(
         unlearn(original, data, subjects_ids(data.train, 4), method=FineTune(), settings=SETTINGS, out=out, seed=8,
                 resume=True)  # fmt: skip
     assert checkpoints(out)[-1] == reached[-1]  # what a refused run leaves as it is
-    (partial_folder(out) / "work" / "checkpoint.unfinished").mkdir(exist_ok=True)  # as killed while writing one
-    (partial_folder(out) / "work" / "checkpoint.unfinished" / "model.safetensors").write_bytes(b"half")
+    (partial_folder(out) / "work" / "checkpoint-00000014.safetensors.new").write_bytes(b"half")  # killed while writing
+    (partial_folder(out) / ".tmpXXXX").write_bytes(b"half")  # as safetensors leaves it
 
     run_unlearn(original, out, resume=True)
     first, second = (load_file(folder / "model.safetensors") for folder in (undisturbed, out))

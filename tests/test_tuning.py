@@ -17,13 +17,13 @@ import pytest
 import torch
 
 import multidelete
+from multidelete.artifacts.folders import partial_folder
 from multidelete.audits import AuditInput, ModelSignals, Signals
 from multidelete.audits.objective import Objective, objective
 from multidelete.data.pairs import PairData
 from multidelete.data.request import Request, resolve_request
 from multidelete.errors import CheckpointError, ConfigError, DataError, DivergedError, UnsupportedError
 from multidelete.judge import Judge
-from multidelete.manifest import partial_folder
 from multidelete.methods import GradDiff, GradientMethod, SalUn, Step
 from multidelete.methods.search import Factor, Search
 from multidelete.models import Adapter

@@ -1,19 +1,20 @@
 """What every model of an audit is asked: one pass over the same pairs. Answers are kept where the user says so."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
+from multidelete.artifacts.folders import make_folder
+from multidelete.artifacts.picture_cache import kept_digests
 from multidelete.audits import ModelSignals, Signals, cached, collect
 from multidelete.audits.gallery import MEMBERS, score_galleries
 from multidelete.audits.inputs import drawn_sets
-from multidelete.data.images import Shapes
+from multidelete.data.images import check_images
 from multidelete.data.pairs import PairData, PairDataset
-from multidelete.errors import CheckpointError
-from multidelete.manifest import digest_folder, make_folder, read_manifest, versions
+from multidelete.errors import CheckpointError, DataError
+from multidelete.manifest import digest_folder, read_manifest, versions
 from multidelete.models import Adapter, load_adapter
-from multidelete.models.rehearsal import rehearse
 from multidelete.progress import Bar, progress_bar
 from multidelete.runtime import device_for
 from multidelete.start import fitted
@@ -33,7 +34,6 @@ class Asking:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         allow_pickle: Also read weights that are not safetensors, as plain tensors.
         cache: Folder that keeps the answers of model folders, or None.
-        shapes: Width and height of each picture by source.
     """
 
     data: PairData
@@ -42,7 +42,6 @@ class Asking:
     device: str
     allow_pickle: bool
     cache: Path | None
-    shapes: Shapes = field(default_factory=dict)
 
     def ask(self, name: str, source: Source) -> ModelSignals:
         """One pass of one model over all pairs; it leaves memory afterwards."""
@@ -50,7 +49,6 @@ class Asking:
         came_from = adapter.device
         given = fitted(adapter, self.data)
         splits = {split: pairs for split, pairs in given.splits.items() if split != "train"}
-        rehearse(adapter, splits, self.shapes, name=name if isinstance(source, Adapter) else f"{name} {source}")
         where = device_for(self.device)
         adapter.to(where)
         is_kept = self.cache is not None and not isinstance(source, Adapter) and Path(source).is_dir()
@@ -62,8 +60,12 @@ class Asking:
                 def collected(pairs: PairDataset = pairs, before: int = before) -> Signals:
                     return collect(adapter, pairs, progress=_counting_on(bar, before))
 
-                key = repr([*model, data_digest(given, split)])
-                found[split] = cached(self.cache, key, collected) if is_kept and self.cache else collected()
+                if is_kept and self.cache:
+                    with kept_digests(self.cache):
+                        key = repr([*model, data_digest(given, split)])
+                    found[split] = cached(self.cache, key, collected)
+                else:
+                    found[split] = collected()
                 before += len(pairs)
                 bar.to(before)
         if adapter.task == "retrieval" and found["forget"].embeddings is None:
@@ -74,6 +76,23 @@ class Asking:
         if adapter is source:
             adapter.to(came_from)
         return ModelSignals(**found, logit_scale=adapter.logit_scale)
+
+
+def check_pictures(splits: Mapping[str, PairDataset]) -> None:
+    """Decode every picture once, and report the broken ones of all splits together."""
+    counts = {name: len(pairs.sources("image")) for name, pairs in splits.items()}
+    problems, before = [], 0
+    with progress_bar("checking images", sum(counts.values())) as bar:
+        for name, pairs in splits.items():
+            if not counts[name]:
+                continue
+            try:
+                check_images(pairs, _counting_on(bar, before))
+            except DataError as error:
+                problems += error.problems
+            before += counts[name]
+    if problems:
+        raise DataError(problems)
 
 
 def members_of(shadows: Sequence[str | Path], data: PairData) -> list[frozenset[str]]:
@@ -95,7 +114,7 @@ def members_of(shadows: Sequence[str | Path], data: PairData) -> list[frozenset[
             continue
         members = shadow_members(data, index)
         chosen = PairDataset([pair for pair in shadow_pool(data) if pair.id in members], f"shadow {index}")
-        if not isinstance(trained, dict) or trained.get("digest") != chosen.digest:
+        if not isinstance(trained, dict) or trained.get("content") != chosen.content:
             problems.append(
                 f"{folder} was trained on other pairs than shadow {index} of {data.name} is. Give the data that "
                 "'multidelete references' was given, with the same held-out pairs."

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import typer
 
@@ -39,6 +40,7 @@ from multidelete.cli_options import (
     MethodOptions,
     OutOptions,
     ReferencesOptions,
+    RehearsalOptions,
     TrainOptions,
     TuneOptions,
     UnlearnOptions,
@@ -95,7 +97,10 @@ def train(given: Given) -> None:
         raise ConfigError(f"--start {model.start} goes on from that model as it is. Leave {flags} out, or --start.")
     from multidelete.manifest import read_manifest
     from multidelete.methods import Training
+    from multidelete.models.sources import refuse_missing
     from multidelete.pipeline import train as run_train
+
+    refuse_missing({"start": model.start})
 
     settings = resolve(LoopSettings, None, {**asdict(Training().loop_settings()), **given_loop(given, made)})
     holdout = None if run.holdout is None else {"fraction": run.holdout, "seed": run.seed}
@@ -124,19 +129,35 @@ def unlearn(given: Given) -> None:
     """
     made = given.settings()
     out, run = take(made, OutOptions), take(made, UnlearnOptions)
+    from multidelete.models.sources import refuse_missing
     from multidelete.pipeline import unlearn as run_unlearn
 
+    refuse_missing({"original": run.original})
     method, search = chosen_method(given), given_search(given)
+    loop, lora = given_loop(given, made), given_lora(run.lora)
     pairs, holdout = read_for(take(made, DataOptions), run.original)
     notes = {"holdout": holdout, "search": search and asdict(search)}
+    request = read_forget(pairs, take(made, ForgetOptions))
+    rehearsal = take(made, RehearsalOptions)
+    if rehearsal.dry_run:
+        from multidelete.cli_rehearse import show_rehearsal
+        from multidelete.core.rehearsal import rehearse
+
+        found = rehearse(
+            run.original, pairs, request, method=method, settings=loop, trainable=run.train, lora=lora,
+            out=out.out, seed=run.seed, overwrite=out.overwrite, allow_pickle=run.allow_pickle,
+        )  # fmt: skip
+        if _prints():
+            show_rehearsal(found, Path(out.out), named=rehearsal.name_forgotten, as_json=given.json)
+        return
     done = run_unlearn(
         run.original,
         pairs,
-        read_forget(pairs, take(made, ForgetOptions)),
+        request,
         method=method,
-        settings=given_loop(given, made),
+        settings=loop,
         trainable=run.train,
-        lora=given_lora(run.lora),
+        lora=lora,
         out=out.out,
         seed=run.seed,
         overwrite=out.overwrite,
@@ -153,7 +174,10 @@ def audit(given: Given) -> None:
     made = given.settings()
     run, out = take(made, AuditOptions), take(made, OutOptions)
     from multidelete.evidence import audit as run_audit
+    from multidelete.models.sources import refuse_missing
 
+    named = ("unlearned", "original", "retrained", "retrained_again", "unlearned_again", "shadows")
+    refuse_missing({name: getattr(run, name) for name in named})
     pairs, _ = read_for(take(made, DataOptions), run.original)
     result = run_audit(
         run.unlearned,
@@ -197,7 +221,7 @@ def data(given: Given) -> None:
         show.show_readers(catalogue().readers, as_json=given.json)
         return
     if options.examples < 0:
-        raise ConfigError(f"examples is {options.examples}; it must be 0 or more.")
+        raise ConfigError(f"--examples is {options.examples}; it must be 0 or more.")
     pairs = read_pairs(options)
     if options.write is not None:
         write_people(options.data, Path(options.write))
@@ -233,7 +257,7 @@ add_command(
 add_command(
     app,
     unlearn,
-    *(DataOptions, ForgetOptions, MethodOptions, OutOptions, UnlearnOptions, LoopSettings),
+    *(DataOptions, ForgetOptions, MethodOptions, OutOptions, UnlearnOptions, RehearsalOptions, LoopSettings),
     arguments=("original",),
     flags_only=(MethodOptions,),
     tables=("method", "search"),
@@ -295,6 +319,10 @@ add_command(
 )
 
 
+# What typer raises for flags and commands that are not there. It has no public name in common with all its versions.
+_USAGE_ERROR = cast(type[Exception], typer.BadParameter.__base__)
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command.
 
@@ -302,13 +330,17 @@ def run(arguments: Sequence[str]) -> int:
         0 done, 1 failed, 2 the input is wrong, 130 interrupted.
     """
     try:
-        typer.main.get_command(app).main(list(arguments), prog_name="multidelete")
+        done = typer.main.get_command(app).main(list(arguments), prog_name="multidelete", standalone_mode=False)
     except MultideleteError as error:
         show.show_errors(error)
         return error.exit_code
-    except SystemExit as stop:  # how typer ends
+    except _USAGE_ERROR as error:
+        if arguments:  # without any the help was shown
+            show.show_usage(cast(typer.BadParameter, error).format_message(), arguments)
+        return 2
+    except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    return 0
+    return done if isinstance(done, int) else 0  # the code of a typer.Exit
 
 
 def main() -> None:

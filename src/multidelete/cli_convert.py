@@ -32,7 +32,9 @@ def merge(given: Given) -> None:
     made = given.settings()
     options, out = take(made, MergeOptions), take(made, OutOptions)
     from multidelete.merging import merge as run_merge
+    from multidelete.models.sources import refuse_missing
 
+    refuse_missing({"adapter": options.adapter})
     folder = run_merge(options.adapter, out.out, overwrite=out.overwrite, allow_pickle=options.allow_pickle)
     if given.json:
         show.show_json({"folder": str(folder), "adapter": options.adapter})

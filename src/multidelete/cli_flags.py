@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Literal, TypeVar, cast, get_args, get_origin, 
 
 import typer
 
+from multidelete.artifacts.folders import partial_folder
 from multidelete.config import did_you_mean, read_toml, resolve
-from multidelete.errors import ConfigError
-from multidelete.manifest import partial_folder
+from multidelete.errors import ConfigError, SettingProblem, UserError
 from multidelete.settings import LoopSettings
 
 if TYPE_CHECKING:
@@ -117,6 +117,22 @@ class Given:
         return made
 
 
+def flag(name: str) -> str:
+    """How a field is typed."""
+    return f"--{name.replace('_', '-')}"
+
+
+def with_flags(problems: Sequence[str], names: Collection[str], arguments: Collection[str] = ()) -> list[str]:
+    """Problems with settings, each called as it is typed: by its flag, or in capitals where it is given by place."""
+    typed = {name: name.upper() if name in arguments else flag(name) for name in names}
+    return [
+        problem.called(typed[problem.setting])
+        if isinstance(problem, SettingProblem) and problem.setting in typed
+        else problem
+        for problem in problems
+    ]
+
+
 def take(made: Mapping[type, object], kind: type[S]) -> S:
     """The instance of ``kind`` among a command's settings."""
     return cast(S, made[kind])
@@ -171,7 +187,7 @@ def _parameters(kind: type["DataclassInstance"], arguments: Collection[str]) -> 
         annotation = bool | None if is_flag else list[str] | None if repeated else str | None
         option = typer.Option(
             None,
-            f"--{one.name.replace('_', '-')}",
+            flag(one.name),
             metavar=None if is_flag else metavar(wanted, repeated=repeated),
             help=text if kind is LoopSettings else text + _default(one),
             rich_help_panel=panel,
@@ -221,6 +237,9 @@ def add_command(
         given = Given(kinds, flags, file, flags_only, tables, as_json)
         try:
             body(given)
+        except UserError as error:
+            error.problems = with_flags(error.problems, flags, arguments)
+            raise
         except KeyboardInterrupt as error:  # here, since typer answers it in a way that depends on its version
             typer.echo(_interrupted(given), err=True)
             raise typer.Exit(130) from error

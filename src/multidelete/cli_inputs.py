@@ -1,6 +1,7 @@
 """What the commands read before they run: pairs, requests, methods, loop settings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -8,7 +9,7 @@ from multidelete import cli_show as show
 from multidelete.cli_flags import Given, as_mapping, take
 from multidelete.cli_options import DataOptions, ForgetOptions, MethodOptions
 from multidelete.config import resolve
-from multidelete.errors import ConfigError, DataError
+from multidelete.errors import ConfigError, DataError, SettingProblem
 from multidelete.settings import LoopSettings, LoraSettings, SearchCost
 
 if TYPE_CHECKING:
@@ -65,14 +66,14 @@ def read_forget(pairs: "PairData", options: ForgetOptions) -> "Request":
     named = {"subject": options.forget_subject, "image": options.forget_image, "node": options.forget_node}
     # What is named by one sort of flag alone is deleted as such a whole.
     sole = [unit for unit, names in named.items() if names]
-    inferred = sole[0] if len(sole) == 1 and options.forget is None else "pair"
+    inferred = sole[0] if len(sole) == 1 and options.forget is None else None
     return resolve_request(
         pairs,
         subjects=options.forget_subject,
         images=options.forget_image,
         nodes=options.forget_node,
         file=None if options.forget is None else Path(options.forget).expanduser(),
-        unit=options.unit or cast("Unit", inferred),
+        unit=options.unit or cast("Unit | None", inferred),
     )
 
 
@@ -87,7 +88,8 @@ def chosen_method(given: Given) -> "Method":
         raise ConfigError(f"{given.file}: method is {named!r}; it must be a name, or a table with a name.")
     kind = get_method(options.method if given.flags["method"] or named is None else named)
     file = given.file if isinstance(table, dict) else None
-    return resolve(kind, file, as_mapping("set", options.set), table="method", also=("name",))
+    with _spelt("--set"):
+        return resolve(kind, file, as_mapping("set", options.set), table="method", also=("name",))
 
 
 def given_search(given: Given) -> SearchCost | None:
@@ -111,7 +113,22 @@ def given_loop(given: Given, made: Mapping[type, object]) -> dict[str, object]:
 
 def given_lora(entries: Sequence[str]) -> LoraSettings | None:
     """What ``--lora`` says; None where it is not given."""
-    return resolve(LoraSettings, None, as_mapping("lora", entries)) if entries else None
+    with _spelt("--lora"):
+        return resolve(LoraSettings, None, as_mapping("lora", entries)) if entries else None
+
+
+@contextmanager
+def _spelt(option: str) -> Iterator[None]:
+    """Problems with settings that are given as NAME=VALUE of an option say so."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(
+            [
+                told.called(f"{option} {told.setting}") if isinstance(told, SettingProblem) else told
+                for told in error.problems
+            ]
+        ) from error
 
 
 def check_all(pairs: "PairData") -> None:
@@ -148,8 +165,8 @@ def write_people(spec: str, folder: Path) -> None:
     Raises:
         UserError: The data is not generated, or the folder cannot be written.
     """
+    from multidelete.artifacts.folders import whole_or_nothing
     from multidelete.data.personas import write_personas
-    from multidelete.manifest import whole_or_nothing
 
     name, _, settings = spec.partition(":")
     if name != "personas":

@@ -117,6 +117,13 @@ class TrainOptions(RunOptions):
 
     holdout: float | None = None
 
+    def __post_init__(self) -> None:
+        is_share = self.holdout is None or 0 < self.holdout < 0.5
+        check_settings(
+            self,
+            {"seed": (_is_seed(self.seed), SEED_RULE), "holdout": (is_share, "above 0 and below 0.5, or left out")},
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class UnlearnOptions(RunOptions):
@@ -135,6 +142,23 @@ class UnlearnOptions(RunOptions):
     train: str = "auto"
     lora: tuple[str, ...] = ()
     allow_pickle: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RehearsalOptions:
+    """Rehearsal.
+
+    Attributes:
+        dry_run: Say what would go and what would stay, the settings and what it would cost, and write nothing.
+        name_forgotten: With `--dry-run`: also list the ids of the pairs that would go.
+    """
+
+    dry_run: bool = False
+    name_forgotten: bool = False
+
+    def __post_init__(self) -> None:
+        fits = self.dry_run or not self.name_forgotten
+        check_settings(self, {"name_forgotten": (fits, "left out without --dry-run")})
 
 
 @dataclass(frozen=True, kw_only=True)

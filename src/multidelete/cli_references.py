@@ -21,16 +21,18 @@ def references(given: Given) -> None:
     made = given.settings()
     options = take(made, ReferencesOptions)
     from multidelete.errors import ConfigError
+    from multidelete.models.sources import refuse_missing
     from multidelete.progress import span
     from multidelete.store import ModelStore, recipe_of
 
     if options.retrained + options.shadows == 0:
-        raise ConfigError("retrained and shadows are both 0, so there is nothing to make. Ask for at least one.")
+        raise ConfigError("--retrained and --shadows are both 0, so there is nothing to make. Ask for at least one.")
+    refuse_missing({"original": options.original})
     original, store = Path(options.original), ModelStore(options.store)
     first_seed = recipe_of(original)[2]
     if store.root.resolve().is_relative_to(original.resolve()):
         raise ConfigError(
-            f"store {store.root} lies inside input {original}; inputs are never changed. Give another folder."
+            f"--store {store.root} lies inside input {original}; inputs are never changed. Give another folder."
         )
     pairs, _ = read_for(take(made, DataOptions), options.original)
     wanted: list[tuple[str, int, Callable[[], Path]]] = []

@@ -44,6 +44,13 @@ def show_errors(error: MultideleteError) -> None:
         say(f"error: {problem}")
 
 
+def show_usage(message: str, arguments: Sequence[str]) -> None:
+    """A command or flag that is not there, on standard error."""
+    command = next((f" {word}" for word in arguments[:1] if not word.startswith("-") and "command" not in message), "")
+    sentence = message.rstrip(".")
+    say(f"error: {sentence}{'' if sentence.endswith('?') else '.'} See 'multidelete{command} --help'.")
+
+
 def show_json(content: object) -> None:
     """A result for programs on standard output."""
     typer.echo(json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False))
@@ -132,7 +139,8 @@ def show_result(folder: Path, manifest: Mapping[str, object], what: str) -> None
 def show_verdict(verdict: "Verdict", folder: object) -> None:
     """The verdict in words, the scorecard, and where the report is."""
     also = ", INDISTINGUISHABLE FROM RETRAINED" if verdict.is_indistinguishable else ""
-    typer.echo(f"{verdict.outcome.upper()}{also}: {plain(verdict.headline)}")
+    _, separator, means = verdict.headline.partition(": ")
+    typer.echo(f"{verdict.outcome.upper()}{also}: {plain(means if separator else verdict.headline)}")
     show_lines(verdict.sentences)
     rows = []
     for row in verdict.rows:
@@ -142,20 +150,21 @@ def show_verdict(verdict: "Verdict", folder: object) -> None:
     columns = ["", "original", "unlearned", "retrained", "target", "gap", ""]
     show_table(columns, rows, numbers=["original", "unlearned", "retrained", "gap"])
     typer.echo(f"report: {folder}/report.html")
+    show_lines(f"next: {step}" for step in verdict.steps)
 
 
 def show_verdict_json(verdict: "Verdict", folder: object) -> None:
     """The verdict for programs; all figures are in ``audit.json``."""
     names = ("original", "unlearned", "retrained")
     scorecard = [
-        {"criterion": row.criterion}
+        {"criterion": row.criterion, "kind": row.kind}
         | {name: figure.value if figure else None for name, figure in zip(names, _models(row), strict=True)}
         | {"target": row.target, "gap": row.gap, "low": row.low, "high": row.high, "state": row.state, "note": row.note}
         for row in verdict.rows
     ]
     content = {"folder": str(folder), "outcome": verdict.outcome, "floor": verdict.floor.state}
     content["headline"] = verdict.headline
-    show_json(content | {"sentences": verdict.sentences, "scorecard": scorecard})
+    show_json(content | {"sentences": verdict.sentences, "next": verdict.steps, "scorecard": scorecard})
 
 
 def _models(row: "ScoreRow") -> "tuple[Figure | None, Figure | None, Figure | None]":

@@ -21,17 +21,19 @@ def tune(given: Given) -> None:
     made = given.settings()
     run = take(made, TuneOptions)
     from multidelete import tune as run_tune
+    from multidelete.models.sources import refuse_missing
 
-    method = chosen_method(given)
+    refuse_missing({"original": run.original})
+    method, loop, lora = chosen_method(given), given_loop(given, made), given_lora(run.lora)
     pairs, _ = read_for(take(made, DataOptions), run.original)
     tuned = run_tune(
         run.original,
         pairs,
         read_forget(pairs, take(made, ForgetOptions)),
         method=method,
-        settings=given_loop(given, made),
+        settings=loop,
         trainable=run.train,
-        lora=given_lora(run.lora),
+        lora=lora,
         trials=run.trials,
         out=run.out,
         seed=run.seed,

@@ -15,10 +15,12 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from multidelete.errors import ConfigError
+from multidelete.errors import ConfigError, SettingProblem
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+_SHOWN = 61  # characters
 
 Settings = TypeVar("Settings", bound="DataclassInstance")
 
@@ -35,12 +37,25 @@ def check_settings(settings: "DataclassInstance", rules: Mapping[str, tuple[bool
         ConfigError: One line for each broken rule, with the value found.
     """
     problems = [
-        f"{name} is {getattr(settings, name)!r}; it must be {rule}."  # the names are the caller's own fields
+        SettingProblem(name, f"is {shown(getattr(settings, name))}; it must be {rule}.")  # the caller's own fields
         for name, (holds, rule) in rules.items()
         if not holds
     ]
     if problems:
         raise ConfigError(problems)
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: at most about sixty characters.
+
+    >>> shown("x" * 100)
+    "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx..."
+    """
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of more digits than Python writes
+        return "a number of very many digits"
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -62,11 +77,13 @@ def read_toml(path: Path) -> dict[str, object]:
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ConfigError(f"{path} is nested too deeply to be read. Each line reads `name = value`.") from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}. Give the path of a TOML file.") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text: {error}. Give the path of a TOML file.") from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # no TOML, or a number of thousands of digits
         raise ConfigError(f"{path} is not valid TOML: {error}. Each line reads `name = value`.") from error
 
 
@@ -100,34 +117,44 @@ def resolve(
 
     refused: set[str] = set()
 
-    def take(given: Mapping[str, object], where: str, from_text: bool, others: Collection[str]) -> None:
+    of_file: set[str] = set()
+
+    def about(name: str, rest: str, spelt: str | None = None) -> str:
+        """A problem with a setting, with the file that it stands in."""
+        return f"{where}{spelt or name} {rest}" if name in of_file else SettingProblem(name, rest)
+
+    def take(given: Mapping[str, object], from_text: bool, others: Collection[str]) -> None:
         for key, value in given.items():
             name = key.replace("-", "_")  # flags are spelt with hyphens
             if name in others or key in others:
                 continue
             if name not in known:
-                problems.append(f"{where}unknown setting {key!r}. {did_you_mean(name, [*known, *others])}")
+                place = "" if from_text else where
+                problems.append(f"{place}unknown setting {key!r}. {did_you_mean(name, [*known, *others])}")
                 continue
+            (of_file.discard if from_text else of_file.add)(name)
             try:
                 values[name] = _convert(value, hints[name], from_text)
             except _WrongTypeError:
-                problems.append(f"{where}{key} is {value!r}; it must be {_wanted(hints[name])}.")
+                problems.append(about(name, f"is {shown(value)}; it must be {_wanted(hints[name])}.", key))
                 refused.add(name)
 
+    where = f"{toml}, [{table}]: " if table else f"{toml}: "
     if toml is not None:
-        where = f"{toml}, [{table}]: " if table else f"{toml}: "
-        take(_level(read_toml(toml), toml, table), where, from_text=False, others=also)
-    take({name: value for name, value in (flags or {}).items() if value is not None}, "", from_text=True, others=())
+        take(_level(read_toml(toml), toml, table), from_text=False, others=also)
+    take({name: value for name, value in (flags or {}).items() if value is not None}, from_text=True, others=())
 
     missing = [name for name, field in known.items() if name not in values and not _has_default(field)]
-    problems += [f"{name} is not given; it must be {_wanted(hints[name])}." for name in missing if name not in refused]
+    problems += [about(n, f"is not given; it must be {_wanted(hints[n])}.") for n in missing if n not in refused]
     made = None
     if not missing:
         make: Callable[..., Settings] = kind
         try:
             made = make(**values)
         except ConfigError as error:
-            problems += error.problems
+            problems += [
+                about(told.setting, told.rest) if isinstance(told, SettingProblem) else told for told in error.problems
+            ]
     if made is None or problems:
         raise ConfigError(problems)
     return made
@@ -157,7 +184,7 @@ def _level(content: Mapping[str, object], toml: Path, table: str | None) -> Mapp
         return content
     inner = content.get(table, {})
     if not isinstance(inner, dict):
-        raise ConfigError(f"{toml}: {table} is {inner!r}; it must be a table, [{table}] with its settings below.")
+        raise ConfigError(f"{toml}: {table} is {shown(inner)}; it must be a table, [{table}] with its settings below.")
     return inner
 
 
@@ -229,6 +256,19 @@ def _parsed(text: str, hint: object) -> object:
         return int(text) if hint is int else float(text)
     except ValueError:
         raise _WrongTypeError from None
+
+
+def takes(hint: object) -> bool:
+    """Whether settings can have fields of a type.
+
+    >>> takes(tuple[int, ...]), takes(dict[str, int])
+    (True, False)
+    """
+    if members := _choices(hint):
+        return all(takes(member) for member in members if member is not type(None))
+    if get_origin(hint) is tuple:
+        return len(get_args(hint)) == 2 and get_args(hint)[1] is ... and takes(get_args(hint)[0])
+    return get_origin(hint) is Literal or hint in (bool, int, float, str)
 
 
 def _wanted(hint: object) -> str:

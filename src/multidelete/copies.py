@@ -6,7 +6,7 @@ from pathlib import Path
 
 from multidelete.audits.probing import Loaded
 from multidelete.data.pairs import PairData
-from multidelete.errors import ConfigError
+from multidelete.errors import ConfigError, SettingProblem
 from multidelete.models import Adapter, load_adapter
 from multidelete.runtime import device_for
 from multidelete.start import fitted
@@ -32,9 +32,13 @@ def copier(source: str | Path | Adapter, asked: PairData, device: str, allow_pic
 def check_relearning(relearn: bool, lr: float | None) -> None:
     """Refuse a learning rate that is none, or that nothing would use."""
     if lr is not None and lr <= 0:
-        raise ConfigError(f"relearn_lr is {lr}; it must be greater than 0, or None for the default.")
+        raise ConfigError(SettingProblem("relearn_lr", f"is {lr}; it must be greater than 0, or None for the default."))
     if lr is not None and not relearn:
-        raise ConfigError(f"relearn_lr is {lr}, and relearning is not asked for. Give relearn too, or leave it out.")
+        raise ConfigError(
+            SettingProblem(
+                "relearn_lr", f"is {lr}, and relearning is not asked for. Give relearn too, or leave it out."
+            )
+        )
 
 
 def relearning_rate(original: Mapping[str, object]) -> float:

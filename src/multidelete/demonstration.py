@@ -3,11 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
+from multidelete.artifacts.folders import whole_or_nothing
+from multidelete.core.arguments import Wanted, check_arguments, flag, place, text, whole
 from multidelete.data.personas import personas
 from multidelete.data.request import resolve_request
 from multidelete.data.split import draw_request
 from multidelete.evidence import AuditResult, audit
-from multidelete.manifest import whole_or_nothing
 from multidelete.methods import Training
 from multidelete.pipeline import train, unlearn
 from multidelete.runtime import check_device
@@ -41,6 +42,16 @@ def demo(
     Raises:
         UserError: A setting is out of range, or ``out`` exists or cannot be written.
     """
+    check_arguments(
+        {
+            "out": place(out),
+            "people": whole(people),
+            "seed": whole(seed),
+            "device": text(device),
+            "overwrite": flag(overwrite),
+            "passes": Wanted(passes, (float,), "a number", optional=True),
+        }
+    )
     check_device(device)
     data = personas(people=people, unseen=people // 2, views=2, size=SIDE_PX, seed=seed)
     drawn = set(draw_request(data.train, fraction=FRACTION, unit="subject", seed=seed))

@@ -15,6 +15,30 @@ Messages say what is wrong, the value found, the rule, and the remedy.
 from collections.abc import Iterable, Sequence
 
 
+class SettingProblem(str):
+    """What is wrong with one setting: its name, and the rest of the sentence.
+
+    In Python a setting is called by its name; the command line calls it by its flag (`called`).
+
+    >>> SettingProblem("relearn_lr", "is 0; it must be greater than 0.").called("--relearn-lr")
+    '--relearn-lr is 0; it must be greater than 0.'
+    """
+
+    __slots__ = ("rest", "setting")
+
+    setting: str
+    rest: str
+
+    def __new__(cls, setting: str, rest: str) -> "SettingProblem":
+        made = super().__new__(cls, f"{setting} {rest}")
+        made.setting, made.rest = setting, rest
+        return made
+
+    def called(self, name: str) -> str:
+        """The sentence with another name for the setting."""
+        return f"{name} {self.rest}"
+
+
 class MultideleteError(Exception):
     """Base of all errors of this package. ``problems`` holds one line each."""
 
@@ -61,5 +85,15 @@ def first_few(items: Sequence[object], limit: int = 10) -> str:
     >>> first_few(["a", "b", "c"], limit=2)
     'a, b, and 1 more'
     """
-    shown = ", ".join(str(item) for item in items[:limit])
+    shown = ", ".join(short(str(item)) for item in items[:limit])
     return shown if len(items) <= limit else f"{shown}, and {len(items) - limit} more"
+
+
+def short(text: str, limit: int = 200) -> str:
+    """A text for one line of a message: long ones are cut, and characters that do not print are escaped.
+
+    >>> short("a\\nb"), short("x" * 500, limit=4)
+    ('a\\\\nb', 'xxxx... (500 characters)')
+    """
+    cut = text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in cut)

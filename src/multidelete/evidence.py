@@ -8,20 +8,22 @@ from typing import cast
 
 import numpy as np
 
-from multidelete.asking import Asking, Source, make_cache, members_of, refuse_twins
+from multidelete.artifacts.folders import whole_or_nothing
+from multidelete.artifacts.overlap import refuse_overlap
+from multidelete.asking import Asking, Source, check_pictures, make_cache, members_of, refuse_twins
 from multidelete.audits import AuditInput, Shadow, Verdict, run_audits, unit_counts, verdict, with_targets
 from multidelete.audits.controls import mark_void
 from multidelete.audits.inputs import RETRAINED_AGAIN, UNLEARNED_AGAIN, units
 from multidelete.audits.probing import probe_figures
 from multidelete.audits.result import Figure, write_audit
 from multidelete.copies import check_relearning, copier, relearning_rate
-from multidelete.data.images import check_pictures
+from multidelete.core.arguments import number, place, text, whole
+from multidelete.core.deletion import as_request, check_audit
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import Request, forget_retain
 from multidelete.errors import CheckpointError, ConfigError, RequestError
-from multidelete.manifest import read_manifest, refuse_inside, versions, whole_or_nothing
+from multidelete.manifest import read_manifest, versions
 from multidelete.models import Adapter, Task, recognise
-from multidelete.pipeline import as_request
 from multidelete.report.build import build_report
 from multidelete.report.exhibits import chart_data, examples, extremes, secrets
 from multidelete.report.withhold import withhold
@@ -96,6 +98,15 @@ def audit(
     Raises:
         UserError: The request, a model, the data or a setting is wrong; nothing was written.
     """
+    check_audit(
+        data,
+        {"unlearned": unlearned, "original": original, "retrained": retrained or original},
+        several={"retrained_again": retrained_again, "unlearned_again": unlearned_again, "shadows": shadows},
+        switches={"show_forgotten": show_forgotten, "compress": compress, "relearn": relearn, "overwrite": overwrite,
+                  "allow_pickle": allow_pickle},
+        other={"out": place(out), "cache": place(cache, optional=True), "noun": text(noun, optional=True),
+               "device": text(device), "seed": whole(seed), "relearn_lr": number(relearn_lr, optional=True)},
+    )  # fmt: skip
     request = as_request(data, forget)
     check_device(device)
     check_relearning(relearn, relearn_lr)
@@ -108,7 +119,7 @@ def audit(
         *([] if cache is None else [cache]),
         *([forget] if isinstance(forget, str | Path) else []),
     ]
-    refuse_inside(Path(out), [Path(source) for source in named if not isinstance(source, Adapter)])
+    refuse_overlap(Path(out), [Path(source) for source in named if not isinstance(source, Adapter)])
     refuse_twins(models, shadows)
     if cache is not None:
         make_cache(Path(cache), Path(out), [*models.values(), *shadows])
@@ -116,11 +127,11 @@ def audit(
         forget_pairs, retain = forget_retain(data.train, request)
         splits = {"forget": forget_pairs, "retain": sample_retain_pairs(retain, seed)}
         splits |= {name: data.splits[name] for name in ("test", "val") if data.splits.get(name)}
-        shapes = check_pictures(splits)
+        check_pictures(splits)
         asked = replace(data, splits={"train": forget_pairs, **splits})
         asking = Asking(
             data=asked, unit=request.unit, seed=seed, device=device, allow_pickle=allow_pickle,
-            cache=None if cache is None else Path(cache), shapes=shapes,
+            cache=None if cache is None else Path(cache),
         )  # fmt: skip
         signals = {name: asking.ask(name, source) for name, source in models.items()}
         given = AuditInput(

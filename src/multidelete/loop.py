@@ -5,13 +5,11 @@ share of each step, so the number of processes changes nothing but rounding, and
 goes on at the step where it stopped.
 """
 
-import logging
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -20,6 +18,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import get_scheduler
 
+from multidelete.artifacts.checkpoints import newest_checkpoint
+from multidelete.artifacts.sealed import State
 from multidelete.data.pairs import PairDataset
 from multidelete.errors import DivergedError, first_few
 from multidelete.frozen import FrozenEntries
@@ -29,12 +29,11 @@ from multidelete.progress import progress_bar
 from multidelete.runtime import make_accelerator, peak_bytes, process_index, seed_everything, world_size
 from multidelete.settings import LoopSettings
 from multidelete.step import Part, Step
+from multidelete.training.resumable import HasState, Resumable
 
 if TYPE_CHECKING:
     from multidelete.methods.base import GradientMethod
     from multidelete.methods.reference import Reference
-
-logger = logging.getLogger(__name__)
 
 LOGS = "logs"  # of the trackers, in the work folder
 
@@ -55,11 +54,11 @@ class LoopResult:
     wall_s: float = 0.0
     peak_bytes: int = 0
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> dict[str, State]:
         """For checkpoints."""
         return asdict(self)
 
-    def load_state_dict(self, state: Mapping[str, object]) -> None:
+    def load_state_dict(self, state: Mapping[str, State]) -> None:
         """Go on counting from a checkpoint."""
         for name, value in state.items():
             setattr(self, name, value)
@@ -156,10 +155,11 @@ def run_loop(
     wrapped, optimizer = accelerator.prepare(module, optimizer)
     frozen = FrozenEntries(adapter, masks)
     result = LoopResult()
-    accelerator.register_for_checkpointing(scheduler, result, *([] if reference is None else [reference]))
+    parts = {"optimizer": cast(HasState, optimizer), "schedule": cast(HasState, scheduler), "result": result}
+    resumable = Resumable(accelerator, adapter, parts if reference is None else {**parts, "reference": reference})
     if settings.trackers:
         accelerator.init_trackers("multidelete")
-    done = _load_newest(accelerator, work) if resume and work is not None else 0
+    done = resumable.load(work) if resume and work is not None else 0
     started -= result.wall_s
     augment_seed = seed if settings.augment and method.training_mode else None
     micro_batches = MicroBatches(plan, datasets, adapter, settings.accumulation, augment_seed)
@@ -207,7 +207,7 @@ def run_loop(
                 if work is not None and settings.checkpoint_steps and done % settings.checkpoint_steps == 0:
                     _refuse_nonfinite_weights(adapter, done, work)
                     result.wall_s = time.perf_counter() - started
-                    _save(accelerator, work, done)
+                    resumable.save(work, done)
     if settings.trackers:
         accelerator.end_training()
     _refuse_nonfinite_weights(adapter, done, work)
@@ -249,35 +249,3 @@ def _refuse_nonfinite_weights(adapter: Adapter, done: int, work: Path | None) ->
 def _last_good(work: Path | None) -> str:
     newest = newest_checkpoint(work) if work is not None else None
     return f"The last good checkpoint is {newest}." if newest else "There is no checkpoint yet."
-
-
-def newest_checkpoint(work: Path) -> Path | None:
-    """The newest complete checkpoint in a work folder."""
-    found = sorted(work.glob("checkpoint-[0-9]*"))
-    return found[-1] if found else None
-
-
-def _save(accelerator: Accelerator, work: Path, done: int) -> None:
-    """Write a checkpoint whole or not at all, then drop the one before."""
-    unfinished = work / "checkpoint.unfinished"
-    if accelerator.is_main_process:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    accelerator.wait_for_everyone()
-    accelerator.save_state(str(unfinished))
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        before = newest_checkpoint(work)
-        unfinished.rename(work / f"checkpoint-{done:08d}")
-        if before is not None:
-            shutil.rmtree(before)
-    accelerator.wait_for_everyone()
-
-
-def _load_newest(accelerator: Accelerator, work: Path) -> int:
-    newest = newest_checkpoint(work)
-    if newest is None:
-        return 0
-    accelerator.load_state(str(newest))
-    done = int(newest.name.removeprefix("checkpoint-"))
-    logger.info("resuming at step %d", done)
-    return done

@@ -12,9 +12,11 @@ from transformers import ProcessorMixin
 
 from multidelete.card import model_card
 from multidelete.config import resolve
-from multidelete.data.images import check_pictures
+from multidelete.core.arguments import Wanted, check_arguments, place
+from multidelete.core.deletion import as_request, check_deletion, run_arguments
+from multidelete.data.images import check_images
 from multidelete.data.pairs import PairData, PairDataset
-from multidelete.data.request import Request, forget_retain, resolve_request
+from multidelete.data.request import Request, forget_retain
 from multidelete.errors import CheckpointError, ConfigError, UnsupportedError
 from multidelete.loop import run_loop
 from multidelete.manifest import digest_folder, read_manifest, versions, write_manifest
@@ -22,7 +24,8 @@ from multidelete.methods import METHODS, GradientMethod, Job, Method, Outcome, T
 from multidelete.methods.base import sample_retain
 from multidelete.models import Adapter, adapter_for, choose_trainable, hold_in_float32, load_adapter
 from multidelete.models.checkpoint import lora_base, weights_digest
-from multidelete.models.rehearsal import rehearse
+from multidelete.models.sources import refuse_missing
+from multidelete.progress import progress_bar
 from multidelete.recipe import loop_settings
 from multidelete.result_folder import result_folder, work_folder
 from multidelete.runtime import is_main_process, make_accelerator
@@ -58,17 +61,27 @@ def train(
         UserError: Unreadable images, wrong settings, or ``out`` cannot be written.
         DivergedError: The loss is not finite.
     """
+    check_arguments(
+        {
+            "data": Wanted(data, (PairData,), "pairs; read them with multidelete.load_data"),
+            "out": place(out),
+            "model": Wanted(model, (TrainSettings, Adapter), "TrainSettings or an Adapter", optional=True),
+            "settings": Wanted(settings, (LoopSettings,), "LoopSettings", optional=True),
+            **run_arguments(seed=seed, overwrite=overwrite, resume=resume),
+        }
+    )
+    refuse_missing({"start": model.start if isinstance(model, TrainSettings) else None})
     out = Path(out)
     model = model or TrainSettings()
     settings = settings or Training().loop_settings()
     inputs = [Path(model.start)] if isinstance(model, TrainSettings) and model.start else []
     begin = [_content(model)] if isinstance(model, Adapter) else [asdict(model), _content(model.start or "")]
-    identity = [*begin, asdict(settings), seed, data.train.digest]
+    identity = [*begin, asdict(settings), seed, data.train.content]
     with result_folder(out, inputs, overwrite, resume, identity) as folder:
         _check_machine(settings, folder)
         adapter = model if isinstance(model, Adapter) else starting_point(model, data, seed)
         pairs = fitted(adapter, data).train
-        rehearse(adapter, {"the training pairs": pairs}, check_pictures({"train": pairs}))
+        _check_pairs(pairs)
         cut = adapter.truncated(pairs.pairs)
         result = run_loop(
             adapter, Training(), {"train": pairs}, settings=settings, seed=seed,
@@ -77,6 +90,7 @@ def train(
         cost = {"wall_s": result.wall_s, "pairs_backward": result.pairs, "peak_bytes": result.peak_bytes}
         manifest = _manifest("train", data, adapter, seed, cost, cut)
         manifest |= {"loop": asdict(settings)}
+        manifest["data"] = {**cast(dict[str, object], manifest["data"]), "content": data.train.content}
         if not isinstance(model, Adapter):
             manifest |= {"model": asdict(model)}
         _write_result(folder, adapter, manifest | {"history": _thin(result.history)} | dict(notes or {}))
@@ -145,21 +159,21 @@ def unlearn(
         UserError: The request, the model, the data or the settings are wrong; nothing was written.
         DivergedError: A loss is not finite.
     """
+    check_arguments({"out": place(out, optional=True)})
+    check_deletion(
+        model, data, processor=processor, method=method, settings=settings, trainable=trainable, lora=lora, seed=seed,
+        overwrite=overwrite, resume=resume, allow_pickle=allow_pickle,
+    )  # fmt: skip
     request = as_request(data, forget)
-    chosen = get_method(method)() if isinstance(method, str) else method
-    origin = read_manifest(Path(model)) if isinstance(model, str | Path) else None
-    loop = loop_settings(chosen, settings, origin, len(request.ids))
-    if trainable not in ("auto", "all") and not chosen.takes_part:
-        raise UnsupportedError(
-            f"{chosen.name} trains a model of its own, all of it, and the part to train is {trainable!r}. Leave it out."
-        )
-    base = None if lora is None else _base_for_lora(model, chosen, in_memory=out is None)
+    chosen, origin, loop = resolved(model, request, method, settings, trainable)
+    base = None if lora is None else base_for_lora(model, chosen, in_memory=out is None)
     if out is None:
         return _unlearn(
             model, data, request, processor, chosen, loop, trainable, lora, seed, None, False, allow_pickle, origin
         )
     identity: list[object] = [_content(model if isinstance(model, str | Path) else adapter_for(model, processor))]
     identity += [chosen.name, asdict(chosen), asdict(loop), trainable, seed, request.digest, data.train.digest]
+    identity.append(data.train.only(request.ids, "forget").content)
     identity += [] if lora is None else [asdict(lora)]
     inputs = [Path(model)] if isinstance(model, str | Path) else []
     with result_folder(Path(out), inputs, overwrite, resume, identity) as folder:
@@ -172,6 +186,28 @@ def unlearn(
         if is_main_process():
             (folder / "README.md").write_text(model_card(done.manifest), encoding="utf-8")
     return replace(done, folder=Path(out))
+
+
+def resolved(
+    model: object,
+    request: Request,
+    method: Method | str,
+    settings: LoopSettings | Mapping[str, object] | None,
+    trainable: str,
+) -> tuple[Method, dict[str, object] | None, LoopSettings]:
+    """The method, what the original's folder records, and the loop's settings.
+
+    Raises:
+        UnsupportedError: A part of the model is asked for, and the method trains all of it.
+    """
+    chosen = get_method(method)() if isinstance(method, str) else method
+    origin = read_manifest(Path(model)) if isinstance(model, str | Path) else None
+    loop = loop_settings(chosen, settings, origin, len(request.ids))
+    if trainable not in ("auto", "all") and not chosen.takes_part:
+        raise UnsupportedError(
+            f"{chosen.name} trains a model of its own, all of it, and the part to train is {trainable!r}. Leave it out."
+        )
+    return chosen, origin, loop
 
 
 def _unlearn(
@@ -190,6 +226,51 @@ def _unlearn(
     origin: Mapping[str, object] | None,
 ) -> Unlearned:
     """`unlearn` once everything is resolved."""
+    job, part, trained = prepared(
+        model, data, request, processor, method, loop, trainable, lora, seed, work, resume, allow_pickle, origin
+    )
+    touched = PairDataset([*job.forget.pairs, *sample_retain(job).pairs], "the forget pairs and sampled retain pairs")
+    _check_pairs(touched)
+    cut = job.adapter.truncated(touched.pairs)
+    done: Outcome = method.run(job)
+    cost = {
+        "wall_s": done.wall_s,
+        "reference_s": done.reference_s,
+        "pairs_forward": done.pairs_forward,
+        "pairs_backward": done.pairs_backward,
+        "peak_bytes": done.peak_bytes,
+    }
+    manifest = _manifest("unlearn", data, done.adapter, seed, cost, cut) | {
+        "method": {"name": method.name, **asdict(method)},
+        "loop": asdict(loop),
+        "trainable": {"chosen": part, "parameters": trained},
+        "request": {"pairs": len(job.forget), "unit": request.unit, "digest": request.digest},
+        "original": {"weights": job.key},
+        "scales": done.scales,
+        "decisions": done.decisions,
+        "history": _thin(done.history),
+    }
+    if lora is not None:
+        manifest["lora"] = {**asdict(lora), "merged": False}
+    return Unlearned(done.adapter, manifest)
+
+
+def prepared(
+    model: object,
+    data: PairData,
+    request: Request,
+    processor: ProcessorMixin | None,
+    method: Method,
+    loop: LoopSettings,
+    trainable: str,
+    lora: LoraSettings | None,
+    seed: int,
+    work: Path | None,
+    resume: bool,
+    allow_pickle: bool,
+    origin: Mapping[str, object] | None,
+) -> tuple[Job, str, int]:
+    """The deletion as a method gets it, the part of the model that is trained, and how many parameters that is."""
     _check_machine(loop, work)
     if isinstance(model, str | Path):
         adapter = load_adapter(model, allow_pickle=allow_pickle)
@@ -230,35 +311,10 @@ def _unlearn(
         holdout=pairs.splits.get("val"),
         start=start,
     )
-    touched = PairDataset([*forget.pairs, *sample_retain(job).pairs], "the forget pairs and sampled retain pairs")
-    name = str(model) if isinstance(model, str | Path) else "the model"
-    parts = {"the forget pairs": forget, "the retain pairs": PairDataset(touched.pairs[len(forget) :], "retain")}
-    rehearse(adapter, parts, check_pictures({"touched": touched}), name=name)
-    cut = adapter.truncated(touched.pairs)
-    done: Outcome = method.run(job)
-    cost = {
-        "wall_s": done.wall_s,
-        "reference_s": done.reference_s,
-        "pairs_forward": done.pairs_forward,
-        "pairs_backward": done.pairs_backward,
-        "peak_bytes": done.peak_bytes,
-    }
-    manifest = _manifest("unlearn", data, done.adapter, seed, cost, cut) | {
-        "method": {"name": method.name, **asdict(method)},
-        "loop": asdict(loop),
-        "trainable": {"chosen": part, "parameters": len(trained)},
-        "request": {"pairs": len(forget), "unit": request.unit, "digest": request.digest},
-        "original": {"weights": job.key},
-        "scales": done.scales,
-        "decisions": done.decisions,
-        "history": _thin(done.history),
-    }
-    if lora is not None:
-        manifest["lora"] = {**asdict(lora), "merged": False}
-    return Unlearned(done.adapter, manifest)
+    return job, part, len(trained)
 
 
-def _base_for_lora(model: object, method: Method, *, in_memory: bool) -> str | None:
+def base_for_lora(model: object, method: Method, *, in_memory: bool) -> str | None:
     """What a LoRA folder will name as its base: the model's folder or hub id; None where nothing is written."""
     if not method.takes_lora:
         able = ", ".join(name for name, kind in METHODS.items() if kind.takes_lora)
@@ -277,15 +333,6 @@ def _base_for_lora(model: object, method: Method, *, in_memory: bool) -> str | N
     return str(Path(model).resolve()) if Path(model).is_dir() else str(model)
 
 
-def as_request(data: PairData, forget: Request | Sequence[str] | str | Path) -> Request:
-    """A request in whatever form it came, checked against the training pairs."""
-    if isinstance(forget, Request):
-        return forget
-    if isinstance(forget, str | Path):
-        return resolve_request(data, file=Path(forget))
-    return resolve_request(data, ids=list(forget))
-
-
 def _check_machine(settings: LoopSettings, folder: Path | None) -> None:
     """Refuse a device, precision or tracker that is not here before anything is read or asked."""
     make_accelerator(
@@ -294,6 +341,13 @@ def _check_machine(settings: LoopSettings, folder: Path | None) -> None:
         log_with=settings.trackers,
         log_dir=None if folder is None else str(folder),
     )
+
+
+def _check_pairs(pairs: PairDataset) -> None:
+    pictures = len(pairs.sources("image"))
+    if pictures:
+        with progress_bar("checking images", pictures) as bar:
+            check_images(pairs, lambda done, _: bar.to(done))
 
 
 def _content(model: Adapter | str | Path) -> str:

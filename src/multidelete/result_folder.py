@@ -7,9 +7,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from multidelete.artifacts.folders import whole_or_nothing
+from multidelete.artifacts.overlap import refuse_overlap
+from multidelete.artifacts.room import UNFINISHED, write_whole
+from multidelete.artifacts.sealed import NOTE
 from multidelete.errors import ConfigError
 from multidelete.loop import LOGS
-from multidelete.manifest import refuse_inside, whole_or_nothing, write_whole
 from multidelete.runtime import is_main_process, start_processes, wait_for_everyone
 
 
@@ -22,7 +25,7 @@ def result_folder(
     What trackers wrote stays in ``logs``.
     """
     start_processes()
-    refuse_inside(out, inputs)
+    refuse_overlap(out, inputs)
     with whole_or_nothing(
         out, overwrite=overwrite, keep_partial=True, tidy=_keep_work, resume=resume, main=is_main_process()
     ) as folder:
@@ -43,7 +46,7 @@ def _keep_work(folder: Path) -> None:
     """Remove a half-written result, and the work folder too where it holds nothing to resume from."""
     work = work_folder(folder)
     for path in folder.iterdir():
-        if path.is_dir() and (path != work or [inside.name for inside in path.iterdir()] == ["run"]):
+        if path.is_dir() and (path != work or {inside.name for inside in path.iterdir()} <= {NOTE, NOTE + UNFINISHED}):
             shutil.rmtree(path)
         elif path.is_file():
             path.unlink()
@@ -52,7 +55,7 @@ def _keep_work(folder: Path) -> None:
 def _same_run(work: Path, identity: Sequence[object]) -> None:
     """Note which run a work folder belongs to, or refuse to go on with another one."""
     wanted = hashlib.sha256(json.dumps(list(identity), sort_keys=True).encode()).hexdigest()
-    note = work / "run"
+    note = work / NOTE
     if note.is_file() and note.read_text() != wanted:
         raise ConfigError(
             f"{work.parent} belongs to a run with another model, data, request or settings. "

@@ -1,15 +1,14 @@
 """Processes, devices, seeds, memory: what the machine is asked, in one place."""
 
-import fcntl
-import logging
 import os
 import random
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -20,9 +19,10 @@ from accelerate.state import AcceleratorState, GradientState
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from torch import Tensor
 
-from multidelete.errors import ConfigError
+from multidelete.artifacts.sealed import State
+from multidelete.errors import ConfigError, SettingProblem
 
-logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 _ALONE = ContextVar("alone", default=False)
 
@@ -143,15 +143,23 @@ def check_device(device: str) -> None:
     """Refuse a device that is not here."""
     kind = device.split(":")[0]
     if kind not in ("auto", "cpu", "cuda", "mps"):
-        raise ConfigError(f"device is {device!r}; it must be auto, cpu, cuda, cuda:N or mps.")
+        raise ConfigError(SettingProblem("device", f"is {device!r}; it must be auto, cpu, cuda, cuda:N or mps."))
     if kind == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device is {device!r}, but no CUDA device is visible here. Use --device cpu or auto.")
+        raise ConfigError(
+            SettingProblem("device", f"is {device!r}, but no CUDA device is visible here. Use --device cpu or auto.")
+        )
     if kind == "cuda" and ":" in device:
         index = device.split(":")[1]
         if not index.isdigit() or int(index) >= torch.cuda.device_count():
-            raise ConfigError(f"device is {device!r}, but there are {torch.cuda.device_count()} CUDA devices, from 0.")
+            raise ConfigError(
+                SettingProblem(
+                    "device", f"is {device!r}, but there are {torch.cuda.device_count()} CUDA devices, from 0."
+                )
+            )
     if kind == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError(f"device is {device!r}, but there is no MPS device here. Use --device cpu or auto.")
+        raise ConfigError(
+            SettingProblem("device", f"is {device!r}, but there is no MPS device here. Use --device cpu or auto.")
+        )
 
 
 def device_for(device: str) -> str:
@@ -183,6 +191,38 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def random_state() -> dict[str, State]:
+    """Where the random numbers of this process are: of Python, NumPy and torch, on all devices."""
+    version, numbers, gauss = random.getstate()
+    kind, words, *rest = np.random.get_state(legacy=True)
+    return {
+        "python": [version, list(numbers), gauss],
+        "numpy": [kind, np.asarray(words).tolist(), *rest],
+        "torch": torch.get_rng_state(),
+        "cuda": list(torch.cuda.get_rng_state_all()) if torch.cuda.is_available() else [],
+    }
+
+
+def set_random_state(state: Mapping[str, State]) -> None:
+    """Go on drawing where `random_state` was asked for."""
+    version, numbers, gauss = cast(tuple[int, list[int], float | None], state["python"])
+    random.setstate((version, tuple(numbers), gauss))
+    kind, words, position, has_gauss, cached = cast(tuple[str, list[int], int, int, float], state["numpy"])
+    np.random.set_state((kind, np.array(words, dtype=np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(cast(Tensor, state["torch"]))
+    if on_devices := cast(list[Tensor], state["cuda"]):
+        torch.cuda.set_rng_state_all(on_devices)
+
+
+def from_every_process(own: T) -> list[T]:
+    """What each process has, in rank order."""
+    if world_size() == 1:
+        return [own]
+    found: list[T | None] = [None] * world_size()
+    dist.all_gather_object(found, own)
+    return cast(list[T], found)
+
+
 def peak_bytes(device: torch.device) -> int:
     """Most memory used so far: of the GPU by tensors, else of this process."""
     if device.type == "cuda":
@@ -205,15 +245,3 @@ def forget_peak() -> bool:
     except OSError:
         return False
     return True
-
-
-@contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """Alone among the processes of this machine that lock the same file; the lock goes with its process."""
-    with file.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logger.info("waiting for another process, which holds %s", file)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

@@ -7,23 +7,25 @@ import ast
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, is_dataclass, replace
+from dataclasses import asdict, replace
 from inspect import getfile
 from pathlib import Path
 from typing import NamedTuple, cast
 
 import numpy as np
-from PIL import Image
 
+from multidelete.artifacts.folders import make_folder
+from multidelete.artifacts.locks import in_turn
+from multidelete.artifacts.picture_cache import kept_digests
 from multidelete.config import resolve
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.data.request import Request
 from multidelete.errors import CheckpointError, UnsupportedError
-from multidelete.manifest import digest_folder, make_folder, read_manifest
+from multidelete.manifest import digest_folder, read_manifest
 from multidelete.methods import Method, Retrain, get_method
 from multidelete.pipeline import train, unlearn
 from multidelete.recipe import loop_settings
-from multidelete.runtime import locked, start_processes, world_size
+from multidelete.runtime import start_processes, world_size
 from multidelete.settings import LoopSettings, TrainSettings
 from multidelete.start import starting_point
 
@@ -43,7 +45,7 @@ class ModelStore:
     """Models by content: asked for twice with the same data, recipe, seed and request, they are trained once.
 
     Each model is a folder ``KIND-KEY``, as `train` and `unlearn` write it. Its key is a digest of everything that
-    decides its weights: the pairs with their pictures' file sizes, the graph, the recipe, the seed, the request, the
+    decides its weights: the pairs with what their pictures hold, the graph, the recipe, the seed, the request, the
     original's files, the method with its settings, and the code of the files that it and the methods it inherits from
     are written in (not their comments). Versions of libraries and other files of this package do not count. Processes
     wait for each other instead of training the same model twice, and a killed training goes on where it stopped.
@@ -155,7 +157,7 @@ class ModelStore:
                 "launch, or train with 'multidelete train' and 'multidelete unlearn'."
             )
         make_folder(self.root)
-        with locked(self.root / f".{folder.name}.lock"):
+        with in_turn(self.root / f".{folder.name}.turn"):
             if not folder.is_dir():  # another process may have made it meanwhile
                 make(folder)
                 self.made.append(folder)
@@ -165,7 +167,8 @@ class ModelStore:
         """`data_digest`, computed once for each object."""
         known = self._digests.setdefault((id(data), splits), (data, ""))  # holding the data keeps its id its own
         if not known[1]:
-            known = self._digests[id(data), splits] = (data, data_digest(data, *splits))
+            with kept_digests(self.root):
+                known = self._digests[id(data), splits] = (data, data_digest(data, *splits))
         return known[1]
 
     def _begin(self, model: TrainSettings) -> list[object]:
@@ -258,25 +261,8 @@ def code_digest(kind: type) -> str:
 
 
 def data_digest(data: PairData, *splits: str) -> str:
-    """Of all that a model is shown, and of the graph; `PairDataset.digest` does not know pictures."""
+    """Of all that a model is shown, pictures included, and of the graph."""
     sha = hashlib.sha256(repr((list(data.classes), data.graph and data.graph.digest)).encode())
     for pairs in (data.splits[split] for split in splits if split in data.splits):
-        sha.update(pairs.digest.encode())
-        for pair in pairs:
-            sha.update(repr([_described(given, modality) for modality, given in pair.inputs.items()]).encode())
+        sha.update(pairs.content.encode())
     return sha.hexdigest()
-
-
-def _described(given: object, modality: str) -> object:
-    """What tells one input from another wherever it lies, without decoding it: of a file its size."""
-    if isinstance(given, tuple):
-        return [_described(one, modality) for one in given]
-    if isinstance(given, Path) or (isinstance(given, str) and modality == "image"):
-        return Path(given).stat().st_size if Path(given).is_file() else "missing"  # training says so
-    if isinstance(given, bytes):
-        return hashlib.sha256(given).hexdigest()
-    if isinstance(given, Image.Image):
-        return hashlib.sha256(given.tobytes()).hexdigest()
-    if isinstance(given, str) or is_dataclass(given):  # texts, names of nodes, portraits that are drawn when asked for
-        return repr(given)
-    return type(given).__name__  # a function that makes a picture: its source has to do

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from multidelete.artifacts.folders import partial_folder, refuse_existing
+from multidelete.artifacts.room import write_whole
 from multidelete.config import as_toml
-from multidelete.errors import CheckpointError, ConfigError
-from multidelete.manifest import partial_folder, refuse_existing, write_whole
+from multidelete.errors import CheckpointError, ConfigError, SettingProblem
 from multidelete.methods import METHODS, Method
 from multidelete.settings import LoopSettings, LoraSettings, SearchCost
 
@@ -75,7 +76,9 @@ class TrialFile:
             nothing can be written there.
         """
         if out.suffix != ".toml":
-            raise ConfigError(f"out is {out}; it must be a settings file that ends in .toml, such as tuned.toml.")
+            raise ConfigError(
+                SettingProblem("out", f"is {out}; it must be a settings file that ends in .toml, such as tuned.toml.")
+            )
         self.out, self.rows_path, self.partial = out, out.with_suffix(".jsonl"), partial_folder(out)
         for path in (self.out, self.rows_path):
             if path.is_dir():

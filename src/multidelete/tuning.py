@@ -9,16 +9,19 @@ from typing import cast
 
 from transformers import ProcessorMixin
 
+from multidelete.artifacts.overlap import refuse_overlap
+from multidelete.core.arguments import check_arguments, place, whole
+from multidelete.core.deletion import as_request, check_deletion
 from multidelete.data.pairs import PairData
 from multidelete.data.request import Request
-from multidelete.errors import ConfigError, DivergedError
+from multidelete.errors import ConfigError, DivergedError, SettingProblem
 from multidelete.judge import Judge
-from multidelete.manifest import read_manifest, refuse_inside
+from multidelete.manifest import read_manifest
 from multidelete.methods import Method, get_method
 from multidelete.methods.search import check_search, drawn_settings, with_settings
 from multidelete.models import adapter_for, hold_in_float32, load_adapter
 from multidelete.models.checkpoint import weights_digest
-from multidelete.pipeline import Unlearned, as_request, unlearn
+from multidelete.pipeline import Unlearned, unlearn
 from multidelete.progress import progress_bar
 from multidelete.recipe import loop_settings
 from multidelete.runtime import check_device, start_processes, world_size
@@ -97,11 +100,16 @@ def tune(
         UserError: The model, data, request or settings are wrong, or there are no validation pairs.
         DivergedError: Every trial failed.
     """
+    check_arguments({"out": place(out, optional=True), "trials": whole(trials)})
+    check_deletion(
+        model, data, processor=processor, method=method, settings=settings, trainable=trainable, lora=lora, seed=seed,
+        overwrite=overwrite, resume=resume, allow_pickle=allow_pickle,
+    )  # fmt: skip
     start_processes()
     if world_size() > 1:
         raise ConfigError(f"tune runs in one process, and there are {world_size()}. Start it without a launcher.")
     if trials < 1:
-        raise ConfigError(f"trials is {trials}; it must be 1 or more.")
+        raise ConfigError(SettingProblem("trials", f"is {trials}; it must be 1 or more."))
     request = as_request(data, forget)
     chosen = get_method(method)() if isinstance(method, str) else method
     check_search(chosen)
@@ -112,8 +120,8 @@ def tune(
     file = None if out is None else TrialFile(Path(out), overwrite=overwrite, resume=resume)
     if file is not None:
         inputs = [Path(source) for source in (model, forget) if isinstance(source, str | Path)]
-        refuse_inside(file.out, inputs)
-        refuse_inside(file.rows_path, inputs)
+        refuse_overlap(file.out, inputs)
+        refuse_overlap(file.rows_path, inputs)
     judge = Judge(data, request, seed=seed, device=loop.device)
     if isinstance(model, str | Path):
         original = load_adapter(model, allow_pickle=allow_pickle)

@@ -29,8 +29,8 @@ def classified(signals: Signals, share_right: float, sure: float, seed: int) -> 
 def classifiers(unlearned_is_sure: float) -> AuditInput:
     """Classifiers that differ in how much is right, and the unlearned one in how sure it is of deleted pairs."""
     kinds: tuple[None] = (None,)
-    bases = models_of(model(forget=0.0, model_seed=4, people=240, forgotten=60, kinds=kinds),
-                      people=240, forgotten=60, kinds=kinds)  # fmt: skip
+    bases = models_of(model(forget=0.0, model_seed=4, people=480, forgotten=160, kinds=kinds),
+                      people=480, forgotten=160, kinds=kinds)  # fmt: skip
     models = {}
     for at, (name, base) in enumerate(bases.items()):
         parts = {}

@@ -128,7 +128,7 @@ def test_confounded_membership_is_void_and_not_judged(audit: AuditInput) -> None
     assert "random weights: sensitive auc of score is 1.000" in (check_controls(rows)["membership"] or "")
     given = replace(audit, models=models)
     found = verdict(rows, unit_counts(given))
-    (row,) = [row for row in found.rows if row.criterion == "membership"]
+    row = next(row for row in found.rows if row.criterion == "membership")
     assert row.state == "absent"
     assert row.note.startswith("void: ")
     assert found.outcome == "unjudged"

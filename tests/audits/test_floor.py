@@ -35,6 +35,7 @@ def test_retrained_model_itself_is_indistinguishable() -> None:
     found = judged(model(forget=0.0, model_seed=2))
     assert (found.outcome, found.floor.state) == ("forgotten", "within")
     assert found.is_indistinguishable
+    assert found.headline == "Forgotten: no farther from a retrained model than a second retrained model is"
     assert found.floor.sentence in found.sentences
     assert found.floor.sentence.startswith("On the deleted pairs no farther from the retrained model than a second")
     assert "margins +0.000 (a second retrained model up to " in found.floor.sentence

@@ -240,7 +240,10 @@ def test_where_everything_is_drawn_figures_are_those_of_embeddings() -> None:
             compared += 1
     assert compared > 100
     assert counts is not None
-    assert replace(counts, measure=counts.measure.replace("among all", "among sampled")) == drawn_counts
+    named = [
+        replace(one, measure=one.measure.replace("among all", "among sampled")) for one in (counts, *counts.others)
+    ]
+    assert replace(named[0], others=tuple(named[1:])) == drawn_counts
 
 
 @pytest.mark.parametrize("with_retrained", [True, False])
@@ -249,13 +252,13 @@ def test_controls_keep_their_verdicts(with_retrained: bool, forgotten: int) -> N
     def outcome(m: ModelSignals) -> tuple[str, str]:
         models = models_of(m, with_retrained=with_retrained, people=160, forgotten=forgotten)
         judged = judge(without_embeddings(run(models)))[2]
-        return judged.outcome, judged.headline
+        return judged.outcome, judged.sentences[0]
 
     sizes = {"people": 160, "forgotten": forgotten}
-    untouched, headline = outcome(model(forget=1.0, model_seed=1, **sizes))
+    untouched, told = outcome(model(forget=1.0, model_seed=1, **sizes))
     assert untouched == "unfinished"
-    assert re.match(r"0 of (the )?\d+ people", headline)
-    assert ("drawn from 60 that were requested" in headline) == (forgotten == 60)
+    assert re.match(r"Of \d+ people to be forgotten.* finds (\d+), the unlearned model \1", told)
+    assert ("drawn from 60 that were requested" in told) == (forgotten == 60)
     if with_retrained:
         assert outcome(model(forget=0.0, model_seed=2, **sizes))[0] == "forgotten"
     assert outcome(model(forget=0.0, retain=0.0, looks=0.0, model_seed=9, **sizes))[0] == "damaged"

@@ -2,14 +2,16 @@
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from multidelete.audits import AUDITS, AuditInput, Figure, ModelSignals, Verdict, relearning, unit_counts, verdict
 from multidelete.audits.compare import TO_ORIGINAL, TO_RETRAINED
-from multidelete.audits.criteria import ScoreRow
+from multidelete.audits.criteria import ScoreRow, state_of
 from multidelete.audits.forgetting import UnitCounts
+from multidelete.audits.sentences import ASKED
 from tests.audits.world import model, models_of, run
 
 BAD = {"unfinished", "over-forgotten", "damaged"}
@@ -21,11 +23,11 @@ def judge(audit: AuditInput) -> Verdict:
 
 
 def criterion(found: Verdict, name: str) -> ScoreRow:
-    (row,) = [row for row in found.rows if row.criterion == name]
-    return row
+    """The criterion of the headline's kind, which comes first."""
+    return next(row for row in found.rows if row.criterion == name)
 
 
-def judged(unlearned: ModelSignals, *, with_retrained: bool = True, **sizes: int) -> Verdict:
+def judged(unlearned: ModelSignals, *, with_retrained: bool = True, **sizes: Any) -> Verdict:
     return judge(run(models_of(unlearned, with_retrained=with_retrained, **sizes)))
 
 
@@ -36,7 +38,10 @@ def test_untouched_model_is_unfinished(with_retrained: bool, people: int, forgot
     sizes = {"people": people, "forgotten": forgotten, "seed": seed}
     found = judged(model(forget=1.0, model_seed=1, **sizes), with_retrained=with_retrained, **sizes)
     assert found.outcome == "unfinished"
-    assert re.match(r"0 of (the )?\d+ people .*forgotten", found.headline)
+    assert found.headline == "Unfinished: traces of the deleted people remain"
+    who = "1 person" if forgotten == 1 else f"{forgotten} people"
+    told = f"Of {who} to be forgotten the original finds {forgotten}, the unlearned model {forgotten}"
+    assert found.sentences[0].startswith(told)
     assert criterion(found, "forgetting").met is False
 
 
@@ -53,25 +58,57 @@ def test_untouched_model_is_never_good_however_little_was_memorised(
     assert judge(run(models)).outcome in {"unfinished", "unjudged"}
 
 
-@pytest.mark.parametrize("forgotten", [1, 3, 12])
 @pytest.mark.parametrize("seed", range(2))
-def test_retrained_model_itself_is_forgotten(forgotten: int, seed: int) -> None:
-    sizes = {"forgotten": forgotten, "seed": seed}
-    found = judged(model(forget=0.0, model_seed=2, **sizes), **sizes)
+def test_retrained_model_itself_is_forgotten(seed: int) -> None:
+    found = judged(model(forget=0.0, model_seed=2, seed=seed), seed=seed)
     assert found.outcome == "forgotten"
-    assert re.match(r"(\d+) of (the )?\1 people .*forgotten", found.headline)
-    assert [row.gap for row in found.rows] == [0.0] * 4
+    assert found.headline == "Forgotten: deleted people are treated as if never seen, and what was to stay has stayed"
+    assert re.match(
+        r"Of 12 people .* finds 12, the unlearned model (\d+), a model .* without them \1\.", found.sentences[0]
+    )
+    assert {row.gap for row in found.rows} == {0.0}
 
 
-@pytest.mark.parametrize(("people", "forgotten", "at_least"), [(120, 1, 0), (120, 2, 0), (120, 12, 3), (200, 48, 6)])
-def test_retrained_model_of_another_seed_is_never_bad(people: int, forgotten: int, at_least: int) -> None:
-    """Of few people the audit cannot tell, of many it can."""
-    outcomes = []
-    for seed in range(8):
+@pytest.mark.parametrize("with_retrained", [True, False])
+@pytest.mark.parametrize("forgotten", [1, 3, 5])
+def test_so_few_people_as_cannot_be_missed_cannot_be_met(forgotten: int, with_retrained: bool) -> None:
+    """Not even the retrained model itself, with or without itself as the yardstick."""
+    found = judged(
+        model(forget=0.0, model_seed=2, forgotten=forgotten), forgotten=forgotten, with_retrained=with_retrained
+    )
+    assert found.outcome == "unjudged"
+    assert found.headline == "Not judged: so few deleted people are not enough to tell"
+    assert criterion(found, "membership").state == "unclear"
+    assert criterion(found, "forgetting").state == "met", "that a search finds none of them is a fact"
+
+
+@pytest.mark.parametrize("with_retrained", [True, False])
+def test_interval_wider_than_the_tolerance_is_no_success(with_retrained: bool) -> None:
+    """Ten pairs: the gap itself is small, and so it would be by chance."""
+    sizes = {"people": 80, "forgotten": 10}
+    for seed in range(5):
+        unlearned = model(forget=0.0, model_seed=seed + 3, seed=seed, kinds=(None,), **sizes)
+        found = judged(unlearned, with_retrained=with_retrained, seed=seed, kinds=(None,), **sizes)
+        row = criterion(found, "membership")
+        assert row.gap is not None
+        assert row.low is not None
+        assert row.high is not None
+        assert row.high - row.low > 0.2
+        assert (row.state, found.outcome) == ("unclear", "unjudged")
+
+
+@pytest.mark.parametrize(("people", "forgotten"), [(120, 1), (120, 2), (120, 12), (200, 48)])
+def test_retrained_model_of_another_seed_is_never_bad(people: int, forgotten: int) -> None:
+    for seed in range(4):
         sizes = {"people": people, "forgotten": forgotten, "seed": seed}
-        outcomes.append(judged(model(forget=0.0, model_seed=seed + 3, **sizes), **sizes).outcome)
-    assert not BAD & set(outcomes)
-    assert outcomes.count("forgotten") >= at_least
+        assert judged(model(forget=0.0, model_seed=seed + 3, **sizes), **sizes).outcome not in BAD
+
+
+def test_of_many_people_a_retrained_model_is_told_to_have_forgotten() -> None:
+    """Its noise is its own: so many people it takes until an attack's success is known to within 0.10."""
+    sizes = {"people": 300, "forgotten": 150, "kinds": (None,)}
+    found = judged(model(forget=0.0, model_seed=5, **sizes), **sizes)
+    assert found.outcome == "forgotten"
 
 
 def with_gap(
@@ -111,14 +148,69 @@ def test_large_gap_is_missed_if_its_interval_says_so_and_else_unclear(name: str,
     for low, high in ((gap - 0.5, gap + 0.5), (gap - 0.39, gap + 0.39)):  # holds 0; only the tolerance
         noisy = with_gap(name, gap, low, high)
         assert (criterion(noisy, name).state, noisy.outcome) == ("unclear", "unjudged")
-        assert f"Too few items to tell whether {name} meets its target." in noisy.sentences
-        assert any("may lie within its target after all" in sentence for sentence in noisy.sentences)
+        (told,) = [sentence for sentence in noisy.sentences if sentence.startswith("It cannot be told")]
+        assert ASKED[name] in told
+        assert told.endswith(", which is partly within the target and partly not.")
+
+
+@pytest.mark.parametrize("name", ["membership", "retain", "test"])
+def test_gap_within_its_tolerance_is_met_only_if_it_would_have_been_missed(name: str) -> None:
+    for reach, state in ((0.6, "unclear"), (0.11, "unclear"), (0.1, "met"), (0.02, "met")):
+        found = with_gap(name, -0.01, -0.01 - reach, -0.01 + reach)
+        assert criterion(found, name).state == state
+        assert found.outcome == ("forgotten" if state == "met" else "unjudged")
+    wide = with_gap(name, -0.01, -0.61, 0.59)
+    (told,) = [sentence for sentence in wide.sentences if sentence.startswith("It cannot be told")]
+    assert told.endswith("is known only as -0.610 to +0.590, and a judgement takes it to within 0.10.")
+
+
+def test_search_that_finds_no_deleted_pair_is_met_however_few_there_are() -> None:
+    found = with_gap("forgetting", -0.01, -0.6, 0.6, deleted=3)
+    assert criterion(found, "forgetting").state == "met"
+    guessed = with_gap("forgetting", -0.01, -0.6, 0.6, deleted=12, chance=0.5)
+    assert criterion(guessed, "forgetting").state == "unclear", "one of two classes is right by chance"
 
 
 @pytest.mark.parametrize("name", ["forgetting", "membership", "retain", "test"])
-def test_gap_within_its_tolerance_is_met_however_wide_the_interval(name: str) -> None:
-    found = with_gap(name, -0.01, -0.6, 0.6)
-    assert (criterion(found, name).state, found.outcome) == ("met", "forgotten")
+def test_less_evidence_never_makes_a_stronger_claim(name: str) -> None:
+    """The same gap, with a wider interval or none and of fewer groups, is judged the same or not at all."""
+    rng = np.random.default_rng(0)
+    seen = set()
+    for _ in range(3000):
+        gap, value = rng.uniform(-0.5, 0.5), rng.uniform(0, 1) * rng.choice([1.0, 0.05])
+        narrow, groups = rng.uniform(0, 0.3), int(rng.integers(1, 20))
+        wide, fewer = rng.choice([narrow, narrow + rng.uniform(0, 0.3), np.nan]), int(rng.integers(1, groups + 1))
+        unseen = rng.choice([None, 0.0, 0.3])
+        counts = UnitCounts(
+            noun="people", kind=None, measure="", total=groups, found={}, memorised=groups, groups=groups,
+            forgotten={"unlearned": int(rng.choice([0, groups]))}, chance=float(rng.choice([0.001, 0.5])),
+        )  # fmt: skip
+
+        def state(reach: float, of: int) -> str:
+            low, high = (None, None) if np.isnan(reach) else (gap - reach, gap + reach)  # noqa: B023
+            row = ScoreRow(
+                criterion=name, note="", gap=gap, low=low, high=high, yardstick=value - gap,  # noqa: B023
+                unlearned=Figure(audit="", figure="", model="unlearned", value=value),  # noqa: B023
+            )  # fmt: skip
+            about = replace(counts, groups=of) if name in ("forgetting", "membership") else None  # noqa: B023
+            return state_of(row, about, unseen)  # noqa: B023
+
+        more, less = state(narrow, groups), state(wide, fewer)
+        assert less in (more, "unclear"), (gap, value, narrow, wide, groups, fewer)
+        seen.add((more, less))
+    assert seen >= {("met", "unclear"), ("missed", "unclear"), ("met", "met"), ("missed", "missed")}
+
+
+@pytest.mark.parametrize("memory", [0.3, 1.0])
+def test_model_that_has_not_forgotten_is_not_called_so_for_lack_of_evidence(memory: float) -> None:
+    """Fewer people, no retrained model, no held-out pairs: each takes evidence away, none of it is a success."""
+    for forgotten in (1, 3, 12, 40):
+        sizes = {"people": 100, "forgotten": forgotten, "kinds": (None,)}
+        for with_retrained in (True, False):
+            models = models_of(model(forget=memory, model_seed=4, **sizes), with_retrained=with_retrained, **sizes)
+            for with_test in (True, False):
+                given = models if with_test else {name: replace(m, test=None) for name, m in models.items()}
+                assert judge(run(given)).outcome in ("unfinished", "unjudged")
 
 
 def test_few_deleted_people_are_no_proof_of_a_gap_unless_they_are_still_found() -> None:
@@ -127,7 +219,9 @@ def test_few_deleted_people_are_no_proof_of_a_gap_unless_they_are_still_found() 
     assert criterion(with_gap("membership", 0.4, 0.3, 0.5, deleted=6), "membership").state == "missed"
     assert criterion(with_gap("forgetting", -0.4, -0.5, -0.3, deleted=5), "forgetting").state == "unclear"
     assert with_gap("forgetting", 0.4, 0.3, 0.5, deleted=5).outcome == "unfinished"
-    assert with_gap("forgetting", 1.0, None, None, deleted=1).outcome == "unfinished"
+    still = {"unlearned": 0}
+    assert with_gap("forgetting", 1.0, None, None, deleted=1, forgotten=still).outcome == "unfinished"
+    assert with_gap("forgetting", 1.0, None, None, deleted=1).outcome == "unjudged", "all are forgotten by the count"
     for name in ("membership", "retain", "test"):
         assert with_gap(name, -0.4, None, None, deleted=1).outcome == "unjudged"
 
@@ -190,9 +284,9 @@ def partly(remembered: int, **settings: int) -> ModelSignals:
 def test_half_forgotten_people_are_counted() -> None:
     found = judged(partly(6, model_seed=4))
     assert found.outcome == "unfinished"
-    assert found.headline.startswith(
-        "6 of 12 people forgotten: the original finds 12, the unlearned model 6, "
-        "a model retrained without them 0 (found: "
+    assert found.sentences[0] == (
+        "Of 12 people to be forgotten the original finds 12, the unlearned model 6, a model retrained without them 0. "
+        "Found means: an own text ranks first among all training texts."
     )
 
 
@@ -205,14 +299,14 @@ def test_two_of_twelve_people_still_found_is_not_forgotten_within_noise() -> Non
     assert row.low <= 0
     assert row.met is None
     assert found.outcome == "unjudged"
-    assert "Too few items to tell whether forgetting meets its target." in found.sentences
+    assert any(sentence.startswith(f"It cannot be told whether {ASKED['forgetting']}") for sentence in found.sentences)
 
 
 def test_untouched_model_of_which_little_was_memorised_is_unfinished_despite_the_noise() -> None:
     original = partly(2, model_seed=4)
     models = models_of(original) | {"original": original}
     found = judge(run(models))
-    assert criterion(found, "forgetting").met is None
+    assert criterion(found, "forgetting").met is False, "not one that was memorised is forgotten"
     assert found.outcome == "unfinished"
 
 
@@ -226,7 +320,7 @@ def test_model_given_as_its_own_yardstick_is_unjudged() -> None:
     original = model(forget=1.0, model_seed=1)
     found = judge(run({"original": original, "unlearned": original, "retrained": original}))
     assert found.outcome == "unjudged"
-    assert any("too little was memorised" in sentence for sentence in found.sentences)
+    assert any("Too little was memorised" in sentence for sentence in found.sentences)
 
 
 def test_broken_retrained_model_is_a_doubtful_yardstick() -> None:
@@ -238,8 +332,13 @@ def test_broken_retrained_model_is_a_doubtful_yardstick() -> None:
 
 
 def test_without_a_retrained_model_the_targets_are_named() -> None:
-    found = judged(model(forget=0.0, model_seed=4), with_retrained=False)
+    sizes = {"people": 300, "forgotten": 150, "kinds": (None,)}
+    found = judged(model(forget=0.0, model_seed=5, **sizes), with_retrained=False, **sizes)
     assert found.outcome == "forgotten"
+    assert found.headline == (
+        "Forgotten: as far as can be told without a retrained model to compare the deleted people with"
+    )
+    assert any("--method retrain" in step for step in found.steps)
     words = " ".join([found.headline, *found.sentences])
     assert "how one would behave is not known" in words
     assert "indistinguishable" not in words
@@ -261,7 +360,7 @@ def test_family_that_cannot_be_searched_is_unjudged() -> None:
         models[name] = replace(m, **parts)
     found = judge(run(models))
     assert found.outcome == "unjudged"
-    assert "could not be counted" in found.headline
+    assert "could not be counted" in found.sentences[0]
 
 
 def test_labels_are_told_as_totals_beside_the_retrained_model() -> None:
@@ -270,12 +369,12 @@ def test_labels_are_told_as_totals_beside_the_retrained_model() -> None:
         noun="pairs", total=175, measure="accuracy", kind=None, memorised=70, requested=None, chance=0.5, groups=175,
         found={"original": 175, "unlearned": 112, "retrained": 105}, forgotten={"unlearned": 31, "retrained": 70},
     )  # fmt: skip
-    headline = verdict([], counts).headline
-    assert headline.startswith(
+    told = verdict([], counts).sentences[0]
+    assert told.startswith(
         "The unlearned model knows the labels of 112 of 175 deleted pairs, the original of 175, "
-        "a model retrained without them of 105: "
+        "a model retrained without them of 105. "
     )
-    assert "forgotten" not in headline
+    assert "forgotten" not in told
 
 
 def test_sentences_tell_what_it_cost() -> None:
@@ -283,6 +382,7 @@ def test_sentences_tell_what_it_cost() -> None:
     assert found.sentences[-1] == (
         "What it cost: 12.0 s, 0.12 of the time of retraining; "
         "sensitive recall@1 on retain pairs 1.000 before, 1.000 after; "
+        "descriptive recall@1 on retain pairs 1.000 before, 1.000 after; "
         "descriptive recall@10 on held-out pairs 1.000 before, 1.000 after."
     )
 

@@ -7,6 +7,7 @@ the person if the model has memorised it, and elsewhere if not.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,7 +105,7 @@ def run(models: Mapping[str, ModelSignals], **settings: object) -> AuditInput:
     return AuditInput(models=models, cost=COST, unit="subject", noun="people", **settings)  # type: ignore[arg-type]
 
 
-def models_of(unlearned: ModelSignals, *, with_retrained: bool = True, **sizes: int) -> dict[str, ModelSignals]:
+def models_of(unlearned: ModelSignals, *, with_retrained: bool = True, **sizes: Any) -> dict[str, ModelSignals]:
     """Original and, if wanted, retrained of the same people, beside the model under test."""
     found = {"original": model(forget=1.0, model_seed=1, **sizes), "unlearned": unlearned}
     if with_retrained:

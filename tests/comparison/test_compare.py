@@ -270,7 +270,7 @@ def test_the_command_prints_tables_or_json(copy: Path, capsys: pytest.CaptureFix
     (block,) = json.loads(capsys.readouterr().out)
     assert block["rows"]["scrub"]["gaps"]["forget"]["n"] == 2
     assert run([*asked, "--shard", "3/2"]) == 2
-    assert "shard is '3/2'; it must be I/N" in capsys.readouterr().err
+    assert "--shard is '3/2'; it must be I/N" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

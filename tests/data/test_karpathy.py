@@ -70,9 +70,9 @@ def test_karpathy_unknown_splits_and_missing_train(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is not Karpathy JSON .JSONDecodeError"),
-        ("[]", "is not Karpathy JSON .TypeError"),
-        ('{"pictures": []}', 'KeyError.*it has a list "images"'),
+        ("{", "is not JSON: Expecting property name"),
+        ("[]", "is not Karpathy JSON"),
+        ('{"pictures": []}', 'is not Karpathy JSON; it has a list "images"'),
         ('{"images": [{"filename": "a"}]}', "1 images lack filename, split or sentences: numbers 0"),
     ],
 )

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -258,3 +259,91 @@ def test_requests_for_nodes_and_pictures_are_drawn_whole(nodes: PairData, severa
             others = [unit_keys(pair, unit) for pair in data.train if pair.id not in ids]  # type: ignore[arg-type]
             assert unit == "node" or not any(drawn & set(keys) for keys in others)
             assert any(all(key not in keys for keys in others) for key in drawn)
+
+
+# Rows of request files
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("r.csv", "subject\nDoe, Jane\n", r"line 2 \(2\)"),
+        ("r.csv", "subject,why\nDoe, Jane\n", "1 cells begin with a blank.*lines 2"),
+        ("r.csv", "Doe, Jane\n", "has the columns Doe, Jane"),
+        ("r.csv", "id,why\na,moved\n,left\n", "1 rows name nothing.*line 3"),
+        ("r.csv", 'id\na\n""\n', "1 rows name nothing.*line 3"),
+        ("r.csv", "subject\nnan\n", "1 rows name 'nan', as programs write what is missing"),
+        ("r.csv", "id,ID\na,b\n", "columns id, ID"),
+        ("r.csv", "id;subject\na;b\n", "separated by semicolons"),
+        ("r.csv", "id\na\n".encode("utf-16"), "UTF-16"),
+        ("r.xlsx", b"PK\x03\x04", "workbook"),
+        ("r.jsonl", '{"id": null}\n"a"\n""\nnull\n', "3 rows name nothing.*line 1, line 3, line 4"),
+        ("r.jsonl", '{"id": ["a", "b"]}\n{"subject": {"a": 1}}\n', "2 rows hold a list or an object.*line 1, line 2"),
+        ("r.jsonl", '{"id": "a", "id": "b"}\n', "line 1: not JSON .the key 'id' stands twice"),
+        ("r.jsonl", "[" * 100_000, "nested too deeply"),
+        ("r.json", "[]", r"name the file \.jsonl"),
+    ],
+)
+def test_every_row_names_something_or_is_refused(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(RequestError, match=message):
+        read_request(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "ids"),
+    [
+        ("r.csv", "ID,why\na,\n", ("a",)),
+        ("r.csv", ",id\n0,a\n", ("a",)),
+        ("r.csv", '"Doe, Jane"\nb;c\n', ("Doe, Jane", "b;c")),
+        ("r.txt", "a\u2028b\n", ("a\u2028b",)),
+        ("r.jsonl", '{"Id": 7}\n12345678901234567890123\n', ("7", "12345678901234567890123")),
+        ("r.TSV", "id\twhy\na\tb\n", ("a",)),
+    ],
+)
+def test_requests_are_read_as_text(tmp_path: Path, name: str, content: str, ids: tuple[str, ...]) -> None:
+    (tmp_path / name).write_text(content)
+    assert read_request(tmp_path / name).ids == ids
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("r.csv", "id,subject\npair-0,tom\n"), ("r.jsonl", '{"id": "pair-0", "subject": "tom"}\n')],
+)
+def test_rows_with_an_id_and_a_subject_need_a_unit(data: PairData, tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    found = problems_of(data, file=tmp_path / name)
+    assert "1 rows carry id and subject" in found[0]
+    assert "Which of the two do you mean? Say --unit pair or --unit subject" in found[0]
+    assert resolve_request(data, file=tmp_path / name, unit="pair").ids == ("pair-0",)
+    assert resolve_request(data, file=tmp_path / name, unit="subject").ids == ("pair-0", "pair-1")
+    assert resolve_request(data, file=tmp_path / name, unit="image").ids == ("pair-0", "pair-1")
+
+
+def test_rows_that_contradict_the_data_are_refused(data: PairData, tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("id,subject\npair-0,tom\npair-2,tom\n")
+    assert (
+        "1 rows give a pair another subject than pets does: line 3 (pair-2 is of kit, not tom)"
+        in problems_of(data, file=tmp_path / "r.csv", unit="pair")[0]
+    )
+    (tmp_path / "r.csv").write_text("subject,image\ntom,cats/tom.png\n")
+    assert "1 rows name neither a pair nor an id: lines 2" in problems_of(data, file=tmp_path / "r.csv", unit="pair")[0]
+
+
+def test_ids_in_other_spellings_of_a_number_are_pointed_out() -> None:
+    pairs = [replace(pair(n, f"{n}.png"), id=f"{n:03}") for n in range(5)]
+    data = PairData("d", {"train": PairDataset(pairs, "train")})
+    for name in ("1", "1.0", "01"):
+        assert "The same numbers stand there as 001; write them so" in problems_of(data, ids=[name])[0]
+
+
+def test_ids_that_look_like_comments_are_not_skipped(tmp_path: Path) -> None:
+    pairs = [replace(pair(n, f"{n}.png"), id=f"#{n}") for n in range(5)]
+    data = PairData("d", {"train": PairDataset(pairs, "train")})
+    (tmp_path / "r.txt").write_text("# who asked\n#1\n")
+    assert "1 lines begin with # and would be skipped, but are ids" in problems_of(data, file=tmp_path / "r.txt")[0]
+
+
+@pytest.mark.parametrize("ids", [[1], [None], "pair-0"])
+def test_names_that_are_no_texts_are_refused(data: PairData, ids: object) -> None:
+    assert "ids" in problems_of(data, ids=ids)[0]

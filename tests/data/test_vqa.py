@@ -102,7 +102,7 @@ def test_all_problems_are_reported_together(tmp_path: Path) -> None:
         read_vqa(tmp_path)
     found = "\n".join(error.value.problems)
     for text in (
-        "1 annotations lack one of question_id, multiple_choice_answer: numbers 2",
+        "1 rows have no 'multiple_choice_answer': annotation 2",
         "has no annotation of 1 of the 3 questions of v2_OpenEnded_mscoco_val2014_questions.json: 422",
         "1 ids occur more than once in train: 90", "1 of 4 images", "missing: COCO_train2014_000000000030.jpg",
     ):  # fmt: skip
@@ -116,7 +116,7 @@ def test_files_that_do_not_belong_together_are_explained(tmp_path: Path) -> None
     with pytest.raises(DataError, match="no annotations: there is no v2_mscoco_train2014_annotations"):
         read_vqa(tmp_path)
     (tmp_path / "v2_mscoco_train2014_annotations.json").write_text('{"answers": []}')
-    with pytest.raises(DataError, match=r"not a VQA file .KeyError.*it has a list 'annotations'"):
+    with pytest.raises(DataError, match=r"not a VQA file: it has no list 'annotations'"):
         read_vqa(tmp_path)
     write(tmp_path, ASKED)
     (tmp_path / "OpenEnded_mscoco_train2014_questions.json").write_text("{}")

@@ -157,7 +157,13 @@ def folders(tmp_path_factory: pytest.TempPathFactory, data: PairData) -> Path:
 
 def test_the_result_is_a_small_adapter_and_says_so(folders: Path, data: PairData) -> None:
     files = sorted(path.name for path in (folders / "adapter").iterdir())
-    assert files == ["README.md", "adapter_config.json", "adapter_model.safetensors", "multidelete.json"]
+    assert files == [
+        ".multidelete",
+        "README.md",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "multidelete.json",
+    ]
     size = sum(path.stat().st_size for path in (folders / "adapter").iterdir())
     assert size < (folders / "original" / "model.safetensors").stat().st_size
     manifest = json.loads((folders / "adapter" / "multidelete.json").read_text())

@@ -49,7 +49,10 @@ def arguments(models: tuple[str, ...] = MODELS) -> Arguments:
         ScoreRow(criterion="test", note="there are no test pairs"),
     ]
     if "retrained" not in models:
-        rows = [replace(row, state="absent", gap=None, low=None, high=None) for row in rows]
+        rows = [
+            replace(row, state="absent", retrained=None, target="an AUC of 0.5", gap=None, low=None, high=None)
+            for row in rows
+        ]
     return {
         "run": {
             "model": "clip-tiny (1.5 M parameters)",
@@ -58,19 +61,22 @@ def arguments(models: tuple[str, ...] = MODELS) -> Arguments:
             "request": {"unit": "subject", "subjects": 4, "pairs": 16},
             "counts": {"forget": 16, "retain": 1584, "held-out": 800},
             "seeds": [0],
+            "digests": {"original": "sha256 " + 60 * "a", "unlearned": "sha256 " + 60 * "b"},
             "versions": {"multidelete": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0"},
             "settings": {"passes": 20, "weights": {"decoupling": 1.0, "unimodal": 0.1}, "learning_rate": 3e-4},
         },
         "figures": [*recall.values(), *kept.values(), *attack.values(), *cost.values(), absent],
         "verdict": Verdict(
             outcome="damaged",
-            headline="4 of 4 people forgotten: the original finds 4, the unlearned model 0.",
+            headline="Damaged: the model has lost what it should have kept",
             sentences=[
+                "Of 4 people to be forgotten the original finds 4, the unlearned model 0.",
                 "Retain lies 0.084 below its yardstick, 95 % interval -0.120 to -0.041.",
                 "Not measured: test, since there are no test pairs.",
-                "What it cost: 19.0 s, 0.18 of retraining; recall@1 on retain pairs 0.744 before, 0.660 after.",
+                "What it cost: 19.0 s; recall@1 on retain pairs 0.744 before, 0.660 after.",
             ],
             rows=rows,
+            steps=["Do not use this model."],
         ),
         "charts": chart_data(models),
         "examples": [example(number, models) for number in range(4)],

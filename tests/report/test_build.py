@@ -12,10 +12,9 @@ import pytest
 from PIL import Image
 
 from multidelete.audits.criteria import ScoreRow
-from multidelete.audits.floor import Floor
 from multidelete.audits.result import Figure
 from multidelete.audits.verdict import Outcome, Verdict
-from multidelete.report.build import INDISTINGUISHABLE, OUTCOMES, Example, Extreme, Match, build_report
+from multidelete.report.build import Example, Extreme, Match, build_report
 from multidelete.report.charts import ChartData
 from tests.report.sample import Arguments, arguments, example, page
 
@@ -54,7 +53,11 @@ class Tags(HTMLParser):
 
 def test_page_says_verdict_scorecard_and_settings(build: Build) -> None:
     text = " ".join(Tags(build(arguments())).text.split())
-    assert "✕ Damaged: the model has lost what it should have kept 4 of 4 people forgotten" in text
+    assert (
+        "✕ Damaged: the model has lost what it should have kept Of 4 people to be forgotten the original finds 4"
+        in text
+    )
+    assert "What to do next Do not use this model." in text
     assert "1 of 4 met, 1 missed, 1 unclear, 1 not judged" in text
     for badge in ("✓ met", "✕ missed", "? unclear", "\N{EN DASH} not judged"):
         assert text.count(badge) == 1
@@ -62,7 +65,6 @@ def test_page_says_verdict_scorecard_and_settings(build: Build) -> None:
     assert kept.startswith(" recall@1 image to text (retain sample) 0.744 0.648 to 0.840 n = 80 0.660")
     assert "+0.013 \N{MINUS SIGN}0.023 to +0.056" in text  # the gap to the yardstick with its interval
     assert "to retrained \N{MINUS SIGN}0.090" in kept  # the yardstick is the original: both distances are told
-    assert "The original finds 4" in text, "the heading ends at the colon, and a sentence begins"
     assert "settings.weights.unimodal 0.1" in text
     assert "What this report does not show" in text
 
@@ -71,11 +73,11 @@ def test_page_says_verdict_scorecard_and_settings(build: Build) -> None:
     ("outcome", "symbol"),
     [("forgotten", "✓"), ("unfinished", "✕"), ("over-forgotten", "✕"), ("damaged", "✕"), ("unjudged", "\N{EN DASH}")],
 )
-def test_every_outcome_has_words_and_a_symbol(build: Build, outcome: Outcome, symbol: str) -> None:
+def test_every_outcome_has_its_headline_and_a_symbol(build: Build, outcome: Outcome, symbol: str) -> None:
     given = arguments()
-    given["verdict"] = replace(given["verdict"], outcome=outcome)
+    given["verdict"] = replace(given["verdict"], outcome=outcome, headline="Word: what it means")
     text = " ".join(Tags(build(given)).text.split())
-    assert f"Deletion report {symbol} {OUTCOMES[outcome]} 4 of 4 people forgotten" in text
+    assert f"Deletion report {symbol} Word: what it means Of 4 people to be forgotten" in text
 
 
 def test_same_arguments_give_same_bytes(build: Build) -> None:
@@ -235,7 +237,40 @@ def test_missing_retrained_model_is_said_not_invented(build: Build) -> None:
     assert "Without a retrained model nobody knows the values to aim at" in text
     assert ">0.538<" not in markup
     assert ">0.538<" in build(arguments())
-    assert "0 of 4 met, 4 not judged" in text
+    assert "0 of 4 met, 4 not judged. No retrained model was given to measure them by." in text
+
+
+def test_report_without_a_retrained_model_speaks_of_none(build: Build) -> None:
+    """But for the sentences that say that there is none, wherever words, legends and plots stand."""
+    text = " ".join(Tags(build(arguments(("original", "unlearned")))).text.split())
+    speak = [sentence for sentence in re.split(r"(?<=[.:]) ", text) if "retrain" in sentence.lower()]
+    assert [re.sub(r"^.*?(?=No retrained|Without)", "", sentence)[:30] for sentence in speak] == [
+        "No retrained model was given t", "No retrained model was given, ", "Without a retrained model nobo",
+    ]  # fmt: skip
+    for word in (
+        "yardstick is the retrained",
+        "Unlearned should follow the diagonal",
+        "coloured field should lie where",
+    ):
+        assert (word in text) == (not word.startswith("yardstick"))
+
+
+def test_judged_models_and_request_are_named_by_digests(build: Build) -> None:
+    text = " ".join(Tags(build(arguments())).text.split())
+    judged = text.partition("What was judged ")[2].partition("Scorecard")[0]
+    assert f"original sha256 {60 * 'a'} unlearned sha256 {60 * 'b'}" in judged
+    assert "What was judged" not in build(arguments() | {"run": {}})
+
+
+def test_lists_that_are_cut_say_so(build: Build) -> None:
+    for show in (False, True):
+        markup = build(arguments() | {"deleted": 40}, show_forgotten=show)
+        assert "Shown are 4 of 40 deleted pairs" in markup
+        assert "Shown are" not in build(arguments() | {"deleted": 4}, show_forgotten=show)
+    few = build(arguments() | {"deleted": 40, "extremes": [extreme(1, 2.25)]})
+    assert "These are the 1 deleted pairs of 40" not in few
+    assert "This is the 1 deleted pair of 40 on which" in few
+    assert "At most 60 deleted and 120 kept pairs are drawn." in few
 
 
 def test_empty_run_gives_page_with_reasons(build: Build) -> None:
@@ -305,12 +340,3 @@ def test_numbers_of_a_pair_whose_content_is_unknown_cannot_be_guessed_by_its_id(
     names = [re.findall("pair [0-9a-f]{6}", build(g)) for g in (given, other)]
     assert len(names[0]) == len(names[1]) == 1
     assert names[0] != names[1]
-
-
-def test_floor_stands_in_the_verdict_of_a_forgotten_model_alone(build: Build) -> None:
-    given = arguments()
-    for outcome, floor, is_said in (
-        ("forgotten", "within", True), ("forgotten", "below", False), ("damaged", "within", False)
-    ):  # fmt: skip
-        verdict = replace(given["verdict"], outcome=outcome, floor=Floor(floor, ""))  # type: ignore[arg-type]
-        assert (INDISTINGUISHABLE in build(given | {"verdict": verdict})) == is_said

@@ -12,7 +12,7 @@ from multidelete.audits import stats
 from multidelete.audits.result import Better, Figure
 
 TO_ORIGINAL, TO_RETRAINED = ", difference to original", ", difference to retrained"
-_Measured = Mapping[str, tuple[float, stats.Floats | None]]
+Measured = Mapping[str, tuple[float, stats.Floats | None]]  # for each model the value, and that of resamples, (R,)
 
 
 def mean_figures(
@@ -69,6 +69,13 @@ def auc_figures(
     return _rows(audit, figure, split, measured, len(positive_groups), "target", note, True)
 
 
+def target_figures(
+    *, audit: str, figure: str, split: str, measured: Measured, n: int, note: str | None = None
+) -> list[Figure]:
+    """One row per model of what was measured elsewhere; differences as in `mean_figures`."""
+    return _rows(audit, figure, split, measured, n, "target", note, True)
+
+
 def tpr_figures(
     *,
     audit: str,
@@ -107,7 +114,7 @@ def _rows(
     audit: str,
     figure: str,
     split: str,
-    measured: _Measured,
+    measured: Measured,
     n: int,
     better: Better,
     note: str | None,

@@ -5,12 +5,16 @@
     retain        headline recall@1 on the retain pairs   at most 0.03 below
     test          recall@10 on held-out pairs             at most 0.02 below
 
-The yardstick of the first two is the retrained model, from both sides; without one it is what the
-original gives for held-out pairs (a random order, where there are none), and an AUC of 0.5. Retain
-and test are measured against the original or the retrained model, whichever is lower.
+The first three are asked of each kind of pair that was deleted. The yardstick of the first two is the
+retrained model, from both sides; without one it is what the original gives for held-out pairs (a
+random order, where there are none), and an AUC of 0.5. Retain and test are measured against the
+original or the retrained model, whichever is lower.
+
+What the items at hand could not have missed they cannot meet: see `has_power`.
 """
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -35,6 +39,7 @@ TOLERANCES = {
     "retain": (math.inf, 0.03),
     "test": (math.inf, 0.02),
 }
+PRECISION = 0.10  # a gap is known well enough for a verdict if its interval reaches no farther than this to a side
 ENOUGH_GROUPS = 6  # with n groups, no percentile interval covers the median more often than 1 - 2^(1 - n)
 _FLOAT_NOISE = 1e-9
 _WORSE: dict[State, int] = {"met": 0, "unclear": 1, "missed": 2, "absent": 3}
@@ -49,6 +54,7 @@ class ScoreRow:
 
     Attributes:
         criterion: ``forgetting``, ``membership``, ``retain`` or ``test``.
+        kind: Kind of the pairs it is about, where pairs have kinds.
         original: The original's figure, None where it is absent; so for the others.
         unlearned: The unlearned model's figure.
         retrained: The retrained model's figure, None without one.
@@ -57,16 +63,16 @@ class ScoreRow:
         gap: Unlearned minus yardstick.
         low: Lower end of the gap's 95 % interval.
         high: Upper end.
-        state: ``met``: the gap is within its tolerance. ``missed``: so is no part of its interval.
-            ``unclear``: the gap is beyond its tolerance, and there are too few items to tell whether by
-            chance: the interval reaches into the tolerance, or there is none, or fewer than
-            `ENOUGH_GROUPS` deleted groups stand behind it. A search that still finds what was deleted
-            is no chance: there, an interval that lies beyond the tolerance is enough, or the gap, where
-            there is no interval.
+        state: ``met``: the gap is within its tolerance, and the items are enough to have missed it (`has_power`).
+            ``missed``: no part of the gap's interval is within the tolerance, and at least `ENOUGH_GROUPS`
+            deleted groups stand behind it. ``unclear``: the items are too few to tell. A search that still
+            finds what was deleted is no chance: there, few groups are enough, and where not one unit is
+            forgotten the gap itself is.
         note: Which figure it is and its gap, or why it is absent.
     """
 
     criterion: str
+    kind: str | None = None
     original: Figure | None = None
     unlearned: Figure | None = None
     retrained: Figure | None = None
@@ -81,7 +87,7 @@ class ScoreRow:
     @property
     def name(self) -> str:
         """What is asked for, in plain words."""
-        return NAMES[self.criterion]
+        return NAMES[self.criterion] + ("" if self.kind is None else f" ({self.kind})")
 
     @property
     def met(self) -> bool | None:
@@ -123,10 +129,11 @@ class Lookup:
         names = {row.model for row in self._rows.values() if row.value is not None}
         return sorted(name for name in names if name.startswith(beginning))
 
-    def why_absent(self, audit: str) -> str:
-        """The first reason that an audit's rows give."""
-        reasons = (row.absent for row in self._rows.values() if row.audit == audit and row.absent)
-        return next(reasons, "it was not measured")
+    def why_absent(self, audit: str, kind: str | None = None) -> str:
+        """The first reason that an audit's rows give, those of the kind before others."""
+        rows = [row for row in self._rows.values() if row.audit == audit and row.absent]
+        rows.sort(key=lambda row: not row.figure.startswith(prefix(kind)))
+        return next((row.absent for row in rows if row.absent), "it was not measured")
 
     def keys(self, audit: str) -> list[Key]:
         """Figures of the unlearned model that have a value and are no differences."""
@@ -144,21 +151,24 @@ class Lookup:
         return None if row is None or row.value is None else (row.value, row.low, row.high)
 
 
-def scorecard(figures: Sequence[Figure], counts: UnitCounts | None) -> dict[str, ScoreRow]:
-    """The four criteria by name, absent ones with the reason."""
+def scorecard(figures: Sequence[Figure], counts: UnitCounts | None) -> list[ScoreRow]:
+    """The criteria, each for every deleted kind, the headline's first; absent ones with the reason."""
     look = Lookup(figures)
-    kind = counts.kind if counts else None
-    rows = {
-        "forgetting": _forgetting(look, counts),
-        "membership": _membership(look, counts),
-        "retain": _kept(look, "retain", _retain_key(look, counts)),
-        "test": _kept(look, "test", _test_key(look, kind)),
-    }
-    audits = {"retain": forgetting.AUDIT, "test": utility.AUDIT}
-    return {
-        name: row or ScoreRow(criterion=name, note=look.why_absent(audits.get(name, name)))
-        for name, row in rows.items()
-    }
+    deleted = [counts, *(counts.others if counts else ())]
+    rows = []
+    for name, make, audit in (
+        ("forgetting", _forgetting, forgetting.AUDIT),
+        ("membership", _membership, membership.AUDIT),
+        ("retain", _retain, forgetting.AUDIT),
+    ):
+        for one in deleted:
+            kind = one.kind if one else None
+            row = make(look, one)
+            if row is None and name == "retain" and one is not counts:
+                continue  # all pairs of this kind are deleted: there are none to keep
+            rows.append(row or ScoreRow(criterion=name, kind=kind, note=look.why_absent(audit, kind)))
+    tested = [row for key in _test_keys(look, counts) if (row := _kept(look, "test", key))]
+    return rows + (tested or [ScoreRow(criterion="test", note=look.why_absent(utility.AUDIT))])
 
 
 def _forgetting(look: Lookup, counts: UnitCounts | None) -> ScoreRow | None:
@@ -192,47 +202,61 @@ def _membership(look: Lookup, counts: UnitCounts | None) -> ScoreRow | None:
     return max(rows, key=lambda row: (_WORSE[row.state], abs(row.gap or 0.0)), default=None)
 
 
-def _retain_key(look: Lookup, counts: UnitCounts | None) -> Key | None:
-    """All retain pairs where they were searched, else the sample."""
+def _retain(look: Lookup, counts: UnitCounts | None) -> ScoreRow | None:
+    """On all retain pairs of the kind where they were searched, else on the sample."""
     splits = ("retain", "retain sample") if counts else ()
     keys = [(forgetting.AUDIT, counts.measure, split) for split in splits if counts]
-    return next((key for key in keys if look.row(key, "unlearned")), None)
+    key = next((key for key in keys if look.row(key, "unlearned")), None)
+    return None if key is None or counts is None else _kept(look, "retain", key, counts.kind)
 
 
-def _test_key(look: Lookup, kind: str | None) -> Key | None:
-    """Recall@10 from first to second modality (or accuracy), of kinds other than the headline's if there are any.
+def _test_keys(look: Lookup, counts: UnitCounts | None) -> list[Key]:
+    """Recall@10 from first to second modality (or accuracy), of each kind other than the headline's if there are any.
 
     What was memorised cannot generalise: held-out pairs of the headline kind say nothing of use.
     """
+    kind = counts.kind if counts else None
     keys = [key for key in look.keys(utility.AUDIT) if "recall@10 " in key[1] or key[1].endswith("accuracy")]
-    others = [key for key in keys if kind is None or not key[1].startswith(prefix(kind))]
-    return next(iter(others or keys), None)
+    others = [key for key in keys if kind is None or not key[1].startswith(prefix(kind))] or keys
+    by_kind: dict[str, Key] = {}
+    for key in others:  # the first direction of each kind
+        by_kind.setdefault(re.split(r"recall@10 |accuracy$", key[1])[0], key)
+    return list(by_kind.values())
 
 
-def _kept(look: Lookup, criterion: str, key: Key | None) -> ScoreRow | None:
+def _kept(look: Lookup, criterion: str, key: Key, kind: str | None = None) -> ScoreRow | None:
     """One-sided: not below the lower of original and retrained."""
-    if key is None:
-        return None
     bases = [(value, name) for name in ("original", "retrained") if (value := look.value(key, name)) is not None]
     yardstick, base = min(bases)
     gap = look.gap_to(key, base)
     if gap is None:
         return None
     words = "the retrained model" if base == "retrained" else "the original"
-    return _row(look, criterion, key, gap, f"at most {TOLERANCES[criterion][1]:.2f} below {yardstick:.3f} ({words})")
+    target = f"at most {TOLERANCES[criterion][1]:.2f} below {yardstick:.3f} ({words})"
+    return _row(look, criterion, key, gap, target, kind=kind)
 
 
 def _two_sided(look: Lookup, criterion: str, key: Key, gap: Gap, source: str, counts: UnitCounts | None) -> ScoreRow:
     yardstick = (look.value(key, "unlearned") or 0.0) - gap[0]
     target = f"within {TOLERANCES[criterion][0]:.2f} of {yardstick:.3f} ({source})"
-    return _row(look, criterion, key, gap, target, counts)
+    return _row(look, criterion, key, gap, target, counts, kind=counts.kind if counts else None)
 
 
-def _row(look: Lookup, criterion: str, key: Key, gap: Gap, target: str, counts: UnitCounts | None = None) -> ScoreRow:
+def _row(
+    look: Lookup,
+    criterion: str,
+    key: Key,
+    gap: Gap,
+    target: str,
+    counts: UnitCounts | None = None,
+    *,
+    kind: str | None,
+) -> ScoreRow:
     value, low, high = gap
     interval = "" if low is None or high is None else f" ({low:+.3f} to {high:+.3f})"
     row = ScoreRow(
         criterion=criterion,
+        kind=kind,
         original=look.row(key, "original"),
         unlearned=look.row(key, "unlearned"),
         retrained=look.row(key, "retrained"),
@@ -243,27 +267,63 @@ def _row(look: Lookup, criterion: str, key: Key, gap: Gap, target: str, counts: 
         high=high,
         note=f"{key[1]} ({key[2]}); gap to target {value:+.3f}{interval}",
     )
-    return replace(row, state=_state(row, counts))
+    unseen = look.value((*key[:2], "test"), "original")
+    return replace(row, state=state_of(row, counts, unseen))
 
 
-def _state(row: ScoreRow, counts: UnitCounts | None) -> State:
-    """See `ScoreRow`; ``counts`` are those of the deleted units, for the two criteria about them."""
-    if not row.is_beyond:
-        return "met"
-    is_evident = still_found(row, counts)
-    if row.low is None or row.high is None:
-        return "missed" if is_evident else "unclear"
-    above, below = TOLERANCES[row.criterion]
-    if row.low <= above and row.high >= -below:
+def state_of(row: ScoreRow, counts: UnitCounts | None, unseen: float | None = None) -> State:
+    """See `ScoreRow`.
+
+    Args:
+        row: All but its state.
+        counts: Of the deleted units, for the two criteria about them.
+        unseen: The row's figure of held-out pairs in the original, where it is known.
+    """
+    is_enough = is_certain if row.is_beyond else has_power
+    if not is_enough(row, counts, unseen):
         return "unclear"
-    too_few = counts is not None and counts.groups < ENOUGH_GROUPS
-    return "unclear" if too_few and not is_evident else "missed"
+    return "missed" if row.is_beyond else "met"
 
 
-def still_found(row: ScoreRow, counts: UnitCounts | None) -> bool:
-    """Whether a search finds more of the deleted pairs than it should, where chance finds hardly any."""
-    chance = 1.0 if counts is None else counts.chance
-    return row.criterion == "forgetting" and row.is_above and chance <= TOLERANCES["forgetting"][0]
+def is_certain(row: ScoreRow, counts: UnitCounts | None, unseen: float | None = None) -> bool:
+    """Whether a gap beyond its tolerance is no chance."""
+    is_evident = row.is_above and _finds_by_memory_alone(row, counts, unseen)
+    if is_evident and counts is not None and counts.memorised and not counts.forgotten["unlearned"]:
+        return True
+    above, below = TOLERANCES[row.criterion]
+    if row.low is None or row.high is None or (row.low <= above and row.high >= -below):
+        return False
+    return is_evident or not _has_few_groups(counts)
+
+
+def has_power(row: ScoreRow, counts: UnitCounts | None, unseen: float | None = None) -> bool:
+    """Whether a gap within its tolerance would have been seen to be beyond it, had it been.
+
+    The interval must reach at most `PRECISION` from the gap to each side that can fail, `ENOUGH_GROUPS` deleted groups
+    must stand behind it, and of what is kept there must be so much that its loss would be missed. A
+    search that finds none of the deleted pairs is a fact about them, however few they are.
+    """
+    above, below = TOLERANCES[row.criterion]
+    value = None if row.unlearned is None else row.unlearned.value
+    if value is not None and value <= above and _finds_by_memory_alone(row, counts, unseen):
+        return True
+    if row.gap is None or row.low is None or row.high is None or _has_few_groups(counts):
+        return False
+    reach = row.gap - row.low
+    if math.isinf(above):
+        return reach <= PRECISION + _FLOAT_NOISE and (row.yardstick or 0.0) - reach > below
+    return max(reach, row.high - row.gap) <= PRECISION + _FLOAT_NOISE
+
+
+def _has_few_groups(counts: UnitCounts | None) -> bool:
+    return counts is not None and counts.groups < ENOUGH_GROUPS
+
+
+def _finds_by_memory_alone(row: ScoreRow, counts: UnitCounts | None, unseen: float | None) -> bool:
+    """Whether it is a search for deleted pairs that finds hardly any by chance, nor any that it never saw."""
+    if row.criterion != "forgetting" or counts is None:
+        return False
+    return max(counts.chance, unseen or 0.0) <= TOLERANCES["forgetting"][0]
 
 
 def _constant(value: float) -> Figure:

@@ -1,6 +1,6 @@
 """The floor: no model is asked to lie nearer to the retrained one than a second retrained model does."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,17 +34,22 @@ NOT_KNOWN = "The floor, how far two retrained models lie apart by chance, is not
 UNKNOWN = Floor("unknown", "")
 
 
-def floor(look: Lookup, rows: Mapping[str, ScoreRow], counts: UnitCounts | None) -> Floor:
+def floor(look: Lookup, rows: Sequence[ScoreRow], counts: UnitCounts | None) -> Floor:
     """Compare the gaps of the scorecard's forgetting and membership rows, and the signed margin gap, with the floor."""
-    if counts is None or "retrained" not in look.models("retrained"):
+    if counts is None or all(row.retrained is None for row in rows):
         return UNKNOWN
     if not look.models(RETRAINED_AGAIN):
         return Floor("unknown", f"{NOT_KNOWN}: there is no second retrained model ({RETRAINED_AGAIN}).")
     if counts.groups < ENOUGH_GROUPS:
         few = f"{counts.groups} deleted {counts.noun} are fewer than {ENOUGH_GROUPS}"
         return Floor("unknown", f"{NOT_KNOWN}: {few}, too few to compare two retrained models by.")
-    keys: dict[str, Key | None] = {name: _gap_key(rows[name].unlearned) for name in ("forgetting", "membership")}
-    keys["margins"] = (distance.AUDIT, prefix(counts.kind) + distance.SIGNED, "forget")
+    keys: dict[str, Key | None] = {
+        prefix(row.kind) + row.criterion: _gap_key(row.unlearned)
+        for row in rows
+        if row.criterion in ("forgetting", "membership")
+    }
+    for one in (counts, *counts.others):
+        keys[f"{prefix(one.kind)}margins"] = (distance.AUDIT, prefix(one.kind) + distance.SIGNED, "forget")
     beyond, told = [], []
     for name, key in keys.items():
         gap = None if key is None else look.value(key, "unlearned")

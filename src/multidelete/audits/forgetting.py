@@ -6,17 +6,18 @@ from first to second modality within all training pairs, of the sensitive kind w
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multidelete.audits.compare import absent_figures, mean_figures
-from multidelete.audits.inputs import AuditInput, counted, groups, prefix, units
+from multidelete.audits.inputs import AuditInput, groups, prefix, units
 from multidelete.audits.result import Figure
 from multidelete.audits.retrieval import KS, NO_EMBEDDINGS, NOT_DRAWN, directions, drawn, search
 from multidelete.audits.signals import Signals
 from multidelete.audits.utility import accuracy_figures, correct
+from multidelete.core.words import counted
 
 AUDIT = "forgetting"
 SEARCH_LIMIT = 50_000_000  # query x candidate comparisons of one search over all retain pairs
@@ -45,6 +46,7 @@ class UnitCounts:
         chance: The headline figure of a random order.
         groups: Groups that the pairs of this kind hang together in: what intervals resample.
         requested: Units with pairs of this kind, where only ``total`` of them were drawn for a gallery.
+        others: The same of each other kind that was deleted.
     """
 
     noun: str
@@ -57,6 +59,13 @@ class UnitCounts:
     chance: float
     groups: int
     requested: int | None = None
+    others: tuple["UnitCounts", ...] = ()
+
+    def of_model(self, name: str) -> "UnitCounts":
+        """The same with this model as the unlearned one."""
+        found, forgotten = ({**of, "unlearned": of[name]} for of in (self.found, self.forgotten))
+        others = tuple(one.of_model(name) for one in self.others)
+        return replace(self, found=found, forgotten=forgotten, others=others)
 
 
 def figures(audit: AuditInput) -> list[Figure]:
@@ -93,8 +102,14 @@ def figures(audit: AuditInput) -> list[Figure]:
 
 
 def unit_counts(audit: AuditInput) -> UnitCounts | None:
-    """Count the units of the headline kind; None where there is neither an embedding space nor a label."""
-    kind = audit.headline_kind()
+    """Count the units of the headline kind, and of the others; None without an embedding space and without labels."""
+    first = audit.headline_kind()
+    by_kind = {kind: _units_of_kind(audit, kind) for kind in audit.kinds()}
+    counts = by_kind.pop(first)
+    return counts and replace(counts, others=tuple(one for one in by_kind.values() if one))
+
+
+def _units_of_kind(audit: AuditInput, kind: str | None) -> UnitCounts | None:
     forget_of_kind = np.array([k == kind for k in audit.original.forget.kinds], dtype=bool)
     requested = len(set(units(audit.original.forget.select(forget_of_kind), audit.unit)))
     if audit.original.forget.gallery is not None:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from multidelete.audits.inputs import counted, groups
+from multidelete.audits.inputs import groups
 from multidelete.audits.retrieval import NO_EMBEDDINGS, NOT_DRAWN, drawn, search
 from multidelete.audits.signals import Signals
 from multidelete.audits.stats import Floats
 from multidelete.audits.utility import correct
+from multidelete.core.words import counted
 
 
 @dataclass(frozen=True)

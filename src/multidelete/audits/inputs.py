@@ -215,12 +215,3 @@ def prefix(kind: str | None) -> str:
     ('sensitive ', '')
     """
     return "" if kind is None else f"{kind} "
-
-
-def counted(count: int, noun: str) -> str:
-    """A number with its noun in the plural, as figures' notes spell it.
-
-    >>> counted(1440, "texts")
-    '1,440 texts'
-    """
-    return f"{count:,} {noun}"

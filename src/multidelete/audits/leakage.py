@@ -28,11 +28,12 @@ from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import StandardScaler
 
 from multidelete.audits.compare import absent_figures, mean_figures, shuffled
-from multidelete.audits.inputs import AuditInput, counted, prefix
+from multidelete.audits.inputs import AuditInput, prefix
 from multidelete.audits.result import Figure
 from multidelete.audits.retrieval import directions, search
 from multidelete.audits.signals import Signals
 from multidelete.audits.stats import Array
+from multidelete.core.words import counted
 
 AUDIT = "leakage"
 KS = (1, 5)

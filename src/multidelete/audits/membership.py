@@ -17,10 +17,11 @@ import numpy as np
 
 from multidelete.audits import stats
 from multidelete.audits.compare import TO_ORIGINAL, TO_RETRAINED, absent_figures, auc_figures, shuffled, tpr_figures
-from multidelete.audits.inputs import AuditInput, counted, groups, prefix
+from multidelete.audits.inputs import AuditInput, groups, prefix
 from multidelete.audits.result import Figure
 from multidelete.audits.retrieval import directions
 from multidelete.audits.signals import Signals
+from multidelete.core.words import counted
 
 AUDIT = "membership"
 SPLIT = "forget and held-out"

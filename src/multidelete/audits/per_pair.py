@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from multidelete.audits import stats
 from multidelete.audits.compare import TO_RETRAINED, absent_figures, auc_figures, tpr_figures
-from multidelete.audits.inputs import RETRAINED_AGAIN, AuditInput, ModelSignals, counted, groups, prefix
+from multidelete.audits.inputs import RETRAINED_AGAIN, AuditInput, ModelSignals, groups, prefix
 from multidelete.audits.margin import NO_REFERENCE, pair_margins
 from multidelete.audits.membership import RATES, SPLIT
 from multidelete.audits.result import Figure
 from multidelete.audits.signals import Signals
+from multidelete.core.words import counted
 
 AUDIT = "per-pair membership"
 LIRA, RMIA = "LiRA", "RMIA"

@@ -21,10 +21,11 @@ from torch.nn.utils import clip_grad_norm_
 from multidelete.audits.compare import absent_figures, mean_figures
 from multidelete.audits.forgetting import headline_name
 from multidelete.audits.headline import headline
-from multidelete.audits.inputs import AuditInput, counted, groups, prefix, units
+from multidelete.audits.inputs import AuditInput, groups, prefix, units
 from multidelete.audits.result import Figure
 from multidelete.audits.signals import Signals
 from multidelete.audits.stats import Array, Floats
+from multidelete.core.words import counted
 from multidelete.data.pairs import PairDataset
 from multidelete.errors import DivergedError
 from multidelete.models.base import Adapter

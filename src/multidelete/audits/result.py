@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from multidelete.manifest import write_whole
+from multidelete.artifacts.room import write_whole
 
 SCHEMA = 1
 Better = Literal["higher", "lower", "target"]

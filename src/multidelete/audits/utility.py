@@ -9,10 +9,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from multidelete.audits.compare import absent_figures, mean_figures
-from multidelete.audits.inputs import AuditInput, counted, groups, kinds_of, prefix
+from multidelete.audits.inputs import AuditInput, groups, kinds_of, prefix
 from multidelete.audits.result import Figure
 from multidelete.audits.retrieval import KS, NO_EMBEDDINGS, NOT_DRAWN, directions, drawn, search
 from multidelete.audits.signals import Signals
+from multidelete.core.words import counted
 
 AUDIT = "utility"
 

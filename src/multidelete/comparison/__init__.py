@@ -10,7 +10,7 @@ from multidelete.comparison.page import write_page
 from multidelete.comparison.planning import Planned, plan
 from multidelete.comparison.reading import read_experiment
 from multidelete.comparison.summary import Block, summarise
-from multidelete.errors import ConfigError
+from multidelete.errors import ConfigError, SettingProblem
 from multidelete.store import ModelStore
 
 __all__ = ["Block", "Experiment", "compare", "read_experiment", "summarise"]
@@ -76,5 +76,5 @@ def _shard(shard: str | None, groups: int) -> range:
         return range(groups)
     first, slash, of = shard.partition("/")
     if not (slash and first.isdecimal() and of.isdecimal() and 1 <= int(first) <= int(of)):
-        raise ConfigError(f"shard is {shard!r}; it must be I/N with 1 <= I <= N, such as 1/4.")
+        raise ConfigError(SettingProblem("shard", f"is {shard!r}; it must be I/N with 1 <= I <= N, such as 1/4."))
     return range(int(first) - 1, groups, int(of))

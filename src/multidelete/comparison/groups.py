@@ -9,6 +9,9 @@ from pathlib import Path
 from statistics import mean
 from typing import TypeVar, cast
 
+from multidelete.artifacts.folders import make_folder
+from multidelete.artifacts.locks import in_turn
+from multidelete.asking import check_pictures
 from multidelete.audits import Shadow
 from multidelete.audits.controls import RANDOM_WEIGHTS
 from multidelete.audits.inputs import RETRAINED_AGAIN
@@ -18,13 +21,12 @@ from multidelete.comparison.judging import Asked, probe_of
 from multidelete.comparison.material import model_of
 from multidelete.comparison.planning import Audit, Planned, shadows_of, unlearned
 from multidelete.comparison.records import write_group
-from multidelete.data.images import check_pictures
 from multidelete.errors import DivergedError, UnsupportedError
-from multidelete.manifest import make_folder, read_manifest
+from multidelete.manifest import read_manifest
 from multidelete.models import load_adapter
 from multidelete.models.fresh import untrained
 from multidelete.progress import span
-from multidelete.runtime import forget_peak, locked
+from multidelete.runtime import forget_peak
 from multidelete.store import ModelStore, shadow_members
 
 T = TypeVar("T")
@@ -96,7 +98,7 @@ class Runner:
             if names:
                 make_folder(self.audits)
                 make_folder(self.store.root)
-                with locked(self.audits / f".{one.group.name}.lock"):
+                with in_turn(self.audits / f".{one.group.name}.turn"):
                     self._run_group(one, clock, names)
                 yield one.group
 

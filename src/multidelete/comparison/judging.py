@@ -84,7 +84,7 @@ class Asked:
     def _asked(self, adapter: Adapter, pairs: PairDataset, key: str | None) -> Signals:
         if key is None:
             return collect(adapter, pairs)
-        return cached(self.folder, f"{key} {pairs.digest}", lambda: collect(adapter, pairs))
+        return cached(self.folder, f"{key} {pairs.content}", lambda: collect(adapter, pairs))
 
 
 def probe_of(
@@ -145,7 +145,7 @@ def audited(
     columns = _columns([replace(row, void=None) for row in figures], counts, measure)
     figures = [row for row in figures if row.model != "unlearned"]
     judged = {
-        name: verdict(_as_unlearned(figures, name), _counts_of(counts, name))
+        name: verdict(_as_unlearned(figures, name), counts and counts.of_model(name))
         for name in (*models, UNTOUCHED)
         if name not in ("original", "retrained")
     }
@@ -161,24 +161,18 @@ def _as_unlearned(figures: Sequence[Figure], name: str) -> list[Figure]:
     return [replace(row, model="unlearned") if row.model == name else row for row in figures]
 
 
-def _counts_of(counts: UnitCounts | None, name: str) -> UnitCounts | None:
-    if counts is None:
-        return None
-    found, forgotten = ({**of, "unlearned": of[name]} for of in (counts.found, counts.forgotten))
-    return replace(counts, found=found, forgotten=forgotten)
-
-
 def _columns(figures: Sequence[Figure], counts: UnitCounts | None, measure: str) -> Columns:
     """Which figure each column shows: the verdict's own; of membership the signal that tells most of the original."""
     look, kind = Lookup(figures), counts.kind if counts else None
     found = {
         row.criterion: (row.unlearned.audit, row.unlearned.figure, row.unlearned.split or "")
-        for row in verdict(figures, counts).rows
+        for row in reversed(verdict(figures, counts).rows)  # the headline's kind comes first
         if row.unlearned is not None
     }
     columns = {name: found[row] for name, row in (("test", "test"), ("retain", "retain"), ("forget", "forgetting"))
                if row in found}  # fmt: skip
-    columns["separation"] = (separation.AUDIT, f"{prefix(kind)}auc", "forget and retain")
+    columns["separation"] = (separation.AUDIT, f"{prefix(kind)}auc", separation.SPLIT)
+    columns["as released"] = (separation.AUDIT, f"{prefix(kind)}{separation.AS_RELEASED}", separation.SPLIT)
     columns["per pair"] = (per_pair.AUDIT, f"{prefix(kind)}auc of {per_pair.LIRA}", membership.SPLIT)
     columns["margin gap"] = (distance.AUDIT, f"{prefix(kind)}{distance.SIGNED}", "forget")
     probed = {

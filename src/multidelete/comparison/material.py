@@ -7,13 +7,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast
 
+from multidelete.artifacts.folders import whole_or_nothing
 from multidelete.comparison.experiment import Group, Setting, StartScript, Subset
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.readers import READERS, load_data
 from multidelete.data.request import Request, resolve_request
 from multidelete.data.split import draw_request, with_holdout
 from multidelete.errors import ConfigError, DataError
-from multidelete.manifest import digest_file, whole_or_nothing
+from multidelete.manifest import digest_file
 from multidelete.models import get_family
 from multidelete.models.fresh import Size, new_model, train_tokenizer
 from multidelete.settings import TrainSettings

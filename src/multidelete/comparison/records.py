@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from multidelete.audits import ModelSignals, Shadow, Verdict
+from multidelete.audits.inputs import prefix
 from multidelete.audits.result import Figure, write_audit
 from multidelete.comparison.judging import Probe, audited
 from multidelete.comparison.planning import Audit, Planned
@@ -77,6 +78,6 @@ def _told(name: str, manifests: Mapping[str, Mapping[str, object]], judged: Mapp
     told = {key: made[key] for key in ("method", "loop", "trainable", "seed", "decisions", "cost") if key in made}
     if name in judged:
         one = judged[name]
-        rows = {row.criterion: {"gap": row.gap, "state": row.state} for row in one.rows}
+        rows = {f"{prefix(row.kind)}{row.criterion}": {"gap": row.gap, "state": row.state} for row in one.rows}
         told["verdict"] = {"outcome": one.outcome, "headline": one.headline, "criteria": rows}
     return told

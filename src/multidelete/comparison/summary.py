@@ -46,6 +46,7 @@ COLUMNS = (
     Column("retain", TOLERANCES["retain"][1], True, RANDOM_WEIGHTS),
     Column("forget", TOLERANCES["forgetting"][1], False, UNTOUCHED),
     Column("separation", TOLERANCES["membership"][1], False, UNTOUCHED),
+    Column("as released", TOLERANCES["membership"][1], False, UNTOUCHED),
     Column("membership", TOLERANCES["membership"][1], False, UNTOUCHED),
     Column("confidence", TOLERANCES["membership"][1], False, None),
     Column("per pair", TOLERANCES["membership"][1], False, UNTOUCHED),

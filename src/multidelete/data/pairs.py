@@ -15,6 +15,7 @@ from torch import Tensor
 
 from multidelete.data.decode import ImageInput as ImageInput
 from multidelete.data.decode import open_image as open_image
+from multidelete.data.picture_digests import input_digest
 from multidelete.errors import DataError
 
 if TYPE_CHECKING:
@@ -129,10 +130,23 @@ class PairDataset:
 
     @cached_property
     def digest(self) -> str:
-        """Hash of ids, sources, labels and kinds: what the reference and signal caches are keyed by."""
+        """Hash of what pairs are called and say: ids, sources, texts, labels, subjects and kinds. Opens no picture."""
         sha = hashlib.sha256()
         for pair in self.pairs:
-            sha.update(repr((pair.id, sorted(pair.sources.items()), pair.label, pair.kind)).encode())
+            texts = sorted((m, given) for m, given in pair.inputs.items() if isinstance(given, str) and m != "image")
+            named = (pair.id, sorted(pair.sources.items()), texts, pair.label, pair.subject, pair.kind)
+            sha.update(repr(named).encode(errors="surrogatepass"))
+        return sha.hexdigest()
+
+    @cached_property
+    def content(self) -> str:
+        """Hash of the same and of the pictures' bytes: what models, references and signals are kept by."""
+        sha = hashlib.sha256(self.digest.encode())
+        for pair in self.pairs:
+            for modality, given in pair.inputs.items():
+                is_stored = pair.sources[modality].startswith("sha256:") and callable(given)
+                known = pair.sources[modality] if is_stored else input_digest(given, modality)
+                sha.update(known.encode(errors="surrogatepass"))
         return sha.hexdigest()
 
 

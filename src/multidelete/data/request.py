@@ -12,6 +12,8 @@ from typing import Literal, get_args
 from multidelete.data.classes import class_name
 from multidelete.data.pairs import Pair, PairData, PairDataset, members
 from multidelete.data.request_file import Named, read_request
+from multidelete.data.request_rows import check_texts, contradictions, means_one, skipped_ids
+from multidelete.data.tables.suspicion import whole
 from multidelete.errors import RequestError, first_few
 
 Unit = Literal["pair", "image", "subject", "node"]
@@ -47,7 +49,7 @@ def resolve_request(
     images: Sequence[str] = (),
     nodes: Sequence[str] = (),
     file: Path | None = None,
-    unit: Unit = "pair",
+    unit: Unit | None = None,
 ) -> Request:
     """Turn what was named into the training pairs to forget, or say everything that is wrong with it.
 
@@ -62,24 +64,30 @@ def resolve_request(
         file: A request file, added to the above; see `read_request`.
         unit: ``"image"`` adds everything attached to the images of the named pairs (of pairs of two
             pictures: to the same two), ``"subject"`` all pairs of the named pairs' subjects, ``"node"``
-            all pairs of their nodes.
+            all pairs of their nodes; ``"pair"``, which it is where none is given, nothing. Rows of a file that
+            carry an id *and* a subject, an image or a node need a unit: it says which of the two is meant.
 
     Raises:
         RequestError: With all problems at once: nothing named, unknown or repeated names, names
-            of held-out pairs, a request for everything, or one that leaves a class without
-            training pairs or a kind of pairs with fewer than two.
+            of held-out pairs, rows that carry several names and no unit, rows whose id has another subject than they
+            say, a request for everything, or one that leaves a class without training pairs or a kind of pairs with
+            fewer than two.
     """
-    if unit not in UNITS:
+    if unit is not None and unit not in UNITS:
         raise RequestError(f"Unknown unit {unit!r}; it must be one of {', '.join(UNITS)}.")
     read = Named() if file is None else read_request(file)
+    check_texts({"ids": ids, "subjects": subjects, "images": images, "nodes": nodes})
+    read = means_one(read, unit, file)
+    unit = unit or "pair"
     named = Named((*ids, *read.ids), (*subjects, *read.subjects), (*images, *read.images), (*nodes, *read.nodes))
-    problems: list[str] = []
+    problems = contradictions(data, read, file)
     chosen = {
         *_match(data, "id", named.ids, problems),
         *_match(data, "subject", named.subjects, problems),
         *_match(data, "image", _full_names(data, named.images, problems), problems),
         *_match(data, "node", named.nodes, problems),
     }
+    problems += skipped_ids(data, read, file)
     if not (named.ids or named.subjects or named.images or named.nodes):
         where = f"{file} names nothing" if file is not None else "Nothing is named"
         problems.append(f"{where}; a deletion request needs at least one pair id, subject, image or node.")
@@ -177,10 +185,21 @@ def _unknown(data: PairData, what: str, unknown: Sequence[str], named: int) -> s
     known = list(dict.fromkeys(name for pair in data.train for name in _names(pair, what)))
     if not known:
         return f"The training pairs of {data.name} have no {what}s; name pairs by id, or map a column to {what}."
+    spelled = {number: name for name in known if (number := _number(name)) is not None}
+    alike = [spelled[number] for name in unknown if (number := _number(name)) in spelled]
+    if alike:
+        missing = f"{len(unknown)} of {named} {what}s are not among the training pairs of {data.name}"
+        return f"{missing}: {first_few(unknown)}. The same numbers stand there as {first_few(alike)}; write them so."
     close = [match for name in unknown[:3] for match in difflib.get_close_matches(name, known, n=1, cutoff=0.8)]
     hint = f" Did you mean {first_few(list(dict.fromkeys(close)))}?" if close else f" They look like {known[0]}."
     missing = f"{len(unknown)} of {named} {what}s are not among the training pairs of {data.name}"
     return f"{missing}: {first_few(unknown)}.{hint}"
+
+
+def _number(name: str) -> str | None:
+    """The whole number that a name is a spelling of (``7``, ``007``, ``7.0``); None where it is none."""
+    digits = (whole(name) or name).removeprefix("-")
+    return (digits.lstrip("0") or "0") if digits.isdecimal() and digits.isascii() else None
 
 
 def _full_names(data: PairData, images: Sequence[str], problems: list[str]) -> list[str]:

@@ -1,29 +1,48 @@
 """Files that name what is to be forgotten."""
 
-import csv
-import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from multidelete.errors import RequestError
+from multidelete.data.tables.delimited import Rows, other_separator, read_rows
+from multidelete.data.tables.json_rows import read_lines
+from multidelete.data.tables.source import exists, read_text
+from multidelete.data.tables.strict_json import Json
+from multidelete.data.tables.suspicion import looks_like_list, spells_missing
+from multidelete.data.tables.table import with_header
+from multidelete.errors import DataError, RequestError, first_few, short
 
-_COLUMNS = ("id", "subject", "image", "node")
+COLUMNS = ("id", "subject", "image", "node")
 _ANY = "id, subject, image or node"
+
+Row = Mapping[str, str]
+"""What one row names, by column."""
 
 
 @dataclass(frozen=True)
 class Named:
-    """What a request names, as written: ids of pairs, subjects, image files, nodes of a graph."""
+    """What a request names, as written: ids of pairs, subjects, image files, nodes of a graph.
+
+    Attributes:
+        ids: Ids of pairs.
+        subjects: Subjects.
+        images: Image files.
+        nodes: Nodes of a graph.
+        several: Rows that name in more than one column, with their lines: each means one thing, and the
+            file does not say which. What they name is in none of the above.
+        comments: Lines that were skipped as comments.
+    """
 
     ids: tuple[str, ...] = ()
     subjects: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
     nodes: tuple[str, ...] = ()
+    several: tuple[tuple[int, Row], ...] = ()
+    comments: tuple[str, ...] = field(default=(), compare=False)
 
 
 def read_request(path: Path) -> Named:
-    """Read a request file.
+    """Read a request file. Every row of it names something, or is refused.
 
     - ``.csv``, ``.tsv``: columns ``id``, ``subject``, ``image`` or ``node`` (others are ignored), or a
       single column of ids without a header.
@@ -31,62 +50,109 @@ def read_request(path: Path) -> Named:
     - anything else: text, one id per line; lines that start with ``#`` are comments.
 
     Raises:
-        RequestError: The file is missing, or has lines that are none of these.
+        RequestError: The file is missing, or has rows that are none of these: rows that name nothing, have more or
+            fewer cells than the header, hold lists, or a word such as ``nan`` that stands for a missing value.
     """
+    if not exists(path):
+        raise RequestError(f"There is no request file {path}. Name a text, CSV or JSONL file.")
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise RequestError(f"There is no request file {path}. Name a text, CSV or JSONL file.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"The request file {path} cannot be read as UTF-8 text: {error}.") from error
-    match path.suffix.lower():
-        case ".csv" | ".tsv":
-            return _read_table(path, text)
-        case ".jsonl":
-            return _read_json_lines(path, text)
-    lines = (line.strip() for line in text.splitlines())
-    return Named(ids=tuple(line for line in lines if line and not line.startswith("#")))
+        text = read_text(path)
+        match path.suffix.lower():
+            case ".csv" | ".tsv":
+                return _read_table(path, read_rows(path, text)[0])
+            case ".jsonl":
+                return _read_json_lines(path, text)
+            case ".json":
+                raise RequestError(f"{path}: a request in JSON has one entry on each line; name the file .jsonl.")
+    except DataError as error:
+        raise RequestError(_about_the_request(error)) from error
+    lines = [line.strip() for line in text.split("\n")]
+    return Named(
+        ids=tuple(line for line in lines if line and not line.startswith("#")),
+        comments=tuple(line for line in lines if line.startswith("#")),
+    )
 
 
-def _read_table(path: Path, text: str) -> Named:
-    rows = [row for row in csv.reader(text.splitlines(), delimiter="\t" if path.suffix == ".tsv" else ",") if any(row)]
-    header = [cell.strip() for cell in rows[0]] if rows else []
-    if not set(header) & set(_COLUMNS):
-        if all(len(row) == 1 for row in rows):
-            return Named(ids=tuple(row[0].strip() for row in rows))
+def _about_the_request(error: DataError) -> list[str]:
+    return [f"The request file {problem}" for problem in error.problems]
+
+
+def _read_table(path: Path, rows: Rows) -> Named:
+    header = [cell.strip() for cell in rows[0][1]] if rows else []
+    if not {cell.lower() for cell in header} & set(COLUMNS):
+        separator = other_separator(header, "\t" if path.suffix.lower() == ".tsv" else ",")
+        if len(header) > 1 or (separator and any(name in header[0].lower() for name in COLUMNS)):
+            seems = f" Its cells seem to be separated by {separator}." if separator else ""
+            raise RequestError(
+                f"{path} has the columns {', '.join(header)}; a request table has a column {_ANY}, or a single column "
+                f"of ids.{seems}"
+            )
+        return _named(path, [(line, {"id": cells[0]}) for line, cells in rows])
+    table = with_header(path, rows)
+    ours = {column: column.lower() for column in table.columns if column.lower() in COLUMNS}
+    after_comma = [line for line, cells in rows[1:] for cell in cells[1:] if cell.startswith(" ")]
+    if after_comma:
         raise RequestError(
-            f"{path} has the columns {', '.join(header)}; a request table has a column "
-            "id, subject, image or node, or a single column of ids."
+            f"{path}: {len(after_comma)} cells begin with a blank, as what follows a comma in a name does: lines "
+            f"{first_few(after_comma)}. Put names that hold commas in double quotation marks; write no blank elsewhere."
         )
-    entries = [dict(zip(header, row, strict=False)) for row in rows[1:]]
-    return _named([{name: entry.get(name) for name in _COLUMNS} for entry in entries])
+    if len(set(ours.values())) < len(ours):
+        raise RequestError(f"{path} has the columns {', '.join(ours)}; give each of {_ANY} once.")
+    entries = [{ours[column]: row[column] for column in ours} for row in table.rows]
+    return _named(path, list(zip(table.lines, entries, strict=True)))
 
 
 def _read_json_lines(path: Path, text: str) -> Named:
-    entries, problems = [], []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError as error:
-            problems.append(f"{path}, line {number}: not JSON ({error.msg}); write a string or an object with an id.")
-            continue
-        entry = {"id": entry} if isinstance(entry, str | int) else entry
-        if not isinstance(entry, dict) or not set(entry) & set(_COLUMNS):
-            problems.append(f"{path}, line {number}: {line.strip()[:60]} has no key {_ANY}.")
-            continue
-        entries.append(entry)
+    found, broken = read_lines(text)
+    problems = [
+        f"{path}, line {line}: not JSON ({why}); write a string or an object with an id." for line, why in broken
+    ]
+    entries: list[tuple[int, Mapping[str, Json]]] = []
+    for line, entry in found:
+        keys = [key.strip().lower() for key in entry] if isinstance(entry, dict) else []
+        if isinstance(entry, dict) and set(keys) & set(COLUMNS) and len(set(keys)) == len(keys):
+            entries.append((line, dict(zip(keys, entry.values(), strict=True))))
+        elif isinstance(entry, dict | list):
+            problems.append(f"{path}, line {line}: {short(str(entry), limit=60)} has no key {_ANY}, or has one twice.")
+        else:
+            entries.append((line, {"id": entry}))
     if problems:
         raise RequestError([*problems[:10], *([f"... and {len(problems) - 10} more lines."] if problems[10:] else [])])
-    return _named(entries)
+    return _named(path, entries)
 
 
-def _named(entries: Iterable[dict[str, object]]) -> Named:
-    found: dict[str, list[str]] = {name: [] for name in _COLUMNS}
-    for entry in entries:
-        for name, values in found.items():
-            value = entry.get(name)
-            if value is not None and str(value).strip():
-                values.append(str(value).strip())
-    return Named(*(tuple(found[name]) for name in _COLUMNS))
+def _named(path: Path, entries: Iterable[tuple[int, Mapping[str, Json]]]) -> Named:
+    """What the rows name, each in one column; those that name in several apart."""
+    found: dict[str, list[str]] = {name: [] for name in COLUMNS}
+    several: list[tuple[int, Row]] = []
+    wrong: dict[str, list[str]] = {}
+    for line, entry in entries:
+        cells = {name: entry[name] for name in COLUMNS if entry.get(name) is not None}
+        row = {name: cell.strip() for name, cell in cells.items() if isinstance(cell, str) and cell.strip()}
+        rule = _what_is_wrong(cells, row)
+        if rule is not None:
+            wrong.setdefault(rule, []).append(f"line {line}")
+        elif len(row) > 1:
+            several.append((line, row))
+        else:
+            for name, value in row.items():
+                found[name].append(value)
+    if wrong:
+        raise RequestError([f"{path}: {len(where)} rows {rule}: {first_few(where)}." for rule, where in wrong.items()])
+    ids, subjects, images, nodes = (tuple(found[name]) for name in COLUMNS)
+    return Named(ids, subjects, images, nodes, tuple(several))
+
+
+def _what_is_wrong(cells: Mapping[str, Json], row: Row) -> str | None:
+    """Which rule a row breaks."""
+    if any(not isinstance(cell, str) for cell in cells.values()) or any(map(looks_like_list, row.values())):
+        return "hold a list or an object; write a row for each name"
+    if not row:
+        return f"name nothing: their {_ANY} is empty. Complete or remove them"
+    words = [value for value in row.values() if spells_missing(value)]
+    if words:
+        return (
+            f"name {words[0]!r}, as programs write what is missing. Where somebody is called so, name them by "
+            "--forget-subject, or by ids in a .txt file"
+        )
+    return None

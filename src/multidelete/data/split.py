@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from multidelete.data.identity import with_true_sources
 from multidelete.data.pairs import Pair, PairData, PairDataset, members
 from multidelete.data.request import UNITS, Unit, unit_keys
 from multidelete.errors import ConfigError, DataError, RequestError
@@ -12,10 +13,10 @@ from multidelete.errors import ConfigError, DataError, RequestError
 def with_holdout(data: PairData, *, fraction: float = 0.1, seed: int = 0) -> PairData:
     """Set pairs aside as ``val`` and ``test`` where a data set has neither.
 
-    Whole groups are set aside: all pairs of a subject where pairs have subjects, otherwise all
-    pairs that are joined by shared images or captions, so that no held-out image or caption is
-    trained on. A graph loses the edges that only held-out pairs state. Data that has ``val`` or ``test``
-    is returned as it is.
+    Whole groups are set aside: pairs that are joined by a subject or by shared images, and those without a subject
+    also by shared captions, so that no held-out image is trained on, and without subjects no caption. Byte-equal
+    pictures are one image, whatever they are called. A graph loses the edges that only held-out pairs state. Data
+    that has ``val`` or ``test`` is returned as it is.
 
     Args:
         data: The pairs. The same data, fraction and seed give the same splits.
@@ -30,6 +31,7 @@ def with_holdout(data: PairData, *, fraction: float = 0.1, seed: int = 0) -> Pai
         raise ConfigError(f"The held-out fraction is {fraction}; it must be above 0 and below 0.5.")
     if "val" in data.splits or "test" in data.splits:
         return data
+    data = with_true_sources(data)
     groups = _groups(data.train)
     wanted = max(1, round(fraction * len(data.train)))
     held: dict[str, set[str]] = {"val": set(), "test": set()}
@@ -102,7 +104,7 @@ def _groups(train: PairDataset) -> list[list[Pair]]:
     first: dict[tuple[str, str], int] = {}
     for position, pair in enumerate(train):
         shared = list(pair.sources.items()) if pair.subject is None else [("subject", pair.subject)]
-        if pair.subject is None and "image" in pair.inputs:
+        if "image" in pair.inputs:
             shared += [("image", source) for source, _ in members(pair, "image")]
         for key in shared:
             one, other = find(first.setdefault(key, position)), find(position)

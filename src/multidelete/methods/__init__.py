@@ -1,7 +1,5 @@
 """Unlearning methods, by name."""
 
-import importlib
-
 from multidelete.config import did_you_mean
 from multidelete.errors import ConfigError
 from multidelete.methods.bad_teacher import BadTeacher
@@ -11,6 +9,7 @@ from multidelete.methods.delete import DELETE
 from multidelete.methods.descent_to_delete import DescentToDelete
 from multidelete.methods.finetune import FineTune
 from multidelete.methods.grad_diff import GradDiff
+from multidelete.methods.imported import import_method
 from multidelete.methods.l_codec import LCODEC
 from multidelete.methods.multidelete import MultiDelete
 from multidelete.methods.multidelete_paper import MultiDeletePaper
@@ -84,14 +83,4 @@ def get_method(name: str) -> type[Method]:
         return METHODS[name]
     if ":" not in name:
         raise ConfigError(f"Unknown method {name!r}. {did_you_mean(name, METHODS)} Your own: package.module:Class.")
-    module_name, _, class_name = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(
-            f"Method {name!r} cannot be imported: {error}. "
-            "Give package.module:Class of an installed package, or of one in a folder on PYTHONPATH."
-        ) from error
-    if not (isinstance(found, type) and issubclass(found, Method)):
-        raise ConfigError(f"{name!r} is no subclass of multidelete.methods.Method.")
-    return found
+    return import_method(name)

@@ -60,6 +60,9 @@ class BadTeacher(GradientMethod):
         retain = outputs_of(job.adapter.to(device), datasets["retain"].pairs, size, "original on retain")
         return Reference({"forget": forget, "retain": retain}, [], len(datasets["forget"]) + len(datasets["retain"]))
 
+    def asked(self, job: Job, sizes: Mapping[str, int]) -> int:
+        return sum(sizes.values())
+
     def losses(self, step: Step) -> dict[str, Tensor]:
         forget, retain = step.forget, step.retain
         return {

@@ -16,6 +16,7 @@ from multidelete.loop import run_loop
 from multidelete.methods.reference import HOLDOUT_LIMIT, Reference, ReferenceSettings, build_reference
 from multidelete.methods.search import Search
 from multidelete.models.base import Adapter
+from multidelete.plan import plan_steps
 from multidelete.runtime import is_main_process, make_accelerator
 from multidelete.settings import LoopSettings
 from multidelete.step import Step
@@ -83,6 +84,21 @@ class Outcome:
     decisions: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Planned:
+    """What a run will ask of the model, in pairs; known before it begins.
+
+    Attributes:
+        steps: Optimizer steps.
+        pairs_backward: As in `Outcome`.
+        pairs_forward: As in `Outcome`, but for what depends on how the run goes (`SCRUB` rewinding).
+    """
+
+    steps: int
+    pairs_backward: int
+    pairs_forward: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Method(ABC):
     """Base of all methods: a frozen dataclass whose fields are the hyperparameters.
@@ -105,6 +121,10 @@ class Method(ABC):
     @abstractmethod
     def run(self, job: Job) -> Outcome:
         """Make the unlearned model."""
+
+    def planned(self, job: Job) -> Planned | None:
+        """What `run` will cost; None where the method does not say."""
+        return None
 
     def loop_settings(self) -> LoopSettings:
         """Settings of the loop that suit the method."""
@@ -155,6 +175,24 @@ class GradientMethod(Method):
     def reference_settings(self, job: Job) -> ReferenceSettings | None:
         """What to ask the original before training; None where the method asks nothing."""
         return None
+
+    def planned(self, job: Job) -> Planned:
+        sizes = {"forget": len(job.forget), "retain": len(sample_retain(job))}
+        plan = plan_steps(self.parts, sizes, job.settings, job.seed)
+        rows = [
+            len(rows) for step in plan for rows in step.only(self.parts_of_pass(step.number_of_pass)).positions.values()
+        ]
+        return Planned(len(plan), sum(rows), self.asked(job, sizes))
+
+    def asked(self, job: Job, sizes: Mapping[str, int]) -> int:
+        """Pairs that frozen models are asked about, given how many there are of each part."""
+        asks = self.reference_settings(job)
+        if asks is None:
+            return 0
+        held = (
+            min(len(job.holdout), HOLDOUT_LIMIT) if asks.score_targets == "holdout" and job.holdout is not None else 0
+        )
+        return sum(sizes.values()) + held + (asks.draws * sizes["forget"] if asks.partners else 0)
 
     def datasets(self, job: Job) -> dict[str, PairDataset]:
         """The pairs to draw steps from: as asked to forget, and the sampled retain pairs."""

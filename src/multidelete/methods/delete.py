@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from multidelete.methods.base import GradientMethod, Job, Outcome
+from multidelete.methods.base import GradientMethod, Job, Outcome, Planned
 from multidelete.methods.distributions import choice_logits, divergences, own_options
 from multidelete.methods.reference import ReferenceSettings
 from multidelete.methods.search import Factor, Search
@@ -56,11 +56,18 @@ class DELETE(GradientMethod):
         masked = [logits_BC.masked_fill(own_BC, float("-inf")) for logits_BC, own_BC in zip(known, own, strict=True)]
         return {"distillation": forget.mean(divergences(found, masked).mean(dim=0))}
 
+    def planned(self, job: Job) -> Planned:
+        return super().planned(job) if self._is_complete(job) else _DELETEAmongCandidates().planned(job)
+
     def run(self, job: Job, after_pass: Callable[[int], None] | None = None) -> Outcome:
         """Train; with retain pairs as candidates where there are similarities to compare."""
-        if job.adapter.logit_scale is None or "retain" in self.parts:
+        if self._is_complete(job):
             return super().run(job, after_pass)
         return _DELETEAmongCandidates().run(job, after_pass)
+
+    def _is_complete(self, job: Job) -> bool:
+        """Whether steps hold all that the loss needs."""
+        return job.adapter.logit_scale is None or "retain" in self.parts
 
     def loop_settings(self) -> LoopSettings:
         return LoopSettings(passes=5, lr=1.3e-4)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from multidelete.config import check_settings
 from multidelete.data.pairs import Batch, Pair
 from multidelete.errors import UnsupportedError
-from multidelete.methods.base import Job, Method, Outcome, sample_retain
+from multidelete.methods.base import Job, Method, Outcome, Planned, sample_retain
 from multidelete.methods.conditional_dependence import foci
 from multidelete.methods.importance import draw_gallery, each_gradient
 from multidelete.methods.search import Factor, Search
@@ -71,6 +71,11 @@ class LCODEC(Method):
 
     def loop_settings(self) -> LoopSettings:
         return LoopSettings(retain_sample=0)  # each sampled pair is a backward pass of its own
+
+    def planned(self, job: Job) -> Planned:
+        sampled = sample_retain(job)
+        each = 1 + len(draw_gallery(job.adapter, sampled, job.seed))
+        return Planned(0, (2 * len(job.forget) + len(sampled)) * each, self.observations * each)
 
     def run(self, job: Job) -> Outcome:
         """Select, then step.

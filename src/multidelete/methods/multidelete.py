@@ -1,5 +1,6 @@
 """MultiDelete: decouple the members of the forget pairs, keep everything else."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -114,12 +115,26 @@ class MultiDelete(GradientMethod):
             return second
         return f"but-{first}" if adapter.encoder_parameters(first) else "all"
 
+    def asked(self, job: Job, sizes: Mapping[str, int]) -> int:
+        again = 0
+        if job.holdout is not None:
+            passes = range(math.ceil(job.settings.passes))
+            times = sum(self._is_due(number, job.settings.passes) for number in passes)
+            again = times * (sizes["forget"] + min(REFRESH_PAIRS, len(job.holdout)))
+        return super().asked(job, sizes) + (again if self._matches_again(job) else 0)
+
+    def _matches_again(self, job: Job) -> bool:
+        """Whether there are targets from held-out pairs to match while the run goes on."""
+        return self.reference_settings(job).score_targets == "holdout" and job.holdout is not None and self.score > 0
+
+    def _is_due(self, number: int, passes: float) -> bool:
+        """Whether another of the refreshes is due after a pass; at the end of the run none is."""
+        due, was_due = (int(self.refreshes * done / passes) for done in (number + 1, number))
+        return due > was_due and number + 1 < passes
+
     def update_reference(self, reference: Reference, job: Job, number: int) -> None:
-        """Match the targets again where another of the refreshes is due; at the end of the run none is."""
-        if self.reference_settings(job).score_targets != "holdout" or job.holdout is None or self.score == 0:
-            return
-        due, was_due = (int(self.refreshes * passes / job.settings.passes) for passes in (number + 1, number))
-        if due > was_due and number + 1 < job.settings.passes:
+        """Match the targets again where another of the refreshes is due."""
+        if job.holdout is not None and self._matches_again(job) and self._is_due(number, job.settings.passes):
             holdout = sample_pairs(job.holdout, REFRESH_PAIRS, job.seed, "sampled held-out pairs")
             reference.match_again(job.adapter, {"forget": job.forget, "holdout": holdout}, job.train)
 

@@ -7,6 +7,7 @@ the content of model, data and settings: a resumed run reads it back.
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -15,14 +16,16 @@ from typing import Literal, cast
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from multidelete.artifacts.sealed import SealError, State, read_sealed, run_of, write_sealed
 from multidelete.data.pairs import Pair, PairDataset
 from multidelete.methods.partners import Associations, unassociated_pairs
 from multidelete.methods.targets import SIGNALS, ScoreSource, association_signals, score_targets
 from multidelete.models.base import Adapter, PairOutputs
 from multidelete.progress import progress_bar
+
+logger = logging.getLogger(__name__)
 
 PartnerSource = Literal["retain", "forget"]
 HOLDOUT_LIMIT = 1000
@@ -96,11 +99,11 @@ class Reference:
         self.score_targets.copy_(score_targets(adapter, parts, train, asked, [], "holdout"))
         self.pairs += len(parts["forget"]) + len(parts["holdout"])
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> dict[str, State]:
         """What changes, for checkpoints."""
         return {"score_targets": self.score_targets, "pairs": self.pairs}
 
-    def load_state_dict(self, state: Mapping[str, object]) -> None:
+    def load_state_dict(self, state: Mapping[str, State]) -> None:
         """Go on from a checkpoint."""
         if self.score_targets is not None:
             self.score_targets.copy_(cast(Tensor, state["score_targets"]))
@@ -156,11 +159,14 @@ def build_reference(
         folder: Where the cache is written; None keeps it in memory.
     """
     digest = hashlib.sha256(
-        json.dumps([key, seed, asdict(settings), [(n, d.digest) for n, d in parts.items()], train.digest]).encode()
+        json.dumps([key, seed, asdict(settings), [(n, d.content) for n, d in parts.items()], train.digest]).encode()
     ).hexdigest()
     path = None if folder is None else folder / f"reference-{digest[:16]}.safetensors"
     if path is not None and path.is_file():
-        return _read(path)
+        try:
+            return _read(path)
+        except SealError as error:
+            logger.warning("%s It is made anew.", error)
     asked = {
         name: outputs_of(adapter, d.pairs, settings.batch_size, f"original on {name}") for name, d in parts.items()
     }
@@ -207,22 +213,18 @@ def _unflatten(flat: Mapping[str, Tensor]) -> PairOutputs:
 
 
 def _write(path: Path, reference: Reference) -> None:
-    flat = {f"{name}/{k}": t for name, part in reference.parts.items() for k, t in _flatten(part).items()}
-    if reference.score_targets is not None:
-        flat["targets/score"] = reference.score_targets
-    flat |= {f"partners-{i:03d}/{k}": t for i, p in enumerate(reference.partners) for k, t in _flatten(p).items()}
-    unfinished = path.with_suffix(".unfinished")
-    save_file({k: t.contiguous() for k, t in flat.items()}, unfinished, metadata={"pairs": str(reference.pairs)})
-    unfinished.rename(path)
+    parts: dict[str, State] = {name: _flatten(part) for name, part in reference.parts.items()}
+    state: dict[str, State] = {"parts": parts, "partners": [_flatten(partner) for partner in reference.partners]}
+    write_sealed(path, state | {"score": reference.score_targets, "pairs": reference.pairs}, of=run_of(path.parent))
 
 
 def _read(path: Path) -> Reference:
-    groups: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in load_file(path).items():
-        group, _, key = name.partition("/")
-        groups.setdefault(group, {})[key] = tensor
-    targets = groups.pop("targets", {}).get("score")
-    parts = {name: _unflatten(flat) for name, flat in groups.items() if not name.startswith("partners-")}
-    partners = [_unflatten(groups[name]) for name in sorted(groups) if name.startswith("partners-")]
-    pairs = sum(len(p.score) for p in [*parts.values(), *partners])
-    return Reference(parts, partners, pairs, targets)
+    state = read_sealed(path, of=run_of(path.parent))
+    parts = cast(Mapping[str, Mapping[str, Tensor]], state["parts"])
+    partners = cast(Sequence[Mapping[str, Tensor]], state["partners"])
+    return Reference(
+        {name: _unflatten(flat) for name, flat in parts.items()},
+        [_unflatten(flat) for flat in partners],
+        cast(int, state["pairs"]),
+        cast(Tensor | None, state["score"]),
+    )

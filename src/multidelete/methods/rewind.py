@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from multidelete.artifacts.sealed import State, read_sealed, run_of, write_sealed
 from multidelete.data.pairs import Pair, PairDataset
 from multidelete.methods.base import Job
 from multidelete.methods.distributions import choice_logits, own_options
@@ -73,8 +73,8 @@ class Rewind:
         self._weights: dict[int, dict[str, Tensor]] = {}
         if self.job.resume and self.job.work is not None:
             for path in sorted(self.job.work.glob("pass-*.safetensors")):
-                with safe_open(path, framework="pt") as file:
-                    self.errors[int(path.stem.removeprefix("pass-"))] = float(file.metadata()["error"])
+                told = read_sealed(path, of=run_of(self.job.work))
+                self.errors[int(path.stem.removeprefix("pass-"))] = cast(float, told["error"])
 
     @property
     def possible(self) -> bool:
@@ -91,7 +91,8 @@ class Rewind:
         if self.job.work is None:
             self._weights[number] = now
         elif is_main_process():
-            save_file(now, _path(self.job.work, number), {"error": repr(self.errors[number])})
+            told: dict[str, State] = {"weights": now, "error": self.errors[number]}
+            write_sealed(_path(self.job.work, number), told, of=run_of(self.job.work))
 
     def back(self) -> dict[str, float]:
         """Go back to the pass whose error on forget pairs is nearest to the final weights' error on held-out ones.
@@ -107,7 +108,8 @@ class Rewind:
         if self.job.work is None:
             weights = self._weights[nearest]
         else:
-            weights = load_file(_path(self.job.work, nearest))
+            told = read_sealed(_path(self.job.work, nearest), of=run_of(self.job.work))
+            weights = cast(dict[str, Tensor], told["weights"])
         with torch.no_grad():
             for name, parameter in self._trained().items():
                 parameter.copy_(weights[name])

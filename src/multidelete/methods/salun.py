@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from multidelete.config import check_settings
 from multidelete.errors import ConfigError
-from multidelete.methods.base import GradientMethod, Job, Method, Outcome, sample_retain
+from multidelete.methods.base import GradientMethod, Job, Method, Outcome, Planned, sample_retain
 from multidelete.methods.importance import draw_gallery, mean_gradient, saliency_mask
 from multidelete.methods.search import Factor, Search
 from multidelete.models.base import Adapter
@@ -75,6 +75,11 @@ class SalUn(Method):
 
     def trainable(self, adapter: Adapter) -> str:
         return self.method().trainable(adapter)
+
+    def planned(self, job: Job) -> Planned:
+        of_method = self.method().planned(job)
+        gallery = draw_gallery(job.adapter, sample_retain(job), job.seed)
+        return replace(of_method, pairs_backward=of_method.pairs_backward + len(job.forget) * (1 + len(gallery)))
 
     def run(self, job: Job) -> Outcome:
         """Find the salient entries, then run the method on them."""

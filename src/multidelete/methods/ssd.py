@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 
 from multidelete.config import check_settings
-from multidelete.methods.base import Job, Method, Outcome, sample_retain
+from multidelete.methods.base import Job, Method, Outcome, Planned, sample_retain
 from multidelete.methods.importance import draw_gallery, importance, trainable
 from multidelete.methods.search import Factor, Search
 from multidelete.runtime import make_accelerator, peak_bytes
@@ -55,6 +55,10 @@ class SSD(Method):
 
     def loop_settings(self) -> LoopSettings:
         return LoopSettings(retain_sample=0)  # each sampled pair is a backward pass of its own
+
+    def planned(self, job: Job) -> Planned:
+        sampled = sample_retain(job)
+        return Planned(0, (len(job.forget) + len(sampled)) * (1 + len(draw_gallery(job.adapter, sampled, job.seed))), 0)
 
     def run(self, job: Job) -> Outcome:
         """Measure, then dampen."""

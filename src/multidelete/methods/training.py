@@ -7,8 +7,9 @@ from torch import Tensor
 
 from multidelete.errors import UnsupportedError
 from multidelete.loop import run_loop
-from multidelete.methods.base import GradientMethod, Job, Method, Outcome
+from multidelete.methods.base import GradientMethod, Job, Method, Outcome, Planned
 from multidelete.models.base import Adapter
+from multidelete.plan import plan_steps
 from multidelete.settings import LoopSettings
 from multidelete.step import Step
 
@@ -41,6 +42,10 @@ class Retrain(Method):
     name: ClassVar[str] = "retrain"
     takes_part: ClassVar[bool] = False
     no_search: ClassVar[str | None] = "it is the yardstick, and has the settings of the original's training"
+
+    def planned(self, job: Job) -> Planned:
+        plan = plan_steps(("train",), {"train": len(job.retain)}, job.settings, job.seed)
+        return Planned(len(plan), sum(len(step.positions["train"]) for step in plan), 0)
 
     def run(self, job: Job) -> Outcome:
         """Raises:

@@ -24,8 +24,10 @@ from transformers import (
     ViTConfig,
 )
 
-from multidelete.errors import CheckpointError, ConfigError, first_few
-from multidelete.manifest import refuse_existing, refuse_inside, whole_or_nothing
+from multidelete.artifacts.folders import refuse_existing, whole_or_nothing
+from multidelete.artifacts.marks import ARCHIVE_MARK, is_marked_archive
+from multidelete.artifacts.overlap import refuse_overlap
+from multidelete.errors import CheckpointError, ConfigError, SettingProblem, first_few
 from multidelete.models.albef import AlbefConfig, AlbefForClassification, AlbefForRetrieval
 from multidelete.models.base import Task
 from multidelete.models.checkpoint import load_model
@@ -89,7 +91,7 @@ def convert_albef(
             shape, each named; the folder cannot be written.
         ConfigError: ``image_size``, ``classes``, ``head_width`` or the tokenizer do not fit the checkpoint.
     """
-    refuse_inside(out, [checkpoint, Path(tokenizer)])
+    refuse_overlap(out, [checkpoint, Path(tokenizer)])
     refuse_existing(out, overwrite=overwrite)
     official = read_official(checkpoint)
     dropped = Counter({name: kind for name in official if (kind := dropped_kind(name))}.values())
@@ -151,17 +153,17 @@ def export_albef(folder: Path, checkpoint: Path, *, overwrite: bool = False) -> 
     Raises:
         CheckpointError: Not an ALBEF folder, or the file exists already or cannot be written.
     """
-    refuse_inside(checkpoint, [folder])
-    refuse_existing(checkpoint, overwrite=overwrite)
+    refuse_overlap(checkpoint, [folder])
+    refuse_existing(checkpoint, overwrite=overwrite, is_ours=is_marked_archive)
     found = recognise(folder)
     if found.family != "albef":
         raise CheckpointError(
             f"{folder} holds a {found.head}; only {' and '.join(FAMILIES['albef'].heads)} have official names."
         )
     weights = official_weights(load_model(folder, FAMILIES["albef"].model_class(found.head)))
-    with whole_or_nothing(checkpoint, overwrite=overwrite) as partial:
+    with whole_or_nothing(checkpoint, overwrite=overwrite, is_ours=is_marked_archive) as partial:
         partial.rmdir()  # the result is a file
-        torch.save({"model": weights}, partial)
+        torch.save({"model": weights, "written_by": ARCHIVE_MARK}, partial)
     return weights
 
 
@@ -230,7 +232,9 @@ def config_of(checkpoint: Path, weights: Mapping[str, Tensor], head_width: int) 
     patch, mlp, words, positions, types, text_mlp = (weights[name] for name in tell)
     widths = sorted({patch.shape[0], words.shape[1]})
     if head_width < 1 or any(width % head_width for width in widths):
-        raise ConfigError(f"head_width is {head_width}; it must divide the encoders' widths ({first_few(widths)}).")
+        raise ConfigError(
+            SettingProblem("head_width", f"is {head_width}; it must divide the encoders' widths ({first_few(widths)}).")
+        )
     fusion_layer = min(looking)
     keys = [weights.get(f"{layer}{fusion_layer + i}.crossattention.self.key.weight") for i in (0, 1)]
     shared = keys[0] is not None and keys[1] is not None and torch.equal(keys[0], keys[1])
@@ -285,7 +289,11 @@ def refuse_mismatch(checkpoint: Path, model: PreTrainedModel, weights: Mapping[s
 def resized_positions(positions_1PD: Tensor, image_size: int, patch_size: int) -> Tensor:
     """Position embeddings for another image size: bicubic over the grid, the [CLS] token's as it is."""
     if image_size <= 0 or image_size % patch_size:
-        raise ConfigError(f"image_size is {image_size}; it must be a positive multiple of the patch size {patch_size}.")
+        raise ConfigError(
+            SettingProblem(
+                "image_size", f"is {image_size}; it must be a positive multiple of the patch size {patch_size}."
+            )
+        )
     old, new = math.isqrt(positions_1PD.shape[1] - 1), image_size // patch_size
     if old == new:
         return positions_1PD

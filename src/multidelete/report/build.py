@@ -13,7 +13,8 @@ from PIL import Image
 
 from multidelete.audits import compression, membership, relearning
 from multidelete.audits.result import Figure
-from multidelete.audits.verdict import Outcome, Verdict
+from multidelete.audits.verdict import Verdict
+from multidelete.core.words import counted
 from multidelete.report.brought_back import compression_lines, relearning_curve
 from multidelete.report.charts import (
     Chart,
@@ -24,21 +25,14 @@ from multidelete.report.charts import (
     model_colour,
     score_histograms,
 )
-from multidelete.report.glossary import AUDITS, GLOSSARY
+from multidelete.report.glossary import AUDITS, glossary
 from multidelete.report.tables import MODELS, STATES, figure_table, number, score_line
 from multidelete.report.withhold import content_salt, hider, pair_name, withhold
 
 THUMBNAIL_PX = 96
 HEADER = ("model", "family", "method", "data", "date", "request", "counts", "seed", "seeds")
 
-OUTCOMES: dict[Outcome, str] = {
-    "forgotten": "Forgotten: deleted pairs are treated as if never seen, and what was to stay has stayed",
-    "unfinished": "Unfinished: traces of the deleted pairs remain",
-    "over-forgotten": "Over-forgotten: the deleted pairs stand out by their absence",
-    "damaged": "Damaged: the model has lost what it should have kept",
-    "unjudged": "Not judged: the evidence does not suffice for a verdict",
-}
-INDISTINGUISHABLE = "Forgotten: no farther from a retrained model than a second retrained model is"
+DIGESTS = "digests"  # entry of the run: what tells the judged models and the request from others
 
 
 class Match(NamedTuple):
@@ -113,6 +107,7 @@ def build_report(
     charts: ChartData,
     examples: Sequence[Example],
     extremes: Sequence[Extreme] = (),
+    deleted: int | None = None,
     show_forgotten: bool,
     forgotten: Collection[str] = (),
 ) -> Path:
@@ -122,12 +117,14 @@ def build_report(
         out: Folder of the report, made where it does not exist.
         run: What was done. ``model``, ``family``, ``method``, ``data``, ``date``, ``request``,
             ``counts``, ``seed`` and ``seeds`` stand at the top, where present;
-            everything, nested mappings and lists included, stands under the settings.
+            everything, nested mappings and lists included, stands under the settings. What ``digests``
+            names is shown as what was judged.
         figures: All figures, absent ones included.
         verdict: The judgement.
         charts: What the plots are drawn from.
         examples: Forget pairs to show.
         extremes: Forget pairs farthest from the retrained model, to show likewise.
+        deleted: Number of forget pairs that examples and extremes are chosen from, where there are more of them.
         show_forgotten: Show the examples' pictures, captions and ids. Otherwise each appears as a
             hash with its ranks only, and no id, subject or caption of theirs stands anywhere.
         forgotten: Ids, subjects and captions of further forget pairs, to be withheld likewise.
@@ -151,16 +148,20 @@ def build_report(
     salt = content_salt([e.caption for e in pairs], [e.image for e in pairs])
     void = {f.audit: f.void for f in figures if f.void is not None}
     present = [model for model in MODELS if any(f.model == model for f in figures)]
+    has_retrained = any(row.retrained is not None for row in verdict.rows)
+    if not has_retrained:
+        present = [model for model in present if model != "retrained"]
+    figures = [f for f in figures if has_retrained or f.model != "retrained"]
+    digests = safe_run.get(DIGESTS)
     page = template.render(
         header=[(key, "; ".join(_lines(safe_run[key]))) for key in HEADER if key in safe_run],
         settings=[line for key, value in safe_run.items() for line in _flat(str(key), value)],
         verdict=verdict,
-        opening=verdict.headline.partition(": ")[::2],
-        outcome=INDISTINGUISHABLE if verdict.is_indistinguishable else OUTCOMES[verdict.outcome],
+        digests=list(digests.items()) if isinstance(digests, Mapping) else [],
         state={"forgotten": "met", "unjudged": "absent"}.get(verdict.outcome, "missed"),
         tally=_tally(verdict),
-        scorecard=[score_line(row) for row in verdict.rows],
-        has_retrained="retrained" in present or any(row.retrained is not None for row in verdict.rows),
+        scorecard=[score_line(row, has_retrained=has_retrained) for row in verdict.rows],
+        has_retrained=has_retrained,
         figures=figure_table(figures),
         figure_models=[*present, *sorted({f.model for f in figures} - set(MODELS))],
         void=void,
@@ -174,7 +175,9 @@ def build_report(
         number=number,
         states=STATES,
         gallery=charts.gallery,
-        glossary=GLOSSARY,
+        glossary=glossary(has_retrained=has_retrained),
+        deleted=deleted,
+        counted=counted,
         audits=AUDITS,
         brought_back=any(f.audit in (compression.AUDIT, relearning.AUDIT) and f.value is not None for f in figures),
         relearning=relearning_curve(figures),

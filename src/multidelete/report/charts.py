@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, MaxNLocator, PercentFormatter
 
-from multidelete.report.embedding_map import Array, Embeddings, all_points, evenly, map_points
+from multidelete.report.embedding_map import MAX_FORGET, Array, Embeddings, all_points, evenly, map_points
 
 INK, MUTED, FAINT, RETAIN_FILL = "#1b1f24", "#5b6570", "#d9dde2", "#c9ced4"
 MODEL_COLOURS = {
@@ -231,7 +231,8 @@ def embedding_maps(embeddings: Mapping[str, Embeddings]) -> tuple[list[Chart], s
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set(visible=True, color=FAINT)
         charts.append(Chart(model, to_svg(canvas, f"map{number}")))
-    return charts, f"The map shows {explained:.0%} of the spread of the original's embeddings."
+    cut = f"At most {MAX_FORGET} deleted and {MAX_RETAIN} kept pairs are drawn."
+    return charts, f"{cut} The map shows {explained:.0%} of the spread of the original's embeddings."
 
 
 def _draw_pairs(axes: Axes, image_N2: Array, text_N2: Array, colour: str, *, size: float, line: float) -> None:

@@ -64,8 +64,8 @@ GLOSSARY = (
     ),
     (
         "separation",
-        "How well the model's own scores tell deleted pairs from kept ones; 0.5 means not at all. "
-        "To be read beside the retrained model's value.",
+        "How well the model's own scores tell deleted pairs from kept ones; 0.5 means not at all. Figures called "
+        "“as released” score pairs as the code of the method's authors does.",
     ),
     (
         "95 % interval",
@@ -76,3 +76,10 @@ GLOSSARY = (
         "The numbers into which the model turns a picture or a caption; fitting ones lie close together.",
     ),
 )
+
+OF_RETRAINED = ("retrained", "floor")  # words that a report without a retrained model has no use for
+
+
+def glossary(*, has_retrained: bool) -> list[tuple[str, str]]:
+    """The words of a report and their meanings."""
+    return [(word, meaning) for word, meaning in GLOSSARY if has_retrained or word not in OF_RETRAINED]

@@ -14,7 +14,7 @@ STATES: dict[State, str] = {
 }
 
 
-def score_line(row: ScoreRow) -> dict[str, object]:
+def score_line(row: ScoreRow, *, has_retrained: bool = True) -> dict[str, object]:
     """One criterion: what each model gives, the gap to the yardstick, and the judgement."""
     gap = interval = to_retrained = None
     if row.gap is not None:
@@ -25,7 +25,9 @@ def score_line(row: ScoreRow) -> dict[str, object]:
     if unlearned is not None and retrained is not None:
         difference = number(unlearned - retrained, signed=True)
         to_retrained = None if difference == gap else difference
-    by_model = {"original": row.original, "unlearned": row.unlearned, "retrained": row.retrained}
+    by_model = {"original": row.original, "unlearned": row.unlearned}
+    if has_retrained:
+        by_model["retrained"] = row.retrained
     return {
         "name": row.name,
         "cells": [(model, None if figure is None else cell(figure)) for model, figure in by_model.items()],

@@ -3,10 +3,13 @@
 import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from multidelete.core.arguments import Wanted, check_arguments, names_by_name, place, whole
 from multidelete.data.classes import with_classes
+from multidelete.data.identity import with_true_sources
+from multidelete.data.lookalikes import lookalike_notes, repeat_notes
 from multidelete.data.pairs import PairData
 from multidelete.data.personas import personas
 from multidelete.data.readers.folder import read_folder
@@ -16,6 +19,7 @@ from multidelete.data.readers.nlvr2 import looks_like_nlvr2, read_nlvr2
 from multidelete.data.readers.pgr import looks_like_pgr, read_pgr
 from multidelete.data.readers.snli_ve import looks_like_snli_ve, read_snli_ve
 from multidelete.data.readers.vqa import ANSWERS, looks_like_vqa, read_vqa
+from multidelete.data.tables.source import exists
 from multidelete.errors import ConfigError, DataError
 
 _PERSONA_SETTINGS = ("people", "unseen", "views", "size", "seed")
@@ -90,7 +94,7 @@ def _graph_tables(path: str, options: ReadOptions) -> PairData:
 
 def _existing(path: str) -> Path:
     found = Path(path).expanduser()
-    if not found.exists():
+    if not exists(found):
         raise DataError(f"There is no file or folder {path}. Name the folder of the files.")
     return found
 
@@ -146,18 +150,32 @@ def load_data(
         ConfigError: A setting is unknown or out of range.
         DataError: There is nothing at ``spec``, or it cannot be read as pairs.
     """
+    check_arguments(
+        {
+            "spec": Wanted(spec, (str,), "a text: personas, a folder, a file or a hub id"),
+            "columns": Wanted(columns, (Mapping,), "names by name, such as {'text': 'caption'}", optional=True),
+            "splits": Wanted(splits, (Mapping,), "names by name, such as {'train': 'part_a'}", optional=True),
+            "image_root": place(image_root, optional=True),
+            "classes": Wanted(classes, (list, tuple), "a list of names"),
+            "seed": whole(seed),
+        }
+    )
+    check_arguments({"columns": names_by_name(columns), "splits": names_by_name(splits)})
+    image_root = None if image_root is None else Path(image_root)
     data = _read(spec, ReadOptions(columns=columns or {}, splits=splits or {}, image_root=image_root, seed=seed))
+    data = with_true_sources(data)
+    data = replace(data, notes=(*data.notes, *repeat_notes(data), *lookalike_notes(data)))
     return with_classes(data, classes) if classes else data
 
 
 def _read(spec: str, options: ReadOptions) -> PairData:
     name, colon, rest = spec.partition(":")
-    if name in READERS and (colon or not Path(spec).exists()):
+    if name in READERS and (colon or not exists(Path(spec))):
         if not rest and name != "personas":
             raise DataError(f"{spec!r} names no data; write {name}:PATH.")
         return READERS[name][1](rest, options)
     path = Path(spec).expanduser()
-    if not path.exists():
+    if not exists(path):
         _refuse_missing_path(spec, path)
         return _folder(spec, options)
     found = _karpathy_files(path)
@@ -179,7 +197,7 @@ def _karpathy_files(path: Path) -> list[Path]:
 def _refuse_missing_path(spec: str, path: Path) -> None:
     """Raise unless ``spec`` can only be a hub id: ``owner/name`` without a local folder ``owner``."""
     owner = spec.split("/")[0]
-    if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", spec) and not path.suffix and not Path(owner).exists():
+    if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", spec) and not path.suffix and not exists(Path(owner)):
         return
     close = difflib.get_close_matches(spec.partition(":")[0], READERS, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""

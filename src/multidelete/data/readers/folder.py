@@ -4,9 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from multidelete.data.pairs import Pair, PairData, PairDataset
+from multidelete.data.readers.columns import find_columns
+from multidelete.data.readers.found import SPLIT_NAMES
 from multidelete.data.readers.labels import Labelled, number_labels
 from multidelete.data.readers.rows import RowReader
-from multidelete.data.readers.tables import SPLIT_NAMES, Table, open_tables
+from multidelete.data.readers.tables import Table, open_tables
+from multidelete.data.tables.suspicion import written_twice
 from multidelete.errors import ConfigError, DataError, first_few
 
 COLUMNS = ("image", "text", "id", "subject", "label", "kind", "split")
@@ -40,9 +43,13 @@ def read_folder(
     columns, splits = columns or {}, splits or {}
     _check_keys("columns", columns, COLUMNS)
     _check_keys("splits", splits, ("train", "val", "test"))
-    tables, root = open_tables(spec, split_column=columns.get("split", "split"))
+    tables, root = open_tables(spec, split_column=columns.get("split", "split"), image_column=columns.get("image"))
     found = list(dict.fromkeys(column for table in tables for column in table.columns))
-    at = _find_columns(spec, found, columns)
+    notes = list(dict.fromkeys(note for table in tables for note in table.notes))
+    at = _find_columns(spec, found, columns, notes)
+    for table in tables:
+        notes += [note for column, note in table.column_notes.items() if column in at.values()]
+    _check_tables(spec, tables, at)
     name = spec if root is None else Path(spec).expanduser().resolve().name
     reader = RowReader(at, root, image_root)
     by_split: dict[str, list[Labelled]] = {}
@@ -51,17 +58,31 @@ def read_folder(
             split = _split_of(table, row, at.get("split"), alone=len(tables) == 1)
             by_split.setdefault(split, []).extend(reader.pairs_of(table, number, row))
     left_out, by_split = _rename_splits(name, by_split, splits)
-    if reader.problems:
-        raise DataError(reader.problem_lines(name))
-    notes = [f"splits left out: {', '.join(left_out)}"] if left_out else []
+    if reader.cells.problems:
+        raise DataError(reader.cells.problem_lines(name))
+    notes += reader.cells.note_lines()
+    notes += [f"splits left out: {', '.join(left_out)}"] if left_out else []
     known = [named for table in tables for named in table.class_names.get(at.get("label", ""), ())]
     classes, finished = number_labels(name, by_split, known)
     if classes:
         notes.append(f"label classes: {first_few([f'{number} {label}' for number, label in enumerate(classes)])}")
+    _check_numbers(name, finished)
     if "id" not in at:
         finished = {split: _without_repeats(split, pairs, notes) for split, pairs in finished.items()}
     order = [split for split in ("train", "val", "test") if split in finished]
     return PairData(name, {s: PairDataset(finished[s], f"{name} {s}") for s in order}, tuple(notes), classes)
+
+
+def _check_tables(spec: str, tables: Sequence[Table], at: Mapping[str, str]) -> None:
+    """Refuse tables that are no parts of one, and columns that have lost what they held."""
+    problems = [f"{spec}: {why}." for table in tables for column, why in table.column_problems.items()
+                if column in at.values()]  # fmt: skip
+    for column in dict.fromkeys(at.values()):
+        without = [table.file or table.split or "a table" for table in tables if column not in table.columns]
+        if without and column != at.get("split"):
+            problems.append(f"{spec}: {first_few(without)} has no column {column!r}, and others have. Give it to all.")
+    if problems:
+        raise DataError(list(dict.fromkeys(problems)))
 
 
 def _check_keys(option: str, given: Mapping[str, str], known: Sequence[str]) -> None:
@@ -72,12 +93,9 @@ def _check_keys(option: str, given: Mapping[str, str], known: Sequence[str]) -> 
         )
 
 
-def _find_columns(spec: str, found: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
-    """Our names to the data's, for the columns that are there."""
-    at = {name: name for name in COLUMNS if name in found}
-    if "image" not in at and "file_name" in found:
-        at["image"] = "file_name"
-    at |= columns
+def _find_columns(spec: str, found: Sequence[str], columns: Mapping[str, str], notes: list[str]) -> dict[str, str]:
+    """Our names to the data's, for the columns that are there, exactly so or in other letter case."""
+    at = find_columns(COLUMNS, found, columns, notes)
     problems = [
         f"{spec} has no column {at.get(name, name)!r} for the {name}."
         for name in dict.fromkeys(("image", "text", *at))
@@ -132,8 +150,23 @@ def _rename_splits(
     return left_out, renamed
 
 
+def _check_numbers(name: str, by_split: Mapping[str, Sequence[Pair]]) -> None:
+    """Refuse ids and subjects that are one whole number in two spellings, which would be two names."""
+    every = [pair for pairs in by_split.values() for pair in pairs]
+    for what, names in (("ids", [p.id for p in every]), ("subjects", [p.subject for p in every if p.subject])):
+        twice = written_twice(names)
+        if twice:
+            raise DataError(
+                f"{name}: {len(twice)} {what} stand there with and without a point: {first_few(twice)}. "
+                "Write each in one way."
+            )
+
+
 def _without_repeats(split: str, pairs: Sequence[Pair], notes: list[str]) -> list[Pair]:
-    unique = list({pair.id: pair for pair in reversed(pairs)}.values())[::-1]
+    first: dict[str, Pair] = {}
+    for pair in pairs:
+        first.setdefault(pair.id, pair)
+    unique = list(first.values())
     if len(unique) < len(pairs):
         notes.append(f"{len(pairs) - len(unique)} exact repeats dropped from {split}")
     return unique

@@ -2,16 +2,22 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from multidelete.data.graph import Graph, graph_source, nodes_of
 from multidelete.data.pairs import Pair, PairData, PairDataset, text_source
+from multidelete.data.readers.cells import CellReader
+from multidelete.data.readers.columns import find_columns
 from multidelete.data.readers.folder import _check_keys, _rename_splits, _without_repeats
+from multidelete.data.readers.graph_names import check_header, odd_names, rows_of_names
 from multidelete.data.readers.labels import Labelled, number_labels
-from multidelete.data.readers.tables import Table, read_text_table
+from multidelete.data.tables import TextTable, read_text_table
+from multidelete.data.tables.strict_json import Literal
+from multidelete.data.tables.suspicion import looks_like_list, written_twice
+from multidelete.data.tables.table import Row
 from multidelete.errors import DataError, first_few
 
 COLUMNS = ("nodes", "text", "id", "subject", "label", "kind", "split")
@@ -52,22 +58,37 @@ def read_graph_tables(
     columns, splits = columns or {}, splits or {}
     _check_keys("columns", columns, COLUMNS)
     _check_keys("splits", splits, ("train", "val", "test"))
-    tables = {file.stem: file for file in sorted(path.glob("*.*")) if file.suffix in _ENDINGS}
+    tables = {file.stem: file for file in sorted(path.glob("*.*")) if file.suffix.lower() in _ENDINGS}
     if "edges" not in tables:
         raise DataError(f"{path} has no table of edges ({', '.join(f'edges{e}' for e in _ENDINGS)}); write one.")
     problems: list[str] = []
-    edges = _rows_of_names(read_text_table(tables.pop("edges")), 2, path / "edges", problems)
-    named = None
-    if "nodes" in tables:
-        named = [row[0] for row in _rows_of_names(read_text_table(tables.pop("nodes")), 1, path / "nodes", problems)]
-    by_split = _read_pairs(path, tables, columns, problems)
+    notes: list[str] = []
+    read = _read_all(tables, problems)
+    edges = rows_of_names(read["edges"], 2, tables["edges"], problems) if "edges" in read else []
+    named = [row[0] for row in rows_of_names(read["nodes"], 1, tables["nodes"], problems)] if "nodes" in read else None
+    asked = {name: table for name, table in read.items() if name not in ("edges", "nodes")}
+    if not set(tables) - {"edges", "nodes"}:
+        problems.append(f"{path} has no table of pairs; write pairs.csv with the columns nodes and text, or train.csv.")
+    at = _columns_of(asked, tables, columns, problems, notes)
+    cells = CellReader()
+    by_split = _read_pairs({name: table for name, table in asked.items() if name in at}, at, cells)
+    problems += cells.problem_lines(path.name)
+    notes += [*(note for table in read.values() for note in table.notes), *cells.note_lines()]
+    every = [pair for pairs in by_split.values() for pair, _ in pairs]
+    known = {*(node for edge in edges for node in edge), *(named or ()), *(node for p in every for node in nodes_of(p))}
+    for name, width in (("edges", 2), ("nodes", 1)):
+        if name in read and tables[name].suffix.lower() != ".jsonl":
+            check_header(read[name], width, tables[name], known, problems, notes)
+    problems += _names_written_twice(path.name, known, every)
+    odd = odd_names(sorted(known))
+    notes += [f"nodes are called {first_few(odd)}, as some programs write what is missing"] if odd else []
     if problems:
         raise DataError(problems)
     left_out, by_split = _rename_splits(path.name, by_split, splits)
-    notes = [f"splits left out: {', '.join(left_out)}"] if left_out else []
+    notes += [f"splits left out: {', '.join(left_out)}"] if left_out else []
     _refuse_unlabelled(path.name, by_split)
     classes, pairs = number_labels(path.name, by_split, ())
-    if "id" not in columns and not any("id" in row.columns for row in map(read_text_table, tables.values())):
+    if not any("id" in found for found in at.values()):
         pairs = {split: _without_repeats(split, every, notes) for split, every in pairs.items()}
     graph = _graph(path.name, named, edges, [pair for every in pairs.values() for pair in every])
     for split in ("val", "test"):
@@ -83,77 +104,102 @@ def read_graph_tables(
     return PairData(path.name, made, tuple(notes), classes, graph)
 
 
-def _rows_of_names(table: Table, width: int, where: Path, problems: list[str]) -> list[tuple[str, ...]]:
-    """The first ``width`` columns of a table as names."""
-    if len(table.columns) < width:
-        problems.append(f"{where}: the table has {len(table.columns)} columns; its first {width} must name nodes.")
-        return []
-    rows = [tuple(str(row.get(column) or "").strip() for column in table.columns[:width]) for row in table.rows]
-    empty = [number for number, row in enumerate(rows, start=1) if not all(row)]
-    if empty:
-        problems.append(f"{where}: {len(empty)} rows lack a name: rows {first_few(empty)}. Complete or remove them.")
-    return rows
+def _read_all(tables: Mapping[str, Path], problems: list[str]) -> dict[str, TextTable]:
+    """The tables that can be read; what is wrong with others goes to ``problems``."""
+    read = {}
+    for name, file in tables.items():
+        try:
+            read[name] = read_text_table(file)
+        except DataError as error:
+            problems += error.problems
+    return read
+
+
+def _columns_of(
+    asked: Mapping[str, TextTable],
+    tables: Mapping[str, Path],
+    columns: Mapping[str, str],
+    problems: list[str],
+    notes: list[str],
+) -> dict[str, dict[str, str]]:
+    """Our names to the data's, for each table of pairs that has the columns it needs."""
+    found = {}
+    for name, table in asked.items():
+        at = find_columns(COLUMNS, table.columns, columns, notes)
+        needed = (*at.get("nodes", "nodes").split("+"), at.get("text", "text"), *columns.values())
+        missing = [column for column in dict.fromkeys(needed) if column not in table.columns and "+" not in column]
+        if missing:
+            problems.append(
+                f"{tables[name]} has no columns {', '.join(missing)}; it has {', '.join(table.columns) or 'none'}. "
+                "Map them with --columns nodes=...,text=... (several columns of nodes: nodes=gene+disease)."
+            )
+        else:
+            found[name] = at
+    if len({"id" in at for at in found.values()}) > 1:
+        without = [tables[name].name for name, at in found.items() if "id" not in at]
+        problems.append(f"Some tables of pairs have an id column and {', '.join(without)} has none. Give it to all.")
+    return found
 
 
 def _read_pairs(
-    path: Path, tables: Mapping[str, Path], columns: Mapping[str, str], problems: list[str]
+    asked: Mapping[str, TextTable], at: Mapping[str, Mapping[str, str]], cells: CellReader
 ) -> dict[str, list[Labelled]]:
     """Pairs with their raw labels, by split as the data names it."""
     by_split: dict[str, list[Labelled]] = {}
-    if not tables:
-        problems.append(f"{path} has no table of pairs; write pairs.csv with the columns nodes and text, or train.csv.")
-    for name, file in tables.items():
-        table = read_text_table(file)
-        at = {ours: columns.get(ours, ours) for ours in COLUMNS}
-        nodes = at["nodes"].split("+")
-        missing = [column for column in (*nodes, at["text"], *columns.values()) if column not in table.columns]
-        missing = [column for column in dict.fromkeys(missing) if "+" not in column]
-        if missing:
-            problems.append(
-                f"{file} has no columns {', '.join(missing)}; it has {', '.join(table.columns) or 'none'}. "
-                "Map them with --columns nodes=...,text=... (several columns of nodes: nodes=gene+disease)."
-            )
-            continue
-        broken = []
+    for name, table in asked.items():
         for number, row in enumerate(table.rows, start=1):
-            pair = _pair(row, at, nodes)
-            if pair is None:
-                broken.append(number)
-                continue
+            where = f"{name} row {number}"
+            read = _pair(row, at[name], cells, where)
             split = "train" if name == "pairs" else name
-            if at["split"] in table.columns:
-                split = str(row.get(at["split"]) or "(empty)")
-            label = row.get(at["label"])
-            by_split.setdefault(split, []).append((pair, None if label in (None, "") else label))
-        if broken:
-            problems.append(
-                f"{file}: {len(broken)} rows lack nodes, text or id: rows {first_few(broken)}. Complete them."
-            )
+            if "split" in at[name]:
+                split = cells.optional(row, at[name]["split"], "split", where) or "(empty)"
+            if read is not None:
+                by_split.setdefault(split, []).append(read)
     return by_split
 
 
-def _pair(row: Mapping[str, object], at: Mapping[str, str], columns: Sequence[str]) -> Pair | None:
-    """The pair of one row; None where something is missing."""
-    if len(columns) > 1:
-        names = [str(row.get(column) or "").strip() for column in columns]
-    else:
-        given = row.get(columns[0])
-        names = [str(name).strip() for name in (given if isinstance(given, list) else str(given or "").split("|"))]
-    text = row.get(at["text"])
-    if not names or not all(names) or not isinstance(text, str) or not text.strip():
+def _pair(row: Row, at: Mapping[str, str], cells: CellReader, where: str) -> Labelled | None:
+    """The pair of one row with its label; None where something is missing."""
+    names = _nodes(row, at["nodes"].split("+"))
+    text = cells.optional(row, at["text"], "text", where)
+    label, subject, kind, stem = (cells.optional(row, at.get(n), n, where) for n in ("label", "subject", "kind", "id"))
+    if not names or not all(names) or text is None or isinstance(text, Literal) or ("id" in at and stem is None):
+        cells.problem("rows lack nodes, text or id", where)
         return None
-    content = json.dumps([names, text, row.get(at["label"])], ensure_ascii=False)
-    pair_id = row[at["id"]] if at["id"] in row else hashlib.sha256(content.encode()).hexdigest()[:20]
-    if pair_id in (None, ""):
-        return None
-    subject, kind = (None if row.get(at[name]) in (None, "") else str(row[at[name]]) for name in ("subject", "kind"))
-    return Pair(
-        id=str(pair_id),
+    also = {name: value for name, value in (("subject", subject), ("kind", kind)) if value is not None}
+    content = json.dumps([names, text, label, *([also] if also else [])], ensure_ascii=False)
+    pair = Pair(
+        id=stem or hashlib.sha256(content.encode()).hexdigest()[:20],
         inputs={"graph": tuple(names), "text": text.strip()},
         sources={"graph": graph_source(names), "text": text_source(text)},
         subject=subject,
         kind=kind,
     )
+    return pair, label
+
+
+def _nodes(row: Row, columns: Sequence[str]) -> list[str]:
+    """Names of the nodes of a row, an empty one where one is missing or is no name."""
+    given = row.get(columns[0])
+    if len(columns) > 1:
+        cells = [row.get(column) for column in columns]
+    elif isinstance(given, list):
+        cells = given
+    else:
+        cells = list(given.split("|")) if isinstance(given, str) else [given]
+    names = [cell.strip() if isinstance(cell, str) else "" for cell in cells]
+    joined = len(columns) > 1 or isinstance(given, list)
+    return ["" if looks_like_list(name) or (joined and "|" in name) else name for name in names]
+
+
+def _names_written_twice(name: str, nodes: Collection[str], pairs: Sequence[Pair]) -> list[str]:
+    """A line for each sort of name in which a whole number stands in two spellings, which would be two names."""
+    sorts = {"nodes": sorted(nodes), "ids": [p.id for p in pairs], "subjects": [p.subject for p in pairs if p.subject]}
+    return [
+        f"{name}: {len(twice)} {what} stand there with and without a point: {first_few(twice)}. Write each in one way."
+        for what, names in sorts.items()
+        if (twice := written_twice(names))
+    ]
 
 
 def _refuse_unlabelled(name: str, by_split: Mapping[str, list[Labelled]]) -> None:

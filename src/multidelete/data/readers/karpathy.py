@@ -1,11 +1,13 @@
 """Karpathy JSON: ``dataset_flickr8k.json``, ``dataset_flickr30k.json``, ``dataset_coco.json``."""
 
-import json
-import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NotRequired, TypedDict
 
 from multidelete.data.pairs import Pair, PairData, PairDataset, text_source
+from multidelete.data.tables.source import is_file
+from multidelete.data.tables.strict_json import Json, read_json
+from multidelete.data.tables.suspicion import is_text
 from multidelete.errors import DataError, first_few
 
 _SPLITS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
@@ -44,20 +46,18 @@ def read_karpathy(path: Path, *, image_root: Path | None = None) -> PairData:
     pairs: dict[str, list[Pair]] = {}
     unknown, missing = [], []
     for image in images:
-        split = _SPLITS.get(str(image.get("split")))
+        split = _SPLITS.get(image.split)
         if split is None:
-            unknown.append(image.get("split"))
+            unknown.append(image.split)
             continue
-        name = str(image["filename"])
-        file = root / str(image.get("filepath", "")) / name
-        if not os.path.isfile(file):  # Path.is_file raises on names that are too long
+        file = root / image.folder / image.filename
+        if not is_file(file):
             missing.append(str(file))
-        for number, sentence in enumerate(image["sentences"]):
-            text = str(sentence["raw"] if "raw" in sentence else " ".join(sentence["tokens"])).strip()
+        for number, text in enumerate(image.texts):
             pair = Pair(
-                id=f"{name}#{number}",
+                id=f"{image.filename}#{number}",
                 inputs={"image": file, "text": text},
-                sources={"image": name, "text": text_source(text)},
+                sources={"image": image.filename, "text": text_source(text)},
             )
             pairs.setdefault(split, []).append(pair)
     problems = []
@@ -78,25 +78,53 @@ def read_karpathy(path: Path, *, image_root: Path | None = None) -> PairData:
     return PairData(name, {split: PairDataset(pairs[split], f"{name} {split}") for split in order})
 
 
-class _Image(TypedDict):
+@dataclass(frozen=True)
+class _Image:
+    """An image with its captions."""
+
     filename: str
-    filepath: NotRequired[str]
+    folder: str
     split: str
-    sentences: list[dict[str, list[str]]]
+    texts: list[str]
 
 
 def _read(path: Path) -> list[_Image]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        images = content["images"]
-        bad = [number for number, image in enumerate(images) if not {"filename", "split", "sentences"} <= image.keys()]
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    content = read_json(path)
+    images = content.get("images") if isinstance(content, dict) else None
+    if not isinstance(images, list):
         raise DataError(
-            f"{path} is not Karpathy JSON ({type(error).__name__}: {error}); "
-            'it has a list "images", each with "filename", "split" and "sentences".'
-        ) from error
+            f'{path} is not Karpathy JSON; it has a list "images", each with "filename", "split" and "sentences".'
+        )
+    found, bad = [], []
+    for number, image in enumerate(images):
+        read = _image(image) if isinstance(image, dict) else None
+        if read is None:
+            bad.append(number)
+        else:
+            found.append(read)
     if bad:
-        raise DataError(f"{path}: {len(bad)} images lack filename, split or sentences: numbers {first_few(bad)}.")
-    return list(images)
+        raise DataError(
+            f"{path}: {len(bad)} images lack filename, split or sentences: numbers {first_few(bad)}. "
+            "Each needs a name, a split, and sentences with a text."
+        )
+    return found
+
+
+def _image(image: Mapping[str, Json]) -> _Image | None:
+    """One entry of the list; None where something is missing or of another kind."""
+    name, split, folder = image.get("filename"), image.get("split"), image.get("filepath") or ""
+    sentences = image.get("sentences")
+    if not (isinstance(name, str) and name and isinstance(split, str) and isinstance(folder, str)):
+        return None
+    texts = [_text(sentence) for sentence in sentences] if isinstance(sentences, list) else [""]
+    return _Image(name, folder, split, texts) if all(texts) else None
+
+
+def _text(sentence: Json) -> str:
+    """A caption as written, or from its tokens; empty where it has neither."""
+    if not isinstance(sentence, dict):
+        return ""
+    raw, tokens = sentence.get("raw"), sentence.get("tokens")
+    if "raw" in sentence:
+        return raw.strip() if isinstance(raw, str) and is_text(raw) else ""
+    return " ".join(map(str, tokens)) if isinstance(tokens, list) else ""

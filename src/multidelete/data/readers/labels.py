@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from multidelete.data.pairs import Pair
+from multidelete.data.tables.strict_json import Literal
 from multidelete.errors import DataError, first_few
 
-Labelled = tuple[Pair, object]
+Labelled = tuple[Pair, str | None]
 """A pair without its label, and the label as the data writes it."""
 
 _NUMBER = re.compile(r"-?(0|[1-9]\d{0,8})", re.ASCII)
+_LITERAL = re.compile(rf"{_NUMBER.pattern}|True|False", re.ASCII)
 
 
 def number_labels(
@@ -30,18 +32,18 @@ def number_labels(
         DataError: Labels are neither text nor whole numbers, or of both kinds.
     """
     raw = [label for pairs in by_split.values() for _, label in pairs if label is not None]
-    strange = [repr(label)[:40] for label in raw if not isinstance(label, str | int)]
+    strange = [label for label in raw if isinstance(label, Literal) and not _LITERAL.fullmatch(label)]
     if strange:
         raise DataError(
             f"{name}: {len(strange)} labels are neither names nor whole numbers: {first_few(strange)}. "
             "Write the name of the class, or its number."
         )
-    kinds = sorted({type(label).__name__ for label in raw})
+    kinds = sorted({"numbers" if isinstance(label, Literal) else "texts" for label in raw})
     if len(kinds) > 1:
         raise DataError(
             f"{name} has labels of several kinds ({', '.join(kinds)}); labels must be all numbers or all names."
         )
-    texts = dict.fromkeys(str(label) for label in raw)
+    texts = dict.fromkeys(raw)
     if not known and all(_NUMBER.fullmatch(text) for text in texts):
         return (), _placed(by_split, {text: int(text) if int(text) >= 0 else None for text in texts})
     classes = tuple(dict.fromkeys([*known, *sorted(texts)]))
@@ -50,6 +52,6 @@ def number_labels(
 
 def _placed(by_split: Mapping[str, Sequence[Labelled]], at: Mapping[str, int | None]) -> dict[str, list[Pair]]:
     return {
-        split: [replace(pair, label=None if raw is None else at[str(raw)]) for pair, raw in pairs]
+        split: [replace(pair, label=None if raw is None else at[raw]) for pair, raw in pairs]
         for split, pairs in by_split.items()
     }

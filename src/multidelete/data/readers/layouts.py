@@ -1,50 +1,74 @@
 """What the readers of published layouts share: JSON lines, pictures that may lie in several places, a last check."""
 
-import json
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from multidelete.data.pairs import Pair, PairDataset
+from multidelete.data.tables.json_rows import read_objects
+from multidelete.data.tables.source import is_file, read_text
+from multidelete.data.tables.strict_json import Json
+from multidelete.data.tables.suspicion import is_text, written_twice
 from multidelete.errors import DataError, first_few
 
-Row = dict[str, object]
+Row = Mapping[str, Json]
 
 
-def read_json_lines(path: Path, columns: Sequence[str], problems: list[str]) -> list[Row]:
-    """The objects of a file of JSON lines that have all ``columns``; what is wrong goes to ``problems``."""
+def read_json_lines(path: Path, columns: Sequence[str], text: str, problems: list[str]) -> list[Row]:
+    """The objects of a file of JSON lines that have all ``columns``; what is wrong goes to ``problems``.
+
+    Args:
+        path: The file.
+        columns: The columns that every row needs.
+        text: The one of them that holds the text of the pair.
+        problems: Gets what is wrong.
+    """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        problems.append(f"{path} cannot be read as UTF-8 text: {error}.")
+        objects, broken = read_objects(path.with_suffix(".jsonl"), read_text(path))
+    except DataError as error:
+        problems += error.problems
         return []
-    rows: list[Row] = []
-    broken: list[str] = []
-    lacking: dict[str, list[str]] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            broken.append(f"line {number} ({error.msg})")
-            continue
-        if not isinstance(row, dict):
-            broken.append(f"line {number} (not an object)")
-            continue
-        absent = [column for column in columns if row.get(column) in (None, "")]
-        for column in absent:
-            lacking.setdefault(column, []).append(f"line {number}")
-        if not absent:
-            rows.append(row)
+    rows = complete(path, objects, columns, text, problems, where="line")
     if broken:
-        problems.append(f"{path}: {len(broken)} lines are not JSON objects: {first_few(broken)}. Correct them.")
-    for column, where in lacking.items():
-        problems.append(f"{path}: {len(where)} rows have no {column!r}: {first_few(where)}. Every row needs one.")
-    if not (rows or broken or lacking):
+        lines = first_few([f"line {number} ({reason})" for number, reason in broken])
+        problems.append(f"{path}: {len(broken)} lines are not JSON objects: {lines}. Correct them.")
+    if not (objects or broken):
         problems.append(f"{path} is empty; it needs one JSON object on each line.")
     return rows
+
+
+def complete(
+    path: Path,
+    rows: Sequence[tuple[int, Row]],
+    columns: Sequence[str],
+    text: str | None,
+    problems: list[str],
+    *,
+    where: str,
+) -> list[Row]:
+    """The rows that have a text or number in each of ``columns``, and a text of a pair in the one called ``text``.
+
+    What is wrong with others goes to ``problems``.
+    """
+    whole, unfit = [], []
+    lacking: dict[str, list[str]] = {}
+    for number, row in rows:
+        absent = [column for column in columns if not isinstance(row.get(column), str) or not str(row[column]).strip()]
+        for column in absent:
+            nested = " (a list or an object)" if isinstance(row.get(column), list | dict) else ""
+            lacking.setdefault(column, []).append(f"{where} {number}{nested}")
+        if not absent and text is not None and not is_text(row[text]):
+            unfit.append(f"{where} {number}")
+        elif not absent:
+            whole.append(row)
+    for column, numbers in lacking.items():
+        problems.append(f"{path}: {len(numbers)} rows have no {column!r}: {first_few(numbers)}. Every row needs one.")
+    if unfit:
+        problems.append(
+            f"{path}: {len(unfit)} rows have a {text!r} that is a number or looks like a list: {first_few(unfit)}. "
+            "Write one text."
+        )
+    return whole
 
 
 class Pictures:
@@ -66,7 +90,7 @@ class Pictures:
         if name not in self._missing:
             candidates = [folder / relative for folder in self.folders for relative in (name, *others)]
             for file in candidates:
-                if os.path.isfile(file):  # Path.is_file raises on names that are too long
+                if is_file(file):
                     self._found[name] = file
                     return file
             self._missing[name] = candidates[0]
@@ -115,6 +139,11 @@ def checked_splits(
             found.append(
                 f"{path}: {len(twice)} ids occur more than once in {split}: {first_few(twice)}. Remove repeats."
             )
+    every = [pair for one in pairs.values() for pair in one]
+    for what, names in (("ids", [p.id for p in every]), ("subjects", [p.subject for p in every if p.subject])):
+        alike = written_twice(names)
+        if alike:
+            found.append(f"{path}: {len(alike)} {what} stand there with and without a point: {first_few(alike)}.")
     found += pictures.problems(path)
     if found:
         raise DataError(found)

@@ -4,12 +4,12 @@ Suhr, Zhou, Zhang, Zhang, Bai, Artzi: "A Corpus for Reasoning About Natural Lang
 ACL 2019, arXiv:1811.00491.
 """
 
-import json
 import re
 from pathlib import Path
 
 from multidelete.data.pairs import Pair, PairData, text_source
 from multidelete.data.readers.layouts import Pictures, Row, checked_splits, read_json_lines
+from multidelete.data.tables.strict_json import JsonError, decode_json
 from multidelete.errors import first_few
 
 CLASSES = ("False", "True")
@@ -26,8 +26,8 @@ def looks_like_nlvr2(path: Path) -> bool:
     with file.open("rb") as lines:
         first = lines.readline(1 << 16)
     try:
-        row = json.loads(first)
-    except ValueError:
+        row = decode_json(first.decode("utf-8", "replace"))
+    except JsonError:
         return False
     return isinstance(row, dict) and set(_COLUMNS) <= row.keys()
 
@@ -61,7 +61,7 @@ def read_nlvr2(path: Path, *, image_root: Path | None = None) -> PairData:
         if len(files) > 1:
             problems.append(f"{folder} holds {' and '.join(names)}, which would both be {split}; remove one.")
         for file in files[:1]:
-            rows = _usable(file, read_json_lines(file, _COLUMNS, problems), problems)
+            rows = _usable(file, read_json_lines(file, _COLUMNS, "sentence", problems), problems)
             pairs[split] = [_pair(row, pictures, file.stem) for row in rows]
     splits = checked_splits("nlvr2", folder, pairs, train_file=FILES["train"][0], pictures=pictures, problems=problems)
     return PairData("nlvr2", splits, classes=CLASSES)
@@ -83,7 +83,8 @@ def _usable(file: Path, rows: list[Row], problems: list[str]) -> list[Row]:
 def _pair(row: Row, pictures: Pictures, stem: str) -> Pair:
     identifier, text = str(row["identifier"]), str(row["sentence"]).strip()
     names = [f"{identifier.rpartition('-')[0]}-img{side}.png" for side in (0, 1)]
-    places = (stem, f"{stem}/{row['directory']}", str(row["directory"])) if "directory" in row else (stem,)
+    directory = row.get("directory")
+    places = (stem, f"{stem}/{directory}", directory) if isinstance(directory, str) else (stem,)
     found = [pictures.find(name, *(f"{place}/{name}" for place in places)) for name in names]
     return Pair(
         id=identifier,

@@ -4,7 +4,6 @@ Sousa, Lamurias and Couto, "A Silver Standard Corpus of Human Phenotype-Gene Rel
 arXiv:1903.10728.
 """
 
-import csv
 import hashlib
 import html
 from collections import Counter
@@ -16,6 +15,10 @@ import numpy as np
 
 from multidelete.data.graph import Graph, graph_source
 from multidelete.data.pairs import Pair, PairData, PairDataset, text_source
+from multidelete.data.tables.delimited import read_unquoted
+from multidelete.data.tables.source import read_text
+from multidelete.data.tables.suspicion import is_text, written_twice
+from multidelete.data.tables.table import with_header
 from multidelete.errors import DataError, first_few
 
 CLASSES = ("no relation", "relation")
@@ -61,6 +64,9 @@ def read_pgr(path: Path) -> PairData:
             f"There is no hp.obo in {path} or beside it. It is the graph; put the Human Phenotype Ontology there."
         )
     train, test = _read(releases, "train.tsv", problems), _read([file.parent for file in tests], "test.tsv", problems)
+    alike = written_twice(row.article for row in (*train, *test))
+    if alike:
+        problems.append(f"{path}: {len(alike)} articles stand there with and without a point: {first_few(alike)}.")
     if problems or ontology is None:
         raise DataError(problems)
     terms = read_obo(ontology)
@@ -124,28 +130,34 @@ def _read(folders: Sequence[Path], name: str, problems: list[str]) -> list[_Row]
     rows: list[_Row] = []
     for file in (folder / name for folder in folders):
         try:
-            lines = file.read_text(encoding="utf-8-sig").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            problems.append(f"{file} cannot be read as UTF-8 text: {error}.")
+            table = with_header(file, read_unquoted(file, read_text(file)))
+        except DataError as error:
+            problems += error.problems
             continue
-        table = csv.DictReader((line for line in lines if line), delimiter="\t", quoting=csv.QUOTE_NONE)
-        missing = [column for column in _COLUMNS if column not in (table.fieldnames or ())]
+        missing = [column for column in _COLUMNS if column not in table.columns]
         if missing:
             problems.append(f"{file} has no columns {', '.join(missing)}; PGR's files have {', '.join(_COLUMNS)}.")
             continue
-        incomplete, unlabelled = [], []
-        for number, row in enumerate(table, start=2):
-            if not all((row.get(column) or "").strip() for column in _COLUMNS):
+        incomplete, unlabelled, lists = [], [], []
+        for number, row in zip(table.lines, table.rows, strict=True):
+            cells = [cell.strip() for column in _COLUMNS if isinstance(cell := row[column], str)]
+            if len(cells) < len(_COLUMNS):
                 incomplete.append(number)
-            elif row["RELATION"].strip().lower() not in ("true", "false"):
-                unlabelled.append(f"{number} ({row['RELATION']})")
+            elif not is_text(cells[1]):
+                lists.append(number)
+            elif cells[-1].lower() not in ("true", "false"):
+                unlabelled.append(f"{number} ({cells[-1]})")
             else:
-                article, text, gene, phenotype, relation = (row[column].strip() for column in _COLUMNS)
+                article, text, gene, phenotype, relation = cells
                 label = int(relation.lower() == "true")
                 rows.append(_Row(article, html.unescape(text), f"gene:{gene}", phenotype.replace("_", ":"), label))
         if incomplete:
             problems.append(
                 f"{file}: {len(incomplete)} lines lack cells: lines {first_few(incomplete)}. Complete them."
+            )
+        if lists:
+            problems.append(
+                f"{file}: {len(lists)} sentences look like lists: lines {first_few(lists)}. Write one text."
             )
         if unlabelled:
             problems.append(
@@ -188,14 +200,11 @@ def read_obo(path: Path) -> Ontology:
     Raises:
         DataError: The file cannot be read, or has no terms.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as UTF-8 text: {error}.") from error
+    text = read_text(path)
     found = Ontology()
     obsolete = set()
     term, inside = "", False
-    for line in text.splitlines():
+    for line in text.split("\n"):
         tag, _, value = line.partition(": ")
         value = value.partition(" ")[0].strip()
         if line.startswith("["):

@@ -46,7 +46,7 @@ def read_snli_ve(path: Path, *, image_root: Path | None = None) -> PairData:
         file = folder / name
         if not file.is_file():
             continue
-        rows = read_json_lines(file, _COLUMNS, problems)
+        rows = read_json_lines(file, _COLUMNS, "sentence2", problems)
         agreed = [row for row in rows if row["gold_label"] != "-"]
         if len(agreed) < len(rows):
             notes.append(

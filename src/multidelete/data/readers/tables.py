@@ -1,7 +1,6 @@
 """Opening what lies on disk or on the hub as tables: rows with named columns, by split."""
 
-import csv
-import json
+import glob
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,20 +12,18 @@ from datasets.exceptions import DatasetsError
 from PIL import Image
 
 from multidelete.data.decode import open_encoded
-from multidelete.errors import DataError, first_few
+from multidelete.data.readers.archive import read_archive
+from multidelete.data.readers.found import ENDINGS, SPLIT_NAMES, find_files
+from multidelete.data.readers.typed import text_rows
+from multidelete.data.tables import read_text_table
+from multidelete.errors import DataError, short
 
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
-_BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".json": "json", ".tar": "webdataset"}
-_TEXT_TABLES = (".jsonl", ".csv", ".tsv")
+_TYPED = {".parquet": "parquet", ".arrow": "arrow"}
+# What a damaged folder of `save_to_disk` raises, by what is broken in it; errors of arrow are among these.
+_DAMAGED = (
+    DatasetsError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError,
+    NotImplementedError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,17 +32,25 @@ class Table:
 
     Attributes:
         split: The split as its source names it; None where a text file holds everything.
+        file: The file as messages name it, where there are several for a split; else empty.
         columns: Names of the columns.
         rows: One mapping per row; images are paths, bytes, or ``{"path", "bytes"}``.
         dataset: Where images inside the table are fetched from again later, by row.
         class_names: For columns of numbered classes, their names.
+        notes: What a reader of the data should know.
+        column_notes: The same of single columns, where they are used.
+        column_problems: Why single columns cannot be used.
     """
 
     split: str | None
+    file: str = ""
     columns: list[str]
     rows: Iterable[Mapping[str, object]]
     dataset: Dataset | None = None
     class_names: Mapping[str, list[str]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    column_notes: Mapping[str, str] = field(default_factory=dict)
+    column_problems: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,12 +66,16 @@ class StoredImage:
         return open_encoded(value if isinstance(value, bytes) else value["bytes"])
 
 
-def open_tables(spec: str, *, split_column: str) -> tuple[list[Table], Path | None]:
+def open_tables(spec: str, *, split_column: str, image_column: str | None) -> tuple[list[Table], Path | None]:
     """Open a file, a folder or a hub id.
 
-    JSONL, CSV and TSV files, and image folders with one ``metadata.jsonl`` or ``metadata.csv`` at
-    their top, are read directly, which is several times faster than letting `datasets` list and
-    copy them; everything else goes through `datasets.load_dataset`.
+    Text tables and archives are read directly, wherever they lie; parquet, arrow and the hub through `datasets`.
+    Only the hub is ever asked over the network.
+
+    Args:
+        spec: The file, folder or hub id.
+        split_column: The column of splits.
+        image_column: The column of images, where it is not called ``image`` or ``file_name``.
 
     Returns:
         The tables, and the folder that relative image paths start from (None for a hub id).
@@ -76,55 +85,70 @@ def open_tables(spec: str, *, split_column: str) -> tuple[list[Table], Path | No
     """
     path = Path(spec).expanduser()
     if path.is_file():
-        if path.suffix in _TEXT_TABLES:
-            return [read_text_table(path)], path.parent
-        if path.suffix not in _BUILDERS:
-            known = ", ".join((*_TEXT_TABLES, *_BUILDERS))
-            raise DataError(f"{path} is not a table of pairs; files can be {known}, or give its folder.")
-        return _load(spec, _BUILDERS[path.suffix], str(path)), path.parent
+        if path.suffix.lower() not in ENDINGS:
+            raise DataError(f"{path} is not a table of pairs; files can be {', '.join(ENDINGS)}, or give its folder.")
+        return _open_file(path, None), path.parent
     if not path.is_dir():
         return _load(spec, spec, None), None
-    metadata = [*path.glob("metadata.jsonl"), *path.glob("metadata.csv")]
-    if len(metadata) == 1 and not any(path.glob("*/metadata.*")):
-        table = read_text_table(metadata[0])
-        return [table if split_column in table.columns else _split_by_folder(table, split_column)], path
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
-        return _from_datasets(spec, datasets.load_from_disk(str(path))), path
-    return _load(spec, str(path), None), path
+        return _saved(path), path
+    found = find_files(path)
+    tables: list[Table] = []
+    for file, split in found.files:
+        opened = _open_file(file, split)
+        if found.metadata:
+            below = file.parent.relative_to(path)
+            opened = [_within(below, table, image_column) for table in opened]
+            if split is None and below == Path():
+                opened = [t if split_column in t.columns else _split_by_folder(t, split_column) for t in opened]
+        tables += opened
+    several = len(found.files) > len({split for _, split in found.files})
+    names = [str(file.relative_to(path)) for file, _ in found.files]
+    if several and len(names) == len(tables):
+        tables = [replace(table, file=name) for table, name in zip(tables, names, strict=True)]
+    return [replace(table, notes=(*table.notes, *found.notes)) for table in tables], path
 
 
-def read_text_table(path: Path) -> Table:
-    """Read JSONL, CSV or TSV; raises `DataError` naming the lines that are broken."""
+def _open_file(path: Path, split: str | None) -> list[Table]:
+    if path.suffix.lower() in _TYPED:
+        tables = _load(str(path), _TYPED[path.suffix.lower()], str(path))
+        return [replace(table, split=split or table.split) for table in tables]
+    if path.suffix.lower() == ".tar":
+        columns, rows = read_archive(path)
+        return [Table(split=split, columns=columns, rows=rows)]
+    read = read_text_table(path)
+    return [Table(split=split, columns=list(read.columns), rows=read.rows, notes=tuple(read.notes))]
+
+
+def _within(folder: Path, table: Table, image_column: str | None) -> Table:
+    """The table with relative paths of images that start one or more folders above."""
+    column = image_column or ("file_name" if "file_name" in table.columns else "image")
+    if folder == Path() or column not in table.columns or table.dataset is not None:
+        return table
+    rows = [
+        {**row, column: str(folder / name) if isinstance(name := row.get(column), str) else name} for row in table.rows
+    ]
+    return replace(table, rows=rows)
+
+
+def _saved(path: Path) -> list[Table]:
+    """What `datasets` saved with ``save_to_disk``."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as UTF-8 text: {error}.") from error
-    rows: list[dict[str, object]] = []
-    if path.suffix == ".jsonl":
-        broken = []
-        for number, line in enumerate(text.splitlines(), start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                row = None
-            if isinstance(row, dict):
-                rows.append(row)
-            else:
-                broken.append(number)
-        if broken:
-            raise DataError(f"{path}: {len(broken)} lines are not JSON objects: lines {first_few(broken)}.")
-    else:
-        reader = csv.DictReader(text.splitlines(keepends=True), delimiter="\t" if path.suffix == ".tsv" else ",")
-        rows = [{key: value for key, value in row.items() if key is not None} for row in reader]
-    return Table(split=None, columns=list(dict.fromkeys(key for row in rows for key in row)), rows=rows)
+        return _from_datasets(str(path), datasets.load_from_disk(str(path)))
+    except DataError:
+        raise
+    except _DAMAGED as error:
+        reason = short(str(error).split("\n")[0])
+        raise DataError(
+            f"{path} cannot be loaded as a data set: what save_to_disk wrote is damaged ({type(error).__name__}: "
+            f"{reason}). Save it again."
+        ) from error
 
 
 def _split_by_folder(table: Table, split_column: str) -> Table:
     """The table with a split column, where all its files lie in folders named after splits."""
     folders = [str(row.get("file_name")).partition("/")[0] for row in table.rows]
-    if not all(folder in SPLIT_NAMES for folder in folders):
+    if not folders or not all(folder in SPLIT_NAMES for folder in folders):
         return table
     rows = [{**row, split_column: folder} for row, folder in zip(table.rows, folders, strict=True)]
     return replace(table, columns=[*table.columns, split_column], rows=rows)
@@ -133,10 +157,11 @@ def _split_by_folder(table: Table, split_column: str) -> Table:
 def _load(spec: str, builder: str, file: str | None) -> list[Table]:
     try:
         with _quiet():
-            loaded = datasets.load_dataset(builder, data_files=file)
+            loaded = datasets.load_dataset(builder, data_files=None if file is None else glob.escape(file))
     except (DatasetsError, OSError, ValueError) as error:
         cause = error.__cause__ or error
-        raise DataError(f"{spec} cannot be loaded as a data set: {type(cause).__name__}: {cause}") from error
+        reason = short(str(cause).split("\n")[0])
+        raise DataError(f"{spec} cannot be loaded as a data set: {type(cause).__name__}: {reason}") from error
     return _from_datasets(spec, loaded)
 
 
@@ -147,18 +172,29 @@ def _from_datasets(spec: str, loaded: object) -> list[Table]:
         raise DataError(
             f"{spec} is a {type(loaded).__name__}; pairs are read from finished data sets, not from streams."
         )
-    return [_table(str(split), dataset) for split, dataset in loaded.items()]
+    return [_table(spec, str(split), dataset) for split, dataset in loaded.items()]
 
 
-def _table(split: str, dataset: Dataset) -> Table:
+def _table(spec: str, split: str, dataset: Dataset) -> Table:
+    try:
+        dataset.data.table.validate(full=True)
+    except ValueError as error:
+        raise DataError(f"{spec} is damaged: {short(str(error))}. Write it again.") from error
     class_names = {}
     for column, feature in dict(dataset.features).items():
         if isinstance(feature, datasets.Image):
             dataset = dataset.cast_column(column, datasets.Image(decode=False))
         if isinstance(feature, ClassLabel):
             class_names[column] = list(feature.names)
+    rows, notes, problems = text_rows(dataset)
     return Table(
-        split=split, columns=list(dataset.column_names), rows=dataset, dataset=dataset, class_names=class_names
+        split=split,
+        columns=list(dataset.column_names),
+        rows=rows,
+        dataset=dataset,
+        class_names=class_names,
+        column_notes=notes,
+        column_problems=problems,
     )
 
 

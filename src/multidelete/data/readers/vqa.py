@@ -3,15 +3,15 @@
 Goyal, Khot, Summers-Stay, Batra, Parikh: "Making the V in VQA Matter", CVPR 2017, arXiv:1612.00837 (VQA v2).
 """
 
-import json
 import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from multidelete.data.pairs import Pair, PairData, text_source
-from multidelete.data.readers.layouts import Pictures, Row, checked_splits
-from multidelete.errors import ConfigError, first_few
+from multidelete.data.readers.layouts import Pictures, Row, checked_splits, complete
+from multidelete.data.tables.strict_json import read_json
+from multidelete.errors import ConfigError, DataError, first_few
 
 ANSWERS = 3129  # as is usual for VQA v2: those that were given at least nine times
 _QUESTIONS = re.compile(r".*OpenEnded_mscoco_([\w-]+)_questions\.json")
@@ -132,7 +132,7 @@ def _read(
     found = []
     for one in questions:
         if one["question_id"] in answers:
-            number = f"{one['image_id']:012}.jpg"
+            number = f"{str(one['image_id']).zfill(12)}.jpg"
             name = f"COCO_{subset}_{number}"
             image = pictures.find(name, f"{subset}/{name}", number, f"{subset}/{number}")
             text = str(one["question"]).strip()
@@ -143,19 +143,18 @@ def _read(
 def _entries(file: Path, name: str, columns: tuple[str, ...], problems: list[str]) -> list[Row]:
     """The list called ``name`` of a JSON file, without the entries that lack one of ``columns``."""
     try:
-        entries = json.loads(file.read_text(encoding="utf-8"))[name]
-        lacking = [number for number, entry in enumerate(entries) if not set(columns) <= entry.keys()]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        problems.append(
-            f"{file} is not a VQA file ({type(error).__name__}: {error}); it has a list {name!r}, "
-            f"each with {', '.join(columns)}."
-        )
+        content = read_json(file)
+    except DataError as error:
+        problems += error.problems
         return []
-    if lacking:
-        problems.append(
-            f"{file}: {len(lacking)} {name} lack one of {', '.join(columns)}: numbers {first_few(lacking)}."
-        )
-    return [entry for entry in entries if set(columns) <= entry.keys()]
+    entries = content.get(name) if isinstance(content, dict) else None
+    if not isinstance(entries, list):
+        problems.append(f"{file} is not a VQA file: it has no list {name!r}, each with {', '.join(columns)}.")
+        return []
+    rows = [(number, entry if isinstance(entry, dict) else {}) for number, entry in enumerate(entries)]
+    return complete(
+        file, rows, columns, "question" if "question" in columns else None, problems, where=name.removesuffix("s")
+    )
 
 
 def _pair(one: _Answered, label: int) -> Pair:

@@ -1,0 +1,75 @@
+"""The mark that tells a folder of this tool's from any other: only these are ever replaced."""
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+from multidelete.errors import CheckpointError, first_few
+
+MARK = ".multidelete"
+ARCHIVE_MARK = "written by multidelete convert"  # in checkpoints of tensors, which are files
+_WRITER = "multidelete"
+
+
+def mark(folder: Path) -> None:
+    """Note in a finished folder who wrote it, and which files."""
+    content = {"written_by": _WRITER, "files": _files(folder)}
+    (folder / MARK).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Refuse to replace what this tool did not write; a folder that holds nothing may be replaced.
+
+    Raises:
+        CheckpointError: It is a file, or a folder without the mark, or files were added to it.
+    """
+    if not os.path.exists(folder):  # a link that points nowhere
+        return
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is a file, and --overwrite replaces folders only. Give another output folder.")
+    files = _files(folder)
+    noted = _noted(folder)
+    if noted is None and (files or any(folder.iterdir())):
+        raise CheckpointError(
+            f"{folder} was not written by multidelete (it has no mark, {MARK}), and --overwrite replaces only folders "
+            f"that were. It holds {first_few(sorted(path.name for path in folder.iterdir()), limit=5)}. "
+            "Give another output folder, or delete it yourself."
+        )
+    if noted is not None and (added := sorted(set(files) - noted)):
+        raise CheckpointError(
+            f"{folder} holds {len(added)} {'file' if len(added) == 1 else 'files'} that multidelete did not write, and "
+            f"--overwrite would delete them: {first_few(added, limit=5)}. Move them away, or give another folder."
+        )
+
+
+def is_marked_archive(file: Path) -> bool:
+    """Whether a checkpoint of ``torch.save`` holds `ARCHIVE_MARK`; nothing in it is unpickled."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            pickled = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+            return any(ARCHIVE_MARK.encode() in archive.read(name) for name in pickled)
+    except (OSError, ValueError, NotImplementedError, RuntimeError, zipfile.BadZipFile):
+        return False
+
+
+def _files(folder: Path) -> list[str]:
+    """Everything below a folder but marks and plain folders; links are not followed."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        here = Path(place)
+        links = [name for name in folders if (here / name).is_symlink()]
+        found += [(here / name).relative_to(folder).as_posix() for name in (*names, *links) if name != MARK]
+    return sorted(found)
+
+
+def _noted(folder: Path) -> set[str] | None:
+    """The files that a folder's mark names; None where there is no mark of this tool's."""
+    try:
+        content = json.loads((folder / MARK).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(content, dict) or content.get("written_by") != _WRITER:
+        return None
+    files = content.get("files")
+    return {str(name) for name in files} if isinstance(files, list) else None

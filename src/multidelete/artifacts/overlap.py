@@ -1,0 +1,95 @@
+"""What a command writes must not be, hold or lie inside anything that it reads."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from multidelete.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from multidelete.data.pairs import PairData
+
+
+def place_of(path: Path) -> Path:
+    """The absolute path, with links in its parents followed; a last part that is a link stays one.
+
+    Raises:
+        CheckpointError: No file can have such a name.
+    """
+    if "\0" in str(path):
+        raise CheckpointError(f"{str(path)!r} holds a NUL character, which no path can. Give another place.")
+    if path.name in ("", ".."):
+        return Path(os.path.realpath(path))
+    return Path(os.path.realpath(path.parent)) / path.name
+
+
+def refuse_overlap(output: Path, inputs: Iterable[Path], *, may_hold: bool = False) -> None:
+    """Refuse an output that would change an input. Links and ``..`` are followed.
+
+    Args:
+        output: Where to write.
+        inputs: Files and folders that are read; those that do not exist (hub ids) are passed over.
+        may_hold: Files are added to the output, and nothing in it is replaced: it may hold inputs.
+
+    Raises:
+        CheckpointError: ``output`` is an input, lies inside one, or holds one; one line for each.
+    """
+    around = _identities(output)
+    itself = {_identity(output)} - {None}
+    problems = []
+    for given in dict.fromkeys(inputs):
+        read = _identity(given)
+        if read is None:
+            continue
+        if read in itself:
+            relation = "is"
+        elif read in around:
+            relation = "lies inside"
+        elif not may_hold and itself & _identities(given):
+            relation = "holds"
+        else:
+            continue
+        problems.append(
+            f"output {output} {relation} input {given}; inputs are never changed. Give another place to write to."
+        )
+    if problems:
+        raise CheckpointError(problems)
+
+
+def refuse_pictures(output: Path, data: "PairData") -> None:
+    """Refuse an output that is a folder in which pictures of the data lie, or that holds one.
+
+    Raises:
+        CheckpointError: It is or does; one line for each such folder.
+    """
+    if output.is_dir():
+        there = _identity(output)
+        folders = [folder for folder in _folders_of_pictures(data) if there in _identities(folder)]
+        refuse_overlap(output, folders)
+
+
+def _folders_of_pictures(data: "PairData") -> list[Path]:
+    """Each once."""
+    found: dict[str, None] = {}
+    for pairs in data.splits.values():
+        for pair in pairs:
+            given = pair.inputs.get("image")
+            for one in given if isinstance(given, tuple) else (given,):
+                if isinstance(one, str | Path):
+                    found.setdefault(os.path.dirname(one) or ".")
+    return [Path(folder) for folder in found]
+
+
+def _identities(path: Path) -> set[tuple[int, int] | None]:
+    """What the file system calls a path and all folders around it, as written and where links lead."""
+    ways = (place_of(path), Path(os.path.realpath(path)))
+    return {_identity(place) for way in ways for place in (way, *way.parents)} - {None}
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,97 @@
+"""The types of what ``multidelete.json`` holds, checked when it is read: a file may come from anywhere."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from multidelete.config import shown
+from multidelete.errors import CheckpointError
+
+_WORDS: dict[type, str] = {str: "a text", int: "a whole number", float: "a finite number", dict: "an object",
+                           bool: "true or false", list: "a list"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Each:
+    """A list, each of whose items is of one shape."""
+
+    item: "Shape"
+
+
+Shape = type | Each | Mapping[str, "Shape"]
+
+_COST: Shape = dict.fromkeys(("wall_s", "reference_s", "pairs_forward", "pairs_backward", "peak_bytes"), float)
+
+MANIFEST_SHAPE: Mapping[str, Shape] = {
+    "command": str,
+    "task": str,
+    "date": str,
+    "seed": int,
+    "data": {"name": str, "pairs": int, "digest": str, "notes": Each(str)},
+    "truncated_captions": int,
+    "cost": _COST,
+    "versions": dict,
+    "method": {"name": str},
+    "loop": dict,
+    "trainable": {"chosen": str, "parameters": int},
+    "request": {"pairs": int, "unit": str, "digest": str},
+    "original": {"weights": str},
+    "scales": dict,
+    "decisions": dict,
+    "history": Each(dict),
+    "lora": {"r": int, "alpha": float, "merged": bool},
+    "model": dict,
+    "holdout": {"fraction": float, "seed": int},
+    "search": {"wall_s": float, "trials": int},
+    "shadow": {"index": int, "pairs": int},
+}
+NULLABLE = ("holdout", "search")
+
+
+def check_shape(content: Mapping[str, object], where: str, remedy: str) -> None:
+    """Refuse values of the wrong type; keys that are not known are nobody's business here.
+
+    Raises:
+        CheckpointError: One line for each, with its place in the file.
+    """
+    known = {name: value for name, value in content.items() if not (value is None and name in NULLABLE)}
+    problems = [f"{where}: {problem} {remedy}" for problem in _mismatches(known, MANIFEST_SHAPE, "")]
+    if problems:
+        raise CheckpointError(problems)
+
+
+def _mismatches(value: object, shape: Shape, place: str) -> Iterator[str]:
+    if isinstance(shape, Mapping):
+        if not isinstance(value, Mapping):
+            yield _said(place, value, dict)
+            return
+        for name, inner in shape.items():
+            if name in value:
+                yield from _mismatches(value[name], inner, f"{place}.{name}" if place else name)
+    elif isinstance(shape, Each):
+        if not isinstance(value, Sequence) or isinstance(value, str):
+            yield _said(place, value, list)
+            return
+        wrong = [item for item in value if next(_mismatches(item, shape.item, place), None) is not None]
+        if wrong and isinstance(shape.item, type):
+            yield f"{place} holds {shown(wrong[0])}; each must be {_WORDS[shape.item]}."
+    elif not _is_a(value, shape):
+        yield _said(place, value, shape)
+
+
+def _said(place: str, value: object, wanted: type) -> str:
+    return f"{place} is {shown(value)}; it must be {_WORDS[wanted]}."
+
+
+def _is_a(value: object, wanted: type) -> bool:
+    """A truth value is no number, a whole number is a number, and numbers are finite."""
+    if isinstance(value, bool):
+        return wanted is bool
+    if wanted is float:
+        return isinstance(value, int | float) and abs(value) < _LARGEST and math.isfinite(value)
+    if wanted is int:
+        return isinstance(value, int) and abs(value) < 2**63
+    return isinstance(value, wanted)
+
+
+_LARGEST = 2.0**1000  # whole numbers beyond overflow where they meet a float

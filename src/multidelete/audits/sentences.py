@@ -1,0 +1,235 @@
+"""The verdict in plain words, for readers who decide by it and do not know the field."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from multidelete.audits import cost, relearning
+from multidelete.audits.compare import TO_RETRAINED
+from multidelete.audits.criteria import ENOUGH_GROUPS, PRECISION, Lookup, ScoreRow
+from multidelete.audits.forgetting import UnitCounts
+from multidelete.core.words import counted, singular
+
+Outcome = Literal["forgotten", "unfinished", "over-forgotten", "damaged", "unjudged"]
+ReasonKind = Literal["little memorised", "doubtful yardstick", "absent", "too few"]
+
+BEYOND = {  # criterion, and whether the gap lies above
+    ("forgetting", True): "Deleted pairs are still known",
+    ("forgetting", False): "Deleted pairs are known less than if they had never been seen",
+    ("membership", True): "An attack still tells that deleted pairs were trained on",
+    (
+        "membership",
+        False,
+    ): "Deleted pairs look less known to an attack than if they had never been seen, and so stand out",
+    ("retain", False): "Pairs that were to stay are known less than before",
+    ("test", False): "Unseen pairs are known less than before",
+}
+ASKED = {
+    "forgetting": "deleted pairs are found no more than if they had never been seen",
+    "membership": "an attacker can tell that the deleted pairs were trained on",
+    "retain": "other training pairs are found as before",
+    "test": "unseen pairs are found as before",
+}
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a model cannot be called forgotten, and the sentence that says so where no criterion's own does."""
+
+    kind: ReasonKind
+    sentence: str = ""
+
+
+def headline(
+    outcome: Outcome, reasons: Sequence[ReasonKind], counts: UnitCounts | None, has_retrained: bool, is_within: bool
+) -> str:
+    """The outcome in one line: its word, a colon, and what it means here."""
+    deleted = "deleted pairs" if counts is None else f"deleted {counts.noun}"
+    if outcome == "forgotten":
+        if not has_retrained:
+            return f"Forgotten: as far as can be told without a retrained model to compare the {deleted} with"
+        if is_within:
+            return "Forgotten: no farther from a retrained model than a second retrained model is"
+        return f"Forgotten: {deleted} are treated as if never seen, and what was to stay has stayed"
+    if outcome == "unfinished":
+        return f"Unfinished: traces of the {deleted} remain"
+    if outcome == "over-forgotten":
+        return f"Over-forgotten: the {deleted} stand out by their absence"
+    if outcome == "damaged":
+        return "Damaged: the model has lost what it should have kept"
+    because = {
+        "little memorised": f"the original had memorised too little of the {deleted} to see it go",
+        "doubtful yardstick": "the retrained model is a doubtful yardstick",
+        "absent": "not everything that a verdict takes could be measured",
+        "too few": "too few pairs to tell",
+    }
+    if reasons[0] == "too few" and counts is not None and counts.groups < ENOUGH_GROUPS:
+        return f"Not judged: so few {deleted} are not enough to tell"
+    return f"Not judged: {because[reasons[0]]}"
+
+
+def count(counts: UnitCounts | None) -> str:
+    """How many of the deleted units each model finds."""
+    if counts is None:
+        return "The deleted units could not be counted: this family can be searched neither by embedding nor by label."
+    found, total = counts.found, counted(counts.total, counts.noun)
+    _, _, searched = counts.measure.partition(" to ")  # "text among all training texts"
+    if not searched:
+        return _count_of_labels(counts)
+    drawn = f", drawn from {counts.requested:,} that were requested," if counts.requested else ""
+    known = f"the original finds {found['original']:,}, the unlearned model {found['unlearned']:,}"
+    if "retrained" in found:
+        known += f", a model retrained without them {found['retrained']:,}"
+    told = f"Of {total} to be forgotten{drawn} {known}."
+    told += f" Found means: an own {searched.replace(' among', ' ranks first among', 1)}."
+    if not counts.memorised:
+        only = "only the original" if "retrained" in found else "the original"
+        return f"{told} None is found by {only}, so that none could be seen to go."
+    if counts.memorised < found["original"]:
+        still = counts.memorised - counts.forgotten["unlearned"]
+        told += f" Of the {counts.memorised:,} that only the original finds, the unlearned model finds {still:,}."
+    return told
+
+
+def _count_of_labels(counts: UnitCounts) -> str:
+    """Totals: labels are also predicted right without having been seen, so single units say little."""
+    right = counts.found
+    beside = f", the original of {right['original']:,}"
+    told = f"The unlearned model knows the labels of {right['unlearned']:,} of {counts.total:,} deleted {counts.noun}"
+    if counts.total == 1:
+        told = told.removesuffix(counts.noun) + singular(counts.noun)
+    means = "A label can also be told without having been seen, so that 0 is not what to expect"
+    if "retrained" in right:
+        beside += f", a model retrained without them of {right['retrained']:,}"
+        means += "; the retrained model shows what is"
+    return f"{told}{beside}. {means}."
+
+
+def without_retrained(rows: Sequence[ScoreRow]) -> str:
+    """What the targets are when nothing was retrained."""
+    row = next(row for row in rows if row.criterion == "forgetting")
+    if row.state == "absent":
+        return ""
+    return (
+        "No model was retrained without these pairs, so how one would behave is not known. The targets are instead: "
+        f"forgetting {row.target}; membership an AUC of 0.5, a guess."
+    )
+
+
+def row_sentence(row: ScoreRow, counts: UnitCounts | None) -> str:
+    """What a criterion says that is not met; empty where it is."""
+    if row.state == "met":
+        return ""
+    of_kind = "" if row.kind is None else f" ({row.kind} pairs)"
+    if row.state == "absent" or row.gap is None or row.unlearned is None:
+        return f"Not measured: whether {ASKED[row.criterion]}{of_kind}, since {row.note}."
+    if row.state == "missed":
+        interval = "" if row.low is None or row.high is None else f" (95 % interval {row.low:+.3f} to {row.high:+.3f})"
+        side = "above" if row.is_above else "below"
+        return (
+            f"{BEYOND[row.criterion, row.is_above]}{of_kind}: {_measured(row)} is {row.unlearned.value:.3f} and should "
+            f"be {row.target}; it lies {abs(row.gap):.3f} {side}{interval}."
+        )
+    return (
+        f"It cannot be told whether {ASKED[row.criterion]}{of_kind}. {_measured(row)[:1].upper()}{_measured(row)[1:]} "
+        f"is {row.unlearned.value:.3f} and should be {row.target}; {_why_unclear(row, counts)}."
+    )
+
+
+def _measured(row: ScoreRow) -> str:
+    """The figure in words: the scorecard has its full name."""
+    figure = "" if row.unlearned is None else row.unlearned.figure
+    if row.criterion == "membership":
+        return f"the AUC of the attack by the pairs' {figure.partition('auc of ')[2]}"
+    if figure.endswith("accuracy"):
+        return "the share of right labels"
+    ranks = figure.partition("recall@")[2].partition(" ")[0]
+    return "the share found first" if ranks == "1" else f"the share found among the first {ranks}"
+
+
+def _why_unclear(row: ScoreRow, counts: UnitCounts | None) -> str:
+    """What keeps a criterion from being judged."""
+    about_deleted = row.criterion in ("forgetting", "membership")
+    if about_deleted and counts is not None and counts.groups < ENOUGH_GROUPS:
+        few = counted(counts.groups, f"deleted {counts.noun}")
+        return f"{few} cannot show it: it takes at least {ENOUGH_GROUPS}"
+    if row.low is None or row.high is None or row.gap is None:
+        return "these pairs hang together too closely to say how far chance reaches"
+    interval = f"the distance from it is known only as {row.low:+.3f} to {row.high:+.3f}"
+    if row.is_beyond:
+        return f"{interval}, which is partly within the target and partly not"
+    reach = row.gap - row.low if not about_deleted else max(row.gap - row.low, row.high - row.gap)
+    if reach > PRECISION:
+        return f"{interval}, and a judgement takes it to within {PRECISION:.2f}"
+    return "so little is found in any case that a loss of all of it could not be told from chance"
+
+
+def comes_back(look: Lookup, counts: UnitCounts | None) -> str:
+    """A sentence where relearning some deleted pairs brings back more of the others than the retrained model learns."""
+    if counts is None:
+        return ""
+    row = look.row((relearning.AUDIT, counts.measure + relearning.MEAN + TO_RETRAINED, relearning.SPLIT), "unlearned")
+    if row is None or row.value is None or row.low is None or row.high is None or row.low <= 0:
+        return ""
+    return (
+        "What was deleted comes back: trained again on some of the deleted pairs, the unlearned model gets "
+        f"{row.value:.3f} more of the others right than the retrained model, on average over the steps "
+        f"(95 % interval {row.low:+.3f} to {row.high:+.3f}). Some of it is hidden rather than gone."
+    )
+
+
+def spent(look: Lookup, rows: Sequence[ScoreRow]) -> str:
+    """Seconds, fraction of retraining, and what was lost."""
+    parts = []
+    wall_s = look.value((cost.AUDIT, "wall seconds", None), "unlearned")
+    fraction = look.value((cost.AUDIT, "fraction of retraining", None), "unlearned")
+    if wall_s is not None:
+        parts.append(f"{wall_s:,.1f} s" + ("" if fraction is None else f", {fraction:.2f} of the time of retraining"))
+    for row in rows:
+        if row.criterion in ("retain", "test") and row.original is not None and row.unlearned is not None:
+            name = row.original.figure
+            if " to " in name:  # "recall@1 image to text among ..." is "recall@1"
+                name = name.partition(" to ")[0].rpartition(" ")[0]
+            words = "retain pairs" if row.criterion == "retain" else "held-out pairs"
+            parts.append(f"{name} on {words} {row.original.value:.3f} before, {row.unlearned.value:.3f} after")
+    return f"What it cost: {'; '.join(parts)}." if parts else ""
+
+
+def next_steps(outcome: Outcome, reasons: Collection[ReasonKind], has_retrained: bool, is_hidden: bool) -> list[str]:
+    """What to do with the model, and what would tell more."""
+    retrain = (
+        "Make a model without these pairs (multidelete unlearn --method retrain, with the same --data and --forget), "
+        "and audit again with --retrained: it shows what never having seen them looks like."
+    )
+    again = "Delete again from the original, not from this model"
+    steps = []
+    if outcome == "forgotten":
+        steps.append(
+            "Use the unlearned model in the place of the original, and delete what still knows the pairs: the "
+            "original and its copies, caches and stores of reference models, the request, and the pairs themselves."
+        )
+    elif outcome == "unfinished":
+        steps.append(f"Do not rely on this model. {again}, with more --passes or another --method, and audit again.")
+    elif outcome == "over-forgotten":
+        steps.append(f"Do not rely on this model. {again}, with fewer --passes or a lower --lr, and audit again.")
+    elif outcome == "damaged":
+        steps.append(
+            f"Do not use this model. {again}, with a lower --lr or more --retain-per-forget, and audit again; where no "
+            "setting helps, retrain."
+        )
+    else:
+        steps.append("Do not read this as a success or as a failure: the evidence allows neither.")
+        if "doubtful yardstick" in reasons:
+            steps.append("Retrain by the recipe of the original, and audit again with that model as --retrained.")
+        if "absent" in reasons:
+            steps.append(
+                "Give what was not measured, such as held-out pairs (--holdout when training), and audit again."
+            )
+        if "too few" in reasons:
+            steps.append(
+                "Audit with more held-out pairs, or together with further requests: what few pairs leave open, more "
+                "pairs of the same kind may settle. Where that is not possible, only retraining is certain."
+            )
+    if is_hidden:
+        steps.append("Since deleted pairs come back, do not hand out the weights, or retrain.")
+    return steps if has_retrained else [*steps, retrain]

@@ -1,0 +1,36 @@
+"""JSON files that others wrote: whatever they hold, a sentence and never a traceback."""
+
+import json
+from pathlib import Path
+
+from multidelete.errors import CheckpointError
+
+
+def read_json_object(path: Path, remedy: str) -> dict[str, object]:
+    """The object in a JSON file.
+
+    Args:
+        path: The file.
+        remedy: What to do where it is none, as a sentence.
+
+    Raises:
+        CheckpointError: It cannot be read, is not JSON, or is no object.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text, parse_constant=_refuse_constant)
+        if "\\ud" in text.lower():  # half of a character, which nothing can write again
+            json.dumps(content, ensure_ascii=False).encode()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+    except RecursionError as error:
+        raise CheckpointError(f"{path} is nested too deeply to be read. {remedy}") from error
+    except ValueError as error:  # no text, no JSON, or a number of thousands of digits
+        raise CheckpointError(f"{path} is not valid JSON: {error}. {remedy}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}; it must be a JSON object. {remedy}")
+    return content
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")

@@ -1,0 +1,99 @@
+"""WebDataset: a tar archive in which files that differ in their endings alone are one row."""
+
+import re
+import tarfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from multidelete.data.decode import open_encoded
+from multidelete.data.tables.strict_json import JsonError, decode_json
+from multidelete.errors import DataError, first_few
+
+_NAME = re.compile(r"((?:.*/|)[^./]+)\.([^/]+)")
+_PICTURES = set("png jpg jpeg jfif webp gif bmp tif tiff ppm pgm pbm avif heic jp2 ico".split())
+_TEXTS = set("txt text caption transcript cls id subject label kind".split())
+
+
+@dataclass(frozen=True)
+class ArchivedImage:
+    """A picture in an archive: read from its place there when called."""
+
+    archive: Path
+    start: int
+    size: int
+
+    def content(self) -> bytes:
+        with self.archive.open("rb") as file:
+            file.seek(self.start)
+            return file.read(self.size)
+
+    def __call__(self) -> Image.Image:
+        return open_encoded(self.content())
+
+
+def read_archive(path: Path) -> tuple[list[str], list[Mapping[str, object]]]:
+    """The columns and rows of an archive, each field as text, a picture, or what JSON holds.
+
+    A row's columns are the endings of its files (``jpg``, ``txt``), and ``__key__`` is what they have in common.
+    Fields of a JSON object are columns too, where no file has their name.
+
+    Raises:
+        DataError: It is no archive, is truncated, has an ending twice for one key, or texts that are not UTF-8.
+    """
+    rows: list[dict[str, object]] = []
+    problems: dict[str, list[str]] = {}
+    keys: set[str] = set()
+    try:
+        with tarfile.open(path, "r:") as archive:
+            for member in archive:
+                match = _NAME.fullmatch(member.name) if member.isfile() else None
+                if match is None:
+                    continue
+                key, ending = match[1], match[2]
+                if not rows or rows[-1]["__key__"] != key:
+                    if key in keys:
+                        problems.setdefault("keys come again after others", []).append(key)
+                    keys.add(key)
+                    rows.append({"__key__": key})
+                if ending in rows[-1]:
+                    problems.setdefault("names occur twice", []).append(member.name)
+                rows[-1] |= dict(_fields(path, archive, member, ending, rows[-1], problems))
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise DataError(f"{path} cannot be loaded as a data set: it is no whole tar archive ({error}).") from error
+    if problems:
+        raise DataError([f"{path}: {len(where)} {rule}: {first_few(where)}." for rule, where in problems.items()])
+    return list(dict.fromkeys(column for row in rows for column in row)), list(rows)
+
+
+def _fields(
+    path: Path,
+    archive: tarfile.TarFile,
+    member: tarfile.TarInfo,
+    ending: str,
+    row: Mapping[str, object],
+    problems: dict[str, list[str]],
+) -> Iterator[tuple[str, object]]:
+    """What one file adds to its row."""
+    kind = ending.rsplit(".", 1)[-1].lower()
+    if kind in _PICTURES:
+        yield ending, ArchivedImage(path, member.offset_data, member.size)
+        return
+    if kind not in _TEXTS and kind != "json":
+        yield ending, None
+        return
+    opened = archive.extractfile(member)
+    try:
+        text = opened.read().decode("utf-8-sig") if opened is not None else ""
+        value = decode_json(text) if kind == "json" else text.strip() or None
+    except UnicodeDecodeError:
+        problems.setdefault("files are no UTF-8 text", []).append(member.name)
+        return
+    except JsonError as error:
+        problems.setdefault("files are no JSON", []).append(f"{member.name} ({error})")
+        return
+    yield ending, value
+    if isinstance(value, dict):
+        yield from ((name, cell) for name, cell in value.items() if name not in row)

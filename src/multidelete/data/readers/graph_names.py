@@ -1,0 +1,89 @@
+"""Tables whose first columns name nodes: edges and nodes of a graph."""
+
+import re
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from multidelete.data.tables.suspicion import looks_like_list, spells_missing
+from multidelete.data.tables.table import TextTable, is_index, named
+from multidelete.errors import first_few
+
+_ENDS = (
+    "from to source target src dst src_id dst_id head tail u v a b start end subject object parent child node1 node2 "
+    "node_1 node_2 node_a node_b source_id target_id from_id to_id left right x y"
+)
+NAMES_OF_ENDS = frozenset(_ENDS.split())
+NAMES_OF_NODES = frozenset("node nodes name id node_id nodeid node_name label entity term key uri".split())
+_COUNTS = frozenset("id edge_id edgeid edge idx nr no row number key".split())
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+
+
+def rows_of_names(table: TextTable, width: int, where: Path, problems: list[str]) -> list[tuple[str, ...]]:
+    """The first ``width`` columns of a table as names; what is wrong goes to ``problems``."""
+    columns = table.columns[:width]
+    if len(columns) < width:
+        problems.append(f"{where}: the table has {len(columns)} columns; its first {width} must name nodes.")
+        return []
+    if is_index(columns[0]) or (len(table.columns) > width > 1 and columns[0].lower() in _COUNTS):
+        called = named(columns[0]) if is_index(columns[0]) else f"is called {columns[0]!r}"
+        problems.append(
+            f"{where}: its first column {called} and would name nodes. Remove it, or give it the name of an end."
+        )
+        return []
+    cells = [[row.get(column) for column in columns] for row in table.rows]
+    lists = [line for line, row in zip(table.lines, cells, strict=True) if any(_is_nested(cell) for cell in row)]
+    if lists:
+        problems.append(f"{where}: {len(lists)} rows have a list or an object for a name: lines {first_few(lists)}.")
+        return []
+    rows = [tuple(cell.strip() if isinstance(cell, str) else "" for cell in row) for row in cells]
+    empty = [number for number, row in enumerate(rows, start=1) if not all(row)]
+    if empty:
+        problems.append(f"{where}: {len(empty)} rows lack a name: rows {first_few(empty)}. Complete or remove them.")
+    joined = [line for line, row in zip(table.lines, rows, strict=True) if any("|" in name for name in row)]
+    if joined:
+        problems.append(f"{where}: {len(joined)} names hold |, which joins names: lines {first_few(joined)}.")
+    counted = [str(number) for number in range(len(rows))], [str(number + 1) for number in range(len(rows))]
+    if (
+        len(table.columns) > width > 1
+        and len(rows) > 2
+        and columns[0].lower() not in NAMES_OF_ENDS
+        and [row[0] for row in rows] in counted
+    ):
+        problems.append(
+            f"{where}: its first column {columns[0]!r} counts the rows and would name nodes. Remove it, or call it "
+            "source where it does name them."
+        )
+    return rows
+
+
+def _is_nested(cell: object) -> bool:
+    return isinstance(cell, list | dict) or (isinstance(cell, str) and looks_like_list(cell))
+
+
+def check_header(
+    table: TextTable, width: int, where: Path, known: Collection[str], problems: list[str], notes: list[str]
+) -> None:
+    """Refuse a first row that is no header but names nodes, and note headers that cannot be told from names.
+
+    Args:
+        table: The table, of a file that has a header.
+        width: How many columns name nodes.
+        where: The file.
+        known: Names of nodes, from this and other tables.
+        problems: Gets what is wrong.
+        notes: Gets what is odd.
+    """
+    columns = table.columns[:width]
+    nodes = [column for column in columns if column in known or _NUMBER.fullmatch(column)]
+    if nodes:
+        problems.append(
+            f"{where}: its first row ({', '.join(columns)}) looks like data and not like a header: {first_few(nodes)}. "
+            "Write a header above it."
+        )
+    elif not {column.lower() for column in columns} <= (NAMES_OF_ENDS if width > 1 else NAMES_OF_NODES):
+        notes.append(f"{where.name}: its first row ({', '.join(columns)}) is read as the header, not as data")
+
+
+def odd_names(names: Sequence[str]) -> list[str]:
+    """Names that are words for a missing value, each once."""
+    return [name for name in dict.fromkeys(names) if spells_missing(name)]

@@ -1,0 +1,69 @@
+"""Cells that are probably not what they seem: lists, missing values in words, whole numbers with a point."""
+
+import re
+from collections.abc import Iterable
+
+from multidelete.data.tables.strict_json import Json, JsonError, decode_json
+
+_LIST = re.compile(r"""\[\s*["'].*["']\s*,?\s*\]|\(\s*["'].*["']\s*,.*\)|\{\s*["'].*["']\s*:.*\}""", re.DOTALL)
+_MISSING = {"nan", "NaN", "NAN", "None", "null", "NULL", "<NA>", "NaT", "\\N", "#N/A", "n/a", "N/A"}
+_WITH_POINT = re.compile(r"(-?\d+)\.0+")
+
+
+def looks_like_list(cell: str) -> bool:
+    """Whether a cell is written as a list, a tuple or a mapping of texts.
+
+    >>> looks_like_list('["a dog", "the dog"]'), looks_like_list("['a dog']"), looks_like_list("[a dog]")
+    (True, True, False)
+    """
+    return cell[:1] in "[({" and _LIST.fullmatch(cell.strip()) is not None if cell.strip() else False
+
+
+def is_text(cell: Json) -> bool:
+    """Whether a cell is one text of a pair: a string, no number or list, and not written as a list.
+
+    >>> is_text("a dog"), is_text("['a dog']"), is_text(" ")
+    (True, False, False)
+    """
+    return type(cell) is str and bool(cell.strip()) and not looks_like_list(cell)
+
+
+def listed_texts(cell: str) -> list[str] | None:
+    """The texts of a cell that is a JSON list of texts; None where it is none."""
+    if not cell.lstrip().startswith("["):
+        return None
+    try:
+        found = decode_json(cell)
+    except JsonError:
+        return None
+    texts = found if isinstance(found, list) else []
+    return [text for text in texts if isinstance(text, str)] if all(type(text) is str for text in texts) else None
+
+
+def spells_missing(cell: str) -> bool:
+    """Whether a cell is the word that some program writes for a missing value.
+
+    >>> spells_missing("nan"), spells_missing("Nan")
+    (True, False)
+    """
+    return cell in _MISSING
+
+
+def whole(name: str) -> str | None:
+    """The whole number that a name writes with a point and zeros; None where it is not written so.
+
+    >>> whole("12.0"), whole("12"), whole("12.5")
+    ('12', None, None)
+    """
+    match = _WITH_POINT.fullmatch(name)
+    return None if match is None else match[1]
+
+
+def written_twice(names: Iterable[str]) -> list[str]:
+    """Whole numbers that stand among names in two spellings, ``1`` and ``1.0``.
+
+    >>> written_twice(["1", "2", "1.0", "3.0"])
+    ['1 and 1.0']
+    """
+    every = dict.fromkeys(names)
+    return [f"{number} and {name}" for name in every if (number := whole(name)) is not None and number in every]

@@ -1,0 +1,101 @@
+"""A dry run says what a run would do, and does none of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import multidelete
+from multidelete.cli import run
+from multidelete.core.rehearsal import rehearse
+from multidelete.errors import CheckpointError, RequestError, UnsupportedError
+from multidelete.methods import METHODS
+from multidelete.settings import LoraSettings
+from tests.tiny import differing, own_clip, people, subjects_ids, weights
+
+DATA = people(8, unseen=8)
+SPEC = "personas:people=6,unseen=4,size=16"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "original"
+    told = ["--passes", "0.2", "--batch-size", "8", "--image-size", "16"]
+    assert run(["train", "--data", SPEC, *told, "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"retrain"}))
+def test_planned_cost_is_what_a_run_costs(name: str) -> None:
+    adapter, forget = own_clip(DATA), subjects_ids(DATA.train, 2)
+    settings = {"passes": 3.0, "batch_size": 3, "retain_per_forget": 2, "retain_sample": 0}
+    told = rehearse(adapter, DATA, forget, method=name, settings=settings)
+    made = multidelete.unlearn(adapter, DATA, forget, method=name, settings=settings).manifest["cost"]
+    assert isinstance(made, dict)
+    assert told.pairs_backward == made["pairs_backward"]
+    if name != "scrub":  # what it rewinds to is known at the end alone
+        assert told.pairs_forward == made["pairs_forward"]
+    assert (told.wall_s or 0) > 0
+
+
+def test_nothing_is_written_and_the_model_stays_as_it_was(
+    original: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = contents(original)
+    asked = ["unlearn", str(original), "--data", SPEC, "--forget-subject", "person-0001", "--out", "out", "--dry-run"]
+    assert run(asked) == 0
+    said = capsys.readouterr().out
+    assert "4 of 24 training pairs" in said
+    assert "of kind descriptive: 2 of 12" in said
+    assert "nothing; a run would write out" in said
+    assert "person-0001" not in said
+    assert list(tmp_path.iterdir()) == []
+    assert contents(original) == before
+
+
+def test_json_has_the_settings_and_names_nobody_unless_asked(
+    original: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["unlearn", str(original), "--data", SPEC, "--forget-subject", "person-0001", "--out", "o", "--dry-run"]
+    assert run([*asked, "--json", "--method", "npo", "--set", "beta=0.5", "--passes", "2"]) == 0
+    plain = capsys.readouterr().out
+    told = json.loads(plain)
+    assert told["dry_run"] is True
+    assert told["request"] == {"pairs": 4, "of": 24, "unit": "subject", "units": 1}
+    assert told["method"]["beta"] == 0.5
+    assert told["loop"]["passes"] == 2
+    assert told["wall_s"] > 0
+    assert "steps" in told["estimated"]
+    assert "person-0001" not in plain
+    assert run([*asked, "--json", "--name-forgotten"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["forget"]) == 4
+
+
+def test_members_that_kept_pairs_have_too_are_counted_as_staying() -> None:
+    first, second = [pair.id for pair in DATA.train if pair.subject == "person-0001"][:2]
+    told = rehearse(own_clip(DATA), DATA, [first], settings={"passes": 1.0})
+    assert told.members["subject"] == (1, 1)
+    assert second not in told.forget
+
+
+def test_network_in_memory_stays_as_it_was() -> None:
+    adapter = own_clip(DATA)
+    before = weights(adapter)
+    rehearse(adapter, DATA, subjects_ids(DATA.train, 1), method="grad_diff")
+    assert differing(before, weights(adapter)) == []
+
+
+def test_what_a_run_would_refuse_is_refused(original: Path, tmp_path: Path) -> None:
+    adapter = own_clip(DATA)
+    with pytest.raises(RequestError, match="not among the training pairs"):
+        rehearse(adapter, DATA, ["nobody"])
+    with pytest.raises(CheckpointError, match="already exists"):
+        rehearse(adapter, DATA, subjects_ids(DATA.train, 1), out=tmp_path)
+    with pytest.raises(UnsupportedError, match="cannot train LoRA"):
+        rehearse(adapter, DATA, subjects_ids(DATA.train, 1), method="ssd", lora=LoraSettings())
+    assert run(["unlearn", str(original), "--data", SPEC, "--out", "o", "--name-forgotten"]) == 2
