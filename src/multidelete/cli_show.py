@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypedDict, cast
 
 import typer
 from rich import box
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from multidelete.audits.result import Figure
     from multidelete.audits.verdict import Verdict
     from multidelete.catalogue import FamilyRow, MethodRow, ReaderRow
-    from multidelete.data.pairs import PairData, PairDataset
+    from multidelete.data.graph import Graph
+    from multidelete.data.pairs import Pair, PairData, PairDataset
 
 _PIPED_WIDTH = 120  # characters of a table line where standard output is no terminal
 
@@ -172,36 +173,68 @@ def _models(row: "ScoreRow") -> "tuple[Figure | None, Figure | None, Figure | No
 
 
 def data_row(data: "PairData", examples: int) -> dict[str, object]:
-    """The splits of a data set, its notes and its first pairs, for programs."""
-    splits = {name: _split_row(pairs) for name, pairs in data.splits.items()}
+    """The splits of a data set, its graph, its notes and its first pairs, for programs."""
+    modalities = _modalities(data)
+    splits = {name: _split_row(pairs, modalities) for name, pairs in data.splits.items()}
     first = [
         {"id": pair.id, "subject": pair.subject, "kind": pair.kind, "label": pair.label}
-        | {"image": pair.sources.get("image"), "text": pair.inputs.get("text")}
+        | {name: pair.inputs.get("text") if name == "text" else pair.sources.get(name) for name in modalities}
         for pair in data.train.pairs[:examples]
     ]
-    return {"name": data.name, "splits": splits, "notes": list(data.notes), "examples": first}
+    graph = {} if data.graph is None else {"graph": _graph_row(data.graph)}
+    return {"name": data.name, "splits": splits, **graph, "notes": list(data.notes), "examples": first}
 
 
 def show_data(data: "PairData", examples: int) -> None:
-    """The splits of a data set, its notes and its first pairs, for people."""
+    """The splits of a data set, its graph, its notes and its first pairs, for people."""
+    modalities = _modalities(data)
     show_lines([data.name])
-    columns = ["pairs", "images", "texts", "subjects", "labels", "kinds"]
-    rows = [[name, *_split_row(pairs).values()] for name, pairs in data.splits.items()]
-    show_table(["split", *columns], rows, numbers=columns[:-1])
+    rows = [_split_row(pairs, modalities) for pairs in data.splits.values()]
+    columns = list(rows[0])
+    named = [[name, *row.values()] for name, row in zip(data.splits, rows, strict=True)]
+    show_table(["split", *columns], named, numbers=columns[:-1])
+    if data.graph is not None:
+        graph = _graph_row(data.graph)
+        features = ", ".join(f"{name} ({values} values)" for name, values in graph["features"].items())
+        told = f"graph: {graph['nodes']:,} nodes, {graph['edges']:,} edges"
+        show_lines([f"{told}; of the nodes also {features}" if features else told])
     show_lines(f"note: {note}" for note in data.notes)
     shown = [
-        [pair.id, pair.subject or "", pair.kind or "", pair.sources.get("image", ""), pair.inputs.get("text", "")]
+        [pair.id, pair.subject or "", pair.kind or "", *(_member(pair, name) for name in modalities)]
         for pair in data.train.pairs[:examples]
     ]
     if shown:
-        show_table(["id", "subject", "kind", "image", "text"], shown)
+        show_table(["id", "subject", "kind", *modalities], shown)
 
 
-def _split_row(pairs: "PairDataset") -> dict[str, object]:
+class _GraphRow(TypedDict):
+    nodes: int
+    edges: int
+    features: dict[str, int]  # how many values each has
+
+
+def _graph_row(graph: "Graph") -> _GraphRow:
+    known = {name: len(set(values) - {""}) for name, values in graph.features.items()}
+    return _GraphRow(nodes=len(graph.nodes), edges=len(graph.edges), features=known)
+
+
+def _modalities(data: "PairData") -> list[str]:
+    """What pairs consist of, in their order."""
+    return list(
+        dict.fromkeys(name for pairs in data.splits.values() for pair in pairs.pairs[:1] for name in pair.inputs)
+    )
+
+
+def _member(pair: "Pair", modality: str) -> object:
+    return pair.inputs.get("text", "") if modality == "text" else pair.sources.get(modality, "")
+
+
+def _split_row(pairs: "PairDataset", modalities: Sequence[str]) -> dict[str, object]:
+    """How much of everything there is; of pictures only where pairs have any, and of nodes those that are named."""
+    called = {"image": "images", "text": "texts", "graph": "named nodes"}
     return {
         "pairs": len(pairs),
-        "images": len(pairs.sources("image")),
-        "texts": len(pairs.sources("text")),
+        **{called[name]: len(pairs.sources(name)) for name in modalities if name in called},
         "subjects": len({pair.subject for pair in pairs} - {None}),
         "labels": len({pair.label for pair in pairs} - {None}),
         "kinds": ", ".join(dict.fromkeys(pair.kind for pair in pairs if pair.kind is not None)),

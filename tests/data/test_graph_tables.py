@@ -41,9 +41,35 @@ def test_tables_make_a_graph_and_pairs_that_name_its_nodes(tmp_path: Path) -> No
     assert data.graph is not None
     assert list(data.graph.nodes) == ["a", "b", "c", "d"]
     assert data.graph.edges.tolist() == [[0, 1], [1, 2]]
+    assert data.graph.features == {"colour": ("red", "blue", "green", "grey")}
     assert data.notes == (
         "1 pairs of nodes that val asks for are joined in the graph; leave out edges that training pairs do not tell",
     )
+
+
+def test_columns_of_the_nodes_are_features_and_missing_ones_stay_missing(tmp_path: Path) -> None:
+    nodes = "atom,element,charge,weight\na,C,+,12.0\nb,N,,14\nc,C,-,12.0\nd,,+,\n"
+    graph = load_data(str(write(tmp_path / "molecule", FILES | {"nodes.csv": nodes}))).graph
+    assert graph is not None
+    assert graph.features == {
+        "element": ("C", "N", "C", ""),
+        "charge": ("+", "", "-", "+"),
+        "weight": ("12.0", "14", "12.0", ""),
+    }
+    assert graph.feature_sizes == {"element": 3, "charge": 3, "weight": 3}
+    assert graph.feature_values.tolist() == [[1, 1, 1], [2, 0, 2], [1, 2, 1], [0, 1, 0]]
+
+
+def test_feature_that_is_a_list_is_refused_and_one_that_only_numbers_nodes_is_noted(tmp_path: Path) -> None:
+    listed = "".join(json.dumps({"node": name, "bonds": [1]}) + "\n" for name in "abcd")
+    files = {name: text for name, text in FILES.items() if name != "nodes.csv"} | {"nodes.jsonl": listed}
+    with pytest.raises(DataError, match="4 rows have a list or an object for the feature 'bonds'"):
+        load_data(str(write(tmp_path / "lists", files)))
+    many = "node,link\n" + "".join(f"{name},u{name}\n" for name in ["a", "b", "c", "d", *map(str, range(10, 120))])
+    data = load_data(str(write(tmp_path / "many", FILES | {"nodes.csv": many})))
+    assert data.graph is not None
+    assert data.graph.features == {}
+    assert "nodes.csv: the column 'link' has another value for each node, and is not read as a feature" in data.notes
 
 
 def test_json_lines_without_ids_and_without_a_table_of_nodes(tmp_path: Path) -> None:

@@ -32,8 +32,18 @@ CASES = {
     "relations gcn": lambda: (relations(), "gcn"),
     "relations gat": lambda: (relations(), "gat"),
     "articles": lambda: (articles(), "sage"),
+    "relations of nodes with features": lambda: (with_features(relations()), "sage"),
+    "articles about nodes with features": lambda: (with_features(articles()), "gcn"),
 }
 each_case = pytest.mark.parametrize("case", CASES)
+
+
+def with_features(data: PairData) -> PairData:
+    """The same pairs, with an element and a charge for each node; of some nodes the charge is not known."""
+    assert data.graph is not None
+    count = len(data.graph.nodes)
+    elements, charges = [("C", "N", "O")[n % 3] for n in range(count)], [("", "+", "-")[n % 3] for n in range(count)]
+    return replace(data, graph=replace(data.graph, features={"element": elements, "charge": charges}))
 
 
 def made(case: str) -> tuple[PairData, Adapter]:
@@ -301,6 +311,37 @@ def test_the_network_loads_by_its_own_class_and_its_configuration_by_auto_config
         own = model(**batch.inputs["graph"], **batch.inputs["text"])
     assert torch.equal(own.logits, answers(adapter, data.train[[0, 1]]).logits)
     assert model.config.id2label == {0: "no relation", 1: "relation"}
+
+
+def test_a_feature_counts_and_nodes_of_one_value_share_its_embedding() -> None:
+    data, adapter = made("relations of nodes with features")
+    encoder = adapter.model.graph_encoder
+    assert [embedding.num_embeddings for embedding in encoder.features] == [4, 3]
+    before = answers(adapter, data.train.pairs)
+    with torch.no_grad():
+        encoder.features[0].weight[2] += torch.linspace(-1, 1, encoder.features[0].embedding_dim)  # N
+    after = answers(adapter, data.train.pairs)
+    graph = adapter.processor.graph
+    elements = dict(zip(graph.nodes, graph.features["element"], strict=True))
+    around = [graph.neighbourhood(pair.inputs["graph"], hops=2, hide_own_edge=True).nodes for pair in data.train]
+    sees = ["N" in [elements[graph.nodes[node]] for node in nodes] for nodes in around]
+    moved = (before.unimodal["graph"] - after.unimodal["graph"]).abs().amax(dim=1) > 1e-4
+    assert moved.tolist() == sees
+    assert any(sees)
+
+
+def test_a_graph_with_other_features_is_refused() -> None:
+    _, adapter = made("relations of nodes with features")
+    plain = replace(adapter.processor.graph, features={})
+    with pytest.raises(CheckpointError, match=r"the features \{\}, by .* the model was made for \{'element': 4"):
+        GraphTextAdapter(adapter.model, GraphTextProcessor(plain, adapter.processor.tokenizer))
+
+
+def test_features_stay_when_edges_are_removed() -> None:
+    data, adapter = made("relations of nodes with features")
+    features = adapter.processor.graph.features
+    adapter.remove(data.train.pairs[:1], data.train.pairs[1:])
+    assert adapter.processor.graph.features == features
 
 
 def test_pairs_that_the_model_cannot_read_are_refused(tmp_path: Path) -> None:

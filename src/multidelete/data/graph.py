@@ -6,8 +6,8 @@ Shape suffixes: N nodes, E edges.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -53,18 +53,26 @@ class Graph:
         name: What the graph is called.
         stated_by: Labels of the pairs that state the edge between their two nodes: of relations the
             positive classes. Empty: every pair states its edge.
+        features: What is known of the nodes besides their names, such as the element of an atom: by the
+            feature's name a value for each node, empty where it is not known.
 
     Raises:
-        DataError: Names are empty, repeated or hold a ``|``, or an edge names a position that is not there.
+        DataError: Names are empty, repeated or hold a ``|``, an edge names a position that is not there, or a feature
+            has not one value for each node.
     """
 
     nodes: Sequence[str]
     edges: Int64
     name: str
     stated_by: tuple[int, ...] = ()
+    features: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        problems = []
+        problems = [
+            f"{self.name}: the feature {name!r} has {len(values)} values, and there are {len(self.nodes)} nodes."
+            for name, values in self.features.items()
+            if len(values) != len(self.nodes)
+        ]
         if len(self.index) != len(self.nodes):
             twice = sorted(name for name, times in Counter(self.nodes).items() if times > 1)
             problems.append(
@@ -90,10 +98,26 @@ class Graph:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of names and edges."""
+        """SHA-256 of names, edges and features."""
         sha = hashlib.sha256("\0".join(self.nodes).encode())
         sha.update(np.ascontiguousarray(self.edges).tobytes())
+        for name, values in self.features.items():
+            sha.update("\0".join(["", name, *values]).encode())
         return sha.hexdigest()
+
+    @cached_property
+    def feature_sizes(self) -> dict[str, int]:
+        """How many values each feature can have: those that occur, and one for what is not known."""
+        return {name: 1 + len(set(values) - {""}) for name, values in self.features.items()}
+
+    @cached_property
+    def feature_values(self) -> Int64:
+        """Each node's values by number, (N, features): 0 where it is not known, others as they first occur."""
+        columns = []
+        for values in self.features.values():
+            numbers = {value: number for number, value in enumerate(dict.fromkeys(v for v in values if v), start=1)}
+            columns.append([numbers.get(value, 0) for value in values])
+        return np.array(columns, dtype=np.int64).reshape(len(self.features), len(self.nodes)).T
 
     def unknown(self, pairs: Iterable[Pair]) -> list[str]:
         """Nodes that pairs name and the graph does not have."""
@@ -175,7 +199,9 @@ class Graph:
 
     def save(self, folder: Path) -> None:
         """Write `NAMES_FILE` and `EDGES_FILE`."""
-        content = {"name": self.name, "stated_by": list(self.stated_by), "nodes": list(self.nodes)}
+        content: dict[str, object] = {"name": self.name, "stated_by": list(self.stated_by), "nodes": list(self.nodes)}
+        if self.features:
+            content["features"] = {name: list(values) for name, values in self.features.items()}
         (folder / NAMES_FILE).write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
         save_file({"edges": np.ascontiguousarray(self.edges)}, folder / EDGES_FILE)
 
@@ -190,8 +216,13 @@ class Graph:
             content = json.loads((folder / NAMES_FILE).read_text(encoding="utf-8"))
             nodes = [str(name) for name in content["nodes"]]
             stated_by = tuple(int(label) for label in content["stated_by"])
-            return Graph(nodes, load_file(folder / EDGES_FILE)["edges"], str(content["name"]), stated_by)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError, DataError) as error:
+            features = {
+                str(name): [str(value) for value in values] for name, values in content.get("features", {}).items()
+            }
+            return Graph(nodes, load_file(folder / EDGES_FILE)["edges"], str(content["name"]), stated_by, features)
+        except (
+            OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError, DataError
+        ) as error:  # fmt: skip
             raise CheckpointError(
                 f"{folder} has no readable graph ({NAMES_FILE}, {EDGES_FILE}): {type(error).__name__}: {error}. "
                 "A graph-text model holds its graph in its folder; give the folder as it was saved."

@@ -3,11 +3,11 @@
 The paper's graph-text model was never published; this architecture is this project's own. Needs the
 extra ``graph``: PyTorch Geometric, without the compiled companions it has elsewhere.
 
-Shape suffixes: B pairs in the batch, N nodes of a neighbourhood, E edges, K named nodes, D width, P projection,
-C classes.
+Shape suffixes: B pairs in the batch, N nodes of a neighbourhood, F features of a node, E edges, K named nodes,
+D width, P projection, C classes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
@@ -34,6 +34,8 @@ class GraphTextConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers i
     Args:
         text_config: The text encoder's, a `BertConfig`; its hidden size is the width of everything.
         nodes: Nodes of the graph, each with a learned embedding.
+        node_features: Each feature of a node with how many values it can have (`Graph.feature_sizes`), in their
+            order; each value has a learned embedding, which is added to that of the node's name.
         named_nodes: Nodes that each pair names, for classification (2: a relation); retrieval pairs
             name any number.
         graph_encoder: One of `CONVOLUTIONS`.
@@ -57,6 +59,7 @@ class GraphTextConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers i
         *,
         text_config: PreTrainedConfig | Mapping[str, object] | None = None,
         nodes: int = 1,
+        node_features: Sequence[tuple[str, int]] = (),
         named_nodes: int = 2,
         graph_encoder: str = "sage",
         hops: int = 2,
@@ -71,6 +74,7 @@ class GraphTextConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers i
         given = text_config if isinstance(text_config, PreTrainedConfig) else BertConfig(**(text_config or {}))
         self.text_config: PreTrainedConfig = given
         self.nodes = nodes
+        self.node_features = [(name, values) for name, values in node_features]
         self.named_nodes = named_nodes
         self.graph_encoder = graph_encoder
         self.hops = hops
@@ -85,6 +89,8 @@ class GraphTextConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers i
 class GraphEncoder(nn.Module):
     """Node embeddings, and layers that mix each node with its neighbours.
 
+    A node's embedding is the sum of that of its name and those of the values of its features.
+
     A layer adds GELU of its convolution to each state and normalises the sum. The convolution is
     GraphSAGE's with mean aggregation (Hamilton, Ying and Leskovec 2017, arXiv:1706.02216), GCN's
     (Kipf and Welling 2017, arXiv:1609.02907; degrees are those of the neighbourhood) or GAT's (Velickovic
@@ -95,14 +101,21 @@ class GraphEncoder(nn.Module):
         super().__init__()
         width, heads = config.text_config.hidden_size, config.text_config.num_attention_heads
         self.embedding = nn.Embedding(config.nodes, width)
+        self.features = nn.ModuleList(nn.Embedding(values, width) for _, values in config.node_features)
         make = CONVOLUTIONS[config.graph_encoder]
         self.convolutions = nn.ModuleList(make(width, heads) for _ in range(config.hops))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(config.hops + 1))
 
-    def forward(self, nodes_BN: Tensor, edges_BE2: Tensor) -> Tensor:
+    def forward(self, nodes_BN: Tensor, edges_BE2: Tensor, features_BNF: Tensor | None = None) -> Tensor:
         """States (B, N, D) of all nodes, positions below 0 being padding."""
         pairs, size = nodes_BN.shape
-        state = self.norms[0](self.embedding(nodes_BN.clamp(min=0))).flatten(0, 1)
+        embedded = self.embedding(nodes_BN.clamp(min=0))
+        if self.features:
+            if features_BNF is None:
+                raise ValueError("this model's nodes have features: pass them as `features`")
+            for number, feature in enumerate(self.features):
+                embedded = embedded + feature(features_BNF[:, :, number].clamp(min=0))
+        state = self.norms[0](embedded).flatten(0, 1)
         shifted = edges_BE2 + size * torch.arange(pairs, device=edges_BE2.device)[:, None, None]
         edges_2E = shifted[edges_BE2[:, :, 0] >= 0].T.contiguous()  # of all pairs, side by side
         for convolution, norm in zip(self.convolutions, self.norms[1:], strict=True):
@@ -157,9 +170,9 @@ class GraphTextModel(PreTrainedModel):  # type: ignore[misc]  # transformers is 
         elif isinstance(module, GraphTextForRetrieval):  # missing where a classifier's encoders are taken
             init.constant_(module.logit_scale, self.config.logit_scale_init_value)
 
-    def encode_graph(self, nodes: Tensor, edges: Tensor, roots: Tensor) -> Tensor:
+    def encode_graph(self, nodes: Tensor, edges: Tensor, roots: Tensor, features: Tensor | None) -> Tensor:
         """States of the named nodes (B, K, D), zero where ``roots`` is padded."""
-        states_BND = self.graph_encoder(nodes, edges)
+        states_BND = self.graph_encoder(nodes, edges, features)
         at_BKD = roots.clamp(min=0)[:, :, None].expand(-1, -1, states_BND.shape[2])
         named_BKD: Tensor = states_BND.gather(1, at_BKD) * (roots >= 0)[:, :, None]
         return named_BKD
@@ -196,9 +209,10 @@ class GraphTextForClassification(GraphTextModel):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
+        features: Tensor | None = None,
     ) -> GraphTextOutput:
         """The relation's class scores; see `GraphTextAdapter.collate` for the inputs."""
-        u_graph = self.encode_graph(nodes, edges, roots).flatten(1)
+        u_graph = self.encode_graph(nodes, edges, roots, features).flatten(1)
         u_text = self.encode_text(input_ids, attention_mask, token_type_ids)
         joint_BD = self.fusion(torch.cat([u_graph, u_text], dim=1))
         return GraphTextOutput(u_graph=u_graph, u_text=u_text, joint=joint_BD, logits=self.classifier(joint_BD))
@@ -223,9 +237,10 @@ class GraphTextForRetrieval(GraphTextModel):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
+        features: Tensor | None = None,
     ) -> GraphTextOutput:
         """The embeddings; see `GraphTextAdapter.collate` for the inputs."""
-        u_graph = self.encode_graph(nodes, edges, roots).sum(dim=1) / (roots >= 0).sum(dim=1, keepdim=True)
+        u_graph = self.encode_graph(nodes, edges, roots, features).sum(dim=1) / (roots >= 0).sum(dim=1, keepdim=True)
         u_text = self.encode_text(input_ids, attention_mask, token_type_ids)
         graph_BP = F.normalize(self.graph_projection(u_graph).float(), dim=-1)
         text_BP = F.normalize(self.text_projection(u_text).float(), dim=-1)

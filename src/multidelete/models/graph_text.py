@@ -81,7 +81,7 @@ class GraphTextAdapter(Adapter):
     two normalised embeddings.
 
     Raises:
-        CheckpointError: The graph has other than the model's number of nodes.
+        CheckpointError: The graph has other than the model's number of nodes, or other features.
     """
 
     family = "graph-text"
@@ -101,11 +101,19 @@ class GraphTextAdapter(Adapter):
                 f"{model.config.nodes}. Each node has an embedding: give the graph that the model was trained with."
             )
 
+        made_for = dict(model.config.node_features)
+        if list(processor.graph.feature_sizes.items()) != list(made_for.items()):
+            raise CheckpointError(
+                f"The nodes of the graph {processor.graph.name} have the features {processor.graph.feature_sizes}, by "
+                f"their numbers of values, and the model was made for {made_for}. Each value has an embedding: give "
+                "the graph that the model was trained with."
+            )
+
     def collate(self, pairs: Sequence[Pair]) -> Batch:
         """Neighbourhoods and token ids, side by side and padded.
 
         Graph inputs: ``nodes`` (B, N) positions in the graph, ``edges`` (B, E, 2) and ``roots`` (B, K)
-        positions in ``nodes``, all int64 and padded with -1.
+        positions in ``nodes``, all int64 and padded with -1; ``features`` (B, N, F) where nodes have some.
 
         Raises:
             DataError: Pairs name unknown nodes, or another number than a classifier was made for.
@@ -123,6 +131,9 @@ class GraphTextAdapter(Adapter):
             "edges": _padded([[end for edge in one.edges for end in edge] for one in around]).view(len(pairs), -1, 2),
             "roots": _padded([one.roots for one in around]),
         }
+        if config.node_features:
+            values = torch.from_numpy(self.processor.graph.feature_values)
+            graph["features"] = values[graph["nodes"].clamp(min=0)]
         return Batch(
             ids=[pair.id for pair in pairs],
             inputs={"graph": graph, "text": self.texts([cast(str, pair.inputs["text"]) for pair in pairs])},
@@ -231,7 +242,7 @@ def new_graph_text(
     Args:
         task: What the head does.
         size: Width and depth; the graph encoder has its own depth of two hops.
-        graph: Its nodes get an embedding each.
+        graph: Its nodes get an embedding each, and so do the values of their features.
         vocabulary: Entries of the tokenizer.
         classes: Names of the classes, for classification.
         graph_encoder: ``sage``, ``gcn`` or ``gat``.
@@ -240,6 +251,7 @@ def new_graph_text(
     config = GraphTextConfig(
         text_config=text,
         nodes=len(graph.nodes),
+        node_features=tuple(graph.feature_sizes.items()),
         graph_encoder=graph_encoder,
         projection_dim=size.projection,
         logit_scale_init_value=LOGIT_SCALE,

@@ -15,6 +15,7 @@ _ENDS = (
 NAMES_OF_ENDS = frozenset(_ENDS.split())
 NAMES_OF_NODES = frozenset("node nodes name id node_id nodeid node_name label entity term key uri".split())
 _COUNTS = frozenset("id edge_id edgeid edge idx nr no row number key".split())
+FEW = 100  # values that may all be different
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
@@ -54,6 +55,33 @@ def rows_of_names(table: TextTable, width: int, where: Path, problems: list[str]
             "source where it does name them."
         )
     return rows
+
+
+def features_of(table: TextTable, where: Path, problems: list[str], notes: list[str]) -> dict[str, tuple[str, ...]]:
+    """The columns of a table of nodes after the first, as features of the nodes: a text for each, empty where missing.
+
+    A column of more than `FEW` values of which no two are the same tells no nodes alike, as names do not, and is left
+    out with a note.
+    """
+    features = {}
+    for column in table.columns[1:]:
+        cells = [row.get(column) for row in table.rows]
+        lists = [line for line, cell in zip(table.lines, cells, strict=True) if _is_nested(cell)]
+        if lists:
+            problems.append(
+                f"{where}: {len(lists)} rows have a list or an object for the feature {column!r}: lines "
+                f"{first_few(lists)}. A node has one value of each feature: write a column for each part, or remove it."
+            )
+            continue
+        values = tuple("" if cell is None else str(cell).strip() for cell in cells)
+        known = [value for value in values if value]
+        if len(known) > FEW and len(set(known)) == len(known):
+            notes.append(
+                f"{where.name}: the column {column!r} has another value for each node, and is not read as a feature"
+            )
+            continue
+        features[column] = values
+    return features
 
 
 def _is_nested(cell: object) -> bool:

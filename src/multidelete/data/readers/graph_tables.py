@@ -12,7 +12,7 @@ from multidelete.data.pairs import Pair, PairData, PairDataset, text_source
 from multidelete.data.readers.cells import CellReader
 from multidelete.data.readers.columns import find_columns
 from multidelete.data.readers.folder import _check_keys, _rename_splits, _without_repeats
-from multidelete.data.readers.graph_names import check_header, odd_names, rows_of_names
+from multidelete.data.readers.graph_names import check_header, features_of, odd_names, rows_of_names
 from multidelete.data.readers.labels import Labelled, number_labels
 from multidelete.data.tables import TextTable, read_text_table
 from multidelete.data.tables.strict_json import Literal
@@ -35,8 +35,8 @@ def read_graph_tables(
     """Read a graph and the pairs that name its nodes, each table as CSV, TSV or JSONL.
 
     - ``edges``: the first two columns name the ends of each edge; others are not read.
-    - ``nodes``, optional: the first column names the nodes. Without it the nodes are those that edges
-      and pairs name.
+    - ``nodes``, optional: the first column names the nodes, and each further one is a feature of theirs, such as
+      the element of an atom. Without it the nodes are those that edges and pairs name.
     - ``pairs``, with a column ``split``; or one table for each split, called as the split.
 
     A pair's ``nodes`` are names joined by ``|``, a list (JSONL), or a column for each
@@ -66,6 +66,7 @@ def read_graph_tables(
     read = _read_all(tables, problems)
     edges = rows_of_names(read["edges"], 2, tables["edges"], problems) if "edges" in read else []
     named = [row[0] for row in rows_of_names(read["nodes"], 1, tables["nodes"], problems)] if "nodes" in read else None
+    features = features_of(read["nodes"], tables["nodes"], problems, notes) if "nodes" in read else {}
     asked = {name: table for name, table in read.items() if name not in ("edges", "nodes")}
     if not set(tables) - {"edges", "nodes"}:
         problems.append(f"{path} has no table of pairs; write pairs.csv with the columns nodes and text, or train.csv.")
@@ -90,7 +91,7 @@ def read_graph_tables(
     classes, pairs = number_labels(path.name, by_split, ())
     if not any("id" in found for found in at.values()):
         pairs = {split: _without_repeats(split, every, notes) for split, every in pairs.items()}
-    graph = _graph(path.name, named, edges, [pair for every in pairs.values() for pair in every])
+    graph = _graph(path.name, named, features, edges, [pair for every in pairs.values() for pair in every])
     for split in ("val", "test"):
         known = {edge for pair in pairs.get(split, ()) if (edge := frozenset(nodes_of(pair))) and len(edge) == 2}
         joined = known & {frozenset(edge) for edge in edges}
@@ -209,7 +210,13 @@ def _refuse_unlabelled(name: str, by_split: Mapping[str, list[Labelled]]) -> Non
         raise DataError(f"{name}: {len(unlabelled)} pairs have no label, and others do: {first_few(unlabelled)}.")
 
 
-def _graph(name: str, named: Sequence[str] | None, edges: Sequence[tuple[str, ...]], pairs: Sequence[Pair]) -> Graph:
+def _graph(
+    name: str,
+    named: Sequence[str] | None,
+    features: Mapping[str, Sequence[str]],
+    edges: Sequence[tuple[str, ...]],
+    pairs: Sequence[Pair],
+) -> Graph:
     asked = [node for pair in pairs for node in nodes_of(pair)]
     if named is None:
         named = list(dict.fromkeys([node for edge in edges for node in edge] + asked))
@@ -220,4 +227,5 @@ def _graph(name: str, named: Sequence[str] | None, edges: Sequence[tuple[str, ..
             f"{name}: {len(unknown)} nodes are named by edges or pairs and are not in the table of nodes: "
             f"{first_few(unknown)}. Add them, or leave the table of nodes out."
         )
-    return Graph(named, np.array([[at[a], at[b]] for a, b in edges], dtype=np.int64).reshape(-1, 2), name)
+    ends = np.array([[at[a], at[b]] for a, b in edges], dtype=np.int64).reshape(-1, 2)
+    return Graph(named, ends, name, features=features)
