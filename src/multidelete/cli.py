@@ -129,6 +129,7 @@ def unlearn(given: Given) -> None:
     """
     made = given.settings()
     out, run = take(made, OutOptions), take(made, UnlearnOptions)
+    from multidelete.data.repeats import kept_repeats
     from multidelete.models.sources import refuse_missing
     from multidelete.pipeline import unlearn as run_unlearn
 
@@ -166,24 +167,27 @@ def unlearn(given: Given) -> None:
         notes={name: note for name, note in notes.items() if note},
     )
     if _prints():
-        _show_result(given, Path(out.out), done.manifest, "unlearned")
+        told = {"kept_repeats": kept_repeats(pairs.train, request.ids)} if given.json else {}
+        _show_result(given, Path(out.out), {**done.manifest, **told}, "unlearned")
 
 
 def audit(given: Given) -> None:
     """Judge whether a model has forgotten, beside the original and a retrained model, and write the report."""
     made = given.settings()
     run, out = take(made, AuditOptions), take(made, OutOptions)
+    from multidelete.data.repeats import kept_repeats
     from multidelete.evidence import audit as run_audit
     from multidelete.models.sources import refuse_missing
 
     named = ("unlearned", "original", "retrained", "retrained_again", "unlearned_again", "shadows")
     refuse_missing({name: getattr(run, name) for name in named})
     pairs, _ = read_for(take(made, DataOptions), run.original)
+    request = read_forget(pairs, take(made, ForgetOptions))
     result = run_audit(
         run.unlearned,
         run.original,
         pairs,
-        read_forget(pairs, take(made, ForgetOptions)),
+        request,
         retrained=run.retrained,
         retrained_again=run.retrained_again,
         unlearned_again=run.unlearned_again,
@@ -200,8 +204,11 @@ def audit(given: Given) -> None:
         overwrite=out.overwrite,
         allow_pickle=run.allow_pickle,
     )
-    if _prints():
-        (show.show_verdict_json if given.json else show.show_verdict)(result.verdict, result.folder)
+    if _prints() and given.json:
+        repeats = kept_repeats(pairs.train, request.ids)
+        show.show_verdict_json(result.verdict, result.folder, {"kept_repeats": repeats})
+    elif _prints():
+        show.show_verdict(result.verdict, result.folder)
 
 
 def methods(given: Given) -> None:

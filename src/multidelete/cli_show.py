@@ -154,7 +154,7 @@ def show_verdict(verdict: "Verdict", folder: object) -> None:
     show_lines(f"next: {step}" for step in verdict.steps)
 
 
-def show_verdict_json(verdict: "Verdict", folder: object) -> None:
+def show_verdict_json(verdict: "Verdict", folder: object, also: Mapping[str, object] | None = None) -> None:
     """The verdict for programs; all figures are in ``audit.json``."""
     names = ("original", "unlearned", "retrained")
     scorecard = [
@@ -165,7 +165,9 @@ def show_verdict_json(verdict: "Verdict", folder: object) -> None:
     ]
     content = {"folder": str(folder), "outcome": verdict.outcome, "floor": verdict.floor.state}
     content["headline"] = verdict.headline
-    show_json(content | {"sentences": verdict.sentences, "next": verdict.steps, "scorecard": scorecard})
+    show_json(
+        content | {"sentences": verdict.sentences, "next": verdict.steps, "scorecard": scorecard} | dict(also or {})
+    )
 
 
 def _models(row: "ScoreRow") -> "tuple[Figure | None, Figure | None, Figure | None]":

@@ -1,5 +1,6 @@
 """The audit from end to end: signals of every model, figures, a verdict, and the report that shows them."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from multidelete.copies import check_relearning, copier, relearning_rate
 from multidelete.core.arguments import number, place, text, whole
 from multidelete.core.deletion import as_request, check_audit
 from multidelete.data.pairs import PairData, PairDataset
+from multidelete.data.repeats import kept_repeats, repeats_note
 from multidelete.data.request import Request, forget_retain
 from multidelete.errors import CheckpointError, ConfigError, RequestError
 from multidelete.manifest import read_manifest, versions
@@ -32,6 +34,8 @@ from multidelete.runtime import check_device
 RETAIN_LIMIT = 50_000  # retain pairs that every model is asked about; of more, a sample
 
 Manifests = Mapping[str, Mapping[str, object]]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,9 @@ def audit(
                "device": text(device), "seed": whole(seed), "relearn_lr": number(relearn_lr, optional=True)},
     )  # fmt: skip
     request = as_request(data, forget)
+    repeats = kept_repeats(data.train, request.ids)
+    if repeats:
+        logger.warning("%s", repeats_note(repeats))
     check_device(device)
     check_relearning(relearn, relearn_lr)
     models = _named(original, unlearned, retrained, retrained_again, unlearned_again, others or {})
@@ -144,7 +151,7 @@ def audit(
             lr = relearning_rate(manifests["original"]) if relearn_lr is None else relearn_lr
             probed = probe_figures(given, copies, compress=compress, relearn=relearn, lr=lr)
             figures += mark_void(with_targets(probed))
-        judged = verdict(figures, unit_counts(given))
+        judged = verdict(figures, unit_counts(given), kept_repeats=len(repeats))
         hidden = [] if show_forgotten else secrets(given, data.train)
         run = cast(dict[str, object], withhold(_run(models, manifests, data, given, splits), hidden))
         write_audit(folder / "audit.json", run, figures)

@@ -1,6 +1,7 @@
 """Train, unlearn, audit: the only place that knows all rooms. Reads top to bottom."""
 
 import copy
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from multidelete.core.arguments import Wanted, check_arguments, place
 from multidelete.core.deletion import as_request, check_deletion, run_arguments
 from multidelete.data.images import check_images
 from multidelete.data.pairs import PairData, PairDataset
+from multidelete.data.repeats import kept_repeats, repeats_note
 from multidelete.data.request import Request, forget_retain
 from multidelete.errors import CheckpointError, ConfigError, UnsupportedError
 from multidelete.loop import run_loop
@@ -31,6 +33,8 @@ from multidelete.result_folder import result_folder, work_folder
 from multidelete.runtime import is_main_process, make_accelerator
 from multidelete.settings import LoopSettings, LoraSettings, TrainSettings
 from multidelete.start import fitted, starting_point
+
+logger = logging.getLogger(__name__)
 
 
 def train(
@@ -165,6 +169,9 @@ def unlearn(
         overwrite=overwrite, resume=resume, allow_pickle=allow_pickle,
     )  # fmt: skip
     request = as_request(data, forget)
+    repeats = kept_repeats(data.train, request.ids)
+    if repeats:
+        logger.warning("%s", repeats_note(repeats))
     chosen, origin, loop = resolved(model, request, method, settings, trainable)
     base = None if lora is None else base_for_lora(model, chosen, in_memory=out is None)
     if out is None:
@@ -250,6 +257,8 @@ def _unlearn(
         "decisions": done.decisions,
         "history": _thin(done.history),
     }
+    if repeats := kept_repeats(data.train, request.ids):
+        manifest["request"] = {**cast(dict[str, object], manifest["request"]), "kept_repeats": len(repeats)}
     if lora is not None:
         manifest["lora"] = {**asdict(lora), "merged": False}
     return Unlearned(done.adapter, manifest)

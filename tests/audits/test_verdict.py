@@ -401,3 +401,14 @@ def test_what_comes_back_by_relearning_is_said_and_changes_no_outcome(low: float
     found = verdict([*figures, area], counts)
     assert any("comes back" in sentence and "0.200" in sentence for sentence in found.sentences) == is_said
     assert found.outcome == verdict(figures, counts).outcome
+
+
+def test_nothing_is_forgotten_while_the_same_pairs_are_kept_under_other_ids() -> None:
+    audit = run(models_of(model(forget=0.0, model_seed=2)))
+    figures = [row for name in ("utility", "forgetting", "membership", "cost") for row in AUDITS[name](audit)]
+    assert verdict(figures, unit_counts(audit)).outcome == "forgotten"
+    found = verdict(figures, unit_counts(audit), kept_repeats=1)
+    assert found.outcome == "unjudged"
+    assert found.headline == "Not judged: pairs that were kept are the same as deleted ones"
+    assert any(told.startswith("1 kept pair is the same pair as a deleted one") for told in found.sentences)
+    assert any("Name the kept pairs that are the same" in step for step in found.steps)

@@ -11,7 +11,7 @@ from multidelete.audits.forgetting import UnitCounts
 from multidelete.core.words import counted, singular
 
 Outcome = Literal["forgotten", "unfinished", "over-forgotten", "damaged", "unjudged"]
-ReasonKind = Literal["little memorised", "doubtful yardstick", "absent", "too few"]
+ReasonKind = Literal["kept repeats", "little memorised", "doubtful yardstick", "absent", "too few"]
 
 BEYOND = {  # criterion, and whether the gap lies above
     ("forgetting", True): "Deleted pairs are still known",
@@ -58,6 +58,7 @@ def headline(
     if outcome == "damaged":
         return "Damaged: the model has lost what it should have kept"
     because = {
+        "kept repeats": "pairs that were kept are the same as deleted ones",
         "little memorised": f"the original had memorised too little of the {deleted} to see it go",
         "doubtful yardstick": "the retrained model is a doubtful yardstick",
         "absent": "not everything that a verdict takes could be measured",
@@ -219,6 +220,8 @@ def next_steps(outcome: Outcome, reasons: Collection[ReasonKind], has_retrained:
         )
     else:
         steps.append("Do not read this as a success or as a failure: the evidence allows neither.")
+        if "kept repeats" in reasons:
+            steps.append("Name the kept pairs that are the same as deleted ones too, delete again, and audit that.")
         if "doubtful yardstick" in reasons:
             steps.append("Retrain by the recipe of the original, and audit again with that model as --retrained.")
         if "absent" in reasons:

@@ -20,6 +20,7 @@ from multidelete.audits.sentences import (
     spent,
     without_retrained,
 )
+from multidelete.core.words import counted
 
 __all__ = ["Outcome", "Verdict", "verdict"]
 
@@ -44,7 +45,7 @@ class Verdict:
         return self.outcome == "forgotten" and self.floor.state == "within"
 
 
-def verdict(figures: Sequence[Figure], counts: UnitCounts | None) -> Verdict:
+def verdict(figures: Sequence[Figure], counts: UnitCounts | None, *, kept_repeats: int = 0) -> Verdict:
     """Judge the model called ``unlearned`` by the criteria of `multidelete.audits.criteria`, of every deleted kind.
 
     The first that holds:
@@ -54,7 +55,8 @@ def verdict(figures: Sequence[Figure], counts: UnitCounts | None) -> Verdict:
     - *over-forgotten*: forgetting or membership is missed from below;
     - *unjudged*: a criterion is absent, or too few items tell whether it is met; the original finds the
       forget pairs hardly better than the yardstick does, so that nothing could be seen to go; or a
-      retrained model that itself keeps far less than the original;
+      retrained model that itself keeps far less than the original; or pairs that were kept are the same as deleted
+      ones;
     - *forgotten*.
 
     Beside the outcome stands the floor: a *forgotten* model that is within it is indistinguishable from a
@@ -68,11 +70,12 @@ def verdict(figures: Sequence[Figure], counts: UnitCounts | None) -> Verdict:
     Args:
         figures: What `run_audits` gives.
         counts: What `unit_counts` gives for the same input.
+        kept_repeats: Number of kept pairs that are the same pairs as deleted ones, under other ids.
     """
     look = Lookup(figures)
     rows = scorecard(figures, counts)
     missed = [row for row in rows if row.state == "missed"]
-    reasons = _reasons_not_to_judge(look, rows, counts)
+    reasons = [*_repeated(kept_repeats), *_reasons_not_to_judge(look, rows, counts)]
     outcome: Outcome
     if any(row.criterion in ("retain", "test") for row in missed):
         outcome = "damaged"
@@ -90,6 +93,14 @@ def verdict(figures: Sequence[Figure], counts: UnitCounts | None) -> Verdict:
     first = headline(outcome, [reason.kind for reason in reasons], counts, has_retrained, beside.state == "within")
     steps = next_steps(outcome, [reason.kind for reason in reasons], has_retrained, bool(hidden))
     return Verdict(outcome, first, [sentence for sentence in told if sentence], rows, beside, steps)
+
+
+def _repeated(kept_repeats: int) -> list[Reason]:
+    if not kept_repeats:
+        return []
+    are = "is the same pair as a deleted one" if kept_repeats == 1 else "are the same pairs as deleted ones"
+    told = f"{counted(kept_repeats, 'kept pairs')} {are}, under other ids: the request is not done while they stay."
+    return [Reason("kept repeats", told)]
 
 
 def _reasons_not_to_judge(look: Lookup, rows: Sequence[ScoreRow], counts: UnitCounts | None) -> list[Reason]:

@@ -1,0 +1,40 @@
+"""Kept pairs that are the same pairs as those to forget, under other ids: they go on teaching what is to go."""
+
+from collections.abc import Collection
+
+from multidelete.core.words import counted
+from multidelete.data.identity import same_pictures
+from multidelete.data.pairs import Pair, PairDataset
+from multidelete.errors import first_few
+
+
+def kept_repeats(train: PairDataset, ids: Collection[str]) -> list[str]:
+    """Ids of the kept training pairs that have the text and the picture (or the nodes) of a pair to forget.
+
+    Texts are compared without regard to capital letters and blanks, pictures by their bytes. Only files of the size
+    of a forgotten picture whose caption is the same are read.
+
+    Args:
+        train: The training pairs.
+        ids: Those to forget.
+    """
+    wanted = set(ids)
+    by_text: dict[str | None, list[Pair]] = {}
+    for pair in train:
+        if pair.id in wanted:
+            by_text.setdefault(pair.sources.get("text"), []).append(pair)
+    return [
+        pair.id
+        for pair in train
+        if pair.id not in wanted
+        and any(same_pictures(pair, gone) for gone in by_text.get(pair.sources.get("text"), ()))
+    ]
+
+
+def repeats_note(repeats: Collection[str]) -> str:
+    """What to tell somebody whose request leaves such pairs."""
+    verb = "is the same pair as one to forget" if len(repeats) == 1 else "are the same pairs as some to forget"
+    return (
+        f"{counted(len(repeats), 'pairs')} to keep {verb}, under other ids: {first_few(list(repeats))}. The request is "
+        "not done while they stay: they go on teaching the model what is to go. Name them too, or remove them."
+    )
