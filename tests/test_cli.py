@@ -211,6 +211,24 @@ def test_data_counts_each_picture_of_pairs_of_two() -> None:
     assert row["examples"][0]["image"] == "a.png|b.png"  # type: ignore[index]
 
 
+def test_data_shows_the_size_of_a_graph_and_no_pictures_where_there_are_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "nodes.csv").write_text("atom,element\na,C\nb,N\nc,C\n")
+    (tmp_path / "edges.csv").write_text("from,to\na,b\nb,c\n")
+    (tmp_path / "train.csv").write_text("nodes,text,id\na|b,one bond,1\nb|c,another,2\n")
+    assert run(["data", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "graph: 3 nodes, 2 edges; of the nodes also element (2 values)" in said
+    assert "image" not in said
+    assert "named nodes" in said
+    told = results(capsys, "data", tmp_path)
+    assert told["graph"] == {"nodes": 3, "edges": 2, "features": {"element": 2}}
+    assert isinstance(told["splits"], dict)
+    assert told["splits"]["train"]["named nodes"] == 3
+    assert "images" not in told["splits"]["train"]
+
+
 def test_data_writes_generated_people_as_they_were_asked_for(tmp_path: Path) -> None:
     assert run(["data", "personas:people=3,unseen=0,views=1,size=16", "--write", str(tmp_path / "people")]) == 0
     assert len(multidelete.load_data(str(tmp_path / "people")).train) == 6
