@@ -21,6 +21,16 @@ Results go to standard output, everything else to standard error; `--json` makes
 Exit codes: 0 done, 1 failed, 2 the input is wrong (one `error:` line for each problem), 130 interrupted.
 Outputs appear when they are complete, or not at all. An interrupted `train` or `unlearn` goes on with `--resume`.
 
+What is written is refused, exit code 2, in these cases; nothing is read or changed then:
+
+- `--out` (or `--write`, `--cache`, `--store`) is, holds or lies inside anything that the command reads: a model, its base
+  model and what its training began with, the data, `--image-root`, the request, the settings file, a store or cache,
+  shadow models, a tokenizer, an experiment. Links, `..` and mounts are followed. A store may hold models that are read.
+- `--overwrite` meets a folder without the mark `.multidelete` that this tool leaves in what it writes, or one to which
+  files were added since, or a file that the command does not write, or the home or working folder.
+- Another process is writing there. One that was killed is no obstacle.
+- `accelerate launch` starts a command other than `train` and `unlearn`.
+
 Settings can also stand in a TOML file that `--config` names, with the names of the flags:
 
 ```toml

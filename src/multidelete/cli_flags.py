@@ -4,6 +4,7 @@ The fields of a command's settings classes become its flags and the keys of its 
 """
 
 import inspect
+import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar, cast, get_args, get_origin, 
 import typer
 
 from multidelete.artifacts.folders import partial_folder
+from multidelete.cli_paths import refuse_touching
 from multidelete.config import did_you_mean, read_toml, resolve
 from multidelete.errors import ConfigError, SettingProblem, UserError
 from multidelete.settings import LoopSettings
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound="DataclassInstance")
 
+_TOGETHER = ("train", "unlearn")  # commands that several processes run as one
 REPEATED = {"repeated": True}  # give the flag several times; its values may hold commas
 
 
@@ -88,6 +91,11 @@ class Given:
         if self.file is None:
             return {}
         return {key.replace("-", "_"): value for key, value in read_toml(self.file).items()}
+
+    def paths(self) -> dict[str, object]:
+        """Whatever was given by field, as it was written, the settings file itself as ``config``."""
+        told = {name: value for name, value in self.flags.items() if value is not None}
+        return {**self.content(), **told, "config": self.file}
 
     def names(self, kind: type["DataclassInstance"]) -> list[str]:
         """Fields of ``kind`` that were given, as a flag or in the file."""
@@ -236,6 +244,12 @@ def add_command(
         flags = {name: None if value is False or value == [] else value for name, value in values.items()}
         given = Given(kinds, flags, file, flags_only, tables, as_json)
         try:
+            if body.__name__ not in _TOGETHER and (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
+                raise ConfigError(
+                    f"{body.__name__} runs in one process, and {processes} were started. Start it without accelerate "
+                    f"launch; {' and '.join(_TOGETHER)} run in several."
+                )
+            refuse_touching(given.paths())
             body(given)
         except UserError as error:
             error.problems = with_flags(error.problems, flags, arguments)

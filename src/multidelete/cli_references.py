@@ -30,10 +30,6 @@ def references(given: Given) -> None:
     refuse_missing({"original": options.original})
     original, store = Path(options.original), ModelStore(options.store)
     first_seed = recipe_of(original)[2]
-    if store.root.resolve().is_relative_to(original.resolve()):
-        raise ConfigError(
-            f"--store {store.root} lies inside input {original}; inputs are never changed. Give another folder."
-        )
     pairs, _ = read_for(take(made, DataOptions), options.original)
     wanted: list[tuple[str, int, Callable[[], Path]]] = []
     if options.retrained:

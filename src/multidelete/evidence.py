@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 
 from multidelete.artifacts.folders import whole_or_nothing
-from multidelete.artifacts.overlap import refuse_overlap
+from multidelete.artifacts.overlap import paths_of_model, refuse_overlap, refuse_pictures
 from multidelete.asking import Asking, Source, check_pictures, make_cache, members_of, refuse_twins
 from multidelete.audits import AuditInput, Shadow, Verdict, run_audits, unit_counts, verdict, with_targets
 from multidelete.audits.controls import mark_void
@@ -126,7 +126,9 @@ def audit(
         *([] if cache is None else [cache]),
         *([forget] if isinstance(forget, str | Path) else []),
     ]
-    refuse_overlap(Path(out), [Path(source) for source in named if not isinstance(source, Adapter)])
+    read = [path for source in named if not isinstance(source, Adapter) for path in paths_of_model(source)]
+    refuse_overlap(Path(out), read)
+    refuse_pictures(Path(out), data)
     refuse_twins(models, shadows)
     if cache is not None:
         make_cache(Path(cache), Path(out), [*models.values(), *shadows])

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import cast
 
 from multidelete.artifacts.folders import whole_or_nothing
-from multidelete.artifacts.overlap import refuse_overlap
+from multidelete.artifacts.overlap import paths_of_model, refuse_overlap
 from multidelete.card import model_card
 from multidelete.errors import CheckpointError
 from multidelete.manifest import read_manifest, write_manifest
@@ -29,7 +29,7 @@ def merge(folder: str | Path, out: str | Path, *, overwrite: bool = False, allow
     base = lora_base(folder)
     if base is None:
         raise CheckpointError(f"{folder} is no adapter folder: it has no {LORA_CONFIG}. There is nothing to merge.")
-    refuse_overlap(out, [folder, Path(base)])
+    refuse_overlap(out, paths_of_model(folder))
     with whole_or_nothing(out, overwrite=overwrite) as unfinished:
         load_adapter(folder, allow_pickle=allow_pickle).save(unfinished)
         manifest = read_manifest(folder)

@@ -11,6 +11,7 @@ from typing import cast
 import torch
 from transformers import ProcessorMixin
 
+from multidelete.artifacts.overlap import paths_of_model, refuse_pictures
 from multidelete.card import model_card
 from multidelete.config import resolve
 from multidelete.core.arguments import Wanted, check_arguments, place
@@ -78,9 +79,10 @@ def train(
     out = Path(out)
     model = model or TrainSettings()
     settings = settings or Training().loop_settings()
-    inputs = [Path(model.start)] if isinstance(model, TrainSettings) and model.start else []
+    inputs = paths_of_model(model.start) if isinstance(model, TrainSettings) and model.start else []
     begin = [_content(model)] if isinstance(model, Adapter) else [asdict(model), _content(model.start or "")]
     identity = [*begin, asdict(settings), seed, data.train.content]
+    refuse_pictures(out, data)
     with result_folder(out, inputs, overwrite, resume, identity) as folder:
         _check_machine(settings, folder)
         adapter = model if isinstance(model, Adapter) else starting_point(model, data, seed)
@@ -182,7 +184,9 @@ def unlearn(
     identity += [chosen.name, asdict(chosen), asdict(loop), trainable, seed, request.digest, data.train.digest]
     identity.append(data.train.only(request.ids, "forget").content)
     identity += [] if lora is None else [asdict(lora)]
-    inputs = [Path(model)] if isinstance(model, str | Path) else []
+    inputs = paths_of_model(model) if isinstance(model, str | Path) else []
+    inputs += [Path(forget)] if isinstance(forget, str | Path) else []
+    refuse_pictures(Path(out), data)
     with result_folder(Path(out), inputs, overwrite, resume, identity) as folder:
         done = _unlearn(
             model, data, request, processor, chosen, loop, trainable, lora, seed, work_folder(folder), resume,

@@ -9,7 +9,7 @@ from typing import cast
 
 from transformers import ProcessorMixin
 
-from multidelete.artifacts.overlap import refuse_overlap
+from multidelete.artifacts.overlap import paths_of_model, refuse_overlap
 from multidelete.core.arguments import check_arguments, place, whole
 from multidelete.core.deletion import as_request, check_deletion
 from multidelete.data.pairs import PairData
@@ -119,7 +119,7 @@ def tune(
     check_device(loop.device)
     file = None if out is None else TrialFile(Path(out), overwrite=overwrite, resume=resume)
     if file is not None:
-        inputs = [Path(source) for source in (model, forget) if isinstance(source, str | Path)]
+        inputs = [path for one in (model, forget) if isinstance(one, str | Path) for path in paths_of_model(one)]
         refuse_overlap(file.out, inputs)
         refuse_overlap(file.rows_path, inputs)
     judge = Judge(data, request, seed=seed, device=loop.device)

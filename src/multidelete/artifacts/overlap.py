@@ -1,5 +1,6 @@
 """What a command writes must not be, hold or lie inside anything that it reads."""
 
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,6 +23,31 @@ def place_of(path: Path) -> Path:
     if path.name in ("", ".."):
         return Path(os.path.realpath(path))
     return Path(os.path.realpath(path.parent)) / path.name
+
+
+def paths_of_model(source: str | Path) -> list[Path]:
+    """Folders that are read for a model: its own, that of its base model, and that of what its training began with."""
+    found: dict[Path, None] = {}
+    left = [Path(source)]
+    while left:
+        folder = left.pop()
+        if folder in found:
+            continue
+        found[folder] = None
+        base = _told(folder / "adapter_config.json").get("base_model_name_or_path")
+        recipe = _told(folder / "multidelete.json").get("model")
+        start = recipe.get("start") if isinstance(recipe, dict) else None
+        left += [Path(one) for one in (base, start) if isinstance(one, str) and one and "\0" not in one]
+    return list(found)
+
+
+def _told(file: Path) -> dict[str, object]:
+    """What a JSON file says; nothing where it cannot be read, which is told where it is needed."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def refuse_overlap(output: Path, inputs: Iterable[Path], *, may_hold: bool = False) -> None:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from multidelete.artifacts.overlap import paths_of_model, refuse_overlap
 from multidelete.comparison.experiment import Experiment
 from multidelete.comparison.groups import Runner
 from multidelete.comparison.page import write_page
@@ -48,12 +49,26 @@ def compare(
     chosen = _shard(shard, len(read.groups))
     folder = Path(out) if out is not None else Path("runs") / read.grid.name
     root = Path(data_root if data_root is not None else os.environ.get("MULTIDELETE_DATA", "."))
+    inputs = [Path(experiment), *inputs_of(read, root)]
+    refuse_overlap(folder, inputs)
+    refuse_overlap(Path(store) if store is not None else folder / "models", inputs, may_hold=False)
     models = ModelStore(store if store is not None else folder / "models")
     runner = Runner(models, folder / "audits", discard)
     planned = plan(read.groups, models.root, root)
     for _ in runner.run([planned[number] for number in chosen], say):
         _page(read, runner, planned, folder)
     return _page(read, runner, planned, folder)
+
+
+def inputs_of(read: Experiment, root: Path) -> list[Path]:
+    """Files and folders that an experiment reads besides its own file."""
+    found: list[Path] = []
+    for setting in read.settings:
+        found += [root / setting.data, root / setting.data.partition(":")[2]] if setting.data else []
+        found += [] if setting.image_root is None else [root / setting.image_root]
+        found += [] if setting.start is None else [setting.start.script]
+        found += paths_of_model(setting.model.start) if setting.model.start else []
+    return [path for path in found if path != root]
 
 
 def _page(read: Experiment, runner: Runner, planned: list[Planned], folder: Path) -> list[Block]:
