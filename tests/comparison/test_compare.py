@@ -44,10 +44,15 @@ lr = 1e-4
 """
 
 
+def file_of(folder: Path) -> Path:
+    """The experiment that is run in a folder; it lies beside it, since what is read may not lie in what is written."""
+    return folder.parent / f"{folder.name}.toml"
+
+
 def write(folder: Path, text: str = TINY) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "experiment.toml").write_text(text)
-    return folder / "experiment.toml"
+    file_of(folder).write_text(text)
+    return file_of(folder)
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +65,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Block]]:
 @pytest.fixture
 def copy(whole: tuple[Path, list[Block]], tmp_path: Path) -> Path:
     shutil.copytree(whole[0], tmp_path / "copy")
+    shutil.copy(file_of(whole[0]), file_of(tmp_path / "copy"))
     return tmp_path / "copy"
 
 
@@ -79,7 +85,7 @@ def models(out: Path) -> set[str]:
 def said(out: Path, **given: object) -> list[str]:
     """The cells that a run says it works on, but for the audits."""
     lines: list[str] = []
-    compare(out / "experiment.toml", out=out, say=lines.append, **given)  # type: ignore[arg-type]
+    compare(file_of(out), out=out, say=lines.append, **given)  # type: ignore[arg-type]
     cells = [re.sub(r", about .* left", "", line.partition(": ")[2]) for line in lines]
     groups = {cell.partition(", ")[0] for cell in cells}
     assert sorted(cell for cell in cells if cell.endswith(", audit")) == sorted(f"{group}, audit" for group in groups)
@@ -133,7 +139,7 @@ def test_what_is_done_is_not_run_again(copy: Path, whole: tuple[Path, list[Block
     shutil.rmtree(copy / "models")  # not even the models are needed
     before = {path: path.stat().st_mtime_ns for path in (copy / "audits").iterdir()}
     lines: list[str] = []
-    blocks = compare(copy / "experiment.toml", out=copy, say=lines.append)
+    blocks = compare(file_of(copy), out=copy, say=lines.append)
     assert lines == []
     assert {path: path.stat().st_mtime_ns for path in (copy / "audits").iterdir()} == before
     assert blocks == whole[1]
@@ -145,20 +151,20 @@ def test_a_changed_setting_reruns_its_own_cells(copy: Path, whole: tuple[Path, l
     write(copy, TINY.replace("lr = 1e-4", "lr = 2e-4"))
     assert said(copy) == ["people-0.25-draw-1-seed-0, scrub", "people-0.25-draw-2-seed-0, scrub"]
     assert sorted(name.split("-")[0] for name in models(copy) - before) == ["scrub", "scrub"]
-    (block,) = compare(copy / "experiment.toml", out=copy)
+    (block,) = compare(file_of(copy), out=copy)
     (old,) = whole[1]
     for name in (UNTOUCHED, "retrained", RETRAINED_AGAIN, RANDOM_WEIGHTS, "finetune"):
         assert block.rows[name] == old.rows[name]
     assert block.rows["scrub"].values != old.rows["scrub"].values
     write(copy)
     assert said(copy) == ["people-0.25-draw-1-seed-0, scrub", "people-0.25-draw-2-seed-0, scrub"]  # from the store
-    assert results(compare(copy / "experiment.toml", out=copy)) == results(whole[1])
+    assert results(compare(file_of(copy), out=copy)) == results(whole[1])
 
 
 def test_a_new_row_is_added_to_what_is_there_and_a_removed_one_leaves(copy: Path) -> None:
     write(copy, TINY.partition("[methods.scrub]")[0] + '[methods.gentle]\nmethod = "scrub"\npasses = 1\nlr = 1e-5\n')
     assert said(copy, discard=True) == ["people-0.25-draw-1-seed-0, gentle", "people-0.25-draw-2-seed-0, gentle"]
-    (block,) = compare(copy / "experiment.toml", out=copy)
+    (block,) = compare(file_of(copy), out=copy)
     assert list(block.rows)[4:] == ["finetune", "gentle"]
     assert block.rows["gentle"].gaps["forget"].n == 2
     write(copy, TINY + "[methods.neggrad]\npasses = 1\n")  # the models that were discarded are not missed
@@ -182,7 +188,7 @@ def test_a_killed_run_goes_on_to_the_same_page(tmp_path: Path, whole: tuple[Path
     write(out)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(
-        [sys.executable, "-m", "multidelete.cli", "compare", str(out / "experiment.toml"), "--out", str(out)],
+        [sys.executable, "-m", "multidelete.cli", "compare", str(file_of(out)), "--out", str(out)],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, cwd=ROOT,
     )  # fmt: skip
     end = time.monotonic() + 100
@@ -194,7 +200,7 @@ def test_a_killed_run_goes_on_to_the_same_page(tmp_path: Path, whole: tuple[Path
     process.communicate()
     assert not list((out / "audits").glob("*.json"))
     made = models(out)
-    assert results(compare(out / "experiment.toml", out=out)) == results(whole[1])
+    assert results(compare(file_of(out), out=out)) == results(whole[1])
     assert made < models(out) == models(whole[0])
 
 
@@ -206,8 +212,8 @@ def test_two_shards_on_two_machines_give_the_page_of_one(tmp_path: Path, whole: 
         assert "1 of 2 groups." in (out / "results.md").read_text()
     for audit in (second / "audits").glob("*.json"):
         shutil.copy(audit, first / "audits")
-    assert results(compare(first / "experiment.toml", out=first)) == results(whole[1])
-    seconds = [results([b]) for b in compare(first / "experiment.toml", out=first, shard="2/2")]
+    assert results(compare(file_of(first), out=first)) == results(whole[1])
+    seconds = [results([b]) for b in compare(file_of(first), out=first, shard="2/2")]
     assert seconds == [results([b]) for b in whole[1]]  # a shard's page shows all that is there
 
 
@@ -216,7 +222,7 @@ def test_an_audit_of_another_version_is_made_anew(copy: Path, whole: tuple[Path,
     first, second = sorted((copy / "audits").glob("*.json"))
     first.write_text(first.read_text().replace('"audit": "version ', '"audit": "version 0'))
     kept, made = second.read_bytes(), models(copy)
-    assert results(compare(copy / "experiment.toml", out=copy)) == results(whole[1])
+    assert results(compare(file_of(copy), out=copy)) == results(whole[1])
     assert '"audit": "version 0' not in first.read_text()
     assert second.read_bytes() == kept
     assert models(copy) == made
@@ -226,7 +232,7 @@ def test_copies_are_compressed_and_relearned_with_their_controls(copy: Path) -> 
     made = models(copy)
     one = TINY.replace("draws = [1, 2]", "draws = [1]\ncompress = true\nrelearn = true")
     write(copy, one[: one.index("[methods.scrub]")])  # fewer models: each learns for 64 steps
-    (block,) = compare(copy / "experiment.toml", out=copy)
+    (block,) = compare(file_of(copy), out=copy)
     assert models(copy) == made
     assert block.groups == 1
     for column in ("4 bits", "relearned"):
@@ -249,7 +255,7 @@ def test_copies_are_compressed_and_relearned_with_their_controls(copy: Path) -> 
 def test_a_method_that_cannot_do_it_is_absent_with_its_reason(copy: Path) -> None:
     bad = '[methods.wild]\nmethod = "neggrad"\nlr = 1e30\noptimizer = "sgd"\nmax_grad_norm = 0\npasses = 9\n'
     write(copy, TINY + bad)
-    (block,) = compare(copy / "experiment.toml", out=copy)
+    (block,) = compare(file_of(copy), out=copy)
     wild = block.rows["wild"]
     assert len(wild.absent) == 2
     assert all("infinite" in why or "NaN" in why or "finite" in why for why in wild.absent.values())
@@ -261,7 +267,7 @@ def test_a_method_that_cannot_do_it_is_absent_with_its_reason(copy: Path) -> Non
 
 
 def test_the_command_prints_tables_or_json(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = ["compare", str(copy / "experiment.toml"), "--out", str(copy)]
+    asked = ["compare", str(file_of(copy)), "--out", str(copy)]
     assert run(asked) == 0
     shown = capsys.readouterr().out
     assert "people, 25.0% deleted, groups: 2" in shown
@@ -289,7 +295,11 @@ def test_what_cannot_run_is_said_before_anything_is_written(tmp_path: Path, old:
 
 
 def test_folders_that_cannot_be_made_are_told(tmp_path: Path) -> None:
-    file = write(tmp_path)
-    for given in ({"out": file}, {"out": tmp_path / "out", "store": file}):
-        with pytest.raises(CheckpointError, match=r"experiment\.toml.* cannot be made"):
+    file, taken = write(tmp_path / "own"), tmp_path / "taken"
+    taken.write_text("")
+    for given in ({"out": taken}, {"out": tmp_path / "out", "store": taken}):
+        with pytest.raises(CheckpointError, match=r"taken.* cannot be made"):
+            compare(file, **given)
+    for given in ({"out": file}, {"out": file.parent}, {"out": tmp_path / "out", "store": file.parent}):
+        with pytest.raises(CheckpointError, match="inputs are never changed"):
             compare(file, **given)

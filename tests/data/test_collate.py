@@ -110,3 +110,18 @@ def test_a_batch_of_two_pictures_has_labels_and_sources_and_can_be_repaired() ->
     turned = batch.repair(torch.tensor([1, 0]))
     assert torch.equal(turned.inputs["image"]["pixel_values"], batch.inputs["image"]["pixel_values"])
     assert turned.labels is None
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_tokenizer_cuts_and_pads_afterwards_as_before(given: bool) -> None:
+    """What it is written as would else tell whether texts were read in this process."""
+    tokenizer = train_tokenizer(["a b", "b"], SIZE)
+    if given:  # as files of some published tokenizers have it
+        tokenizer.backend_tokenizer.enable_truncation(7, stride=1, strategy="only_first")
+        tokenizer.backend_tokenizer.enable_padding(length=9, pad_id=1, pad_token="b")
+    before = tokenizer.backend_tokenizer.to_str()
+    texts = TextPreparer(tokenizer, 8)
+    texts(["a b", "b"])
+    texts.too_long(["a b"])
+    TextPreparer(tokenizer, 8, fixed_length=True)(["a"])
+    assert tokenizer.backend_tokenizer.to_str() == before

@@ -3,13 +3,15 @@
 Shape suffixes: B pairs in the batch, L tokens.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Protocol, cast
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast
 
 from multidelete.data.pairs import Batch, ImageInput, Pair, members, open_image, source_key
 from multidelete.errors import UnsupportedError
@@ -115,7 +117,8 @@ class TextPreparer:
     def __call__(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """``input_ids`` and what else the tokenizer gives, int64 (B, L)."""
         padding = "max_length" if self.fixed_length else True
-        encoded = self.tokenizer(list(texts), padding=padding, truncation=True, max_length=self.max_length)
+        with unchanged(self.tokenizer):
+            encoded = self.tokenizer(list(texts), padding=padding, truncation=True, max_length=self.max_length)
         names = ["input_ids"] if self.fixed_length else list(encoded)
         return {name: torch.tensor(encoded[name], dtype=torch.int64) for name in names}
 
@@ -124,8 +127,27 @@ class TextPreparer:
         if not texts:
             return []
         one_more = self.max_length + 1  # enough to tell, and no tokenizer warns of it
-        encoded = self.tokenizer(list(texts), padding=False, truncation=True, max_length=one_more)
+        with unchanged(self.tokenizer):
+            encoded = self.tokenizer(list(texts), padding=False, truncation=True, max_length=one_more)
         return [len(ids) > self.max_length for ids in encoded["input_ids"]]
+
+
+@contextmanager
+def unchanged(tokenizer: Tokenizer) -> Iterator[None]:
+    """Afterwards a tokenizer cuts and pads as before.
+
+    It remembers how it did last, and writes that to its file, which would then tell whether texts were read in this
+    process or in others.
+    """
+    backend = tokenizer.backend_tokenizer if isinstance(tokenizer, PreTrainedTokenizerFast) else None
+    before = None if backend is None else (backend.truncation, backend.padding)
+    try:
+        yield
+    finally:
+        if backend is not None and before is not None:
+            truncation, padding = before
+            backend.no_truncation() if truncation is None else backend.enable_truncation(**truncation)
+            backend.no_padding() if padding is None else backend.enable_padding(**padding)
 
 
 def image_text_batch(pairs: Sequence[Pair], images: ImagePreparer, texts: TextPreparer) -> Batch:
