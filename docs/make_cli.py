@@ -24,8 +24,9 @@ Outputs appear when they are complete, or not at all. An interrupted `train` or 
 What is written is refused, exit code 2, in these cases; nothing is read or changed then:
 
 - `--out` (or `--write`, `--cache`, `--store`) is, holds or lies inside anything that the command reads: a model, its
-  base model and what its training began with, the data, `--image-root`, the request, the settings file, a store or cache,
-  shadow models, a tokenizer, an experiment. Links, `..` and mounts are followed. A store may hold models that are read.
+  base model and what its training began with, the data, `--image-root`, the request, the settings file, a store or
+  cache, shadow models, a tokenizer, an experiment. Links, `..` and mounts are followed. A store may hold models that
+  are read.
 - `--overwrite` meets a folder without the mark `.multidelete` that this tool leaves in what it writes, or one to which
   files were added since, or a file that the command does not write, or the home or working folder.
 - Another process is writing there. One that was killed is no obstacle.
