@@ -25,6 +25,7 @@ from multidelete.cli_inputs import (
     read_for,
     read_forget,
     read_pairs,
+    read_telling,
     set_aside,
     write_people,
 )
@@ -104,7 +105,7 @@ def train(given: Given) -> None:
 
     settings = resolve(LoopSettings, None, {**asdict(Training().loop_settings()), **given_loop(given, made)})
     holdout = None if run.holdout is None else {"fraction": run.holdout, "seed": run.seed}
-    pairs = read_pairs(data)
+    pairs = read_telling(data)
     if holdout and {"val", "test"} & set(pairs.splits):
         show.say(f"note: {pairs.name} has held-out pairs of its own; --holdout changes nothing.")
         holdout = None

@@ -31,13 +31,21 @@ def read_pairs(options: DataOptions) -> "PairData":
     )
 
 
+def read_telling(options: DataOptions) -> "PairData":
+    """The pairs that the data flags name, with what is odd about them told."""
+    pairs = read_pairs(options)
+    for note in pairs.notes:
+        show.say(f"note: {note}")
+    return pairs
+
+
 def read_for(options: DataOptions, original: str) -> tuple["PairData", Mapping[str, object] | None]:
     """The pairs as the original was trained on them, and what was held out, as its folder records it."""
     from multidelete.manifest import read_manifest
 
     origin = read_manifest(Path(original)) or {}
     holdout = cast(Mapping[str, object] | None, origin.get("holdout"))
-    pairs = set_aside(read_pairs(options), holdout)
+    pairs = set_aside(read_telling(options), holdout)
     trained = origin.get("data")
     if isinstance(trained, dict) and trained.get("digest") != pairs.train.digest:
         show.say(

@@ -120,3 +120,49 @@ def test_what_is_wrong_with_the_tables_is_named(tmp_path: Path) -> None:
         read_graph_tables(write(tmp_path / "4", half))
     with pytest.raises(DataError, match="has no table of pairs"):
         read_graph_tables(write(tmp_path / "5", {"edges.csv": "a,b\nx,y\n"}))
+
+
+# Tables that are not what they seem
+
+
+PAIRS = {"train.csv": "nodes,text\na|b,one\nb|c,two\n"}
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"edges.csv": "a,b\nb,c\nc,a\n"}, r"first row \(a, b\) looks like data and not like a header"),
+        ({"edges.tsv": "0\t1\n1\t2\n"}, "looks like data and not like a header: 0, 1"),
+        ({"edges.csv": "a,x\nq,r\n"}, "looks like data and not like a header: a"),  # a pair names it
+        ({"edges.csv": ",from,to\n0,a,b\n1,b,c\n"}, "first column has no name"),
+        ({"edges.csv": "Unnamed: 0,from,to\n0,a,b\n"}, "'Unnamed: 0', as data frames call"),
+        ({"edges.csv": "edge_id,from,to\ne0,a,b\n"}, "first column is called 'edge_id'"),
+        ({"edges.csv": "n,from,to\n0,a,b\n1,b,c\n2,c,a\n"}, "first column 'n' counts the rows"),
+        ({"edges.csv": "from,to\na,b,c\n"}, r"line 2 \(3\)"),
+        ({"edges.csv": "from,to\na,\n"}, "1 rows lack a name: rows 1"),
+        ({"edges.jsonl": '{"from": ["a", "b"], "to": "c"}\n'}, "have a list or an object for a name: lines 1"),
+        ({"edges.csv": "from,to\na|b,c\n"}, r"1 names hold \|, which joins names: lines 2"),
+        ({"edges.csv": "from,to\n1,2\n", "train.csv": "nodes,text\n1.0|2,one\n"}, "1 nodes stand there .*1 and 1.0"),
+        ({"edges.csv": "from,to\na,b\n", "nodes.csv": ",name\n0,a\n1,b\n"}, r"nodes.csv: its first column has no name"),
+        ({"edges.csv": "from,to\nb,c\n", "nodes.csv": "a\nb\nc\n"}, r"nodes.csv: its first row \(a\) looks like data"),
+        ({"edges.csv": "from,to\na,b\n", "test.csv": "id,nodes,text\n1,a|b,x\n"}, "train.csv has none. Give it to all"),
+    ],
+)  # fmt: skip
+def test_graphs_whose_tables_mislead_are_refused(tmp_path: Path, files: dict[str, str], message: str) -> None:
+    folder = write(tmp_path, PAIRS | files)
+    with pytest.raises(DataError, match=message):
+        read_graph_tables(folder)
+
+
+def test_node_0_is_a_node_and_odd_headers_are_noted(tmp_path: Path) -> None:
+    edges = '{"source": 0, "target": 1}\n{"source": 1, "target": 2}\n'
+    folder = write(tmp_path, {"edges.jsonl": edges, "train.jsonl": '{"nodes": [0, 1], "text": "t", "id": 0}\n'})
+    data = read_graph_tables(folder)
+    assert data.graph is not None
+    assert data.graph.nodes == ["0", "1", "2"]
+    assert (data.train.ids, data.train[0].inputs["graph"]) == (["0"], ("0", "1"))
+    (folder / "edges.jsonl").unlink()
+    write(folder, {"edges.csv": "gene,disease,weight\n0,1,nan\n1,nan,2\n"})
+    notes = "\n".join(read_graph_tables(folder).notes)
+    assert "edges.csv: its first row (gene, disease) is read as the header, not as data" in notes
+    assert "nodes are called nan, as some programs write what is missing" in notes

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from multidelete.data.tables.delimited import Rows, other_separator, read_rows
+from multidelete.data.tables.delimited import Rows, begins_with_blank, other_separator, read_rows
 from multidelete.data.tables.json_rows import read_lines
 from multidelete.data.tables.source import exists, read_text
 from multidelete.data.tables.strict_json import Json
@@ -90,7 +90,7 @@ def _read_table(path: Path, rows: Rows) -> Named:
         return _named(path, [(line, {"id": cells[0]}) for line, cells in rows])
     table = with_header(path, rows)
     ours = {column: column.lower() for column in table.columns if column.lower() in COLUMNS}
-    after_comma = [line for line, cells in rows[1:] for cell in cells[1:] if cell.startswith(" ")]
+    after_comma = [line for line, cells in rows[1:] for cell in cells[1:] if begins_with_blank(cell)]
     if after_comma:
         raise RequestError(
             f"{path}: {len(after_comma)} cells begin with a blank, as what follows a comma in a name does: lines "

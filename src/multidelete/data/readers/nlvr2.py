@@ -26,7 +26,7 @@ def looks_like_nlvr2(path: Path) -> bool:
     with file.open("rb") as lines:
         first = lines.readline(1 << 16)
     try:
-        row = decode_json(first.decode("utf-8", "replace"))
+        row = decode_json(first.decode("utf-8-sig", "replace"))
     except JsonError:
         return False
     return isinstance(row, dict) and set(_COLUMNS) <= row.keys()

@@ -10,7 +10,8 @@ from datasets import Dataset, Value
 
 from multidelete.data.tables.strict_json import Literal
 
-_EXACT = 2**53  # up to here a float64 holds every whole number
+# Up to here decimals hold every whole number: how far, and all numbers of how many digits.
+_EXACT = {"float16": (2**11, 3), "float32": (2**24, 7), "float64": (2**53, 15)}
 
 
 @dataclass(frozen=True)
@@ -60,14 +61,15 @@ def text_rows(dataset: Dataset) -> tuple[TextRows, dict[str, str], dict[str, str
     whole, notes, problems = set(), {}, {}
     for column, feature in dict(dataset.features).items():
         kind = feature.dtype if isinstance(feature, Value) else ""
-        if kind.startswith("float"):
+        if kind in _EXACT:
+            exact, digits = _EXACT[kind]
             values = [v for v in _column(dataset, column) if isinstance(v, float) and not math.isnan(v)]
             if values and all(v.is_integer() for v in values):
                 whole.add(column)
                 notes[column] = f"column {column} holds decimal numbers ({kind}) that are whole, read as whole numbers"
-                if any(abs(v) >= _EXACT for v in values):
+                if any(abs(v) >= exact for v in values):
                     problems[column] = (
-                        f"column {column} holds numbers of over 15 digits as decimals ({kind}), which merges "
+                        f"column {column} holds numbers of over {digits} digits as decimals ({kind}), which merges "
                         "different ones; write it as text"
                     )
         elif kind.startswith(("date", "time")):

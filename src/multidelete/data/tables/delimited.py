@@ -144,10 +144,20 @@ def _notes_on(rows: Rows) -> list[str]:
     several = [line for line, cells in rows if any("\n" in cell for cell in cells)]
     if several:
         notes.append(f"{len(several)} rows have cells of several lines: {_lines(several)}")
+    blank = [line for line, cells in rows if any(map(begins_with_blank, cells[1:]))]
+    if blank:
+        notes.append(
+            f"{len(blank)} rows have a cell that begins with a blank, as what follows a comma in a text does: "
+            f"{_lines(blank)}"
+        )
     escaped = [line for line, cells in rows if any('\\"' in cell for cell in cells)]
     if escaped:
         notes.append(f'{len(escaped)} rows hold \\" and keep the backslash, which is no escape: {_lines(escaped)}')
     return notes
+
+
+def begins_with_blank(cell: str) -> bool:
+    return cell.startswith(" ") and not cell.isspace()
 
 
 def _lines(lines: Sequence[int]) -> str:
