@@ -8,7 +8,6 @@ from collections import Counter
 from pathlib import Path
 
 from multidelete import read_audit
-from multidelete.audits.criteria import NAMES
 
 HERE = Path(__file__).parent
 MODELS = ("untouched", "retrained again", "random weights", "finetune", "multidelete")
@@ -32,8 +31,8 @@ def told(verdict: dict) -> str:
     """The outcome, and the criteria that left it open with their gaps to the yardstick."""
     if verdict["outcome"] != "unjudged":
         return verdict["outcome"]
-    found = verdict["criteria"]
-    return "unjudged: " + ", ".join(f"{n} {found[n]['gap']:+.3f}" for n in NAMES if found[n]["state"] == "unclear")
+    unclear = {name: row["gap"] for name, row in verdict["criteria"].items() if row["state"] == "unclear"}
+    return "unjudged: " + ", ".join(f"{name} {gap:+.3f}" for name, gap in unclear.items())
 
 
 if __name__ == "__main__":

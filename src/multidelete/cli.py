@@ -29,6 +29,7 @@ from multidelete.cli_inputs import (
     set_aside,
     write_people,
 )
+from multidelete.cli_next import after_audit, after_unlearn
 from multidelete.cli_options import (
     AuditOptions,
     CompareOptions,
@@ -169,7 +170,8 @@ def unlearn(given: Given) -> None:
     )
     if _prints():
         told = {"kept_repeats": kept_repeats(pairs.train, request.ids)} if given.json else {}
-        _show_result(given, Path(out.out), {**done.manifest, **told}, "unlearned")
+        follows = after_unlearn(run.original, out.out, method.name, take(made, DataOptions), take(made, ForgetOptions))
+        _show_result(given, Path(out.out), {**done.manifest, **told}, "unlearned", follows)
 
 
 def audit(given: Given) -> None:
@@ -205,11 +207,16 @@ def audit(given: Given) -> None:
         overwrite=out.overwrite,
         allow_pickle=run.allow_pickle,
     )
-    if _prints() and given.json:
-        repeats = kept_repeats(pairs.train, request.ids)
-        show.show_verdict_json(result.verdict, result.folder, {"kept_repeats": repeats})
-    elif _prints():
-        show.show_verdict(result.verdict, result.folder)
+    if _prints():
+        judged = result.verdict
+        follows = after_audit(
+            judged.outcome, run, _method_of(run.unlearned), take(made, DataOptions), take(made, ForgetOptions)
+        )
+        if given.json:
+            repeats = kept_repeats(pairs.train, request.ids)
+            show.show_verdict_json(judged, result.folder, {"commands": follows, "kept_repeats": repeats})
+        else:
+            show.show_verdict(judged, result.folder, follows)
 
 
 def methods(given: Given) -> None:
@@ -241,11 +248,23 @@ def data(given: Given) -> None:
         show.show_data(pairs, options.examples)
 
 
-def _show_result(given: Given, folder: Path, manifest: Mapping[str, object], what: str) -> None:
+def _show_result(
+    given: Given, folder: Path, manifest: Mapping[str, object], what: str, follows: str | None = None
+) -> None:
     if given.json:
-        show.show_json({"folder": str(folder)} | {k: v for k, v in manifest.items() if k != "history"})
+        told = {"folder": str(folder)} | {k: v for k, v in manifest.items() if k != "history"}
+        show.show_json(told | ({} if follows is None else {"next": [follows]}))
     else:
         show.show_result(folder, manifest, what)
+        show.show_commands([] if follows is None else [follows])
+
+
+def _method_of(folder: str) -> str | None:
+    """The method that made a model, where its folder tells."""
+    from multidelete.manifest import read_manifest
+
+    method = (read_manifest(Path(folder)) or {}).get("method")
+    return str(method["name"]) if isinstance(method, dict) and "name" in method else None
 
 
 def _prints() -> bool:

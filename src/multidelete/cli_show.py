@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from multidelete.core.words import counted
 from multidelete.errors import MultideleteError
 
 if TYPE_CHECKING:
-    from multidelete.audits.criteria import ScoreRow
+    from multidelete.audits.judgement import ScoreRow
     from multidelete.audits.result import Figure
     from multidelete.audits.verdict import Verdict
     from multidelete.catalogue import FamilyRow, MethodRow, ReaderRow
@@ -122,22 +123,23 @@ def show_result(folder: Path, manifest: Mapping[str, object], what: str) -> None
     seconds = f"{cost['wall_s']:,.1f} s"
     if cost.get("reference_s"):
         seconds += f" ({cost['reference_s']:,.1f} s of it asking the original)"
-    pairs = f"{cost['pairs_backward']:,.0f} pairs trained on"
+    pairs = f"{counted(round(cost['pairs_backward']), 'pairs')} trained on"
     if cost.get("pairs_forward"):
         pairs += f", {cost['pairs_forward']:,.0f} asked of the original"
     rows = [[what, folder]]
     if "request" in manifest:
         request, method = (cast(Mapping[str, object], manifest[name]) for name in ("request", "method"))
-        rows.append(["forgotten", f"{request['pairs']} pairs, by the method {method['name']}"])
+        rows.append(["forgotten", f"{counted(cast(int, request['pairs']), 'pairs')}, by the method {method['name']}"])
     if isinstance(search := manifest.get("search"), dict):
-        seconds += f"; before it the search for its settings, {search['wall_s']:,.1f} s in {search['trials']} trials"
+        trials = counted(search["trials"], "trials")
+        seconds += f"; before it the search for its settings, {search['wall_s']:,.1f} s in {trials}"
     rows += [["time", seconds], ["cost", f"{pairs}; peak memory {cost['peak_bytes'] / 2**20:,.0f} MiB"]]
-    if manifest["truncated_captions"]:
-        rows.append(["truncated", f"{manifest['truncated_captions']} captions are longer than the model's context"])
+    if cut := cast(int, manifest["truncated_captions"]):
+        rows.append(["truncated", f"{counted(cut, 'captions')} longer than the model's context"])
     show_table(["", ""], rows)
 
 
-def show_verdict(verdict: "Verdict", folder: object) -> None:
+def show_verdict(verdict: "Verdict", folder: object, commands: Sequence[str] = ()) -> None:
     """The verdict in words, the scorecard, and where the report is."""
     also = ", INDISTINGUISHABLE FROM RETRAINED" if verdict.is_indistinguishable else ""
     _, separator, means = verdict.headline.partition(": ")
@@ -152,6 +154,13 @@ def show_verdict(verdict: "Verdict", folder: object) -> None:
     show_table(columns, rows, numbers=["original", "unlearned", "retrained", "gap"])
     typer.echo(f"report: {folder}/report.html")
     show_lines(f"next: {step}" for step in verdict.steps)
+    show_commands(commands)
+
+
+def show_commands(commands: Sequence[str]) -> None:
+    """Commands that follow, each in a line of its own."""
+    for command in commands:
+        typer.echo(f"next command: {plain(command)}")
 
 
 def show_verdict_json(verdict: "Verdict", folder: object, also: Mapping[str, object] | None = None) -> None:

@@ -24,8 +24,9 @@ from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.repeats import kept_repeats, repeats_note
 from multidelete.data.request import Request, forget_retain
 from multidelete.errors import CheckpointError, ConfigError, RequestError
-from multidelete.manifest import read_manifest, versions
+from multidelete.manifest import digest_folder, read_manifest, versions
 from multidelete.models import Adapter, Task, recognise
+from multidelete.models.checkpoint import weights_digest
 from multidelete.report.build import build_report
 from multidelete.report.exhibits import chart_data, examples, extremes, secrets
 from multidelete.report.withhold import withhold
@@ -161,7 +162,8 @@ def audit(
         charts = chart_data(given, judged, seconds=_seconds(manifests), gallery=gallery)
         build_report(
             folder, run=run, figures=figures, verdict=judged, charts=charts, examples=shown,
-            extremes=extremes(given, data.train, data.classes), show_forgotten=show_forgotten, forgotten=hidden,
+            extremes=extremes(given, data.train, data.classes), deleted=len(forget_pairs),
+            show_forgotten=show_forgotten, forgotten=hidden,
         )  # fmt: skip
     return AuditResult(figures, judged, Path(out))
 
@@ -288,6 +290,7 @@ def _run(
         "request": request,
         "counts": counts,
         "seed": given.seed,
+        "digests": _digests(models),
         "versions": versions(),
     }
     kept = ("date", "seed", "method", "loop", "trainable", "lora", "truncated_captions", "original", "cost", "search")
@@ -299,6 +302,19 @@ def _run(
             recorded["versions"] = manifests[name]["versions"]
         run[name] = {"folder": _name(source), **recorded}
     return run
+
+
+def _digests(models: Mapping[str, Source]) -> dict[str, str]:
+    """What tells each judged model from all others: of a folder its files but ``multidelete.json``."""
+    found = {}
+    for name, source in models.items():
+        if isinstance(source, Adapter):
+            found[name] = f"sha256 of the weights {weights_digest(source)}"
+        elif Path(source).is_dir():
+            found[name] = f"sha256 of the files {digest_folder(Path(source))}"
+        else:
+            found[name] = f"{source} on the Hugging Face hub"
+    return found
 
 
 def _kind(source: Source) -> tuple[str, Task]:

@@ -9,8 +9,8 @@ import pytest
 
 from multidelete.audits import AUDITS, AuditInput, Figure, ModelSignals, Verdict, relearning, unit_counts, verdict
 from multidelete.audits.compare import TO_ORIGINAL, TO_RETRAINED
-from multidelete.audits.criteria import ScoreRow, state_of
 from multidelete.audits.forgetting import UnitCounts
+from multidelete.audits.judgement import ScoreRow, state_of
 from multidelete.audits.sentences import ASKED
 from tests.audits.world import model, models_of, run
 
@@ -161,7 +161,9 @@ def test_gap_within_its_tolerance_is_met_only_if_it_would_have_been_missed(name:
         assert found.outcome == ("forgotten" if state == "met" else "unjudged")
     wide = with_gap(name, -0.01, -0.61, 0.59)
     (told,) = [sentence for sentence in wide.sentences if sentence.startswith("It cannot be told")]
-    assert told.endswith("is known only as -0.610 to +0.590, and a judgement takes it to within 0.10.")
+    assert told.endswith(
+        "may in truth be anything from -0.610 to +0.590, and a judgement takes it more exactly, to within 0.10."
+    )
 
 
 def test_search_that_finds_no_deleted_pair_is_met_however_few_there_are() -> None:

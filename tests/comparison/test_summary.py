@@ -1,6 +1,10 @@
 """Means, wins and void columns from planted audits; the t interval against scipy's."""
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -10,7 +14,7 @@ from multidelete.audits.compare import TO_RETRAINED
 from multidelete.audits.controls import RANDOM_WEIGHTS, UNTOUCHED
 from multidelete.audits.inputs import RETRAINED_AGAIN
 from multidelete.audits.result import Figure
-from multidelete.comparison.page import gap_table, main_table, wins_table
+from multidelete.comparison.page import gap_table, main_table, wins_table, write_page
 from multidelete.comparison.plots import gaps_plot
 from multidelete.comparison.summary import Audit, Mean, summarise, t_quantile
 
@@ -190,3 +194,25 @@ def test_gaps_are_signed_and_drawn() -> None:
     assert svg is not None
     assert ">near<" in svg
     assert gaps_plot(found, "plot").svg == svg
+
+
+def test_page_holds_names_as_text_and_every_column(tmp_path: Path) -> None:
+    """Rows are named by users: in Markdown, too, a name is no markup, no HTML and no further cell."""
+    name = "<img src=x onerror=alert(1)> | [near](http://x) `*far*`"
+    run, figures = audit()
+    models = cast(dict[str, object], run["models"])
+    models[name] = models["near"]
+    figures += [replace(row, model=name) for row in figures if row.model == "near"]
+    found = summarise({"group": (run, figures), "other": (run, figures)}, ["near", name])
+    write_page(tmp_path, "a <b>bold</b> name", [found], done=2, groups=2)
+    markdown, html = ((tmp_path / f"results.{ending}").read_text() for ending in ("md", "html"))
+    for raw in ("<img", "<b>", "[near]("):
+        assert raw not in markdown
+        assert raw not in html or raw == "[near]("
+    rows = [line for line in markdown.split("\n") if "img src" in line and line.startswith("| ")]
+    assert rows
+    heads = [line for line in markdown.split("\n") if line.startswith("|  |")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} <= {
+        len(re.findall(r"(?<!\\)\|", head)) for head in heads
+    }
+    assert "nowrap" not in html.partition("th, td {")[2].partition("}")[0], "cells give way, so that no column is cut"

@@ -7,7 +7,7 @@ from typing import TypedDict
 import numpy as np
 from PIL import Image
 
-from multidelete.audits.criteria import ScoreRow, State
+from multidelete.audits.judgement import ScoreRow, State
 from multidelete.audits.result import Figure
 from multidelete.audits.verdict import Verdict
 from multidelete.report.build import Example, Match

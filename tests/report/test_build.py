@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from multidelete.audits.criteria import ScoreRow
+from multidelete.audits.judgement import ScoreRow
 from multidelete.audits.result import Figure
 from multidelete.audits.verdict import Outcome, Verdict
 from multidelete.report.build import Example, Extreme, Match, build_report

@@ -6,9 +6,10 @@ from typing import Literal
 
 from multidelete.audits import distance
 from multidelete.audits.compare import TO_RETRAINED
-from multidelete.audits.criteria import ENOUGH_GROUPS, Key, Lookup, ScoreRow
+from multidelete.audits.criteria import Key, Lookup
 from multidelete.audits.forgetting import UnitCounts
 from multidelete.audits.inputs import RETRAINED_AGAIN, prefix
+from multidelete.audits.judgement import ENOUGH_GROUPS, ScoreRow
 from multidelete.audits.result import Figure
 
 State = Literal["unknown", "within", "above", "below"]
@@ -39,7 +40,7 @@ def floor(look: Lookup, rows: Sequence[ScoreRow], counts: UnitCounts | None) -> 
     if counts is None or all(row.retrained is None for row in rows):
         return UNKNOWN
     if not look.models(RETRAINED_AGAIN):
-        return Floor("unknown", f"{NOT_KNOWN}: there is no second retrained model ({RETRAINED_AGAIN}).")
+        return Floor("unknown", f"{NOT_KNOWN}: there is no second retrained model (--retrained-again).")
     if counts.groups < ENOUGH_GROUPS:
         few = f"{counts.groups} deleted {counts.noun} are fewer than {ENOUGH_GROUPS}"
         return Floor("unknown", f"{NOT_KNOWN}: {few}, too few to compare two retrained models by.")

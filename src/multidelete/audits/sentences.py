@@ -6,8 +6,9 @@ from typing import Literal
 
 from multidelete.audits import cost, relearning
 from multidelete.audits.compare import TO_RETRAINED
-from multidelete.audits.criteria import ENOUGH_GROUPS, PRECISION, Lookup, ScoreRow
+from multidelete.audits.criteria import Lookup
 from multidelete.audits.forgetting import UnitCounts
+from multidelete.audits.judgement import ENOUGH_GROUPS, PRECISION, ScoreRow
 from multidelete.core.words import counted, singular
 
 Outcome = Literal["forgotten", "unfinished", "over-forgotten", "damaged", "unjudged"]
@@ -152,16 +153,22 @@ def _why_unclear(row: ScoreRow, counts: UnitCounts | None) -> str:
     """What keeps a criterion from being judged."""
     about_deleted = row.criterion in ("forgetting", "membership")
     if about_deleted and counts is not None and counts.groups < ENOUGH_GROUPS:
-        few = counted(counts.groups, f"deleted {counts.noun}")
-        return f"{few} cannot show it: it takes at least {ENOUGH_GROUPS}"
+        if counts.groups == counts.total:
+            return (
+                f"{counted(counts.groups, f'deleted {counts.noun}')} cannot show it: it takes at least {ENOUGH_GROUPS}"
+            )
+        own = counted(counts.groups, "subjects") + " (or pictures)"
+        return f"the deleted pairs are of only {own}, and it takes at least {ENOUGH_GROUPS}"
     if row.low is None or row.high is None or row.gap is None:
         return "these pairs hang together too closely to say how far chance reaches"
-    interval = f"the distance from it is known only as {row.low:+.3f} to {row.high:+.3f}"
+    interval = (
+        f"its distance from there, {row.gap:+.3f}, may in truth be anything from {row.low:+.3f} to {row.high:+.3f}"
+    )
     if row.is_beyond:
         return f"{interval}, which is partly within the target and partly not"
     reach = row.gap - row.low if not about_deleted else max(row.gap - row.low, row.high - row.gap)
     if reach > PRECISION:
-        return f"{interval}, and a judgement takes it to within {PRECISION:.2f}"
+        return f"{interval}, and a judgement takes it more exactly, to within {PRECISION:.2f}"
     return "so little is found in any case that a loss of all of it could not be told from chance"
 
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from multidelete.audits.compare import TO_ORIGINAL
-from multidelete.audits.criteria import TOLERANCES, Lookup, ScoreRow, scorecard
+from multidelete.audits.criteria import Lookup, scorecard
 from multidelete.audits.floor import UNKNOWN, Floor, farthest, floor
 from multidelete.audits.forgetting import AUDIT as FORGETTING
 from multidelete.audits.forgetting import UnitCounts
+from multidelete.audits.judgement import TOLERANCES, ScoreRow
 from multidelete.audits.result import Figure
 from multidelete.audits.sentences import (
     Outcome,

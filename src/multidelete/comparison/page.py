@@ -1,5 +1,6 @@
 """The page of results, as Markdown with plots beside it and as one self-contained HTML file."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from multidelete.comparison.plots import gaps_plot
 from multidelete.comparison.summary import COLUMNS, WON, YARDSTICK, Block, Mean, Row
 from multidelete.report.charts import Chart
 
+_HALF = "\N{PLUS-MINUS SIGN}"
 SHOWN = {
     UNTOUCHED: "original (untouched)",
     YARDSTICK: "retrained",
@@ -61,18 +63,18 @@ def write_page(folder: Path, name: str, blocks: Sequence[Block], *, done: int, g
         file = f"{block.setting}-{block.fraction:g}.svg"
         parts.append((main_table(block), gap_table(block), gaps_plot(block, f"plot{number}"), file))
     wins = wins_table(blocks)
-    lines = [f"# {name}", "", state, ""]
+    lines = [f"# {_plain(name)}", "", state, ""]
     page = [f"<h1>{escape(name)}</h1>", f"<p>{state}</p>"]
     for main, gaps, chart, file in parts:
         for table in (main, gaps):
             lines += [] if table is None else _markdown(table)
             page += [] if table is None else _html(table)
         if chart.svg is None:
-            lines += [f"Not drawn: {chart.absent}.", ""]
+            lines += [f"Not drawn: {_plain(str(chart.absent))}.", ""]
             page.append(f"<p>Not drawn: {escape(str(chart.absent))}.</p>")
         else:
             (folder / file).write_text(chart.svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) + "\n")
-            lines += [f"![{chart.title}]({file})", ""]
+            lines += [f"![{_plain(chart.title)}]({file})", ""]
             page.append(f"<figure><figcaption>{escape(chart.title)}</figcaption>{chart.svg}</figure>")
     if wins is not None:
         lines += _markdown(wins)
@@ -155,7 +157,7 @@ def wins_table(blocks: Sequence[Block]) -> Table | None:
 def _number(mean: Mean | None, digits: int, unit: float = 1.0) -> str:
     if mean is None:
         return "-"
-    half = "" if mean.half is None else f" \N{PLUS-MINUS SIGN} {mean.half / unit:.{digits}f}"
+    half = "" if mean.half is None else f" {_HALF} {mean.half / unit:.{digits}f}"
     return f"{mean.value / unit:.{digits}f}{half}"
 
 
@@ -173,7 +175,7 @@ def _marked(key: str, block: Block) -> str:
 def _gap(mean: Mean | None) -> str:
     if mean is None:
         return "-"
-    half = "" if mean.half is None else f" \N{PLUS-MINUS SIGN} {mean.half:.3f}"
+    half = "" if mean.half is None else f" {_HALF} {mean.half:.3f}"
     return f"{mean.value:+.3f}{half}"
 
 
@@ -188,19 +190,34 @@ def _outcomes(row: Row) -> str:
 
 def _markdown(table: Table) -> list[str]:
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        return "| " + " | ".join(map(_plain, cells)) + " |"
 
-    lines = [f"## {table.title}", "", line(table.head), "|" + "---|" * len(table.head)]
-    return [*lines, *map(line, table.rows), "", *(f"- {note}" for note in table.notes), *([""] if table.notes else [])]
+    lines = [f"## {_plain(table.title)}", "", line(table.head), "|" + "---|" * len(table.head)]
+    notes = [f"- {_plain(note)}" for note in table.notes]
+    return [*lines, *map(line, table.rows), "", *notes, *([""] if notes else [])]
+
+
+def _plain(text: str) -> str:
+    """Text from outside in one line of Markdown, where it means itself: no markup, no HTML, no new cell."""
+    return re.sub(r"([\\`*\[\]|])", r"\\\1", escape(" ".join(text.split()), quote=False))
 
 
 def _html(table: Table) -> list[str]:
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in table.head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>" for cells in table.rows)
+    def cell(text: str) -> str:
+        value, has_half, half = escape(text).partition(f" {_HALF} ")
+        if has_half:
+            return f"<td>{value}<small>{_HALF} {half}</small></td>"
+        parts = value.replace("_", "_<wbr>").split(", ")  # where a line may break
+        return (
+            "<td>" + " ".join(f"<span>{part}</span>" for part in [*(f"{p}," for p in parts[:-1]), parts[-1]]) + "</td>"
+        )
+
+    head = "".join(f"<th>{escape(name)}</th>" for name in table.head)
+    body = "".join("<tr>" + "".join(map(cell, cells)) + "</tr>" for cells in table.rows)
     notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
     return [
         f"<h2>{escape(table.title)}</h2>",
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>",
+        f"<div><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>",
         f"<ul>{notes}</ul>" if notes else "",
     ]
 
@@ -213,12 +230,16 @@ _HTML = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
-body {{ margin:0 auto; max-width:1180px; padding:36px 28px 64px; color:#1b1f24;
-  font:14px/1.5 -apple-system,"Segoe UI","Helvetica Neue",Arial,"Liberation Sans",sans-serif }}
+body {{ margin:0 auto; max-width:1500px; padding:36px 24px 64px; color:#1b1f24;
+  font:13.5px/1.5 -apple-system,"Segoe UI","Helvetica Neue",Arial,"Liberation Sans",sans-serif }}
 h1 {{ font-size:28px }} h2 {{ font-size:18px; margin:44px 0 8px; padding-top:12px; border-top:2px solid #1b1f24 }}
-table {{ border-collapse:collapse; font-variant-numeric:tabular-nums; display:block; overflow-x:auto }}
-th, td {{ text-align:left; padding:5px 16px 5px 0; border-bottom:1px solid #d9dde2; white-space:nowrap }}
-th {{ color:#5b6570; font-size:12.5px }} ul, figcaption {{ color:#5b6570; font-size:13px }} figure {{ margin:24px 0 }}
+div {{ overflow-x:auto }} table {{ border-collapse:collapse; font-variant-numeric:tabular-nums }}
+th, td {{ text-align:left; vertical-align:top; padding:5px 12px 5px 0; border-bottom:1px solid #d9dde2 }}
+th {{ color:#5b6570; font-size:12px; vertical-align:bottom }} th:last-child, td:last-child {{ padding-right:0 }}
+td:last-child span {{ white-space:nowrap }}
+td:first-child {{ min-width:8.5em; overflow-wrap:anywhere }}
+small {{ display:block; color:#5b6570; white-space:nowrap }}
+ul, figcaption {{ color:#5b6570; font-size:13px }} figure {{ margin:24px 0 }}
 svg {{ max-width:100%; height:auto }}
 </style>
 </head>

@@ -9,8 +9,8 @@ from typing import cast
 from multidelete.audits import distance
 from multidelete.audits.compare import TO_RETRAINED
 from multidelete.audits.controls import RANDOM_WEIGHTS, UNTOUCHED
-from multidelete.audits.criteria import TOLERANCES
 from multidelete.audits.inputs import RETRAINED_AGAIN
+from multidelete.audits.judgement import TOLERANCES
 from multidelete.audits.result import Figure
 
 YARDSTICK = "retrained"

@@ -1,8 +1,9 @@
 """One self-contained page that shows what was deleted, and the evidence that it is gone."""
 
 import base64
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
@@ -110,6 +111,7 @@ def build_report(
     deleted: int | None = None,
     show_forgotten: bool,
     forgotten: Collection[str] = (),
+    name_of: Callable[[str], str] | None = None,
 ) -> Path:
     """Write ``out/report.html``: one file that loads nothing, the same bytes for the same arguments.
 
@@ -128,6 +130,7 @@ def build_report(
         show_forgotten: Show the examples' pictures, captions and ids. Otherwise each appears as a
             hash with its ranks only, and no id, subject or caption of theirs stands anywhere.
         forgotten: Ids, subjects and captions of further forget pairs, to be withheld likewise.
+        name_of: What a pair of this id is called where its id must not stand. Left out, names hold for this page alone.
 
     Returns:
         The path of the page.
@@ -145,7 +148,8 @@ def build_report(
     safe_run = withhold(run, secrets)
     safe_run = safe_run if isinstance(safe_run, Mapping) else {}
     pairs: list[Example | Extreme] = [*examples, *extremes]
-    salt = content_salt([e.caption for e in pairs], [e.image for e in pairs])
+    if name_of is None:
+        name_of = partial(pair_name, salt=content_salt([e.caption for e in pairs], [e.image for e in pairs]))
     void = {f.audit: f.void for f in figures if f.void is not None}
     present = [model for model in MODELS if any(f.model == model for f in figures)]
     has_retrained = any(row.retrained is not None for row in verdict.rows)
@@ -168,13 +172,15 @@ def build_report(
         absent=sum(f.absent is not None for f in figures),
         colour=model_colour,
         show_forgotten=show_forgotten,
-        examples=[_example_view(e, salt, show_forgotten) for e in examples],
+        examples=[_example_view(e, name_of, show_forgotten) for e in examples],
         example_models=_in_order({model for e in examples for model in e.rank}),
-        extremes=[_extreme_view(e, salt, show_forgotten) for e in extremes],
+        extremes=[_extreme_view(e, name_of, show_forgotten) for e in extremes],
         extreme_models=_in_order({model for e in extremes for model in e.margin}),
         number=number,
         states=STATES,
         gallery=charts.gallery,
+        of_kind="" if charts.kind is None else f"Pairs of the kind “{charts.kind}”. ",
+        attack=charts.attack,
         glossary=glossary(has_retrained=has_retrained),
         deleted=deleted,
         counted=counted,
@@ -209,19 +215,19 @@ def _tally(verdict: Verdict) -> str:
     return ", ".join([f"{states.count('met')} of {len(states)} met", *others])
 
 
-def _example_view(example: Example, salt: bytes, show: bool) -> dict[str, object]:
+def _example_view(example: Example, name_of: Callable[[str], str], show: bool) -> dict[str, object]:
     """What of an example may be shown: everything, or a hash and the ranks."""
     if not show:
-        return {"name": pair_name(example.id, salt), "rank": example.rank}
+        return {"name": name_of(example.id), "rank": example.rank}
     return _content(example) | {
         "matches": {model: [Match(*match) for match in found] for model, found in example.matches.items()},
         "rank": example.rank,
     }
 
 
-def _extreme_view(extreme: Extreme, salt: bytes, show: bool) -> dict[str, object]:
+def _extreme_view(extreme: Extreme, name_of: Callable[[str], str], show: bool) -> dict[str, object]:
     """Its content, or a hash; and the numbers."""
-    content = _content(extreme) | {"about": extreme.about} if show else {"name": pair_name(extreme.id, salt)}
+    content = _content(extreme) | {"about": extreme.about} if show else {"name": name_of(extreme.id)}
     return content | {"gap": extreme.gap, "margin": extreme.margin}
 
 

@@ -74,6 +74,8 @@ class ChartData:
         embeddings: For each model; empty where the family has none.
         seconds: Wall seconds of each model's making (``unlearned``, ``retrained``, ...).
         gallery: Number of captions that were searched for the examples' ranks.
+        kind: Kind of the pairs whose scores and embeddings these are, where pairs have kinds.
+        attack: On which pairs and by which signal the attack is.
     """
 
     scores: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
@@ -83,6 +85,8 @@ class ChartData:
     embeddings: Mapping[str, Embeddings] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     gallery: int | None = None
+    kind: str | None = None
+    attack: str | None = None
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def secrets(given: AuditInput, train: PairDataset) -> list[str]:
 
 
 def chart_data(given: AuditInput, judged: Verdict, *, seconds: Mapping[str, float], gallery: int | None) -> ChartData:
-    """What the plots show: pairs of the headline kind only.
+    """What the plots show: pairs of the headline kind only, and the attack on those that fare worst under one.
 
     Args:
         given: The audit's input.
@@ -57,10 +57,12 @@ def chart_data(given: AuditInput, judged: Verdict, *, seconds: Mapping[str, floa
         of_split = {"forget": model.forget, "retain": model.retain, "holdout": model.holdout}
         found = {split: s.of_kind(kind).label_aware_score for split, s in of_split.items() if s is not None}
         scores[name] = {split: score for split, score in found.items() if len(score)}
-    row = next(row for row in judged.rows if row.criterion == "membership")
-    attacks = {}
-    if row.unlearned is not None:
-        attacks = dict(attack_scores(given, kind)[row.unlearned.figure.removeprefix(f"{prefix(kind)}auc of ")])
+    rows = [row for row in judged.rows if row.criterion == "membership" and row.unlearned is not None]
+    attacks, attack = {}, None
+    if rows and (row := max(rows, key=lambda row: row.badness)).unlearned is not None:
+        signal = row.unlearned.figure.removeprefix(f"{prefix(row.kind)}auc of ")
+        attacks = dict(attack_scores(given, row.kind)[signal])
+        attack = f"by the {prefix(row.kind)}pairs' {signal}"
     return ChartData(
         scores=scores,
         labelled=given.original.forget.labels is not None and given.original.forget.logits is not None,
@@ -69,6 +71,8 @@ def chart_data(given: AuditInput, judged: Verdict, *, seconds: Mapping[str, floa
         embeddings={name: _map(model, kind) for name, model in given.models.items() if model.forget.embeddings},
         seconds=seconds,
         gallery=gallery,
+        kind=kind,
+        attack=attack,
     )
 
 

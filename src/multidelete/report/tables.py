@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from multidelete.audits.criteria import ScoreRow, State
+from multidelete.audits.judgement import ScoreRow, State
 from multidelete.audits.result import Figure
 
 MODELS = ("original", "unlearned", "retrained")
