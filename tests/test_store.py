@@ -341,7 +341,7 @@ def test_references_makes_what_is_missing(tmp_path: Path, capsys: pytest.Capture
         assert said in capsys.readouterr().err
     assert not (original / "below").exists()
     assert run(["references", str(tmp_path / "none"), "--data", data, "--store", str(store), *forget]) == 2
-    assert "none does not exist" in capsys.readouterr().err
+    assert "there is no such folder" in capsys.readouterr().err
     _interrupted(original, asked)
     (original / "multidelete.json").unlink()
     assert run([*asked, *forget]) == 2

@@ -13,7 +13,6 @@ from transformers import ProcessorMixin
 
 from multidelete.artifacts.overlap import paths_of_model, refuse_pictures
 from multidelete.card import model_card
-from multidelete.config import resolve
 from multidelete.core.arguments import Wanted, check_arguments, place
 from multidelete.core.deletion import as_request, check_deletion, run_arguments
 from multidelete.data.images import check_images
@@ -29,7 +28,7 @@ from multidelete.models import Adapter, adapter_for, choose_trainable, hold_in_f
 from multidelete.models.checkpoint import lora_base, weights_digest
 from multidelete.models.sources import refuse_missing
 from multidelete.progress import progress_bar
-from multidelete.recipe import loop_settings
+from multidelete.recipe import loop_settings, recorded
 from multidelete.result_folder import result_folder, work_folder
 from multidelete.runtime import is_main_process, make_accelerator
 from multidelete.settings import LoopSettings, LoraSettings, TrainSettings
@@ -303,7 +302,7 @@ def prepared(
         trained = add_lora(adapter, lora, seed=seed, training_mode=training_mode)
     start: Callable[[], Adapter] | None = None
     if origin is not None and "model" in origin:
-        recipe = resolve(TrainSettings, None, cast(Mapping[str, object], origin["model"]))
+        recipe = recorded(TrainSettings, origin, "model")
         start_seed = cast(int, origin["seed"])
 
         def start() -> Adapter:

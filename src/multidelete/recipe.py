@@ -4,11 +4,27 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import cast
 
-from multidelete.config import resolve
+from multidelete.config import Settings, resolve
+from multidelete.errors import CheckpointError, ConfigError
 from multidelete.methods import Method, Retrain
 from multidelete.settings import LoopSettings
 
 USUAL_RATE = 1e-3  # the models on which the methods' defaults were found were trained at no less
+
+
+def recorded(kind: type[Settings], origin: Mapping[str, object], key: str) -> Settings:
+    """Settings that the original's ``multidelete.json`` records under a key.
+
+    Raises:
+        CheckpointError: They are not what such a file records; one line for each.
+    """
+    try:
+        return resolve(kind, None, cast(Mapping[str, object], origin[key]))
+    except ConfigError as error:
+        raise CheckpointError(
+            [f"the multidelete.json of the original, {key}: {told} Give the folder as it was written." for told in
+             error.problems]
+        ) from error  # fmt: skip
 
 
 def loop_settings(
@@ -25,9 +41,9 @@ def loop_settings(
         return given
     own = method.loop_settings_for(forget)
     if origin is not None and "loop" in origin:
-        recipe = resolve(LoopSettings, None, cast(Mapping[str, object], origin["loop"]))
+        recipe = recorded(LoopSettings, origin, "loop")
         if isinstance(method, Retrain):
             own = recipe
-        elif origin["command"] == "train":
+        elif origin.get("command") == "train":
             own = replace(own, lr=own.lr * min(1.0, recipe.lr / USUAL_RATE))
     return resolve(LoopSettings, None, {**asdict(own), **(given or {})})

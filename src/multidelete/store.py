@@ -17,14 +17,13 @@ import numpy as np
 from multidelete.artifacts.folders import make_folder
 from multidelete.artifacts.locks import in_turn
 from multidelete.artifacts.picture_cache import kept_digests
-from multidelete.config import resolve
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.data.request import Request
 from multidelete.errors import CheckpointError, UnsupportedError
 from multidelete.manifest import digest_folder, read_manifest
 from multidelete.methods import Method, Retrain, get_method
 from multidelete.pipeline import train, unlearn
-from multidelete.recipe import loop_settings
+from multidelete.recipe import loop_settings, recorded
 from multidelete.runtime import start_processes, world_size
 from multidelete.settings import LoopSettings, TrainSettings
 from multidelete.start import starting_point
@@ -233,9 +232,7 @@ def recipe_of(original: Path) -> Recipe:
             "reference models of the same recipe can be made. Train it with 'multidelete train', or train references "
             "with your own script."
         )
-    model = resolve(TrainSettings, None, cast(Mapping[str, object], told["model"]))
-    loop = resolve(LoopSettings, None, cast(Mapping[str, object], told["loop"]))
-    return Recipe(model, loop, cast(int, told["seed"]))
+    return Recipe(recorded(TrainSettings, told, "model"), recorded(LoopSettings, told, "loop"), cast(int, told["seed"]))
 
 
 def training_key(loop: LoopSettings) -> dict[str, object]:

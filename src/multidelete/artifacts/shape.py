@@ -46,6 +46,14 @@ MANIFEST_SHAPE: Mapping[str, Shape] = {
     "shadow": {"index": int, "pairs": int},
 }
 NULLABLE = ("holdout", "search")
+COMPLETE = {  # parts that tell nothing without these
+    "holdout": ("fraction", "seed"),
+    "request": ("pairs", "digest"),
+    "original": ("weights",),
+    "search": ("wall_s", "trials"),
+    "shadow": ("index",),
+}
+TOGETHER = {"loop": "command", "model": "seed"}
 
 
 def check_shape(content: Mapping[str, object], where: str, remedy: str) -> None:
@@ -55,9 +63,29 @@ def check_shape(content: Mapping[str, object], where: str, remedy: str) -> None:
         CheckpointError: One line for each, with its place in the file.
     """
     known = {name: value for name, value in content.items() if not (value is None and name in NULLABLE)}
-    problems = [f"{where}: {problem} {remedy}" for problem in _mismatches(known, MANIFEST_SHAPE, "")]
+    wrong = [*_mismatches(known, MANIFEST_SHAPE, ""), *_missing(known)]
+    problems = [f"{where}: {problem} {remedy}" for problem in wrong]
     if problems:
         raise CheckpointError(problems)
+
+
+def _missing(content: Mapping[str, object]) -> Iterator[str]:
+    for name, parts in COMPLETE.items():
+        inner = content.get(name)
+        lacks = [part for part in parts if isinstance(inner, Mapping) and part not in inner]
+        if lacks:
+            yield f"{name} lacks {' and '.join(lacks)}, without which it tells nothing."
+    for name, other in TOGETHER.items():
+        if name in content and other not in content:
+            yield f"{name} stands there without {other}, which belongs to it."
+    for place, seed in (("seed", content.get("seed")), ("holdout.seed", _inside(content, "holdout", "seed"))):
+        if isinstance(seed, int) and seed < 0:
+            yield f"{place} is {seed}; it must be 0 or more."
+
+
+def _inside(content: Mapping[str, object], name: str, key: str) -> object:
+    inner = content.get(name)
+    return inner.get(key) if isinstance(inner, Mapping) else None
 
 
 def _mismatches(value: object, shape: Shape, place: str) -> Iterator[str]:
