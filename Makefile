@@ -1,17 +1,26 @@
-# make test   lint, types and tests, as .ci/run does
-# make demo   the whole job on generated people, with a report
+# make test          lint, types and tests, as .ci/run does
+# make test-all      the same with the slow tests
+# make demo          the whole job on generated people, with a report
 #
-# Both create .venv at the first call. PYTHON=... chooses another interpreter.
+# Each creates .venv at the first call. PYTHON=... chooses another interpreter.
 
 SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --progress-bar off -c constraints.txt
 
-.PHONY: test lint types demo clean
+# one thread for each of the two processes that test; make test OMP_NUM_THREADS=2 takes more
+export OMP_NUM_THREADS ?= 1
+# worksteal: each process has half of the tests in their order, and takes over what the other has left
+PYTEST := HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
+
+.PHONY: test test-all lint types demo clean
 
 test: lint types
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -q
+	$(PYTEST) -m 'not slow'
+
+test-all: lint types
+	$(PYTEST)
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
