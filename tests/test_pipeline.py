@@ -275,8 +275,8 @@ def test_unreadable_images_are_named_before_training(original: Path, data: PairD
         ({"settings": {"trackers": ("nothing",)}}, ConfigError, "tracker 'nothing' is unknown"),
         ({"settings": {"precision": "fp16", "device": "cpu"}}, ConfigError, "fp16"),
         ({"trainable": "no such part"}, ConfigError, "matches none"),
-        ({"model": "nobody/no-such-model"}, CheckpointError, "cannot be read as a model"),
-        ({"model": "./no-such-folder"}, CheckpointError, "does not exist"),
+        ({"model": "nobody/no-such-model"}, CheckpointError, "as an id on the hub it cannot be read"),
+        ({"model": "./no-such-folder"}, CheckpointError, "there is no such folder"),
     ],
     ids=lambda value: str(value)[:40],
 )

@@ -1,7 +1,7 @@
 """What every model of an audit is asked: one pass over the same pairs. Answers are kept where the user says so."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -10,11 +10,12 @@ from multidelete.artifacts.picture_cache import kept_digests
 from multidelete.audits import ModelSignals, Signals, cached, collect
 from multidelete.audits.gallery import MEMBERS, score_galleries
 from multidelete.audits.inputs import drawn_sets
-from multidelete.data.images import check_images
+from multidelete.data.images import Shapes
 from multidelete.data.pairs import PairData, PairDataset
-from multidelete.errors import CheckpointError, DataError
+from multidelete.errors import CheckpointError
 from multidelete.manifest import digest_folder, read_manifest, versions
 from multidelete.models import Adapter, load_adapter
+from multidelete.models.preflight import preflight
 from multidelete.progress import Bar, progress_bar
 from multidelete.runtime import device_for
 from multidelete.start import fitted
@@ -34,6 +35,7 @@ class Asking:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         allow_pickle: Also read weights that are not safetensors, as plain tensors.
         cache: Folder that keeps the answers of model folders, or None.
+        shapes: Width and height of each picture by source.
     """
 
     data: PairData
@@ -42,6 +44,7 @@ class Asking:
     device: str
     allow_pickle: bool
     cache: Path | None
+    shapes: Shapes = field(default_factory=dict)
 
     def ask(self, name: str, source: Source) -> ModelSignals:
         """One pass of one model over all pairs; it leaves memory afterwards."""
@@ -49,6 +52,7 @@ class Asking:
         came_from = adapter.device
         given = fitted(adapter, self.data)
         splits = {split: pairs for split, pairs in given.splits.items() if split != "train"}
+        preflight(adapter, splits, self.shapes, name=name if isinstance(source, Adapter) else f"{name} {source}")
         where = device_for(self.device)
         adapter.to(where)
         is_kept = self.cache is not None and not isinstance(source, Adapter) and Path(source).is_dir()
@@ -76,23 +80,6 @@ class Asking:
         if adapter is source:
             adapter.to(came_from)
         return ModelSignals(**found, logit_scale=adapter.logit_scale)
-
-
-def check_pictures(splits: Mapping[str, PairDataset]) -> None:
-    """Decode every picture once, and report the broken ones of all splits together."""
-    counts = {name: len(pairs.sources("image")) for name, pairs in splits.items()}
-    problems, before = [], 0
-    with progress_bar("checking images", sum(counts.values())) as bar:
-        for name, pairs in splits.items():
-            if not counts[name]:
-                continue
-            try:
-                check_images(pairs, _counting_on(bar, before))
-            except DataError as error:
-                problems += error.problems
-            before += counts[name]
-    if problems:
-        raise DataError(problems)
 
 
 def members_of(shadows: Sequence[str | Path], data: PairData) -> list[frozenset[str]]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from multidelete.artifacts.folders import whole_or_nothing
 from multidelete.artifacts.overlap import paths_of_model, refuse_overlap, refuse_pictures
-from multidelete.asking import Asking, Source, check_pictures, make_cache, members_of, refuse_twins
+from multidelete.asking import Asking, Source, make_cache, members_of, refuse_twins
 from multidelete.audits import AuditInput, Shadow, Verdict, run_audits, unit_counts, verdict, with_targets
 from multidelete.audits.controls import mark_void
 from multidelete.audits.inputs import RETRAINED_AGAIN, UNLEARNED_AGAIN, units
@@ -20,6 +20,7 @@ from multidelete.audits.result import Figure, write_audit
 from multidelete.copies import check_relearning, copier, relearning_rate
 from multidelete.core.arguments import number, place, text, whole
 from multidelete.core.deletion import as_request, check_audit
+from multidelete.data.images import check_pictures
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.repeats import kept_repeats, repeats_note
 from multidelete.data.request import Request, forget_retain
@@ -137,11 +138,11 @@ def audit(
         forget_pairs, retain = forget_retain(data.train, request)
         splits = {"forget": forget_pairs, "retain": sample_retain_pairs(retain, seed)}
         splits |= {name: data.splits[name] for name in ("test", "val") if data.splits.get(name)}
-        check_pictures(splits)
+        shapes = check_pictures(splits)
         asked = replace(data, splits={"train": forget_pairs, **splits})
         asking = Asking(
             data=asked, unit=request.unit, seed=seed, device=device, allow_pickle=allow_pickle,
-            cache=None if cache is None else Path(cache),
+            cache=None if cache is None else Path(cache), shapes=shapes,
         )  # fmt: skip
         signals = {name: asking.ask(name, source) for name, source in models.items()}
         given = AuditInput(

@@ -15,8 +15,7 @@ from multidelete.artifacts.overlap import paths_of_model, refuse_pictures
 from multidelete.card import model_card
 from multidelete.core.arguments import Wanted, check_arguments, place
 from multidelete.core.deletion import as_request, check_deletion, run_arguments
-from multidelete.data.images import check_images
-from multidelete.data.pairs import PairData, PairDataset
+from multidelete.data.pairs import PairData
 from multidelete.data.repeats import kept_repeats, repeats_note
 from multidelete.data.request import Request, forget_retain
 from multidelete.errors import CheckpointError, ConfigError, UnsupportedError
@@ -26,8 +25,8 @@ from multidelete.methods import METHODS, GradientMethod, Job, Method, Outcome, T
 from multidelete.methods.base import sample_retain
 from multidelete.models import Adapter, adapter_for, choose_trainable, hold_in_float32, load_adapter
 from multidelete.models.checkpoint import lora_base, weights_digest
+from multidelete.models.preflight import check_pairs
 from multidelete.models.sources import refuse_missing
-from multidelete.progress import progress_bar
 from multidelete.recipe import loop_settings, recorded
 from multidelete.result_folder import result_folder, work_folder
 from multidelete.runtime import is_main_process, make_accelerator
@@ -86,7 +85,7 @@ def train(
         _check_machine(settings, folder)
         adapter = model if isinstance(model, Adapter) else starting_point(model, data, seed)
         pairs = fitted(adapter, data).train
-        _check_pairs(pairs)
+        check_pairs(adapter, {"the training pairs": pairs})
         cut = adapter.truncated(pairs.pairs)
         result = run_loop(
             adapter, Training(), {"train": pairs}, settings=settings, seed=seed,
@@ -239,9 +238,9 @@ def _unlearn(
     job, part, trained = prepared(
         model, data, request, processor, method, loop, trainable, lora, seed, work, resume, allow_pickle, origin
     )
-    touched = PairDataset([*job.forget.pairs, *sample_retain(job).pairs], "the forget pairs and sampled retain pairs")
-    _check_pairs(touched)
-    cut = job.adapter.truncated(touched.pairs)
+    parts = {"the forget pairs": job.forget, "the retain pairs": sample_retain(job)}
+    check_pairs(job.adapter, parts, name=str(model) if isinstance(model, str | Path) else "the model")
+    cut = job.adapter.truncated([pair for pairs in parts.values() for pair in pairs])
     done: Outcome = method.run(job)
     cost = {
         "wall_s": done.wall_s,
@@ -353,13 +352,6 @@ def _check_machine(settings: LoopSettings, folder: Path | None) -> None:
         log_with=settings.trackers,
         log_dir=None if folder is None else str(folder),
     )
-
-
-def _check_pairs(pairs: PairDataset) -> None:
-    pictures = len(pairs.sources("image"))
-    if pictures:
-        with progress_bar("checking images", pictures) as bar:
-            check_images(pairs, lambda done, _: bar.to(done))
 
 
 def _content(model: Adapter | str | Path) -> str:

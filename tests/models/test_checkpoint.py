@@ -191,7 +191,7 @@ def test_folders_that_are_no_models_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_hub_id_that_cannot_be_reached_is_a_checkpoint_error() -> None:
-    with pytest.raises(CheckpointError, match=r"nobody/no-such-model cannot be read as a model"):
+    with pytest.raises(CheckpointError, match=r"nobody/no-such-model here, and as an id on the hub it cannot be read"):
         load_adapter("nobody/no-such-model")
 
 

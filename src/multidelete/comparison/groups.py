@@ -11,7 +11,6 @@ from typing import TypeVar, cast
 
 from multidelete.artifacts.folders import make_folder
 from multidelete.artifacts.locks import in_turn
-from multidelete.asking import check_pictures
 from multidelete.audits import Shadow
 from multidelete.audits.controls import RANDOM_WEIGHTS
 from multidelete.audits.inputs import RETRAINED_AGAIN
@@ -21,6 +20,7 @@ from multidelete.comparison.judging import Asked, probe_of
 from multidelete.comparison.material import model_of
 from multidelete.comparison.planning import Audit, Planned, shadows_of, unlearned
 from multidelete.comparison.records import write_group
+from multidelete.data.images import check_pictures
 from multidelete.errors import DivergedError, UnsupportedError
 from multidelete.manifest import read_manifest
 from multidelete.models import load_adapter

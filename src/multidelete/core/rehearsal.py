@@ -13,13 +13,13 @@ from transformers import ProcessorMixin
 from multidelete.artifacts.folders import refuse_existing
 from multidelete.core.arguments import check_arguments, place
 from multidelete.core.deletion import as_request, check_deletion
-from multidelete.data.images import check_images
 from multidelete.data.pairs import PairData, PairDataset, members
 from multidelete.data.request import Request, unit_keys
 from multidelete.loop import run_loop
 from multidelete.methods import GradientMethod, Job, Method
 from multidelete.methods.base import Planned, sample_retain
 from multidelete.methods.reference import ReferenceSettings, outputs_of
+from multidelete.models.preflight import check_pairs
 from multidelete.pipeline import base_for_lora, prepared, resolved
 from multidelete.settings import LoopSettings, LoraSettings
 from multidelete.step import Step
@@ -112,7 +112,7 @@ def rehearse(
     job, part, parameters = prepared(
         model, data, request, processor, chosen, loop, trainable, lora, seed, None, False, allow_pickle, origin
     )
-    check_images(PairDataset([*job.forget.pairs, *sample_retain(job).pairs], "the pairs of the run"))
+    check_pairs(job.adapter, {"the forget pairs": job.forget, "the retain pairs": sample_retain(job)})
     plan = chosen.planned(job)
     wall_s, estimated = _estimate(chosen, job, plan)
     return Rehearsal(

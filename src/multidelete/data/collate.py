@@ -5,6 +5,7 @@ Shape suffixes: B pairs in the batch, L tokens.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Protocol, cast
 
 import numpy as np
@@ -13,8 +14,10 @@ from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from multidelete.data.pairs import Batch, ImageInput, Pair, members, open_image, source_key
-from multidelete.errors import UnsupportedError
+from multidelete.core.foreign import LIBRARY_ERRORS, explained
+from multidelete.data.decode import ImageInput, open_image
+from multidelete.data.pairs import Batch, Pair, members, source_key
+from multidelete.errors import DataError, UnsupportedError, first_few
 
 CACHE_BYTES = 1 << 30
 
@@ -46,6 +49,7 @@ class ImagePreparer:
         self.free_bytes = cache_bytes
         self.cache: dict[str, Tensor] = {}
         self.masked = False
+        self.shape: tuple[int, ...] = ()
 
     def __call__(self, pairs: Sequence[Pair], modality: str = "image") -> dict[str, Tensor]:
         """``pixel_values`` (B, channels, height, width), float32; (B, 2, ...) of pairs of two pictures.
@@ -55,6 +59,7 @@ class ImagePreparer:
 
         Raises:
             UnsupportedError: Some pairs have one picture and some have two.
+            DataError: A picture cannot be read or prepared, or they come out in several sizes.
         """
         every = [members(pair, modality) for pair in pairs]
         numbers = {len(pictures) for pictures in every}
@@ -64,24 +69,35 @@ class ImagePreparer:
             )
         made = self._made({source: image for pictures in every for source, image in pictures})
         rows = [made[s] if s in made else self.cache[s] for pictures in every for s, _ in pictures]
+        if not self.masked:
+            _refuse_several_shapes(dict(zip((s for p in every for s, _ in p), rows, strict=True)))
         stacked = _padded(rows) if self.masked else {"pixel_values": torch.stack(rows)}
         shape = (len(pairs),) if numbers == {1} else (len(pairs), *numbers)
         return {name: tensor.view(*shape, *tensor.shape[1:]) for name, tensor in stacked.items()}
 
+    def check(self, picture: Image.Image) -> None:
+        """Raise where a decoded picture cannot be prepared, or comes out in another shape than those before it.
+
+        Raises:
+            DataError: With the processor's own sentence.
+        """
+        with explained("the processor says", "", DataError):
+            row = self._processed([picture])[0]
+        if self.masked:
+            return
+        self.shape = self.shape or tuple(row.shape)
+        if tuple(row.shape) != self.shape:
+            raise DataError(f"it becomes {_measures(tuple(row.shape))} pixels, and others {_measures(self.shape)}")
+
     def _made(self, pictures: Mapping[str, object]) -> dict[str, Tensor]:
         """The pictures that are not in the cache, preprocessed, by source."""
-        missing = {source: image for source, image in pictures.items() if source not in self.cache}
+        missing = {source: cast(ImageInput, image) for source, image in pictures.items() if source not in self.cache}
         if not missing:
             return {}
-        images = [open_image(cast(ImageInput, image)) for image in missing.values()]
-        output = self.processor(images, return_tensors="pt")
-        pixels = torch.as_tensor(np.asarray(output["pixel_values"])).float()
-        rows = list(pixels)
-        if "pixel_mask" in output:
-            self.masked = True
-            masks = torch.as_tensor(np.asarray(output["pixel_mask"]))
-            heights, widths = masks.amax(dim=2).sum(dim=1).tolist(), masks.amax(dim=1).sum(dim=1).tolist()
-            rows = [one[:, :h, :w] for one, h, w in zip(pixels, heights, widths, strict=True)]
+        try:
+            rows = self._processed([open_image(image) for image in missing.values()])
+        except LIBRARY_ERRORS:  # some processors take no pictures of several shapes at once
+            rows = [self._alone(source, image) for source, image in missing.items()]
         made = dict(zip(missing, rows, strict=True))
         for source, one in made.items():
             size = one.numel() * one.element_size()
@@ -89,6 +105,44 @@ class ImagePreparer:
                 self.cache[source] = one.clone()
                 self.free_bytes -= size
         return made
+
+    def _alone(self, source: str, image: ImageInput) -> Tensor:
+        name = str(image) if isinstance(image, str | Path) else source
+        remedy = "Replace it, or leave its pairs out."
+        with explained(f"the picture {name} cannot be prepared for this model", remedy, DataError):
+            return self._processed([open_image(image)])[0]
+
+    def _processed(self, images: list[Image.Image]) -> list[Tensor]:
+        """Each picture as the processor gives it, without padding."""
+        output = self.processor(images, return_tensors="pt")
+        pixels = torch.as_tensor(np.asarray(output["pixel_values"])).float()
+        if len(pixels) != len(images):
+            raise ValueError(f"{len(images)} pictures became {len(pixels)}")
+        if "pixel_mask" not in output:
+            return list(pixels)
+        self.masked = True
+        masks = torch.as_tensor(np.asarray(output["pixel_mask"]))
+        heights, widths = masks.amax(dim=2).sum(dim=1).tolist(), masks.amax(dim=1).sum(dim=1).tolist()
+        return [one[:, :h, :w] for one, h, w in zip(pixels, heights, widths, strict=True)]
+
+
+def _refuse_several_shapes(pictures: Mapping[str, Tensor]) -> None:
+    """Raise where pictures of one batch cannot be stacked."""
+    examples: dict[tuple[int, ...], str] = {}
+    for source, one in pictures.items():
+        examples.setdefault(tuple(one.shape), source)
+    if len(examples) > 1:
+        shown = first_few([f"{_measures(shape)} ({source})" for shape, source in examples.items()], limit=4)
+        raise DataError(
+            f"the image processor gives pictures of {len(examples)} sizes: {shown}. A network takes one: set a fixed "
+            "size "
+            "or a centre crop in the processor that lies in the model's folder."
+        )
+
+
+def _measures(shape: tuple[int, ...]) -> str:
+    """Width and height of (channels, height, width)."""
+    return "x".join(map(str, reversed(shape[1:])))
 
 
 def _padded(pictures: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from PIL import Image
 from multidelete.data.decode import FORMATS, ImageError, ImageInput, open_image
 from multidelete.data.pairs import PairDataset, members
 from multidelete.errors import DataError, first_few
+from multidelete.progress import progress_bar
 
 Shapes = Mapping[str, tuple[int, int]]  # width and height in pixels of each picture, by its source
 
@@ -61,6 +62,39 @@ def check_images(
             f"{len(unfit)} of {len(pictures)} images of {dataset.name} do not fit the model: {first_few(unfit)}. "
             "Replace these files, remove their pairs, or give another model."
         )
+    if problems:
+        raise DataError(problems)
+    return shapes
+
+
+def check_pictures(parts: Mapping[str, PairDataset], prepare: Callable[[Image.Image], object] | None = None) -> Shapes:
+    """Decode every picture of several parts, with a progress bar, and report the broken ones of all of them together.
+
+    Returns:
+        The pictures' shapes.
+
+    Raises:
+        DataError: One problem or two for each part with pictures that cannot be read or prepared.
+    """
+    counts = {name: len(pairs.sources("image")) for name, pairs in parts.items()}
+    shapes: dict[str, tuple[int, int]] = {}
+    problems: list[str] = []
+    before = 0
+    if not any(counts.values()):
+        return shapes
+    with progress_bar("checking images", sum(counts.values())) as bar:
+        for name, pairs in parts.items():
+            if not counts[name]:
+                continue
+
+            def show(done: int, _: int, before: int = before) -> None:
+                bar.to(before + done)
+
+            try:
+                shapes |= check_images(pairs, show, prepare=prepare)
+            except DataError as error:
+                problems += error.problems
+            before += counts[name]
     if problems:
         raise DataError(problems)
     return shapes

@@ -5,15 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import torch
-from transformers import (
-    AutoImageProcessor,
-    AutoProcessor,
-    AutoTokenizer,
-    ProcessorMixin,
-    VisionTextDualEncoderProcessor,
-)
+from transformers import PreTrainedModel, ProcessorMixin
 
-from multidelete.errors import CheckpointError, ConfigError, UnsupportedError
+from multidelete.core.foreign import explained
+from multidelete.errors import CheckpointError, ConfigError, UnsupportedError, UserError
 from multidelete.manifest import read_manifest
 from multidelete.models.base import Adapter, PairOutputs, Task
 from multidelete.models.checkpoint import (
@@ -27,6 +22,7 @@ from multidelete.models.checkpoint import (
 from multidelete.models.classes import name_classes
 from multidelete.models.families import FAMILIES, Family, get_family, recognise, recognise_model, with_task
 from multidelete.models.fresh import SIZES, get_size, new_model, train_tokenizer
+from multidelete.models.processors import load_processor, refuse_processor
 
 if TYPE_CHECKING:
     from multidelete.data.graph import Graph
@@ -70,10 +66,19 @@ def load_adapter(source: str | Path, *, family: str | None = None, allow_pickle:
     known = FAMILIES[found.family]
     base = lora_base(source)
     model = load_model(base or source, known.model_class(found.head), allow_pickle=allow_pickle)
-    adapter = known.adapter(model, load_processor(base or source, found.family))
+    adapter = _adapter(found.family, model, load_processor(base or source, found.family), str(base or source))
     if base is not None:
         _add_stored_lora(adapter, Path(source), base)
     return adapter
+
+
+def _adapter(
+    family: str, model: PreTrainedModel, processor: ProcessorMixin, source: str, kind: type[UserError] = CheckpointError
+) -> Adapter:
+    """Network and processor behind their family's adapter, once they fit each other."""
+    refuse_processor(model, processor, family, source, kind)
+    with explained(f"{source} cannot be used", "Give a model whose parts belong together.", kind):
+        return FAMILIES[family].adapter(model, processor)
 
 
 def _add_stored_lora(adapter: Adapter, folder: Path, base: str) -> None:
@@ -105,28 +110,12 @@ def with_new_head(source: str | Path, *, task: Task, classes: Sequence[str], see
     known = FAMILIES[found.family]
     heads = [head for head, of in known.heads.items() if of == task and "Images" not in head]
     model_class = known.model_class(heads[0])
-    config = model_class.config_class.from_pretrained(str(source))
+    with explained(f"{source}: its config.json cannot be used", "Give a folder as save_pretrained wrote it."):
+        config = model_class.config_class.from_pretrained(str(source), trust_remote_code=False)
     name_classes(config, classes)
     torch.manual_seed(seed)
     model = load_model(source, model_class, config=config, new_head=True)
-    return known.adapter(model, load_processor(source, found.family))
-
-
-def load_processor(source: str | Path, family: str) -> ProcessorMixin:
-    """The image processor and tokenizer of a model folder or hub id."""
-    if family == "graph-text":
-        return get_family(family).code.GraphTextProcessor.from_pretrained(source)
-    try:
-        if family in ("vision-text", "albef"):
-            return VisionTextDualEncoderProcessor(
-                AutoImageProcessor.from_pretrained(str(source)), AutoTokenizer.from_pretrained(str(source))
-            )
-        return AutoProcessor.from_pretrained(str(source))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{source} has no readable processor: {str(error).splitlines()[0].split('. ')[0].rstrip('.:')}. "
-            "Save the processor (image processor and tokenizer) into the model folder."
-        ) from error
+    return _adapter(found.family, model, load_processor(source, found.family), str(source))
 
 
 def adapter_for(model: object, processor: ProcessorMixin | None = None) -> Adapter:
@@ -136,7 +125,7 @@ def adapter_for(model: object, processor: ProcessorMixin | None = None) -> Adapt
     found = recognise_model(model)
     if processor is None:
         raise ConfigError(f"a {type(model).__name__} needs its processor too: pass processor=...")
-    return FAMILIES[found.family].adapter(model, processor)
+    return _adapter(found.family, cast(PreTrainedModel, model), processor, type(model).__name__, ConfigError)
 
 
 def new_adapter(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from multidelete.data.pairs import Batch, Pair
@@ -81,6 +82,10 @@ class Adapter(nn.Module, ABC):
     @abstractmethod
     def truncated(self, pairs: Sequence[Pair]) -> list[str]:
         """Ids of the pairs whose text `collate` cuts."""
+
+    def check_picture(self, picture: Image.Image) -> None:
+        """Raise `DataError` where a decoded picture cannot be prepared; all can where a family does not say so."""
+        return
 
     @abstractmethod
     def forward(self, batch: Batch) -> PairOutputs:

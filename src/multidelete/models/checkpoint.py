@@ -6,18 +6,19 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
-from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import cached_file
 
+from multidelete.core.foreign import LIBRARY_ERRORS, explained, sentence
 from multidelete.errors import CheckpointError, ConfigError, SettingProblem, first_few
 from multidelete.models.base import Adapter
+from multidelete.models.stored_weights import refuse_unfit, stored_dtypes, stored_tensors, unexpected, weight_files
+from multidelete.models.trust import refuse_untrusted
 
-WEIGHT_FILES = ("*.safetensors", "*.bin", "*.pth", "*.pt")
 LORA_CONFIG = "adapter_config.json"  # what peft calls it
+_WHOLE = "Give a whole folder, as save_pretrained or 'multidelete train' wrote it."
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,8 @@ def lora_base(source: str | Path) -> str | None:
     path = Path(source) / LORA_CONFIG
     if not path.is_file():
         return None
-    try:
+    with explained(f"{path} is not valid JSON", "Write the folder anew."):
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not valid JSON: {error}. Write the folder anew.") from error
     base = content.get("base_model_name_or_path") if isinstance(content, dict) else None
     if not isinstance(base, str) or not base:
         raise CheckpointError(f"{path} names no model that the adapter belongs to. Set base_model_name_or_path to it.")
@@ -75,19 +74,26 @@ def read_config(source: str | Path) -> StoredConfig:
         raise CheckpointError(f"{source} does not exist. Give a model folder or a hub id such as 'org/name'.")
     try:
         content, _ = PreTrainedConfig.get_config_dict(str(source))
-    except (OSError, ValueError, json.JSONDecodeError) as error:
+    except LIBRARY_ERRORS as error:
         why = (
             f"{source} cannot be read as a model"
             if folder.exists()
             else (f"there is no folder {source} here, and as an id on the hub it cannot be read")
         )
-        raise CheckpointError(f"{why}: {str(error).splitlines()[0]} Give a model folder or a hub id.") from error
+        raise CheckpointError(f"{why}: {sentence(error)} Give a model folder or a hub id.") from error
     if not (isinstance(content, dict) and isinstance(content.get("model_type"), str)):
         raise CheckpointError(
             f"{source} cannot be read as a model: its config.json has no model_type. "
             "Give the folder that save_pretrained or 'multidelete train' wrote."
         )
-    return StoredConfig(content["model_type"], tuple(content.get("architectures") or ()))
+    architectures = content.get("architectures") or ()
+    if not isinstance(architectures, list | tuple) or not all(isinstance(name, str) for name in architectures):
+        raise CheckpointError(
+            f"{source} cannot be read as a model: architectures in its config.json is {architectures!r}; it must be a "
+            "list of class names."
+        )
+    refuse_untrusted(source, content)
+    return StoredConfig(content["model_type"], tuple(architectures))
 
 
 def load_model(
@@ -114,29 +120,22 @@ def load_model(
         CheckpointError: Weights are missing, unreadable, or of another shape.
     """
     folder = Path(source)
-    if folder.is_dir() and not any(folder.glob("*.safetensors")) and not allow_pickle:
-        others = sorted(p.name for pattern in WEIGHT_FILES for p in folder.glob(pattern))
-        raise CheckpointError(
-            f"{source} has no .safetensors file (found: {first_few(others) or 'no weights'}). Pickled weights can run "
-            "code when they are read: convert them, or pass --allow-pickle for plain tensors (weights_only=True)."
-        )
-    try:
+    if config is None:
+        with explained(f"{source}: its config.json cannot be used", _WHOLE):
+            config = model_class.config_class.from_pretrained(str(source), trust_remote_code=False)
+    if folder.is_dir():
+        refuse_unfit(source, model_class, config, stored_tensors(weight_files(folder, allow_pickle=allow_pickle)))
+    with explained(f"{source}: its weights cannot be read", _WHOLE):
         model, report = model_class.from_pretrained(
             str(source),
             config=config,
             dtype=torch.float32,
             use_safetensors=None if allow_pickle else True,
             weights_only=True,
+            trust_remote_code=False,
             ignore_mismatched_sizes=True,  # reported below, by name
             output_loading_info=True,
         )
-    except UnpicklingError as error:
-        raise CheckpointError(
-            f"{source}: its weights cannot be read: a pickled file is damaged, or holds more than plain tensors, which "
-            "could run code. Convert them to safetensors where they were made."
-        ) from error
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise CheckpointError(f"{source}: its weights cannot be read: {str(error).splitlines()[0]}") from error
     problems = []
     if report["mismatched_keys"]:
         wrong = [
@@ -146,14 +145,25 @@ def load_model(
             f"{source}: {len(wrong)} weights have another shape than config.json says: {first_few(wrong)}. "
             "Give a folder whose configuration and weights belong together."
         )
-    missing = sorted(report["missing_keys"])
+    missing, strange = sorted(report["missing_keys"]), unexpected(report["unexpected_keys"])
     if new_head:
         stored_parts = {key.split(".")[0] for key in model.state_dict().keys() - set(missing)}
         missing = [key for key in missing if key.split(".")[0] in stored_parts]
+        strange = [key for key in strange if key.split(".")[0] in stored_parts]
     if missing:
         problems.append(
             f"{source}: {len(missing)} weights are missing: {first_few(missing)}. "
             f"They would be random; give a complete {model_class.__name__} folder."
+        )
+    if strange:
+        problems.append(
+            f"{source}: {len(strange)} weights have no place in a {model_class.__name__} of this config.json: "
+            f"{first_few(strange)}. They would be lost; give a folder whose configuration and weights belong together."
+        )
+    if not problems and (broken := not_finite(model)):
+        problems.append(
+            f"{source}: {len(broken)} weights hold NaN or infinite numbers: {first_few(broken)}. Such a model says "
+            "nothing of any pair; give one from before it diverged."
         )
     if problems:
         raise CheckpointError(problems)
@@ -163,22 +173,13 @@ def load_model(
     return model
 
 
-def stored_dtypes(folder: Path) -> dict[str, torch.dtype]:
-    """Floating-point dtypes of a folder's weights other than float32, by key."""
-    found: dict[str, torch.dtype] = {}
-    files = sorted(folder.glob("*.safetensors"))
-    for path in files:
-        with safe_open(path, framework="pt") as file:
-            for key in file.keys():  # noqa: SIM118 - safe_open is no mapping
-                dtype = {"F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64}.get(
-                    file.get_slice(key).get_dtype()
-                )
-                if dtype is not None:
-                    found[key] = dtype
-    for path in [] if files else sorted(folder.glob("pytorch_model*.bin")):
-        tensors: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-        found |= {k: t.dtype for k, t in tensors.items() if t.is_floating_point() and t.dtype != torch.float32}
-    return found
+def not_finite(model: torch.nn.Module) -> list[str]:
+    """Names of the weights that hold NaN or infinite numbers."""
+    return [
+        name
+        for name, tensor in model.state_dict().items()
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
+    ]
 
 
 def weights_digest(adapter: Adapter) -> str:

@@ -7,21 +7,26 @@ project's own definition: the paper's models fuse.
 Shape suffixes: B pairs of this process, G pairs of all processes, D embedding.
 """
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import NoReturn, cast
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 from transformers import PreTrainedModel, ProcessorMixin
 
 from multidelete.data.collate import ImagePreparer, TextPreparer, Tokenizer, image_text_batch
 from multidelete.data.pairs import Batch, Pair
+from multidelete.errors import CheckpointError, UnsupportedError, first_few
 from multidelete.models.base import Adapter, PairOutputs
 from multidelete.models.candidates import candidates
 from multidelete.models.checkpoint import save_weights_as_stored
 from multidelete.runtime import gather_with_grad
+
+_LONGEST = 1 << 20  # tokens; of models without a limit, whose tokenizers say 10**30
 
 
 class DualEncoderAdapter(Adapter):
@@ -45,6 +50,9 @@ class DualEncoderAdapter(Adapter):
     def collate(self, pairs: Sequence[Pair]) -> Batch:
         return image_text_batch(pairs, self.images, self.texts)
 
+    def check_picture(self, picture: Image.Image) -> None:
+        self.images.check(picture)
+
     def truncated(self, pairs: Sequence[Pair]) -> list[str]:
         long = self.texts.too_long([cast(str, pair.inputs["text"]) for pair in pairs])
         return [pair.id for pair, too_long in zip(pairs, long, strict=True) if too_long]
@@ -62,13 +70,24 @@ class DualEncoderAdapter(Adapter):
 
     def encode_image(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """u_image (B, D_image) and the projected, unnormalised embedding (B, D)."""
-        pooled = self.model.vision_model(**batch.inputs["image"]).pooler_output
+        pooled = self._pooled(self.model.vision_model, batch.inputs["image"])
         return pooled, self.model.visual_projection(pooled)
 
     def encode_text(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """u_text (B, D_text) and the projected, unnormalised embedding (B, D)."""
-        pooled = self.model.text_model(**batch.inputs["text"]).pooler_output
+        pooled = self._pooled(self.model.text_model, batch.inputs["text"])
         return pooled, self.model.text_projection(pooled)
+
+    def _pooled(self, encoder: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
+        """The pooled output of an encoder.
+
+        Raises:
+            UnsupportedError: It has none.
+        """
+        pooled = getattr(encoder(**inputs), "pooler_output", None)
+        if pooled is None:
+            refuse_unpooled(encoder)
+        return cast(Tensor, pooled)
 
     def task_loss(self, outputs: PairOutputs, batch: Batch) -> Tensor:
         """Symmetric contrastive cross-entropy of each pair, (B,), in nats (Radford et al. 2021).
@@ -120,6 +139,11 @@ class SiglipAdapter(DualEncoderAdapter):
     family = "siglip"
     fixed_length = True
 
+    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin) -> None:
+        super().__init__(model, processor)
+        if getattr(model.vision_model, "head", None) is None:
+            refuse_unpooled(model.vision_model)
+
     def encode_image(self, batch: Batch) -> tuple[Tensor, Tensor]:
         out = self.model.vision_model(**batch.inputs["image"])
         return out.last_hidden_state.mean(dim=1), out.pooler_output
@@ -156,14 +180,52 @@ class VisionTextAdapter(DualEncoderAdapter):
 
     def encode_image(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """As for CLIP; some backbones (ResNet) leave the pooled output as a 1 x 1 map, (B, D_image, 1, 1)."""
-        pooled = self.model.vision_model(**batch.inputs["image"]).pooler_output.flatten(1)
+        pooled = self._pooled(self.model.vision_model, batch.inputs["image"]).flatten(1)
         return pooled, self.model.visual_projection(pooled)
+
+    def encode_text(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """As for CLIP; what the tokenizer gives and the encoder does not take, such as token types, is left out."""
+        taken = inspect.signature(self.model.text_model.forward).parameters
+        pooled = self._pooled(self.model.text_model, {k: t for k, t in batch.inputs["text"].items() if k in taken})
+        return pooled, self.model.text_projection(pooled)
+
+
+def refuse_unpooled(encoder: nn.Module) -> NoReturn:
+    """Raise for an encoder without a pooled output, which the joint space starts from."""
+    raise UnsupportedError(
+        f"the encoder {type(encoder).__name__} gives no pooled output, and the joint space of the two encoders starts "
+        "from "
+        "it. Give a model whose encoders have a pooler (BERT, RoBERTa, MPNet; CLIP, ViT with its pooling layer), or "
+        "write "
+        "an adapter (docs/models.md)."
+    )
 
 
 def context_length(model: PreTrainedModel, processor: ProcessorMixin) -> int:
-    """Most tokens a text may have, special tokens included."""
-    text_config = model.config.text_config
-    positions = int(text_config.max_position_embeddings)
-    if text_config.model_type in ("roberta", "xlm-roberta", "camembert"):  # positions start after the padding index
-        positions -= int(text_config.pad_token_id) + 1
-    return min(positions, int(processor.tokenizer.model_max_length))
+    """Most tokens a text may have, special tokens included.
+
+    Raises:
+        CheckpointError: Model and tokenizer leave no room for any word.
+    """
+    tokenizer = processor.tokenizer
+    limits = [int(tokenizer.model_max_length)]
+    positions = getattr(getattr(model.config, "text_config", model.config), "max_position_embeddings", None)
+    if positions is not None:
+        limits.append(int(positions) - _positions_behind_padding(model))
+    context = min(*limits, _LONGEST) if len(limits) > 1 else min(limits[0], _LONGEST)
+    if context <= tokenizer.num_special_tokens_to_add():
+        raise CheckpointError(
+            f"texts may have {context} tokens (model_max_length {limits[0]}, positions "
+            f"{first_few(limits[1:]) or 'any'}), "
+            "which leaves no room for a word. Give the tokenizer that the model was trained with."
+        )
+    return context
+
+
+def _positions_behind_padding(model: PreTrainedModel) -> int:
+    """How many positions are never used: RoBERTa and its relatives count from behind the padding index."""
+    text = getattr(model, "text_model", None) or getattr(model, "text_encoder", None)
+    for name, module in [] if text is None else text.named_modules():
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            return int(module.padding_idx) + 1
+    return 0

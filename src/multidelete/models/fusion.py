@@ -16,6 +16,7 @@ from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 
@@ -80,6 +81,9 @@ class FusionAdapter(Adapter):
                 f"pair: {first_few(wrong)}. Use data with as many images a pair, or a model made for these."
             )
         return image_text_batch(pairs, self.images, self.texts)
+
+    def check_picture(self, picture: Image.Image) -> None:
+        self.images.check(picture)
 
     def truncated(self, pairs: Sequence[Pair]) -> list[str]:
         long = self.texts.too_long([cast(str, pair.inputs["text"]) for pair in pairs])

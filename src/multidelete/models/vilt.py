@@ -13,6 +13,7 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 from transformers import (
     PreTrainedModel,
@@ -30,6 +31,7 @@ from multidelete.models.base import Adapter, PairOutputs, Task
 from multidelete.models.candidates import candidates, gumbel
 from multidelete.models.checkpoint import save_weights_as_stored
 from multidelete.models.classes import name_classes, read_classes
+from multidelete.models.dual_encoder import context_length
 from multidelete.models.fresh import PAD, Size
 from multidelete.models.fusion import class_log_odds
 from multidelete.runtime import gather_with_grad
@@ -56,9 +58,8 @@ class ViltAdapter(Adapter):
         self.model = model
         self.processor = processor
         tokenizer = cast(Tokenizer, processor.tokenizer)
-        context = min(int(model.config.max_position_embeddings), int(processor.tokenizer.model_max_length))
         self.images = ImagePreparer(processor.image_processor)
-        self.texts = TextPreparer(tokenizer, context)
+        self.texts = TextPreparer(tokenizer, context_length(model, processor))
         self.pictures = int(model.config.num_images) if isinstance(model, ViltForImagesAndTextClassification) else 1
         if not isinstance(model, ViltForImageAndTextRetrieval):
             self.task = "classification"
@@ -77,6 +78,9 @@ class ViltAdapter(Adapter):
                 f"reads: {first_few(wrong)}. Give a model and data that belong together."
             )
         return image_text_batch(pairs, self.images, self.texts)
+
+    def check_picture(self, picture: Image.Image) -> None:
+        self.images.check(picture)
 
     def truncated(self, pairs: Sequence[Pair]) -> list[str]:
         long = self.texts.too_long([cast(str, pair.inputs["text"]) for pair in pairs])

@@ -1,0 +1,121 @@
+"""One batch of a run's own pairs, sent through the model before anything is trained or judged.
+
+What fails with some pair fails now, in a sentence, and not after hours.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from multidelete.core.foreign import LIBRARY_ERRORS, sentence
+from multidelete.data.images import Shapes, check_pictures
+from multidelete.data.pairs import Pair, PairDataset, members
+from multidelete.errors import CheckpointError, DataError, MultideleteError, first_few
+from multidelete.models.base import Adapter, PairOutputs
+from multidelete.models.checkpoint import not_finite
+from multidelete.runtime import alone
+
+
+def preflight(adapter: Adapter, parts: Mapping[str, PairDataset], shapes: Shapes, *, name: str = "the model") -> None:
+    """Collate the oddest pairs of each part, and ask the model about them with its own loss.
+
+    Args:
+        adapter: The model; it is the same afterwards.
+        parts: The pairs that the run will use, by what they are for; those without pairs are left out.
+        shapes: Width and height of each picture by source, as `check_images` tells.
+        name: What errors call the model.
+
+    Raises:
+        DataError: Some pairs cannot be prepared or asked about; each is named with the library's own sentence.
+        CheckpointError: No pair can, or the model answers with numbers that are none.
+    """
+    broken = not_finite(adapter)
+    if broken:
+        raise CheckpointError(
+            f"{name}: {len(broken)} weights hold NaN or infinite numbers: {first_few(broken)}. Such a model says "
+            "nothing "
+            "of any pair; give one from before it diverged."
+        )
+    modes = {module: module.training for module in adapter.modules()}
+    adapter.eval()
+    try:
+        for part, pairs in parts.items():
+            if len(pairs):
+                _try(adapter, part, oddest(pairs, shapes), name)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def check_pairs(adapter: Adapter, parts: Mapping[str, PairDataset], *, name: str = "the model") -> None:
+    """Decode every picture of a run, and send the oddest pairs of each part through the model; see `preflight`."""
+    preflight(adapter, parts, check_pictures(parts), name=name)
+
+
+def oddest(pairs: PairDataset, shapes: Shapes) -> list[Pair]:
+    """First and last pair, those with the longest captions and the shortest, and with the most unusual pictures.
+
+    Unusual are the widest and the tallest for their size, the largest and the smallest.
+    """
+    chosen = [0, len(pairs) - 1]
+    texts = [str(pair.inputs.get("text", "")) for pair in pairs]
+    by_length = sorted(range(len(texts)), key=lambda at: len(texts[at]))
+    chosen += [by_length[0], *by_length[-2:]]
+    chosen.append(max(range(len(texts)), key=lambda at: len(texts[at].split())))
+    seen = [
+        (at, *shapes[source])
+        for at, pair in enumerate(pairs)
+        if "image" in pair.inputs
+        for source, _ in members(pair, "image")
+        if source in shapes
+    ]
+    if seen:
+        chosen += [choose(seen, key=key)[0] for key in (_wideness, _area) for choose in (min, max)]
+    return [pairs[at] for at in dict.fromkeys(chosen)]
+
+
+def _wideness(picture: tuple[int, int, int]) -> float:
+    return picture[1] / max(1, picture[2])
+
+
+def _area(picture: tuple[int, int, int]) -> float:
+    return picture[1] * picture[2]
+
+
+def _try(adapter: Adapter, part: str, pairs: Sequence[Pair], name: str) -> None:
+    problem = _problem(adapter, pairs)
+    if problem is None:
+        return
+    alone = {pair.id: _problem(adapter, [pair]) for pair in pairs} if len(pairs) > 1 else {pairs[0].id: problem}
+    wrong = {pair_id: reason for pair_id, reason in alone.items() if reason is not None}
+    if wrong and len(wrong) < len(alone):
+        named = first_few([f"{pair_id} ({reason})" for pair_id, reason in wrong.items()], limit=4)
+        raise DataError(
+            f"{name} cannot take {len(wrong)} of {len(alone)} pairs of {part} that were tried: {named} "
+            "Change or remove these pairs, or give a model and processor that take them."
+        )
+    reasons = dict.fromkeys([problem if not wrong else next(iter(wrong.values()))])
+    tried = "any of" if wrong else "together"
+    raise CheckpointError(
+        f"{name} cannot take {tried} the {len(pairs)} pairs of {part} that were tried: {first_few(list(reasons))} "
+        "Network and processor do not fit each other, or not such pairs: give a model folder as it was trained."
+    )
+
+
+def _problem(adapter: Adapter, pairs: Sequence[Pair]) -> str | None:
+    """Why the model cannot be asked about these pairs in one batch; None where it can."""
+    try:
+        with torch.no_grad(), alone():  # every process tries the same
+            batch = adapter.collate(pairs).to(adapter.device)
+            outputs: PairOutputs = adapter(batch)
+            loss_B = adapter.task_loss(outputs, batch)
+        said = {"loss": loss_B, "joint": outputs.joint, **(outputs.embeddings or {})}
+        said |= {} if outputs.logits is None else {"logits": outputs.logits}
+        wrong = [what for what, tensor in said.items() if not bool(torch.isfinite(tensor).all())]
+    except MultideleteError as error:
+        if not isinstance(error, DataError):
+            raise
+        return str(error)
+    except LIBRARY_ERRORS as error:
+        return sentence(error)
+    return f"its {' and '.join(wrong)} are NaN or infinite." if wrong else None

@@ -1,0 +1,97 @@
+"""The image processor and tokenizer beside a network: read from a folder, and compared with the network."""
+
+from pathlib import Path
+
+from transformers import (
+    AutoImageProcessor,
+    AutoProcessor,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    ProcessorMixin,
+    VisionTextDualEncoderProcessor,
+)
+from transformers.image_processing_base import ImageProcessingMixin
+
+from multidelete.core.foreign import LIBRARY_ERRORS, sentence
+from multidelete.errors import CheckpointError, UserError, first_few
+from multidelete.models.families import get_family
+
+_PACKAGES = ("sentencepiece", "protobuf", "tiktoken", "torchvision")  # what slow tokenizers and processors need
+_PADDING = 1024  # rows that an embedding may have beyond its tokenizer's entries: they are rounded up
+
+
+def load_processor(source: str | Path, family: str) -> ProcessorMixin:
+    """The image processor and tokenizer of a model folder or hub id; code that stands beside them is never run.
+
+    Raises:
+        CheckpointError: One of them is missing or broken, or needs code or a package that is not here.
+    """
+    if family == "graph-text":
+        return get_family(family).code.GraphTextProcessor.from_pretrained(source)
+    try:
+        if family in ("vision-text", "albef"):
+            return VisionTextDualEncoderProcessor(
+                AutoImageProcessor.from_pretrained(str(source), trust_remote_code=False),
+                AutoTokenizer.from_pretrained(str(source), trust_remote_code=False),
+            )
+        return AutoProcessor.from_pretrained(str(source), trust_remote_code=False)
+    except ImportError as error:
+        package = next((name for name in _PACKAGES if name in str(error).lower()), "the package that it names")
+        raise CheckpointError(
+            f"{source} has no readable processor: {sentence(error)} Install {package}, or save the processor with a "
+            "fast "
+            "tokenizer (tokenizer.json), which needs nothing more."
+        ) from error
+    except LIBRARY_ERRORS as error:
+        raise CheckpointError(
+            f"{source} has no readable processor: {sentence(error)} "
+            "Save the processor (image processor and tokenizer) into the model folder."
+        ) from error
+
+
+def refuse_processor(
+    model: PreTrainedModel, processor: object, family: str, source: str, kind: type[UserError]
+) -> None:
+    """Raise where a processor is no such thing, or its tokenizer is not the network's.
+
+    Args:
+        model: The network.
+        processor: What is to prepare its pairs.
+        family: The network's family.
+        source: How to call the two in an error.
+        kind: Which error to raise.
+    """
+    needs: list[tuple[str, type]] = [("tokenizer", PreTrainedTokenizerBase)]
+    needs += [("image_processor", ImageProcessingMixin)] if "image" in get_family(family).modalities else []
+    lacking = [name for name, of in needs if not isinstance(getattr(processor, name, None), of)]
+    if lacking:
+        raise kind(
+            f"{source}: the processor is a {type(processor).__name__} without {' and '.join(lacking)}. A {family} "
+            "model "
+            "needs the whole processor that was saved with it: image processor and tokenizer in one."
+        )
+    tokenizer: PreTrainedTokenizerBase = getattr(processor, "tokenizer")  # noqa: B009 - of no declared type
+    problems = []
+    if tokenizer.pad_token_id is None:
+        problems.append(
+            f"{source}: its tokenizer has no padding token, and texts of one batch are padded to one length. Set "
+            "pad_token to the one that the model was trained with, and save the tokenizer anew."
+        )
+    rows = getattr(getattr(model.config, "text_config", model.config), "vocab_size", None)
+    if isinstance(rows, int):
+        entries = tokenizer.get_vocab()
+        beyond = sorted((name for name, number in entries.items() if number >= rows), key=lambda name: entries[name])
+        if beyond:
+            problems.append(
+                f"{source}: its tokenizer has {len(beyond)} tokens that the network has no embedding for: "
+                f"{first_few(beyond)}. Its vocabulary has {rows:,} entries: give the tokenizer that it was trained "
+                "with."
+            )
+        elif len(entries) < rows / 2 or rows - len(entries) > max(_PADDING, rows / 10):
+            problems.append(
+                f"{source}: its tokenizer has {len(entries):,} tokens, and the network's vocabulary {rows:,}. The "
+                "tokenizer is missing or another model's: save the one that it was trained with into the folder."
+            )
+    if problems:
+        raise kind(problems)

@@ -1,0 +1,127 @@
+"""One batch of a run's own pairs, sent through the model before the run."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from transformers import CLIPImageProcessorPil, CLIPProcessor, ViltImageProcessorPil, ViltProcessor
+
+from multidelete import unlearn
+from multidelete.data.images import check_images, check_pictures
+from multidelete.data.pairs import Pair, PairData, PairDataset
+from multidelete.errors import CheckpointError, DataError
+from multidelete.evidence import audit
+from multidelete.models import Adapter, adapter_for
+from multidelete.models.fresh import new_model, train_tokenizer
+from multidelete.models.preflight import oddest, preflight
+from tests.tiny import SIDE, SIZE, captions, own_clip, people, quick, weights
+
+
+@pytest.fixture(scope="module")
+def data() -> PairData:
+    return people(6)
+
+
+def with_picture(data: PairData, at: int, size: tuple[int, int]) -> PairData:
+    """The same data, the picture of one pair replaced by one of another size."""
+    pairs = list(data.train)
+    odd = Image.new("RGB", size, "red")
+    pairs[at] = replace(
+        pairs[at], inputs={**pairs[at].inputs, "image": odd}, sources={**pairs[at].sources, "image": "odd"}
+    )
+    return replace(data, splits={**data.splits, "train": PairDataset(pairs, "train")})
+
+
+def vilt(data: PairData) -> Adapter:
+    """A ViLT whose processor keeps the pictures' proportions."""
+    model, processor = new_model("vilt", SIZE, image_size=64, tokenizer=train_tokenizer(captions(data), SIZE), seed=0)
+    images = ViltImageProcessorPil(size={"shortest_edge": 64}, size_divisor=32)
+    return adapter_for(model, ViltProcessor(images, processor.tokenizer))
+
+
+def test_a_picture_that_a_processor_cannot_take_is_named_before_training(data: PairData, tmp_path: Path) -> None:
+    odd = with_picture(data, 7, (600, 20))
+    with pytest.raises(DataError, match=rf"1 of \d+ pairs of the retain pairs .*{data.train[7].id} \(the picture odd"):
+        unlearn(vilt(data), odd, [data.train[0].id], settings=quick(retain_sample=23), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_audit_names_the_picture_too(data: PairData, tmp_path: Path) -> None:
+    odd = with_picture(data, 0, (600, 20))
+    ids = [pair.id for pair in data.train[[0, 1]]]
+    with pytest.raises(DataError, match=r"original cannot take .*the picture odd"):
+        audit(vilt(data), vilt(data), odd, ids, out=tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize(
+    ("images", "sentence"),
+    [
+        (CLIPImageProcessorPil(size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64}),
+         r"cannot take any of .*Input image size \(64\*64\) doesn't match model"),
+        (CLIPImageProcessorPil(size={"shortest_edge": SIDE}, do_center_crop=False), r"96x32 \(odd\)|\(32\*96\)"),
+    ],
+)  # fmt: skip
+def test_an_image_processor_of_another_size_is_refused(
+    images: CLIPImageProcessorPil, sentence: str, data: PairData
+) -> None:
+    clip = own_clip(data)
+    adapter = adapter_for(clip.model, CLIPProcessor(images, clip.processor.tokenizer))
+    odd = with_picture(data, 3, (120, 40))
+    with pytest.raises((CheckpointError, DataError), match=sentence):
+        preflight(adapter, {"train": odd.train}, check_pictures({"train": odd.train}))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_no_numbers_are_named(value: float, data: PairData, tmp_path: Path) -> None:
+    adapter = own_clip(data)
+    with torch.no_grad():
+        adapter.model.visual_projection.weight[0, 0] = value
+    with pytest.raises(CheckpointError, match=r"original: 1 weights hold NaN or infinite .*visual_projection\.weight"):
+        audit(own_clip(data), adapter, data, [data.train[0].id], out=tmp_path / "report")
+
+
+def test_answers_that_are_no_numbers_are_refused(data: PairData) -> None:
+    adapter = own_clip(data)
+    with torch.no_grad():
+        adapter.model.visual_projection.weight.fill_(3e38)  # finite, but its products are not
+    with pytest.raises(CheckpointError, match=r"embeddings|image|joint.* NaN or infinite"):
+        preflight(adapter, {"train": data.train}, {})
+
+
+def test_the_model_is_the_same_afterwards(data: PairData) -> None:
+    adapter = own_clip(data).train()
+    adapter.model.vision_model.eval()
+    modes = [module.training for module in adapter.modules()]
+    before = weights(adapter)
+    state = torch.get_rng_state()
+    preflight(adapter, {"train": data.train}, check_pictures({"train": data.train}))
+    assert [module.training for module in adapter.modules()] == modes
+    assert all(torch.equal(tensor, before[name]) for name, tensor in adapter.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_oddest_pairs_are_tried() -> None:
+    sizes = [(30, 30)] * 20 + [(600, 20), (20, 600), (900, 900), (2, 2)] + [(30, 30)] * 20
+    texts = ["a dog"] * 10 + ["dog " * 50, "x" * 90, ""] + ["a dog"] * 31
+    pairs = [
+        Pair(id=str(n), inputs={"image": Image.new("RGB", size), "text": text}, sources={"image": str(n), "text": "t"})
+        for n, (size, text) in enumerate(zip(sizes, texts, strict=True))
+    ]
+    dataset = PairDataset(pairs, "odd")
+    chosen = {pair.id for pair in oddest(dataset, check_images(dataset))}
+    assert chosen == {"0", "43", "10", "11", "12", "20", "21", "22", "23"}
+
+
+def test_each_picture_can_be_prepared_with_the_processor_in_hand(data: PairData) -> None:
+    adapter = vilt(data)
+    odd = with_picture(with_picture(data, 2, (600, 20)), 2, (600, 20))
+    with pytest.raises(DataError, match=r"1 of \d+ images of train do not fit the model: odd \(the processor says:"):
+        check_pictures({"train": odd.train}, adapter.check_picture)
+    clip = own_clip(data)
+    uncropped = CLIPImageProcessorPil(size={"shortest_edge": SIDE}, do_center_crop=False)
+    adapter = adapter_for(clip.model, CLIPProcessor(uncropped, clip.processor.tokenizer))
+    with pytest.raises(DataError, match=r"odd .it becomes 960x32 pixels, and others 32x32"):
+        check_pictures({"train": odd.train}, adapter.check_picture)
