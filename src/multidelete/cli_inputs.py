@@ -9,6 +9,7 @@ from multidelete import cli_show as show
 from multidelete.cli_flags import Given, as_mapping, take
 from multidelete.cli_options import DataOptions, ForgetOptions, MethodOptions
 from multidelete.config import resolve
+from multidelete.core.paths import user_path
 from multidelete.errors import ConfigError, DataError, SettingProblem
 from multidelete.settings import LoopSettings, LoraSettings, SearchCost
 
@@ -26,7 +27,7 @@ def read_pairs(options: DataOptions) -> "PairData":
         options.data,
         columns=as_mapping("columns", options.columns),
         splits=as_mapping("splits", options.splits),
-        image_root=None if options.image_root is None else Path(options.image_root).expanduser(),
+        image_root=None if options.image_root is None else user_path(options.image_root),
         classes=options.classes,
     )
 
@@ -80,7 +81,7 @@ def read_forget(pairs: "PairData", options: ForgetOptions) -> "Request":
         subjects=options.forget_subject,
         images=options.forget_image,
         nodes=options.forget_node,
-        file=None if options.forget is None else Path(options.forget).expanduser(),
+        file=None if options.forget is None else user_path(options.forget),
         unit=options.unit or cast("Unit | None", inferred),
     )
 

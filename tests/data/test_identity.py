@@ -18,7 +18,9 @@ from multidelete.data.lookalikes import lookalikes
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.data.picture_digests import file_digest
 from multidelete.data.readers import load_data
+from multidelete.data.request import resolve_request
 from multidelete.data.split import with_holdout
+from multidelete.errors import RequestError
 from multidelete.store import ModelStore
 
 
@@ -144,6 +146,23 @@ def test_names_that_only_look_alike_are_pointed_out(tmp_path: Path) -> None:
     assert note.startswith("5 subjects differ only in blanks or the Unicode form")
     assert r"'Jos\xe9' and 'Jose\u0301'" in note
     assert lookalikes(["a", "A", "b"]) == []
+
+
+def test_requests_point_out_what_looks_like_a_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    names = ["Jos\u00e9", "Jose\u0301", "ann", "bob"]
+    for n in range(4):
+        picture(tmp_path / f"{n}.png", n)
+    rows = [{"file_name": f"{n}.png", "text": f"t{n}", "id": f"p{n}", "subject": s} for n, s in enumerate(names)]
+    data = load_data(write(tmp_path, rows))
+    assert resolve_request(data, subjects=["Jos\u00e9"]).ids == ("p0",)
+    assert r"kept pairs have 1 subject that the request does not name, different from named ones only in" in caplog.text
+    assert r"'Jose\u0301'" in caplog.text
+    caplog.clear()
+    resolve_request(data, subjects=names[:2])
+    resolve_request(data, subjects=["ann"])
+    assert caplog.text == ""
+    with pytest.raises(RequestError, match=r"'ann\\xa0'\. Some differ .* only in blanks .*: 'ann'\."):
+        resolve_request(data, subjects=["ann\u00a0"])
 
 
 # Digests

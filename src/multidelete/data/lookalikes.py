@@ -1,9 +1,11 @@
 """Names that only look alike, and pairs that stand in the data twice: pointed out, never merged."""
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
-from multidelete.data.pairs import Pair, PairData, members
+from multidelete.core.words import counted
+from multidelete.data.pairs import Pair, PairData, PairDataset, members
+from multidelete.data.request_file import Named
 from multidelete.errors import first_few
 
 
@@ -41,6 +43,28 @@ def lookalike_notes(data: PairData) -> list[str]:
         for what, values in names.items()
         if (groups := lookalikes(values))
     ]
+
+
+def overlooked(train: PairDataset, chosen: Collection[str], named: Named) -> list[str]:
+    """Kept pairs whose id, subject or node looks like one that is named, and is another: one note for each sort."""
+    kept = [pair for pair in train if pair.id not in chosen]
+    nodes = [source for pair in kept if "graph" in pair.inputs for source, _ in members(pair, "graph")]
+    names = {
+        "ids": (named.ids, [pair.id for pair in kept]),
+        "subjects": (named.subjects, [pair.subject for pair in kept if pair.subject is not None]),
+        "nodes": (named.nodes, nodes),
+    }
+    notes = []
+    for what, (asked, others) in names.items():
+        forms = set(map(plain_form, asked))
+        alike = sorted({name for name in others if plain_form(name) in forms} - set(asked)) if forms else []
+        if alike:
+            notes.append(
+                f"kept pairs have {counted(len(alike), what)} that the request does not name, different from named "
+                f"ones only in blanks or the Unicode form of a character: {first_few(list(map(ascii, alike)))}. "
+                "Name them too if they are meant."
+            )
+    return notes
 
 
 def repeat_notes(data: PairData) -> list[str]:

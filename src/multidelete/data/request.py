@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,13 +11,17 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from multidelete.data.classes import class_name
+from multidelete.data.lookalikes import overlooked, plain_form
 from multidelete.data.pairs import Pair, PairData, PairDataset, members
 from multidelete.data.request_file import Named, read_request
+from multidelete.data.request_images import image_sources
 from multidelete.data.request_rows import check_texts, contradictions, means_one, skipped_ids
 from multidelete.data.tables.suspicion import whole
 from multidelete.errors import RequestError, first_few
 
 Unit = Literal["pair", "image", "subject", "node"]
+logger = logging.getLogger(__name__)
+
 UNITS: tuple[Unit, ...] = get_args(Unit)
 
 
@@ -84,7 +89,7 @@ def resolve_request(
     chosen = {
         *_match(data, "id", named.ids, problems),
         *_match(data, "subject", named.subjects, problems),
-        *_match(data, "image", _full_names(data, named.images, problems), problems),
+        *_match(data, "image", image_sources(data, named.images, problems), problems),
         *_match(data, "node", named.nodes, problems),
     }
     problems += skipped_ids(data, read, file)
@@ -96,6 +101,8 @@ def resolve_request(
         problems += _what_is_missing_afterwards(data.train, chosen, data.classes)
     if problems:
         raise RequestError(problems)
+    for note in overlooked(data.train, chosen, named):
+        logger.warning("%s", note)
     forget = tuple(pair.id for pair in data.train if pair.id in chosen)
     parts = [
         f"{len(n)} {what}"
@@ -190,6 +197,14 @@ def _unknown(data: PairData, what: str, unknown: Sequence[str], named: int) -> s
     if alike:
         missing = f"{len(unknown)} of {named} {what}s are not among the training pairs of {data.name}"
         return f"{missing}: {first_few(unknown)}. The same numbers stand there as {first_few(alike)}; write them so."
+    twins = {plain_form(name): name for name in known}
+    looks = [ascii(twins[plain_form(name)]) for name in unknown if plain_form(name) in twins]
+    if looks:
+        return (
+            f"{len(unknown)} of {named} {what}s are not among the training pairs of {data.name}: "
+            f"{first_few(list(map(ascii, unknown)))}. Some differ from known ones only in blanks or the Unicode form "
+            f"of a character: {first_few(looks)}. Write them as the data does."
+        )
     close = [match for name in unknown[:3] for match in difflib.get_close_matches(name, known, n=1, cutoff=0.8)]
     hint = f" Did you mean {first_few(list(dict.fromkeys(close)))}?" if close else f" They look like {known[0]}."
     missing = f"{len(unknown)} of {named} {what}s are not among the training pairs of {data.name}"
@@ -200,30 +215,6 @@ def _number(name: str) -> str | None:
     """The whole number that a name is a spelling of (``7``, ``007``, ``7.0``); None where it is none."""
     digits = (whole(name) or name).removeprefix("-")
     return (digits.lstrip("0") or "0") if digits.isdecimal() and digits.isascii() else None
-
-
-def _full_names(data: PairData, images: Sequence[str], problems: list[str]) -> list[str]:
-    """Image files as the data set writes them; what cannot be found is returned as it came."""
-    if not images:
-        return []
-    sources = {name for pairs in data.splits.values() for pair in pairs for name in _names(pair, "image")}
-    by_name: dict[str, list[str]] = {}
-    for source in sorted(sources):
-        by_name.setdefault(source.rsplit("/", 1)[-1], []).append(source)
-    full = []
-    for image in (name.replace("\\", "/") for name in images):
-        alike = [
-            source
-            for source in by_name.get(image.rsplit("/", 1)[-1], ())
-            if f"/{image}".endswith(f"/{source}") or f"/{source}".endswith(f"/{image}")
-        ]
-        if image not in sources and len(alike) > 1:
-            problems.append(f"The image name {image} is ambiguous: {first_few(alike)}. Write the whole path.")
-        elif image not in sources and alike:
-            full.append(alike[0])
-        else:
-            full.append(image)
-    return full
 
 
 def _whole_units(train: PairDataset, chosen: set[str], unit: Unit, problems: list[str]) -> set[str]:

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from multidelete.core.paths import lies_there
 from multidelete.data.tables.delimited import Rows, begins_with_blank, other_separator, read_rows
 from multidelete.data.tables.json_rows import read_lines
-from multidelete.data.tables.source import exists, read_text
+from multidelete.data.tables.source import read_text
 from multidelete.data.tables.strict_json import Json
 from multidelete.data.tables.suspicion import looks_like_list, spells_missing
 from multidelete.data.tables.table import with_header
@@ -53,7 +54,7 @@ def read_request(path: Path) -> Named:
         RequestError: The file is missing, or has rows that are none of these: rows that name nothing, have more or
             fewer cells than the header, hold lists, or a word such as ``nan`` that stands for a missing value.
     """
-    if not exists(path):
+    if not lies_there(path):
         raise RequestError(f"There is no request file {path}. Name a text, CSV or JSONL file.")
     try:
         text = read_text(path)

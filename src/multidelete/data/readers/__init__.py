@@ -7,9 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from multidelete.core.arguments import Wanted, check_arguments, names_by_name, place, whole
+from multidelete.core.paths import lies_there, user_path
 from multidelete.data.classes import with_classes
 from multidelete.data.identity import with_true_sources
 from multidelete.data.lookalikes import lookalike_notes, repeat_notes
+from multidelete.data.outside import outside_notes
 from multidelete.data.pairs import PairData
 from multidelete.data.personas import personas
 from multidelete.data.readers.folder import read_folder
@@ -19,7 +21,6 @@ from multidelete.data.readers.nlvr2 import looks_like_nlvr2, read_nlvr2
 from multidelete.data.readers.pgr import looks_like_pgr, read_pgr
 from multidelete.data.readers.snli_ve import looks_like_snli_ve, read_snli_ve
 from multidelete.data.readers.vqa import ANSWERS, looks_like_vqa, read_vqa
-from multidelete.data.tables.source import exists
 from multidelete.errors import ConfigError, DataError
 
 _PERSONA_SETTINGS = ("people", "unseen", "views", "size", "seed")
@@ -60,7 +61,7 @@ def _personas(settings: str, options: ReadOptions) -> PairData:
 
 def _karpathy(path: str, options: ReadOptions) -> PairData:
     options.refuse("karpathy", "columns", "splits")
-    return read_karpathy(Path(path).expanduser(), image_root=options.image_root)
+    return read_karpathy(user_path(path), image_root=options.image_root)
 
 
 def _snli_ve(path: str, options: ReadOptions) -> PairData:
@@ -75,6 +76,8 @@ def _nlvr2(path: str, options: ReadOptions) -> PairData:
 
 def _vqa(path: str, options: ReadOptions) -> PairData:
     options.refuse("vqa", "columns", "splits")
+    if lies_there(path):
+        return read_vqa(Path(path), image_root=options.image_root)
     path, comma, setting = path.rpartition(",answers=")
     if comma and not setting.isdecimal():
         raise ConfigError(f"vqa: answers is {setting!r}; it must be a whole number.")
@@ -93,8 +96,8 @@ def _graph_tables(path: str, options: ReadOptions) -> PairData:
 
 
 def _existing(path: str) -> Path:
-    found = Path(path).expanduser()
-    if not exists(found):
+    found = user_path(path)
+    if not lies_there(found):
         raise DataError(f"There is no file or folder {path}. Name the folder of the files.")
     return found
 
@@ -164,18 +167,19 @@ def load_data(
     image_root = None if image_root is None else Path(image_root)
     data = _read(spec, ReadOptions(columns=columns or {}, splits=splits or {}, image_root=image_root, seed=seed))
     data = with_true_sources(data)
-    data = replace(data, notes=(*data.notes, *repeat_notes(data), *lookalike_notes(data)))
+    notes = [*outside_notes(data, _places(spec, image_root)), *repeat_notes(data), *lookalike_notes(data)]
+    data = replace(data, notes=(*data.notes, *notes))
     return with_classes(data, classes) if classes else data
 
 
 def _read(spec: str, options: ReadOptions) -> PairData:
-    name, colon, rest = spec.partition(":")
-    if name in READERS and (colon or not exists(Path(spec))):
+    name, _, rest = spec.partition(":")
+    if name in READERS and not lies_there(spec):
         if not rest and name != "personas":
             raise DataError(f"{spec!r} names no data; write {name}:PATH.")
         return READERS[name][1](rest, options)
-    path = Path(spec).expanduser()
-    if not exists(path):
+    path = user_path(spec)
+    if not lies_there(path):
         _refuse_missing_path(spec, path)
         return _folder(spec, options)
     found = _karpathy_files(path)
@@ -189,6 +193,17 @@ def _read(spec: str, options: ReadOptions) -> PairData:
     return READERS[reader][1](spec, options)
 
 
+def _places(spec: str, image_root: Path | None) -> list[Path]:
+    """The folders that the pictures of a data set may lie in without surprise; none for what does not lie here."""
+    name, _, rest = spec.partition(":")
+    path = user_path(rest if name in READERS and not lies_there(spec) else spec)
+    if not lies_there(path):
+        return []
+    folder = path if path.is_dir() else path.parent
+    beside = any(looks_like(path) for looks_like in (looks_like_snli_ve, looks_like_nlvr2))
+    return [folder.parent if beside else folder, *([image_root] if image_root is not None else [])]
+
+
 def _karpathy_files(path: Path) -> list[Path]:
     candidates = sorted(path.glob("dataset*.json")) if path.is_dir() else [path]
     return [file for file in candidates if file.suffix == ".json" and looks_like_karpathy(file)]
@@ -197,7 +212,7 @@ def _karpathy_files(path: Path) -> list[Path]:
 def _refuse_missing_path(spec: str, path: Path) -> None:
     """Raise unless ``spec`` can only be a hub id: ``owner/name`` without a local folder ``owner``."""
     owner = spec.split("/")[0]
-    if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", spec) and not path.suffix and not exists(Path(owner)):
+    if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", spec) and not path.suffix and not lies_there(owner):
         return
     close = difflib.get_close_matches(spec.partition(":")[0], READERS, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from multidelete.core.paths import user_path
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.data.readers.columns import find_columns
 from multidelete.data.readers.found import SPLIT_NAMES
@@ -50,7 +51,7 @@ def read_folder(
     for table in tables:
         notes += [note for column, note in table.column_notes.items() if column in at.values()]
     _check_tables(spec, tables, at)
-    name = spec if root is None else Path(spec).expanduser().resolve().name
+    name = spec if root is None else user_path(spec).resolve().name
     reader = RowReader(at, root, image_root)
     by_split: dict[str, list[Labelled]] = {}
     for table in tables:

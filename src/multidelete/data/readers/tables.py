@@ -1,6 +1,5 @@
 """Opening what lies on disk or on the hub as tables: rows with named columns, by split."""
 
-import glob
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -11,9 +10,11 @@ from datasets import ClassLabel, Dataset, DatasetDict
 from datasets.exceptions import DatasetsError
 from PIL import Image
 
+from multidelete.core.paths import user_path
 from multidelete.data.decode import open_encoded
 from multidelete.data.readers.archive import read_archive
 from multidelete.data.readers.found import ENDINGS, SPLIT_NAMES, find_files
+from multidelete.data.readers.literal import literal
 from multidelete.data.readers.typed import text_rows
 from multidelete.data.tables import read_text_table
 from multidelete.errors import DataError, short
@@ -83,7 +84,7 @@ def open_tables(spec: str, *, split_column: str, image_column: str | None) -> tu
     Raises:
         DataError: Nothing there can be read.
     """
-    path = Path(spec).expanduser()
+    path = user_path(spec)
     if path.is_file():
         if path.suffix.lower() not in ENDINGS:
             raise DataError(f"{path} is not a table of pairs; files can be {', '.join(ENDINGS)}, or give its folder.")
@@ -111,7 +112,7 @@ def open_tables(spec: str, *, split_column: str, image_column: str | None) -> tu
 
 def _open_file(path: Path, split: str | None) -> list[Table]:
     if path.suffix.lower() in _TYPED:
-        tables = _load(str(path), _TYPED[path.suffix.lower()], str(path))
+        tables = _load(str(path), _TYPED[path.suffix.lower()], path)
         return [replace(table, split=split or table.split) for table in tables]
     if path.suffix.lower() == ".tar":
         columns, rows = read_archive(path)
@@ -134,7 +135,7 @@ def _within(folder: Path, table: Table, image_column: str | None) -> Table:
 def _saved(path: Path) -> list[Table]:
     """What `datasets` saved with ``save_to_disk``."""
     try:
-        return _from_datasets(str(path), datasets.load_from_disk(str(path)))
+        return _from_datasets(str(path), datasets.load_from_disk(literal(path, is_pattern=False)))
     except DataError:
         raise
     except _DAMAGED as error:
@@ -154,10 +155,10 @@ def _split_by_folder(table: Table, split_column: str) -> Table:
     return replace(table, columns=[*table.columns, split_column], rows=rows)
 
 
-def _load(spec: str, builder: str, file: str | None) -> list[Table]:
+def _load(spec: str, builder: str, file: Path | None) -> list[Table]:
     try:
         with _quiet():
-            loaded = datasets.load_dataset(builder, data_files=None if file is None else glob.escape(file))
+            loaded = datasets.load_dataset(builder, data_files=None if file is None else literal(file, is_pattern=True))
     except (DatasetsError, OSError, ValueError) as error:
         cause = error.__cause__ or error
         reason = short(str(cause).split("\n")[0])

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from multidelete.core.paths import lies_there
 from multidelete.errors import DataError, first_few
 
 _OTHER_FORMATS = {
@@ -15,17 +16,9 @@ _OTHER_FORMATS = {
 }
 
 
-def exists(path: Path) -> bool:
-    """Whether something is there; under a name that no file can have (too long, a zero inside) nothing is."""
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False
-
-
 def is_file(path: Path) -> bool:
     """Whether a file is there; a name that no file can have is not."""
-    return exists(path) and path.is_file()
+    return lies_there(path) and path.is_file()
 
 
 def read_text(path: Path) -> str:
