@@ -62,7 +62,10 @@ def test_the_number_of_answers_is_a_setting_and_what_it_drops_is_counted(tmp_pat
     assert data.classes == ("yes", "2")
     assert data.train.ids == ["90", "91", "92", "251", "300"]
     assert data.splits["val"].ids == ["420"]
-    assert [note[:31] for note in data.notes[:2]] == ["1 of 6 questions of train were ", "2 of 3 questions of val were dr"]
+    assert [note[:31] for note in data.notes[:2]] == [
+        "1 of 6 questions of train were ",
+        "2 of 3 questions of val were dr",
+    ]
     for wrong, message in (
         ("1", "answers is 1; a question needs at least 2"),
         ("x", "answers is 'x'; it must be a who"),
