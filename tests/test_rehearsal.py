@@ -1,6 +1,7 @@
 """A dry run says what a run would do, and does none of it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import multidelete
 from multidelete.cli import run
 from multidelete.core.rehearsal import rehearse
+from multidelete.data.pairs import PairDataset
 from multidelete.errors import CheckpointError, RequestError, UnsupportedError
 from multidelete.methods import METHODS
 from multidelete.settings import LoraSettings
@@ -81,6 +83,14 @@ def test_members_that_kept_pairs_have_too_are_counted_as_staying() -> None:
     told = rehearse(own_clip(DATA), DATA, [first], settings={"passes": 1.0})
     assert told.members["subject"] == (1, 1)
     assert second not in told.forget
+
+
+def test_kept_pairs_that_are_the_same_are_counted() -> None:
+    first = DATA.train.pairs[0]
+    train = PairDataset([*DATA.train, replace(first, id="again")], "doubled")
+    doubled = replace(DATA, splits={**DATA.splits, "train": train})
+    told = rehearse(own_clip(DATA), doubled, [first.id], settings={"passes": 1.0})
+    assert told.kept_repeats == ("again",)
 
 
 def test_network_in_memory_stays_as_it_was() -> None:

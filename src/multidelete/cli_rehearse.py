@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 def show_rehearsal(found: "Rehearsal", out: Path, *, named: bool, as_json: bool) -> None:
     """What would go and stay, the settings, and the time; ids of pairs only where ``named`` asks for them."""
     if as_json:
-        told = {name: value for name, value in asdict(found).items() if name != "forget" or named}
+        told = {name: value for name, value in asdict(found).items() if name not in ("forget", "kept_repeats")}
+        told["kept_repeats"] = list(found.kept_repeats) if named else len(found.kept_repeats)
+        told |= {"forget": list(found.forget)} if named else {}
         told |= {part: _counts(getattr(found, part), ("go", "of")) for part in ("kinds",)}
         told |= {part: _counts(getattr(found, part), ("of_pairs_that_go", "stay")) for part in ("members",)}
         show.show_json({"dry_run": True, "folder": str(out), **told})
@@ -27,6 +29,8 @@ def show_rehearsal(found: "Rehearsal", out: Path, *, named: bool, as_json: bool)
     for name, (go, stay) in found.members.items():
         shared = f"; {stay} of them stay, since kept pairs have them too" if stay else ""
         rows.append([f"their {name}s", f"{go}{shared}"])
+    if found.kept_repeats:
+        rows.append(["the same pairs", f"{len(found.kept_repeats)} stay under other ids, and would go on teaching it"])
     settings = {name: value for name, value in found.method.items() if name != "name"}
     rows.append(["method", found.method["name"]])
     rows.append(["hyperparameters", ", ".join(f"{name}={value}" for name, value in settings.items()) or "none"])

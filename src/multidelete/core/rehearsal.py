@@ -14,6 +14,7 @@ from multidelete.artifacts.folders import refuse_existing
 from multidelete.core.arguments import check_arguments, place
 from multidelete.core.deletion import as_request, check_deletion
 from multidelete.data.pairs import PairData, PairDataset, members
+from multidelete.data.repeats import kept_repeats
 from multidelete.data.request import Request, unit_keys
 from multidelete.loop import run_loop
 from multidelete.methods import GradientMethod, Job, Method
@@ -37,6 +38,7 @@ class Rehearsal:
         kinds: Pairs of each kind that go, and how many of it there are.
         members: For each modality, and for subjects, how many distinct ones the pairs that go have, and how many of
             them stay in the data, since kept pairs have them too.
+        kept_repeats: Ids of kept pairs that are the same as one that goes, and would go on teaching it.
         method: Its name and hyperparameters.
         loop: How the loop would run.
         trainable: Which part of the model would be trained, and of how many parameters it is.
@@ -51,6 +53,7 @@ class Rehearsal:
     request: Mapping[str, object]
     kinds: Mapping[str, tuple[int, int]]
     members: Mapping[str, tuple[int, int]]
+    kept_repeats: tuple[str, ...]
     method: Mapping[str, object]
     loop: Mapping[str, object]
     trainable: Mapping[str, object]
@@ -119,6 +122,7 @@ def rehearse(
         request={"pairs": len(job.forget), "of": len(job.train), "unit": request.unit, "units": _units(job, request)},
         kinds=_kinds(job),
         members=_members(job),
+        kept_repeats=tuple(kept_repeats(data.train, request.ids)),
         method={"name": chosen.name, **asdict(chosen)},
         loop=asdict(loop),
         trainable={"chosen": part, "parameters": parameters},

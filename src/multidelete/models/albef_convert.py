@@ -127,8 +127,9 @@ def convert_albef(
     try:
         words = AutoTokenizer.from_pretrained(str(tokenizer))
     except (OSError, ValueError) as error:
+        missing = "" if Path(tokenizer).exists() else f"there is no folder {tokenizer} here, and as an id on the hub "
         raise CheckpointError(
-            f"{tokenizer} has no readable tokenizer: {str(error).splitlines()[0]} "
+            f"{missing}{tokenizer} has no readable tokenizer: {str(error).splitlines()[0]} "
             "Give the folder or hub id of the one that the checkpoint was trained with (bert-base-uncased)."
         ) from error
     if len(words) > model.config.text_config.vocab_size:
