@@ -1,9 +1,11 @@
 """Audits from end to end, on real tiny models and generated people."""
 
 import json
+import re
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from multidelete.methods import Training
 from multidelete.models import load_adapter
 from multidelete.pipeline import train, unlearn
 from multidelete.report.exhibits import examples, secrets
+from multidelete.report.withhold import request_salt
 from multidelete.settings import TrainSettings
 from tests.tiny import differing, family_model, people, weights
 
@@ -89,6 +92,26 @@ def test_audit_writes_the_report_and_its_figures(made: Made) -> None:
     assert run["counts"] == {"forget": 12, "retain": 84, "test": 24, "val": 24}
     assert (run["family"], run["method"], run["data"]) == ("vision-text", "multidelete", made.data.name)
     assert (made.root / "report" / "report.html").read_text().rstrip().endswith("</html>")
+
+
+def test_report_names_what_was_judged(made: Made) -> None:
+    run, _ = read_audit(made.root / "report" / "audit.json")
+    digests = {name: digest_folder(made.root / name) for name in ("original", "unlearned", "retrained")}
+    told = cast(dict[str, str], run["digests"])
+    assert {name: told[name].removeprefix("sha256 of the files ") for name in digests} == digests
+    assert all(digest in (made.root / "report" / "report.html").read_text() for digest in digests.values())
+
+
+def test_deleted_pairs_have_the_same_names_in_every_report_of_their_request(made: Made) -> None:
+    """Whatever else is shown, so that two reports can be compared; in another request they are called otherwise."""
+    made.audit("named again", retrained=None, seed=5)
+    names = [set(re.findall(r"pair [0-9a-f]{6}", (made.root / folder / "report.html").read_text()))
+             for folder in ("report", "named again")]  # fmt: skip
+    assert names[1]
+    assert names[1] <= names[0]
+    pairs = made.data.train.only(made.request.ids, "forget").pairs
+    salts = [request_salt(pairs), request_salt(pairs[::-1]), request_salt(pairs[1:])]
+    assert salts[0] == salts[1] != salts[2]
 
 
 def test_cost_is_the_recorded_cost_of_unlearning_and_retraining(made: Made) -> None:

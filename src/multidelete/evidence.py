@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -30,7 +31,7 @@ from multidelete.models import Adapter, Task, recognise
 from multidelete.models.checkpoint import weights_digest
 from multidelete.report.build import build_report
 from multidelete.report.exhibits import chart_data, examples, extremes, secrets
-from multidelete.report.withhold import withhold
+from multidelete.report.withhold import pair_name, request_salt, withhold
 from multidelete.runtime import check_device
 
 RETAIN_LIMIT = 50_000  # retain pairs that every model is asked about; of more, a sample
@@ -165,6 +166,7 @@ def audit(
             folder, run=run, figures=figures, verdict=judged, charts=charts, examples=shown,
             extremes=extremes(given, data.train, data.classes), deleted=len(forget_pairs),
             show_forgotten=show_forgotten, forgotten=hidden,
+            name_of=partial(pair_name, salt=request_salt(forget_pairs.pairs)),
         )  # fmt: skip
     return AuditResult(figures, judged, Path(out))
 

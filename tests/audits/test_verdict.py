@@ -40,7 +40,9 @@ def test_untouched_model_is_unfinished(with_retrained: bool, people: int, forgot
     assert found.outcome == "unfinished"
     assert found.headline == "Unfinished: traces of the deleted people remain"
     who = "1 person" if forgotten == 1 else f"{forgotten} people"
-    told = f"Of {who} to be forgotten the original finds {forgotten}, the unlearned model {forgotten}"
+    told = (
+        f"Of {who} to be forgotten (by sensitive pairs) the original finds {forgotten}, the unlearned model {forgotten}"
+    )
     assert found.sentences[0].startswith(told)
     assert criterion(found, "forgetting").met is False
 
@@ -287,7 +289,8 @@ def test_half_forgotten_people_are_counted() -> None:
     found = judged(partly(6, model_seed=4))
     assert found.outcome == "unfinished"
     assert found.sentences[0] == (
-        "Of 12 people to be forgotten the original finds 12, the unlearned model 6, a model retrained without them 0. "
+        "Of 12 people to be forgotten (by sensitive pairs) the original finds 12, the unlearned model 6, a model "
+        "retrained without them 0. "
         "Found means: an own text ranks first among all training texts."
     )
 

@@ -9,7 +9,7 @@ from multidelete.audits.compare import TO_RETRAINED
 from multidelete.audits.criteria import Lookup
 from multidelete.audits.forgetting import UnitCounts
 from multidelete.audits.judgement import ENOUGH_GROUPS, PRECISION, ScoreRow
-from multidelete.core.words import counted, singular
+from multidelete.core.words import counted
 
 Outcome = Literal["forgotten", "unfinished", "over-forgotten", "damaged", "unjudged"]
 ReasonKind = Literal["kept repeats", "little memorised", "doubtful yardstick", "absent", "too few"]
@@ -71,7 +71,7 @@ def headline(
 
 
 def count(counts: UnitCounts | None) -> str:
-    """How many of the deleted units each model finds."""
+    """How many of the deleted units each model finds, by their pairs of the counts' kind."""
     if counts is None:
         return "The deleted units could not be counted: this family can be searched neither by embedding nor by label."
     found, total = counts.found, counted(counts.total, counts.noun)
@@ -82,7 +82,8 @@ def count(counts: UnitCounts | None) -> str:
     known = f"the original finds {found['original']:,}, the unlearned model {found['unlearned']:,}"
     if "retrained" in found:
         known += f", a model retrained without them {found['retrained']:,}"
-    told = f"Of {total} to be forgotten{drawn} {known}."
+    by_kind = "" if counts.kind is None else f" (by {counts.kind} pairs)"
+    told = f"Of {total} to be forgotten{by_kind}{drawn} {known}."
     told += f" Found means: an own {searched.replace(' among', ' ranks first among', 1)}."
     if not counts.memorised:
         only = "only the original" if "retrained" in found else "the original"
@@ -97,9 +98,9 @@ def _count_of_labels(counts: UnitCounts) -> str:
     """Totals: labels are also predicted right without having been seen, so single units say little."""
     right = counts.found
     beside = f", the original of {right['original']:,}"
-    told = f"The unlearned model knows the labels of {right['unlearned']:,} of {counts.total:,} deleted {counts.noun}"
-    if counts.total == 1:
-        told = told.removesuffix(counts.noun) + singular(counts.noun)
+    of_kind = "" if counts.kind is None else f"{counts.kind} "
+    deleted = counted(counts.total, f"deleted {of_kind}{counts.noun}")
+    told = f"The unlearned model knows the labels of {right['unlearned']:,} of {deleted}"
     means = "A label can also be told without having been seen, so that 0 is not what to expect"
     if "retrained" in right:
         beside += f", a model retrained without them of {right['retrained']:,}"

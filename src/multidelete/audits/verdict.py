@@ -88,6 +88,7 @@ def verdict(figures: Sequence[Figure], counts: UnitCounts | None, *, kept_repeat
     beside = floor(look, rows, counts)
     hidden = comes_back(look, counts)
     told = [count(counts), *([] if has_retrained else [without_retrained(rows)])]
+    told += [count(one) for one in (counts.others if counts else ())]
     told += [row_sentence(row, counts) for row in rows]
     told += [reason.sentence for reason in reasons]
     told += [hidden, beside.sentence, farthest(look, counts), spent(look, rows)]
