@@ -16,7 +16,7 @@ from multidelete.card import model_card
 from multidelete.core.arguments import Wanted, check_arguments, place
 from multidelete.core.deletion import as_request, check_deletion, run_arguments
 from multidelete.data.pairs import PairData
-from multidelete.data.repeats import kept_repeats, repeats_note
+from multidelete.data.repeats import cached_note, kept_repeats, repeats_note
 from multidelete.data.request import Request, forget_retain
 from multidelete.errors import CheckpointError, ConfigError, UnsupportedError
 from multidelete.loop import run_loop
@@ -194,6 +194,8 @@ def unlearn(
         _write_result(folder, done.adapter, done.manifest, base)
         if is_main_process():
             (folder / "README.md").write_text(model_card(done.manifest), encoding="utf-8")
+    if (note := cached_note(data)) is not None and is_main_process():
+        logger.warning("%s", note)
     return replace(done, folder=Path(out))
 
 

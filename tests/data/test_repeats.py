@@ -1,13 +1,16 @@
 """Kept pairs that are the same pairs as deleted ones."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from datasets import Dataset
 
 from multidelete.data.pairs import Pair, PairDataset, text_source
-from multidelete.data.repeats import kept_repeats, repeats_note
+from multidelete.data.readers import load_data
+from multidelete.data.repeats import cached_note, kept_repeats, repeats_note
 from multidelete.pipeline import unlearn
 from tests.data.test_identity import bitmap
 from tests.tiny import own_clip, people
@@ -62,3 +65,22 @@ def test_unlearning_warns_and_counts_them(caplog: pytest.LogCaptureFixture) -> N
     done = unlearn(own_clip(data), again, [first.id], method="neggrad", settings={"passes": 1, "device": "cpu"})
     assert "1 pair to keep is the same pair as one to forget, under other ids: again." in caplog.text
     assert done.manifest["request"] == {**done.manifest["request"], "kept_repeats": 1}  # type: ignore[dict-item]
+
+
+def test_copies_in_the_cache_of_datasets_are_named_with_how_to_delete_them(tmp_path: Path) -> None:
+    rows = {"image": [f"{n}.bmp" for n in range(4)], "text": [f"secret {n}" for n in range(4)], "id": list("abcd")}
+    for n in range(4):
+        bitmap(tmp_path / f"{n}.bmp", middle=n)
+    Dataset.from_dict(rows).to_parquet(tmp_path / "x.parquet")
+    data = load_data(str(tmp_path / "x.parquet"))
+    note = cached_note(data)
+    assert note is not None
+    (folder,) = data.cached
+    assert note.endswith(f"delete it: rm -r {folder}")
+    assert any(b"secret 0" in file.read_bytes() for file in folder.iterdir())
+    shutil.rmtree(folder)
+    assert load_data(str(tmp_path / "x.parquet")).train.ids == list("abcd")
+    (tmp_path / "x.jsonl").write_text("\n".join(json.dumps({k: v[n] for k, v in rows.items()}) for n in range(4)))
+    assert cached_note(load_data(str(tmp_path / "x.jsonl"))) is None
+    Dataset.from_dict(rows).save_to_disk(tmp_path / "saved")
+    assert load_data(str(tmp_path / "saved"), image_root=tmp_path).cached == ()

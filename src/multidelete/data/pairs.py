@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 import torch
@@ -162,6 +163,7 @@ class PairData:
             whose meaning is not told.
         classes_in_order: Whether the user said that a model's outputs stand in the order of ``classes``.
         graph: The graph whose nodes the pairs name, where they name any.
+        cached: Folders in the cache of `datasets` that hold the same rows, deleted ones included.
     """
 
     name: str
@@ -170,6 +172,7 @@ class PairData:
     classes: Sequence[str] = ()
     graph: "Graph | None" = None
     classes_in_order: bool = False
+    cached: Sequence[Path] = ()
 
     @property
     def train(self) -> PairDataset:

@@ -1,10 +1,11 @@
-"""Kept pairs that are the same pairs as those to forget, under other ids: they go on teaching what is to go."""
+"""What stays of pairs that are to be forgotten: the same pairs under other ids, and copies in a cache."""
 
+import shlex
 from collections.abc import Collection
 
 from multidelete.core.words import counted
 from multidelete.data.identity import same_pictures
-from multidelete.data.pairs import Pair, PairDataset
+from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.errors import first_few
 
 
@@ -29,6 +30,17 @@ def kept_repeats(train: PairDataset, ids: Collection[str]) -> list[str]:
         if pair.id not in wanted
         and any(same_pictures(pair, gone) for gone in by_text.get(pair.sources.get("text"), ()))
     ]
+
+
+def cached_note(data: PairData) -> str | None:
+    """Where captions of deleted pairs stay in the cache of `datasets`, and how to delete them; None where none do."""
+    if not data.cached:
+        return None
+    folders = " ".join(shlex.quote(str(folder)) for folder in data.cached)
+    return (
+        "the cache of the datasets library holds a copy of the data, the captions of deleted pairs included. When they "
+        f"are gone from {data.name}, delete it: rm -r {folders}"
+    )
 
 
 def repeats_note(repeats: Collection[str]) -> str:

@@ -71,7 +71,9 @@ def read_folder(
     if "id" not in at:
         finished = {split: _without_repeats(split, pairs, notes) for split, pairs in finished.items()}
     order = [split for split in ("train", "val", "test") if split in finished]
-    return PairData(name, {s: PairDataset(finished[s], f"{name} {s}") for s in order}, tuple(notes), classes)
+    cached = tuple(dict.fromkeys(folder for table in tables for folder in table.cached))
+    parts: dict[str, PairDataset] = {s: PairDataset(finished[s], f"{name} {s}") for s in order}
+    return PairData(name, parts, tuple(notes), classes, cached=cached)
 
 
 def _check_tables(spec: str, tables: Sequence[Table], at: Mapping[str, str]) -> None:

@@ -41,6 +41,7 @@ class Table:
         notes: What a reader of the data should know.
         column_notes: The same of single columns, where they are used.
         column_problems: Why single columns cannot be used.
+        cached: Folders in the cache of `datasets` that hold the rows too.
     """
 
     split: str | None
@@ -52,6 +53,7 @@ class Table:
     notes: tuple[str, ...] = ()
     column_notes: Mapping[str, str] = field(default_factory=dict)
     column_problems: Mapping[str, str] = field(default_factory=dict)
+    cached: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,8 @@ def _table(spec: str, split: str, dataset: Dataset) -> Table:
         dataset.data.table.validate(full=True)
     except ValueError as error:
         raise DataError(f"{spec} is damaged: {short(str(error))}. Write it again.") from error
+    files = [Path(str(file["filename"])) for file in dataset.cache_files]
+    cached = dict.fromkeys(f.parent for f in files if f.is_relative_to(datasets.config.HF_DATASETS_CACHE))
     class_names = {}
     for column, feature in dict(dataset.features).items():
         if isinstance(feature, datasets.Image):
@@ -196,6 +200,7 @@ def _table(spec: str, split: str, dataset: Dataset) -> Table:
         class_names=class_names,
         column_notes=notes,
         column_problems=problems,
+        cached=tuple(cached),
     )
 
 
