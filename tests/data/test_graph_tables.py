@@ -43,6 +43,7 @@ def test_tables_make_a_graph_and_pairs_that_name_its_nodes(tmp_path: Path) -> No
     assert data.graph.edges.tolist() == [[0, 1], [1, 2]]
     assert data.graph.features == {"colour": ("red", "blue", "green", "grey")}
     assert data.notes == (
+        "1 rows have a cell that begins with a blank, as what follows a comma in a text does: lines 2",
         "1 pairs of nodes that val asks for are joined in the graph; leave out edges that training pairs do not tell",
     )
 

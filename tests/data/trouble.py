@@ -271,8 +271,8 @@ def karpathy(folder: Path, rows: Sequence[Row]) -> Path:
 def pgr(folder: Path, rows: Sequence[Row]) -> Path:
     (folder / "hp.obo").write_text("[Term]\nid: HP:0000001\nname: All\n")
     cells = [
-        {"FILE_ID": r["id"], "SENTENCE": r["text"], "GENE_ID": "1", "PHENOTYPE_ID": "HP_0000001", "RELATION": "True"}
-        for r in rows
+        {"FILE_ID": r["id"], "SENTENCE": r["text"], "GENE_ID": str(n), "PHENOTYPE_ID": "HP_0000001", "RELATION": "True"}
+        for n, r in enumerate(rows)
     ]
     delimited(folder / "train.tsv", cells, quoting=False)
     return folder

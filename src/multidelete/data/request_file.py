@@ -85,7 +85,7 @@ def _read_table(path: Path, rows: Rows) -> Named:
         if len(header) > 1 or (separator and any(name in header[0].lower() for name in COLUMNS)):
             seems = f" Its cells seem to be separated by {separator}." if separator else ""
             raise RequestError(
-                f"{path} has the columns {', '.join(header)}; a request table has a column {_ANY}, or a single column "
+                f"{path} has the columns {first_few(header)}; a request table has a column {_ANY}, or a single column "
                 f"of ids.{seems}"
             )
         return _named(path, [(line, {"id": cells[0]}) for line, cells in rows])
@@ -98,7 +98,7 @@ def _read_table(path: Path, rows: Rows) -> Named:
             f"{first_few(after_comma)}. Put names that hold commas in double quotation marks; write no blank elsewhere."
         )
     if len(set(ours.values())) < len(ours):
-        raise RequestError(f"{path} has the columns {', '.join(ours)}; give each of {_ANY} once.")
+        raise RequestError(f"{path} has the columns {first_few(list(ours))}; give each of {_ANY} once.")
     entries = [{ours[column]: row[column] for column in ours} for row in table.rows]
     return _named(path, list(zip(table.lines, entries, strict=True)))
 

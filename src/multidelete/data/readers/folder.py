@@ -11,7 +11,7 @@ from multidelete.data.readers.labels import Labelled, number_labels
 from multidelete.data.readers.rows import RowReader
 from multidelete.data.readers.tables import Table, open_tables
 from multidelete.data.tables.suspicion import written_twice
-from multidelete.errors import ConfigError, DataError, first_few
+from multidelete.errors import ConfigError, DataError, first_few, short
 
 COLUMNS = ("image", "text", "id", "subject", "label", "kind", "split")
 
@@ -62,7 +62,7 @@ def read_folder(
     if reader.cells.problems:
         raise DataError(reader.cells.problem_lines(name))
     notes += reader.cells.note_lines()
-    notes += [f"splits left out: {', '.join(left_out)}"] if left_out else []
+    notes += [f"splits left out: {first_few(left_out)}"] if left_out else []
     known = [named for table in tables for named in table.class_names.get(at.get("label", ""), ())]
     classes, finished = number_labels(name, by_split, known)
     if classes:
@@ -105,7 +105,7 @@ def _find_columns(spec: str, found: Sequence[str], columns: Mapping[str, str], n
         if at.get(name) not in found
     ]
     if problems:
-        has = ", ".join(found) or "none"
+        has = first_few(found, limit=20) or "none"
         raise DataError([f"{p} Its columns: {has}. Map them with --columns image=...,text=..." for p in problems])
     return at
 
@@ -124,28 +124,31 @@ def _rename_splits(
     name: str, by_split: dict[str, list[Labelled]], splits: Mapping[str, str]
 ) -> tuple[list[str], dict[str, list[Labelled]]]:
     """Splits under our names, and the names of those left out."""
-    found = ", ".join(by_split) or "none"
+    found = first_few(list(by_split)) or "none"
     renamed: dict[str, list[Labelled]] = {}
-    left_out, problems = [], []
+    left_out, unknown, problems = [], [], []
     theirs = {their: our for our, their in splits.items()} if splits else SPLIT_NAMES
     absent = [their for their in splits.values() if their not in by_split]
     if absent:
-        problems.append(f"{name} has no split {', '.join(absent)}; it has {found}.")
+        problems.append(f"{name} has no split {first_few(absent)}; it has {found}.")
     for their, pairs in by_split.items():
         our = theirs.get(their if splits else their.lower())
         if our is None and splits:
             left_out.append(their)
         elif our is None:
-            problems.append(
-                f"{name} has a split {their!r} (found: {found}). Known are train, val and test; say which is which "
-                "with --splits train=...,test=..."
-            )
+            unknown.append(their)
         elif our in renamed:
             problems.append(
                 f"{name} has two splits that mean {our} (found: {found}). Say which is meant with --splits {our}=..."
             )
         else:
             renamed[our] = pairs
+    if unknown:
+        more = f" and {len(unknown) - 1} others that are not known" if unknown[1:] else ""
+        problems.append(
+            f"{name} has a split {short(unknown[0])!r}{more} (found: {found}). Known are train, val and test; say "
+            "which is which with --splits train=...,test=..."
+        )
     if "train" not in renamed and not problems:
         problems.append(f"{name} has no train split (found: {found}). Name it with --splits train=...")
     if problems:

@@ -105,11 +105,11 @@ def check_header(
     nodes = [column for column in columns if column in known or _NUMBER.fullmatch(column)]
     if nodes:
         problems.append(
-            f"{where}: its first row ({', '.join(columns)}) looks like data and not like a header: {first_few(nodes)}. "
+            f"{where}: its first row ({first_few(columns)}) looks like data and not like a header: {first_few(nodes)}. "
             "Write a header above it."
         )
     elif not {column.lower() for column in columns} <= (NAMES_OF_ENDS if width > 1 else NAMES_OF_NODES):
-        notes.append(f"{where.name}: its first row ({', '.join(columns)}) is read as the header, not as data")
+        notes.append(f"{where.name}: its first row ({first_few(columns)}) is read as the header, not as data")
 
 
 def odd_names(names: Sequence[str]) -> list[str]:

@@ -86,7 +86,7 @@ def read_graph_tables(
     if problems:
         raise DataError(problems)
     left_out, by_split = _rename_splits(path.name, by_split, splits)
-    notes += [f"splits left out: {', '.join(left_out)}"] if left_out else []
+    notes += [f"splits left out: {first_few(left_out)}"] if left_out else []
     _refuse_unlabelled(path.name, by_split)
     classes, pairs = number_labels(path.name, by_split, ())
     if not any("id" in found for found in at.values()):
@@ -131,7 +131,7 @@ def _columns_of(
         missing = [column for column in dict.fromkeys(needed) if column not in table.columns and "+" not in column]
         if missing:
             problems.append(
-                f"{tables[name]} has no columns {', '.join(missing)}; it has {', '.join(table.columns) or 'none'}. "
+                f"{tables[name]} has no columns {first_few(missing)}; it has {first_few(table.columns) or 'none'}. "
                 "Map them with --columns nodes=...,text=... (several columns of nodes: nodes=gene+disease)."
             )
         else:

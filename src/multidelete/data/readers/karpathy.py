@@ -62,7 +62,7 @@ def read_karpathy(path: Path, *, image_root: Path | None = None) -> PairData:
             pairs.setdefault(split, []).append(pair)
     problems = []
     if unknown:
-        names = ", ".join(sorted({str(name) for name in unknown}))
+        names = first_few(sorted(set(unknown)))
         problems.append(f"{path}: {len(unknown)} images have unknown splits: {names}. Known are {', '.join(_SPLITS)}.")
     if missing:
         problems.append(

@@ -15,7 +15,7 @@ from multidelete.errors import first_few
 CLASSES = ("False", "True")
 FILES = {"train": ("train.json",), "val": ("dev.json",), "test": ("test.json", "test1.json")}
 _COLUMNS = ("identifier", "sentence", "label")
-_IDENTIFIER = re.compile(r"(.+)-\d+-\d+")
+_IDENTIFIER = re.compile(r"([^|]+)-\d+-\d+")  # | joins the names of two pictures
 
 
 def looks_like_nlvr2(path: Path) -> bool:
