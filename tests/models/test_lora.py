@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -329,3 +329,78 @@ def test_only_adapters_can_be_merged_and_only_elsewhere(folders: Path, tmp_path:
         with pytest.raises(CheckpointError, match="inputs are never changed"):
             merge(folders / "adapter", target, overwrite=True)
     assert list(tmp_path.iterdir()) == []
+
+
+PEFT = {
+    "whole modules": {"target_modules": ["q_proj"], "modules_to_save": ["visual_projection", "text_projection"]},
+    "tokens": {"target_modules": ["q_proj"], "trainable_token_indices": {"token_embedding": [5, 6, 7]}},
+    "biases": {"target_modules": ["q_proj"], "bias": "all"},
+    "DoRA": {"target_modules": ["q_proj"], "use_dora": True},
+    "embeddings": {"target_modules": ["token_embedding", "q_proj"]},
+    "rank-stabilised": {"target_modules": ["q_proj"], "use_rslora": True, "rank_pattern": {"text_model.*q_proj": 2}},
+    "convolutions": {"target_modules": ["patch_embedding", "fc1"]},
+    "pissa": {"target_modules": ["q_proj"], "init_lora_weights": "pissa"},
+}
+
+
+@pytest.mark.parametrize("settings", PEFT.values(), ids=PEFT)
+def test_adapters_of_peft_are_what_peft_makes_of_them(
+    settings: dict[str, object], data: PairData, tmp_path: Path
+) -> None:
+    adapter = own_clip(data).eval()
+    adapter.save(tmp_path / "base")
+    torch.manual_seed(1)
+    tuned = get_peft_model(CLIPModel.from_pretrained(tmp_path / "base"), LoraConfig(r=4, lora_alpha=8, **settings))
+    with torch.no_grad():
+        for parameter in tuned.parameters():
+            if parameter.requires_grad:
+                parameter += 0.05 * torch.randn_like(parameter)
+    tuned.save_pretrained(str(tmp_path / "adapter"))
+    name_base(tmp_path / "adapter", tmp_path / "base")
+    batch = adapter.collate(data.train[[0, 1, 2]])
+    of_peft = PeftModel.from_pretrained(CLIPModel.from_pretrained(tmp_path / "base"), str(tmp_path / "adapter")).eval()
+    pixels, text = batch.inputs["image"], batch.inputs["text"]
+    with torch.no_grad():
+        wanted = of_peft(**pixels, **text)
+        base_said = adapter(batch).embeddings
+        said = load_adapter(tmp_path / "adapter").eval()(batch).embeddings
+    merge(tmp_path / "adapter", tmp_path / "merged")
+    plain, report = CLIPModel.from_pretrained(tmp_path / "merged", output_loading_info=True)
+    with torch.no_grad():
+        merged = plain.eval()(**pixels, **text)
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    for at, of_plain, of_tuned in (
+        ("image", merged.image_embeds, wanted.image_embeds), ("text", merged.text_embeds, wanted.text_embeds)
+    ):  # fmt: skip
+        torch.testing.assert_close(said[at], of_tuned, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(of_plain, of_tuned, atol=1e-5, rtol=1e-5)
+    assert any((base_said[at] - said[at]).abs().max() > 1e-3 for at in ("image", "text"))
+
+
+def name_base(folder: Path, base: Path, **entries: object) -> None:
+    """Say in an adapter's configuration which model it belongs to, and whatever else."""
+    path = folder / "adapter_config.json"
+    content = json.loads(path.read_text()) | {"base_model_name_or_path": str(base), **entries}
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("entries", "match"),
+    [
+        ({"megatron_config": {"a": 1}, "megatron_core": "evil"}, "names code of Megatron"),
+        ({"r": 10**9}, "says rank 1000000000, and no stored matrix is that large"),
+        ({"rank_pattern": {"q_proj": 10**9}}, "says rank 1000000000"),
+        ({"r": "four"}, "cannot be read as a LoRA folder|does not fit its base model"),
+        ({"target_modules": 3}, "cannot be read as a LoRA folder|does not fit its base model"),
+        ({"peft_type": "EVIL"}, "cannot be read as a LoRA folder"),
+        ({"layer_replication": [[0, 1], [0, 2]]}, "does not fit its base model|leaves its base model"),
+    ],
+)
+def test_adapter_configurations_that_ask_for_more_are_refused(
+    entries: dict[str, object], match: str, folders: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folders / "adapter", tmp_path / "adapter")
+    name_base(tmp_path / "adapter", folders / "original", **entries)
+    with pytest.raises(CheckpointError, match=match):
+        load_adapter(tmp_path / "adapter")

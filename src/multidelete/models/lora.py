@@ -13,17 +13,19 @@ from typing import Any, cast
 import torch
 from peft import LoraConfig, PeftConfig, get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
-from safetensors import SafetensorError
+from peft.utils.other import AuxiliaryTrainingWrapper
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from multidelete.core.foreign import explained
 from multidelete.errors import CheckpointError, UnsupportedError, first_few
 from multidelete.models.base import Adapter
-from multidelete.models.checkpoint import LORA_CONFIG
+from multidelete.models.checkpoint import LORA_CONFIG, not_finite
 from multidelete.settings import LoraSettings
 
 LORA_WEIGHTS = "adapter_model.safetensors"
 PREFIX = "base_model.model."  # what peft puts before the names in its files
+_OTHER = "Give the model it was trained on."
 
 
 def add_lora(adapter: Adapter, settings: LoraSettings, *, seed: int, training_mode: bool = False) -> list[str]:
@@ -124,31 +126,63 @@ def load_lora(adapter: Adapter, folder: Path) -> None:
         CheckpointError: The folder is no LoRA of peft's, or does not fit the model.
     """
     network = _network(adapter)
-    try:
+    form = f"It must hold {LORA_CONFIG} and {LORA_WEIGHTS}, as 'multidelete unlearn --lora' and peft write them."
+    with explained(f"{folder} cannot be read as a LoRA folder", form):
         config = PeftConfig.from_pretrained(str(folder))
-        tensors = load_file(folder / LORA_WEIGHTS)
-    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{folder} cannot be read as a LoRA folder: {str(error).splitlines()[0]} "
-            f"It must hold {LORA_CONFIG} and {LORA_WEIGHTS}, as 'multidelete unlearn --lora' and peft write them."
-        ) from error
+        tensors = {name.removeprefix(PREFIX): t for name, t in load_file(folder / LORA_WEIGHTS).items()}
     if not isinstance(config, LoraConfig):
         raise CheckpointError(f"{folder} is a {config.peft_type} adapter of peft's; only LoRA is supported.")
-    try:
+    with explained(f"{folder} cannot be read as a LoRA folder", form):
+        _refuse_settings(folder, config, tensors)
+    names = set(network.state_dict())
+    with explained(f"{folder} does not fit its base model", _OTHER):
         inject_adapter_in_model(config, network)
         loaded: Any = set_peft_model_state_dict(network, tensors)
-    except (ValueError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{folder} does not fit its base model: {str(error).splitlines()[0]} Give the model it was trained on."
-        ) from error
-    stored = {name.removeprefix(PREFIX) for name in tensors}
-    missing = sorted(set(get_peft_model_state_dict(network)) - stored)
+        missing = sorted(set(get_peft_model_state_dict(network)) - set(tensors))
     if loaded.unexpected_keys or missing:
         raise CheckpointError(
-            f"{folder} does not fit its base model: {first_few([*loaded.unexpected_keys, *missing])}. "
-            "Give the model it was trained on."
+            f"{folder} does not fit its base model: {first_few([*loaded.unexpected_keys, *missing])}. {_OTHER}"
         )
-    merge_lora(adapter)
+    with explained(f"{folder} cannot be merged into its base model", "Merge it with peft, and give the merged model."):
+        _unwrap(network)
+        merge_lora(adapter)
+    strange = sorted(names ^ set(network.state_dict()))
+    if strange:
+        raise CheckpointError(
+            f"{folder} leaves its base model with other weights: {first_few(strange)}. Merge it with peft "
+            "(merge_and_unload), and give the merged model."
+        )
+    if broken := not_finite(network):
+        raise CheckpointError(
+            f"{folder}: {len(broken)} weights hold NaN or infinite numbers once it is merged: {first_few(broken)}. "
+            "Give "
+            "an adapter from before it diverged."
+        )
+
+
+def _refuse_settings(folder: Path, config: LoraConfig, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Raise where an adapter's configuration names code to import, or matrices larger than any that it stores."""
+    if config.megatron_config is not None:
+        raise CheckpointError(
+            f"{folder} names code of Megatron ({config.megatron_core}), which is never imported. Give an adapter of "
+            "ordinary layers."
+        )
+    most = max((max(tensor.shape, default=1) for tensor in tensors.values()), default=1)
+    ranks = [config.r, *(config.rank_pattern or {}).values()]
+    if max(ranks) > most:
+        raise CheckpointError(
+            f"{folder}: {LORA_CONFIG} says rank {max(ranks)}, and no stored matrix is that large. Give a whole adapter."
+        )
+
+
+def _unwrap(network: nn.Module) -> None:
+    """Put whole modules and tokens that an adapter holds besides LoRA (``modules_to_save``) in place of the "
+    "original."""
+    for name, module in list(network.named_modules()):
+        if isinstance(module, AuxiliaryTrainingWrapper):
+            whole = module.unload_and_optionally_merge_module(merge=True, safe_merge=False, adapter_names=None)
+            parent, _, child = name.rpartition(".")
+            setattr(network.get_submodule(parent), child, whole)
 
 
 def _network(adapter: Adapter) -> nn.Module:
