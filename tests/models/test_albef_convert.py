@@ -137,6 +137,43 @@ def test_there_and_back_gives_the_same_names_and_tensors(
     assert {name: t.dtype for name, t in after.items()} == {name: t.dtype for name, t in kept(before).items()}
 
 
+@pytest.mark.parametrize("kind", ["retrieval", "entailment", "two images"])
+def test_checkpoints_of_lavis_have_no_token_types(kind: str, checkpoint: Path, tokenizer: Path, tmp_path: Path) -> None:
+    """Its BERT adds none; a type of zeros is the same, and what it learns goes into the positions on the way back."""
+    types = "text_encoder.embeddings.token_type_embeddings.weight"
+    before = {name: tensor for name, tensor in official(kind, distilled=False).items() if name != types}
+    write(before, checkpoint)
+    convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer, head_width=HEAD)
+    export_albef(tmp_path / "folder", tmp_path / "back.pth")
+    after = torch.load(tmp_path / "back.pth", weights_only=True)["model"]
+    assert set(after) == set(kept(before))
+    assert [name for name in after if not torch.equal(after[name], before[name])] == []
+
+    adapter = load_adapter(tmp_path / "folder").eval()
+    write({**before, types: torch.zeros(2, TEXT)}, checkpoint)
+    convert_albef(checkpoint, tmp_path / "zeros", tokenizer=tokenizer, head_width=HEAD)
+    batch = adapter.collate(pairs_of(kind)[:2])
+    with torch.no_grad():
+        said = adapter(batch).score
+        assert torch.equal(said, load_adapter(tmp_path / "zeros").eval()(batch).score)
+        adapter.model.get_parameter(types).add_(0.3)
+        said = adapter(batch).score
+    adapter.save(tmp_path / "moved")
+    export_albef(tmp_path / "moved", tmp_path / "moved.pth")
+    convert_albef(tmp_path / "moved.pth", tmp_path / "again", tokenizer=tokenizer, head_width=HEAD)
+    with torch.no_grad():
+        torch.testing.assert_close(load_adapter(tmp_path / "again").eval()(batch).score, said, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x04N.", b"garbage" * 100, b"\x80\x02}q\x00."])
+def test_files_that_are_no_checkpoints_are_refused(
+    content: bytes, checkpoint: Path, tokenizer: Path, tmp_path: Path
+) -> None:
+    checkpoint.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"cannot be read|holds no tensors|no ALBEF checkpoint"):
+        convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer, head_width=HEAD)
+
+
 def test_names_in_the_folder_are_the_official_ones(checkpoint: Path, tokenizer: Path, tmp_path: Path) -> None:
     before = official("retrieval", pretrained=True)
     write(before, checkpoint)

@@ -42,6 +42,7 @@ class AlbefConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is un
         initial_temperature: What the contrastive temperature starts from.
         images: Images of a pair, 1 or 2 (classification only).
         initializer_range: Standard deviation of new weights.
+        token_types: Whether the checkpoint that the weights came from has embeddings of token types; LAVIS' have none.
         text_prefix: How the official checkpoint that the weights came from begins the text encoder's names.
         settings: What every `transformers` configuration has, such as ``id2label``.
     """
@@ -59,6 +60,7 @@ class AlbefConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is un
         initial_temperature: float = 0.07,
         images: int = 1,
         initializer_range: float = 0.02,
+        token_types: bool = True,
         text_prefix: str = "text_encoder.",
         **settings: object,
     ) -> None:
@@ -69,6 +71,7 @@ class AlbefConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is un
         self.projection_dim = projection_dim
         self.initial_temperature = initial_temperature
         self.images = images
+        self.token_types = token_types
         self.text_prefix = text_prefix
         self.initializer_range = initializer_range
         super().__init__(**{"tie_word_embeddings": True} | settings)  # without it transformers ties no weights

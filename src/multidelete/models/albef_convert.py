@@ -5,7 +5,6 @@ pre-trained checkpoints, ``text_encoder.`` in fine-tuned ones.
 """
 
 import math
-import pickle
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from transformers import (
 from multidelete.artifacts.folders import refuse_existing, whole_or_nothing
 from multidelete.artifacts.marks import ARCHIVE_MARK, is_marked_archive
 from multidelete.artifacts.overlap import refuse_overlap
+from multidelete.core.foreign import explained
 from multidelete.errors import CheckpointError, ConfigError, SettingProblem, first_few
 from multidelete.models.albef import AlbefConfig, AlbefForClassification, AlbefForRetrieval
 from multidelete.models.base import Task
@@ -37,6 +37,7 @@ from multidelete.models.families import FAMILIES, recognise
 QUEUES = ("image_queue", "text_queue", "idx_queue", "queue_ptr")
 POSITIONS = "visual_encoder.pos_embed"
 IDS = "embeddings.position_ids"  # 0, 1, 2, ...: kept in official checkpoints, made anew here
+TYPES, PLACES = "embeddings.token_type_embeddings.weight", "embeddings.position_embeddings.weight"
 OFFICIAL_CLASSES = {(3, 1): ("contradiction", "neutral", "entailment"), (2, 2): ("False", "True")}
 
 
@@ -99,7 +100,9 @@ def convert_albef(
     pretrained = any(name.startswith("text_encoder.bert.") for name in weights)
     prefix = "text_encoder.bert." if pretrained else "text_encoder."
     weights = {our_name(name, prefix): tensor for name, tensor in weights.items()}
+    without_types = _add_token_types(weights)
     config = config_of(checkpoint, weights, head_width)
+    config.token_types = not without_types
     config.text_prefix = prefix
     task: Task = "retrieval" if "itm_head.weight" in weights else "classification"
     if task == "classification":
@@ -124,14 +127,10 @@ def convert_albef(
     model.load_state_dict(weights, assign=True)
     model.tie_weights()
     side = {"height": image_size or own_size, "width": image_size or own_size}
-    try:
-        words = AutoTokenizer.from_pretrained(str(tokenizer))
-    except (OSError, ValueError) as error:
-        missing = "" if Path(tokenizer).exists() else f"there is no folder {tokenizer} here, and as an id on the hub "
-        raise CheckpointError(
-            f"{missing}{tokenizer} has no readable tokenizer: {str(error).splitlines()[0]} "
-            "Give the folder or hub id of the one that the checkpoint was trained with (bert-base-uncased)."
-        ) from error
+    absent = "" if Path(tokenizer).exists() else f"there is no folder {tokenizer} here, and as an id on the hub "
+    remedy = "Give the folder or hub id of the one that the checkpoint was trained with (bert-base-uncased)."
+    with explained(f"{absent}{tokenizer} has no readable tokenizer", remedy):
+        words = AutoTokenizer.from_pretrained(str(tokenizer), trust_remote_code=False)
     if len(words) > model.config.text_config.vocab_size:
         raise ConfigError(
             f"the tokenizer of {tokenizer} has {len(words):,} entries, and {checkpoint} has embeddings for "
@@ -179,19 +178,18 @@ def official_weights(model: PreTrainedModel) -> dict[str, Tensor]:
         )
         for name, tensor in model.state_dict().items()
     }
+    if not getattr(model.config, "token_types", True):  # all of one type: its vector is part of every position's
+        shift = weights.pop(prefix + TYPES)[0]
+        weights[prefix + PLACES] = (weights[prefix + PLACES].float() + shift.float()).to(weights[prefix + PLACES].dtype)
     weights[prefix + IDS] = torch.arange(model.config.text_config.max_position_embeddings).unsqueeze(0)
     return weights
 
 
 def read_official(checkpoint: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint, by their official names."""
-    try:
+    remedy = "Give a file of plain tensors, as torch.save writes a state_dict; nothing else is unpickled."
+    with explained(f"{checkpoint} cannot be read", remedy):
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(
-            f"{checkpoint} cannot be read: {str(error).splitlines()[0]} "
-            "Give a file of plain tensors, as torch.save writes a state_dict; nothing else is unpickled."
-        ) from error
     tensors = content.get("model", content) if isinstance(content, dict) else content
     if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise CheckpointError(f"{checkpoint} holds no tensors by name, neither at the top nor as 'model'.")
@@ -207,6 +205,15 @@ def dropped_kind(name: str) -> str | None:
     if name.startswith("text_encoder.cls."):
         return "masked language head"
     return "position ids" if name.endswith(IDS) else None
+
+
+def _add_token_types(weights: dict[str, Tensor]) -> bool:
+    """Give a text encoder without token types (LAVIS) one of zeros, which changes nothing."""
+    places = weights.get(f"text_encoder.{PLACES}")
+    if f"text_encoder.{TYPES}" in weights or places is None:
+        return False
+    weights[f"text_encoder.{TYPES}"] = places.new_zeros(1, *places.shape[1:])
+    return True
 
 
 def our_name(official: str, prefix: str) -> str:
