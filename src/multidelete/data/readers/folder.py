@@ -144,10 +144,9 @@ def _rename_splits(
         else:
             renamed[our] = pairs
     if unknown:
-        more = f" and {len(unknown) - 1} others that are not known" if unknown[1:] else ""
         problems.append(
-            f"{name} has a split {short(unknown[0])!r}{more} (found: {found}). Known are train, val and test; say "
-            "which is which with --splits train=...,test=..."
+            f"{name} has a split {short(unknown[0])!r} (found: {found}). Known are train, val and test; say which is "
+            "which with --splits train=...,test=..."
         )
     if "train" not in renamed and not problems:
         problems.append(f"{name} has no train split (found: {found}). Name it with --splits train=...")
