@@ -21,6 +21,7 @@ from multidelete.audits.result import Figure, write_audit
 from multidelete.copies import check_relearning, copier, relearning_rate
 from multidelete.core.arguments import number, place, text, whole
 from multidelete.core.deletion import as_request, check_audit
+from multidelete.data.identity import with_true_sources
 from multidelete.data.images import check_pictures
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.repeats import kept_repeats, repeats_note
@@ -114,6 +115,7 @@ def audit(
         other={"out": place(out), "cache": place(cache, optional=True), "noun": text(noun, optional=True),
                "device": text(device), "seed": whole(seed), "relearn_lr": number(relearn_lr, optional=True)},
     )  # fmt: skip
+    data = with_true_sources(data)
     request = as_request(data, forget)
     repeats = kept_repeats(data.train, request.ids)
     if repeats:

@@ -15,6 +15,7 @@ from multidelete.artifacts.overlap import paths_of_model, refuse_pictures
 from multidelete.card import model_card
 from multidelete.core.arguments import Wanted, check_arguments, place
 from multidelete.core.deletion import as_request, check_deletion, run_arguments
+from multidelete.data.identity import with_true_sources
 from multidelete.data.pairs import PairData
 from multidelete.data.repeats import cached_note, kept_repeats, repeats_note
 from multidelete.data.request import Request, forget_retain
@@ -74,7 +75,7 @@ def train(
         }
     )
     refuse_missing({"start": model.start if isinstance(model, TrainSettings) else None})
-    out = Path(out)
+    out, data = Path(out), with_true_sources(data)
     model = model or TrainSettings()
     settings = settings or Training().loop_settings()
     inputs = paths_of_model(model.start) if isinstance(model, TrainSettings) and model.start else []
@@ -168,6 +169,7 @@ def unlearn(
         model, data, processor=processor, method=method, settings=settings, trainable=trainable, lora=lora, seed=seed,
         overwrite=overwrite, resume=resume, allow_pickle=allow_pickle,
     )  # fmt: skip
+    data = with_true_sources(data)
     request = as_request(data, forget)
     repeats = kept_repeats(data.train, request.ids)
     if repeats:

@@ -17,6 +17,7 @@ import numpy as np
 from multidelete.artifacts.folders import make_folder
 from multidelete.artifacts.locks import in_turn
 from multidelete.artifacts.picture_cache import kept_digests
+from multidelete.data.identity import with_true_sources
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.data.request import Request
 from multidelete.errors import CheckpointError, UnsupportedError
@@ -102,6 +103,7 @@ class ModelStore:
             UnsupportedError: The original's folder does not record its recipe.
         """
         model, loop, seed = self._recipes.get(original) or recipe_of(original)
+        data = with_true_sources(data)  # as the whole has them, not the half that a shadow sees
         members = shadow_members(data, index)
         chosen = PairDataset([pair for pair in shadow_pool(data) if pair.id in members], f"shadow {index}")
         drawn = replace(data, splits={"train": chosen})

@@ -12,6 +12,7 @@ from transformers import ProcessorMixin
 from multidelete.artifacts.overlap import paths_of_model, refuse_overlap
 from multidelete.core.arguments import check_arguments, place, whole
 from multidelete.core.deletion import as_request, check_deletion
+from multidelete.data.identity import with_true_sources
 from multidelete.data.pairs import PairData
 from multidelete.data.request import Request
 from multidelete.errors import ConfigError, DivergedError, SettingProblem
@@ -110,6 +111,7 @@ def tune(
         raise ConfigError(f"tune runs in one process, and there are {world_size()}. Start it without a launcher.")
     if trials < 1:
         raise ConfigError(SettingProblem("trials", f"is {trials}; it must be 1 or more."))
+    data = with_true_sources(data)
     request = as_request(data, forget)
     chosen = get_method(method)() if isinstance(method, str) else method
     check_search(chosen)

@@ -21,6 +21,10 @@ from multidelete.data.readers import load_data
 from multidelete.data.request import resolve_request
 from multidelete.data.split import with_holdout
 from multidelete.errors import RequestError
+from multidelete.manifest import read_manifest
+from multidelete.methods import Training
+from multidelete.pipeline import train
+from multidelete.settings import TrainSettings
 from multidelete.store import ModelStore
 
 
@@ -236,3 +240,18 @@ def test_digests_are_kept_in_a_cache_folder(tmp_path: Path, monkeypatch: pytest.
     with kept_digests(tmp_path / "cache"):
         assert file_digest(path) == digest
     assert json.loads((tmp_path / "cache" / FILE).read_text())
+
+
+def test_two_pictures_that_python_gives_one_source_are_not_taken_for_one(tmp_path: Path) -> None:
+    """What a model is shown of a pair is its own picture."""
+    files = [picture(tmp_path / folder / "x.png", seed) for seed, folder in enumerate("ab")]
+    pairs = [
+        Pair(id=str(n), inputs={"image": file, "text": f"t{n}"}, sources={"image": "x.png", "text": f"t{n}"})
+        for n, file in enumerate(files)
+    ]
+    data = PairData("mine", {"train": PairDataset(pairs, "train")})
+    quick = replace(Training().loop_settings(), passes=1, device="cpu")
+    train(data, tmp_path / "model", model=TrainSettings(family="clip", image_size=16), settings=quick)
+    told = read_manifest(tmp_path / "model") or {}
+    assert told["data"]["content"] == with_true_sources(data).train.content  # type: ignore[index]
+    assert told["data"]["content"] != data.train.content  # type: ignore[index]

@@ -16,7 +16,7 @@ Member = tuple[str, str]
 
 
 def with_true_sources(data: PairData) -> PairData:
-    """The data with the sources of its pictures corrected by what the files hold; the same object where all are right.
+    """The data with the sources of its pictures corrected by what the files hold; itself where it says they are.
 
     - Byte-equal files, under whatever names, get one source: the first of theirs in alphabetical order, of the
       training pairs' where they are among them.
@@ -27,6 +27,8 @@ def with_true_sources(data: PairData) -> PairData:
     Missing files keep their sources. Pictures that are not files keep theirs too, and a file that holds a stored
     picture's bytes gets its source.
     """
+    if data.sources_are_true:
+        return data
     stored: set[str] = set()
     found: dict[Member, bool] = {}  # whether it is a training pair's
     for split, pairs in sorted(data.splits.items(), key=lambda one: one[0] != "train"):
@@ -38,12 +40,12 @@ def with_true_sources(data: PairData) -> PairData:
                     stored.add(source)
     changed = {member: source for member, source in _true_sources(found, stored).items() if source != member[0]}
     if not changed:
-        return data
+        return replace(data, sources_are_true=True)
     splits = {
         name: PairDataset([_corrected(pair, changed) for pair in pairs], pairs.name)
         for name, pairs in data.splits.items()
     }
-    return replace(data, splits=splits)
+    return replace(data, splits=splits, sources_are_true=True)
 
 
 def _corrected(pair: Pair, changed: Mapping[Member, str]) -> Pair:

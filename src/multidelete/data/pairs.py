@@ -163,6 +163,7 @@ class PairData:
             whose meaning is not told.
         classes_in_order: Whether the user said that a model's outputs stand in the order of ``classes``.
         graph: The graph whose nodes the pairs name, where they name any.
+        sources_are_true: Whether equal sources of pictures are known to stand for equal bytes and unequal for unequal.
         cached: Folders in the cache of `datasets` that hold the same rows, deleted ones included.
     """
 
@@ -172,6 +173,7 @@ class PairData:
     classes: Sequence[str] = ()
     graph: "Graph | None" = None
     classes_in_order: bool = False
+    sources_are_true: bool = False
     cached: Sequence[Path] = ()
 
     @property

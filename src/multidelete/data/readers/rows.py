@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from multidelete.data.pairs import ImageInput, Pair, text_source
+from multidelete.data.picture_digests import file_digest
 from multidelete.data.readers.archive import ArchivedImage
 from multidelete.data.readers.cells import CellReader
 from multidelete.data.readers.labels import Labelled
@@ -42,7 +43,6 @@ class RowReader:
         self.image_root = image_root or root
         self.cells = CellReader()
         self._files: dict[Path, bool] = {}
-        self._digests: dict[Path, str] = {}
 
     def pairs_of(self, table: Table, number: int, row: Mapping[str, object]) -> Iterator[Labelled]:
         """The pairs of one row: one, or one for each of its texts."""
@@ -113,8 +113,10 @@ class RowReader:
                 self.cells.problem("image files are missing (relative paths start from --image-root)", str(file))
         if not self._files[file]:
             return None
-        digest = self._digest(file) if "id" not in self.at or self.root is None else ""
-        return file, f"sha256:{digest[:32]}" if self.root is None else self._source(path, self.root), digest
+        content = self._digest(file) if "id" not in self.at or self.root is None else ""
+        if content is None:
+            return None
+        return file, f"sha256:{content[:32]}" if self.root is None else self._source(path, self.root), content
 
     def _source(self, path: str, root: Path) -> str:
         """The path as the data writes it, relative to its folder where it lies there."""
@@ -123,7 +125,9 @@ class RowReader:
             written = written.relative_to(root.as_posix())
         return str(written)
 
-    def _digest(self, file: Path) -> str:
-        if file not in self._digests:
-            self._digests[file] = hashlib.sha256(file.read_bytes()).hexdigest()
-        return self._digests[file]
+    def _digest(self, file: Path) -> str | None:
+        try:
+            return file_digest(file)
+        except OSError as error:
+            self.cells.problem(f"image files cannot be read ({error.strerror})", str(file))
+            return None
