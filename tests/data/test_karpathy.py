@@ -93,3 +93,13 @@ def test_several_karpathy_files_must_be_named(tmp_path: Path) -> None:
 def test_karpathy_refuses_options_it_cannot_honour(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="karpathy reader has no use for columns"):
         load_data(str(write(tmp_path, ALL)), columns={"text": "raw"})
+
+
+def test_karpathy_files_of_one_name_in_several_folders_are_different_pictures(tmp_path: Path) -> None:
+    images = [entry("a.png", "train", 1, filepath=folder) for folder in ("x", "y")]
+    file = write(tmp_path, [*images, entry("b.png", "train", 1, filepath="x")])
+    Image.new("RGB", (4, 4), "red").save(tmp_path / "images" / "y" / "a.png")
+    Image.new("RGB", (4, 4), "blue").save(tmp_path / "images" / "x" / "b.png")
+    data = load_data(str(file))
+    assert data.train.ids == ["x/a.png#0", "y/a.png#0", "b.png#0"]
+    assert [pair.sources["image"] for pair in data.train] == ["x/a.png", "y/a.png", "b.png"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from multidelete.data.pairs import Pair, PairData, PairDataset, text_source
 from multidelete.data.tables.source import is_file
@@ -25,7 +25,8 @@ def read_karpathy(path: Path, *, image_root: Path | None = None) -> PairData:
     """Read one pair for each image and caption.
 
     A pair's id is ``filename#k`` for the image's k-th caption, from 0; its image source is the
-    file name. ``restval`` counts as ``train``, as is usual for COCO.
+    file name. Both begin with the ``filepath`` where several folders hold a file of that name. ``restval`` counts as
+    ``train``, as is usual for COCO.
 
     Args:
         path: The JSON file, or a folder with exactly one ``dataset*.json``.
@@ -45,6 +46,9 @@ def read_karpathy(path: Path, *, image_root: Path | None = None) -> PairData:
     images = _read(path)
     pairs: dict[str, list[Pair]] = {}
     unknown, missing = [], []
+    folders: dict[str, set[str]] = {}
+    for image in images:
+        folders.setdefault(image.filename, set()).add(image.folder)
     for image in images:
         split = _SPLITS.get(image.split)
         if split is None:
@@ -53,11 +57,13 @@ def read_karpathy(path: Path, *, image_root: Path | None = None) -> PairData:
         file = root / image.folder / image.filename
         if not is_file(file):
             missing.append(str(file))
+        is_alone = len(folders[image.filename]) == 1
+        name = image.filename if is_alone else str(PurePosixPath(image.folder, image.filename))
         for number, text in enumerate(image.texts):
             pair = Pair(
-                id=f"{image.filename}#{number}",
+                id=f"{name}#{number}",
                 inputs={"image": file, "text": text},
-                sources={"image": image.filename, "text": text_source(text)},
+                sources={"image": name, "text": text_source(text)},
             )
             pairs.setdefault(split, []).append(pair)
     problems = []
