@@ -23,6 +23,7 @@ from multidelete.models import Adapter, load_adapter
 from multidelete.models.classes import name_classes, read_classes
 from multidelete.settings import TrainSettings
 from multidelete.start import fitted, starting_point
+from tests.data.test_identity import picture
 
 NUMBER = 24
 MODEL_ORDER = ("entailment", "contradiction", "neutral")
@@ -315,6 +316,52 @@ def test_class_orders_of_splits_may_differ(tmp_path: Path, photos: Path) -> None
     data = load_data(str(tmp_path / "saved"))
     for pairs in data.splits.values():
         assert [data.classes[pair.label] for pair in pairs if pair.label is not None] == NAMES
+
+
+def read_labels(folder: Path, labels: Sequence[object]) -> PairData:
+    for n in range(len(labels)):
+        picture(folder / f"{n}.png", n)
+    lines = [{"image": f"{n}.png", "text": f"t{n}", "id": f"i{n}", "label": label} for n, label in enumerate(labels)]
+    (folder / "x.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    return load_data(str(folder / "x.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "expected"),
+    [
+        ([True, False, True], ("False", "True"), [1, 0, 1]),
+        ([1, 0, -1], (), [1, 0, None]),
+        (["1", "0", None], (), [1, 0, None]),
+        ([1.0, 0.0, 2.0], (), [1, 0, 2]),
+        (["1.0", "0.0", ""], (), [1, 0, None]),
+        (["2", "yes", "no"], ("2", "no", "yes"), [0, 2, 1]),
+        (["01", "1", "02"], ("01", "02", "1"), [0, 2, 1]),
+    ],
+)
+def test_labels_are_names_or_numbers(
+    labels: list[object], classes: tuple[str, ...], expected: list[int | None], tmp_path: Path
+) -> None:
+    data = read_labels(tmp_path, labels)
+    assert (data.classes, [pair.label for pair in data.train]) == (classes, expected)
+    assert any("written with a point" in note for note in data.notes) == ("1.0" in map(str, labels))
+
+
+def test_a_negative_number_among_names_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="labels that are names, and -1 among them"):
+        read_labels(tmp_path, ["-1", "cat", "dog"])
+
+
+def test_columns_of_numbered_classes_give_subjects_kinds_and_splits_their_names(tmp_path: Path) -> None:
+    for n in range(3):
+        picture(tmp_path / f"{n}.png", n)
+    texts = {"image": [f"{n}.png" for n in range(3)], "text": list("abc"), "id": list("xyz")}
+    numbered = {"subject": ClassLabel(names=["ann", "bob"]), "split": ClassLabel(names=["test", "train"])}
+    features = Features({name: Value("string") for name in texts} | numbered)
+    rows = Dataset.from_dict({**texts, "subject": [1, 0, -1], "split": [1, 1, 0]}, features=features)
+    rows.to_parquet(tmp_path / "x.parquet")
+    data = load_data(str(tmp_path / "x.parquet"), columns={"kind": "subject"})
+    assert [(pair.subject, pair.kind) for pair in data.train] == [("bob", "bob"), ("ann", "ann")]
+    assert [pair.subject for pair in data.splits["test"]] == [None]
 
 
 @pytest.mark.parametrize("label", [["cat"], 1.5, {"a": 1}])

@@ -64,7 +64,7 @@ def read_folder(
     notes += reader.cells.note_lines()
     notes += [f"splits left out: {first_few(left_out)}"] if left_out else []
     known = [named for table in tables for named in table.class_names.get(at.get("label", ""), ())]
-    classes, finished = number_labels(name, by_split, known)
+    classes, finished = number_labels(name, by_split, known, notes)
     if classes:
         notes.append(f"label classes: {first_few([f'{number} {label}' for number, label in enumerate(classes)])}")
     _check_numbers(name, finished)

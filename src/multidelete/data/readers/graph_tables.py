@@ -88,7 +88,7 @@ def read_graph_tables(
     left_out, by_split = _rename_splits(path.name, by_split, splits)
     notes += [f"splits left out: {first_few(left_out)}"] if left_out else []
     _refuse_unlabelled(path.name, by_split)
-    classes, pairs = number_labels(path.name, by_split, ())
+    classes, pairs = number_labels(path.name, by_split, (), notes)
     if not any("id" in found for found in at.values()):
         pairs = {split: _without_repeats(split, every, notes) for split, every in pairs.items()}
     graph = _graph(path.name, named, features, edges, [pair for every in pairs.values() for pair in every])

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from multidelete.data.pairs import Pair
 from multidelete.data.tables.strict_json import Literal
+from multidelete.data.tables.suspicion import whole
 from multidelete.errors import DataError, first_few
 
 Labelled = tuple[Pair, str | None]
@@ -16,23 +17,28 @@ _LITERAL = re.compile(rf"{_NUMBER.pattern}|True|False", re.ASCII)
 
 
 def number_labels(
-    name: str, by_split: Mapping[str, Sequence[Labelled]], known: Sequence[str]
+    name: str, by_split: Mapping[str, Sequence[Labelled]], known: Sequence[str], notes: list[str]
 ) -> tuple[tuple[str, ...], dict[str, list[Pair]]]:
     """Names of the classes, and the pairs with their labels as positions among them.
 
     Labels that are all whole numbers are numbers, and there are no names then; a negative one is the hub's sign for
-    "unlabelled". All others are names. True and false are the names True and False.
+    "unlabelled". Where some are written with a point (``1.0``, as data frames with gaps do), this is noted. All others
+    are names. True and false are the names True and False.
 
     Args:
         name: What the data is called.
         by_split: The pairs, and their labels as the data writes them.
         known: Names that the data lists itself (`datasets.ClassLabel`), in its order; labels are then names.
+        notes: What is to be said of them is added here.
 
     Raises:
         DataError: Labels are neither text nor whole numbers, or of both kinds.
     """
     raw = [label for pairs in by_split.values() for _, label in pairs if label is not None]
-    strange = [label for label in raw if isinstance(label, Literal) and not _LITERAL.fullmatch(label)]
+    texts = dict.fromkeys(raw)
+    numbers = {text: whole(text) or text for text in texts}
+    are_numbers = not known and all(_NUMBER.fullmatch(number) for number in numbers.values())
+    strange = [] if are_numbers else [one for one in raw if isinstance(one, Literal) and not _LITERAL.fullmatch(one)]
     if strange:
         raise DataError(
             f"{name}: {len(strange)} labels are neither names nor whole numbers: {first_few(strange)}. "
@@ -43,9 +49,17 @@ def number_labels(
         raise DataError(
             f"{name} has labels of several kinds ({', '.join(kinds)}); labels must be all numbers or all names."
         )
-    texts = dict.fromkeys(raw)
-    if not known and all(_NUMBER.fullmatch(text) for text in texts):
-        return (), _placed(by_split, {text: int(text) if int(text) >= 0 else None for text in texts})
+    if are_numbers:
+        if any(number != text for text, number in numbers.items()):
+            notes.append("labels are written with a point, such as 1.0; they are read as whole numbers")
+        at = {text: int(number) if int(number) >= 0 else None for text, number in numbers.items()}
+        return (), _placed(by_split, at)
+    negative = [text for text in texts if text.startswith("-") and _NUMBER.fullmatch(text) and text not in known]
+    if negative:
+        raise DataError(
+            f"{name} has labels that are names, and {first_few(negative)} among them. Leave the label of pairs without "
+            "one empty."
+        )
     classes = tuple(dict.fromkeys([*known, *sorted(texts)]))
     return classes, _placed(by_split, {text: at for at, text in enumerate(classes)})
 

@@ -53,14 +53,12 @@ class RowReader:
             yield from self._pairs(row, found, texts, self._label(table, row, where), where)
 
     def _label(self, table: Table, row: Mapping[str, object], where: str) -> str | None:
-        """The label as the data writes it; of a column of numbered classes the name, None for -1."""
+        """The label as the data writes it; of a column of numbered classes the name."""
         label = self.cells.optional(row, self.at.get("label"), "label", where)
         names = table.class_names.get(self.at.get("label", ""))
-        if names is None or label is None or not label.removeprefix("-").isdecimal():
-            return label
-        if int(label) >= len(names):
+        if names is not None and label is not None and label not in names:
             self.cells.problem(f"rows have a label beyond the {len(names)} classes of its column", where)
-        return names[int(label)] if 0 <= int(label) < len(names) else None
+        return label
 
     def _pairs(
         self,

@@ -1,12 +1,12 @@
 """Columns of numbers, dates and the like (parquet, arrow, the hub) as the text that tables hold."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from decimal import Decimal
 
-from datasets import Dataset, Value
+from datasets import ClassLabel, Dataset, Value
 
 from multidelete.data.tables.strict_json import Literal
 
@@ -21,17 +21,35 @@ class TextRows:
     Attributes:
         dataset: Where the rows come from.
         whole: Columns of decimal numbers that hold whole numbers alone.
+        names: Columns of numbered classes, and what the numbers mean.
     """
 
     dataset: Dataset
     whole: frozenset[str]
+    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Mapping[str, object]]:
         for row in self.dataset:
-            yield {name: as_text(value, whole=name in self.whole) for name, value in row.items()}
+            yield {
+                name: as_name(value, self.names[name])
+                if name in self.names
+                else as_text(value, whole=name in self.whole)
+                for name, value in row.items()
+            }
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+
+def as_name(number: object, names: Sequence[str]) -> object:
+    """The name of a numbered class; None for -1 and nothing. A number that has no name stays one.
+
+    >>> as_name(1, ["no", "yes"]), as_name(-1, ["no", "yes"]), as_name(2, ["no", "yes"])
+    ('yes', None, '2')
+    """
+    if not isinstance(number, int) or number >= len(names):
+        return as_text(number)
+    return names[number] if number >= 0 else None
 
 
 def as_text(value: object, *, whole: bool = False) -> object:
@@ -74,7 +92,8 @@ def text_rows(dataset: Dataset) -> tuple[TextRows, dict[str, str], dict[str, str
                     )
         elif kind.startswith(("date", "time")):
             notes[column] = f"column {column} holds dates ({kind}), read as in 2014-01-31"
-    return TextRows(dataset, frozenset(whole)), notes, problems
+    names = {column: f.names for column, f in dict(dataset.features).items() if isinstance(f, ClassLabel)}
+    return TextRows(dataset, frozenset(whole), names), notes, problems
 
 
 def _column(dataset: Dataset, column: str) -> Iterable[object]:
