@@ -358,6 +358,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     try:
         done = typer.main.get_command(app).main(list(arguments), prog_name="multidelete", standalone_mode=False)
+        sys.stdout.flush()
     except MultideleteError as error:
         show.show_errors(error)
         return error.exit_code
@@ -365,6 +366,9 @@ def run(arguments: Sequence[str]) -> int:
         if arguments:  # without any the help was shown
             show.show_usage(cast(typer.BadParameter, error).format_message(), arguments)
         return 2
+    except OSError as error:  # of the machine: a full disk, too few open files, an output that is closed
+        show.show_system_error(error)
+        return 1
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     return done if isinstance(done, int) else 0  # the code of a typer.Exit
@@ -380,7 +384,12 @@ def main() -> None:
     for level, word in ((logging.INFO, "note"), (logging.WARNING, "warning"), (logging.ERROR, "error")):
         logging.addLevelName(level, word)
     try:
-        sys.exit(run(sys.argv[1:]))
+        code = run(sys.argv[1:])
+        try:
+            sys.stdout.flush()
+        except OSError:  # told already; what is left to write would fail once more at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(code)
     except KeyboardInterrupt:  # between commands: while something is imported
         show.say("interrupted; nothing was written.")
         sys.exit(130)

@@ -40,6 +40,13 @@ def say(text: str) -> None:
     typer.echo(plain(text), err=True)
 
 
+def show_system_error(error: OSError) -> None:
+    """What the operating system refused, and nothing where nobody reads the output any more."""
+    if not isinstance(error, BrokenPipeError):
+        place = "" if error.filename is None else f" ({error.filename})"
+        say(f"error: the system refused: {error.strerror or error}{place}.")
+
+
 def show_errors(error: MultideleteError) -> None:
     """One line for each problem on standard error."""
     for problem in error.problems:

@@ -26,7 +26,14 @@ from multidelete.frozen import FrozenEntries
 from multidelete.models.base import Adapter
 from multidelete.plan import MicroBatch, MicroBatches, plan_steps
 from multidelete.progress import progress_bar
-from multidelete.runtime import make_accelerator, peak_bytes, process_index, seed_everything, world_size
+from multidelete.runtime import (
+    make_accelerator,
+    peak_bytes,
+    possible_workers,
+    process_index,
+    seed_everything,
+    world_size,
+)
 from multidelete.settings import LoopSettings
 from multidelete.step import Part, Step
 from multidelete.training.resumable import HasState, Resumable
@@ -167,7 +174,7 @@ def run_loop(
         micro_batches,
         batch_size=None,
         sampler=range(done * settings.accumulation, len(micro_batches)),
-        num_workers=settings.workers,
+        num_workers=possible_workers(settings.workers),
         persistent_workers=False,
         generator=torch.Generator(),  # starting to read draws a number: not from the restored ones of a resumed run
     )

@@ -1,5 +1,6 @@
 """Processes, devices, seeds, memory: what the machine is asked, in one place."""
 
+import logging
 import os
 import random
 import resource
@@ -23,6 +24,11 @@ from multidelete.artifacts.sealed import State
 from multidelete.errors import ConfigError, SettingProblem
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+FILES_OPEN = 64  # of a process without workers, with room to spare
+FILES_OF_A_WORKER = 48
 
 _ALONE = ContextVar("alone", default=False)
 
@@ -189,6 +195,27 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+def possible_workers(wanted: int) -> int:
+    """As many processes to prepare batches as were asked for, or none where too few files may be open for them.
+
+    Each batch comes through open files; where there are too few, everybody would wait for ever.
+    """
+    if wanted == 0:
+        return 0
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = FILES_OPEN + FILES_OF_A_WORKER * wanted
+    if soft != resource.RLIM_INFINITY and soft < needed and (hard == resource.RLIM_INFINITY or hard > soft):
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        logger.warning(
+            "only %d files can be open here, and %d processes that prepare batches need %d: this process does it. "
+            "Results are the same; raise the limit (ulimit -n) for more speed.", soft, wanted, needed,
+        )  # fmt: skip
+        return 0
+    return wanted
 
 
 def random_state() -> dict[str, State]:

@@ -15,8 +15,9 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from multidelete.artifacts.folders import make_folder
-from multidelete.artifacts.locks import in_turn
+from multidelete.artifacts.locks import clear, in_turn
 from multidelete.artifacts.picture_cache import kept_digests
+from multidelete.artifacts.room import told_where_full
 from multidelete.data.identity import with_true_sources
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.data.request import Request
@@ -149,7 +150,9 @@ class ModelStore:
         """The folder of whatever ``make`` writes, by a key of what decides its content; made if it is not there."""
         digest = hashlib.sha256(json.dumps(list(key), sort_keys=True).encode()).hexdigest()
         folder = self.root / f"{kind}-{digest[:16]}"
+        turn = self.root / f".{folder.name}.turn"
         if self.names_only or folder.is_dir():
+            clear(turn)
             return folder
         start_processes()
         if world_size() > 1:
@@ -158,7 +161,7 @@ class ModelStore:
                 "launch, or train with 'multidelete train' and 'multidelete unlearn'."
             )
         make_folder(self.root)
-        with in_turn(self.root / f".{folder.name}.turn"):
+        with told_where_full(folder), in_turn(turn):
             if not folder.is_dir():  # another process may have made it meanwhile
                 make(folder)
                 self.made.append(folder)

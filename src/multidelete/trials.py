@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from multidelete.artifacts.folders import partial_folder, refuse_existing
-from multidelete.artifacts.room import write_whole
+from multidelete.artifacts.room import told_where_full, write_whole
 from multidelete.config import as_toml
 from multidelete.errors import CheckpointError, ConfigError, SettingProblem
 from multidelete.methods import METHODS, Method
 from multidelete.settings import LoopSettings, LoraSettings, SearchCost
+
+_FOUND_BY = "# Found by multidelete tune"  # how a settings file begins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +85,8 @@ class TrialFile:
         for path in (self.out, self.rows_path):
             if path.is_dir():
                 raise CheckpointError(f"{path} is a folder. Give a settings file that can be written.")
-            refuse_existing(path, overwrite=overwrite)
+            if not (resume and self.partial.is_file()):  # else it may be this search's own, killed at its very end
+                refuse_existing(path, overwrite=overwrite, is_ours=_is_of_a_search)
         if self.partial.exists() and not (resume or overwrite):
             raise CheckpointError(
                 f"an earlier search for {out} did not end; its trials are in {self.partial}. "
@@ -94,7 +97,7 @@ class TrialFile:
             raise CheckpointError(f"{out} cannot be written: {parent} is a file. Give another place.")
         if not os.access(parent, os.W_OK):
             raise CheckpointError(f"{out} cannot be written: no permission for {parent}. Give another place.")
-        self._resume = resume
+        self._resume, self._overwrite = resume, overwrite
 
     def read(self, identity: Sequence[object]) -> list[Trial]:
         """The trials of an earlier run that is resumed, for a search that ``identity`` tells from all others.
@@ -105,13 +108,22 @@ class TrialFile:
         self._run = hashlib.sha256(json.dumps(list(identity), sort_keys=True).encode()).hexdigest()
         if not (self._resume and self.partial.exists()):
             return []
-        head, *rows = self.partial.read_text(encoding="utf-8").splitlines()
-        if json.loads(head) != {"search": self._run}:
+        try:
+            head, *rows = self.partial.read_text(encoding="utf-8").splitlines()
+            of, trials = json.loads(head), [Trial(**json.loads(row)) for row in rows]
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise ConfigError(
+                f"{self.partial} cannot be read as trials of a search: {error}. Give --overwrite to start afresh."
+            ) from error
+        if of != {"search": self._run}:
             raise ConfigError(
                 f"{self.partial} holds trials with another model, data, request or settings. "
                 "Resume with the same ones, or give --overwrite to start afresh."
             )
-        return [Trial(**json.loads(row)) for row in rows]
+        for path in (self.out, self.rows_path):
+            if path.exists() and self._run not in _text_of(path):
+                refuse_existing(path, overwrite=self._overwrite, is_ours=_is_of_a_search)
+        return trials
 
     def write(self, trials: Sequence[Trial]) -> None:
         """Keep the trials so far; the file is whole at any moment."""
@@ -119,9 +131,22 @@ class TrialFile:
         write_whole(self.partial, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
 
     def end(self, settings: str) -> None:
-        """Write the settings file, with the rows beside it."""
-        write_whole(self.out, settings)
-        os.replace(self.partial, self.rows_path)
+        """Write the settings file, with the rows beside it; a kill in between leaves what can be resumed."""
+        write_whole(self.out, f"{settings}\n# Search {self._run}\n")
+        with told_where_full(self.out):
+            os.replace(self.partial, self.rows_path)
+
+
+def _is_of_a_search(path: Path) -> bool:
+    """Whether a file is one that a search wrote."""
+    return _text_of(path).startswith((_FOUND_BY, '{"search": "'))
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
 
 
 def settings_file(
@@ -145,7 +170,7 @@ def settings_file(
     """
     before = "failed" if cost.default_objective is None else f"{cost.default_objective:.4f}"
     head = [
-        f"# Found by multidelete tune: {cost.trials} trials, {cost.failed} of them failed, {cost.wall_s:,.0f} s.",
+        f"{_FOUND_BY}: {cost.trials} trials, {cost.failed} of them failed, {cost.wall_s:,.0f} s.",
         f"# Pairs backpropagated in all: {cost.pairs_backward:,}; forwarded, judging included: {cost.pairs_forward:,}.",
         f"# Objective (validation pairs and request): {before} with the defaults, {cost.objective:.4f} with these.",
     ]

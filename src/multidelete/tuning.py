@@ -3,12 +3,14 @@
 import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import cast
 
 from transformers import ProcessorMixin
 
+from multidelete.artifacts.folders import writing
 from multidelete.artifacts.overlap import paths_of_model, refuse_overlap
 from multidelete.core.arguments import check_arguments, place, whole
 from multidelete.core.deletion import as_request, check_deletion
@@ -119,54 +121,55 @@ def tune(
     origin = read_manifest(Path(model)) if isinstance(model, str | Path) else None
     loop = loop_settings(chosen, given, origin, len(request.ids))
     check_device(loop.device)
-    file = None if out is None else TrialFile(Path(out), overwrite=overwrite, resume=resume)
-    if file is not None:
-        inputs = [path for one in (model, forget) if isinstance(one, str | Path) for path in paths_of_model(one)]
-        refuse_overlap(file.out, inputs)
-        refuse_overlap(file.rows_path, inputs)
-    judge = Judge(data, request, seed=seed, device=loop.device)
-    if isinstance(model, str | Path):
-        original = load_adapter(model, allow_pickle=allow_pickle)
-    else:
-        original = copy.deepcopy(adapter_for(model, processor))
-        hold_in_float32(original.model)
-    identity: list[object] = [weights_digest(original), chosen.name, asdict(chosen), asdict(loop), trainable, seed]
-    identity += [request.digest, data.train.digest, judge.seen.splits["val"].digest, lora and asdict(lora)]
-    identity += [{name: asdict(factor) for name, factor in chosen.search.items()}]
-    done = [] if file is None else file.read(identity)[:trials]
-    started = time.perf_counter()
-    judge.hear(original)
-    asked_s, asked_pairs = time.perf_counter() - started, judge.pairs
-    del original  # every trial loads its own
+    with nullcontext() if out is None else writing(Path(out)):
+        file = None if out is None else TrialFile(Path(out), overwrite=overwrite, resume=resume)
+        if file is not None:
+            inputs = [path for one in (model, forget) if isinstance(one, str | Path) for path in paths_of_model(one)]
+            refuse_overlap(file.out, inputs)
+            refuse_overlap(file.rows_path, inputs)
+        judge = Judge(data, request, seed=seed, device=loop.device)
+        if isinstance(model, str | Path):
+            original = load_adapter(model, allow_pickle=allow_pickle)
+        else:
+            original = copy.deepcopy(adapter_for(model, processor))
+            hold_in_float32(original.model)
+        identity: list[object] = [weights_digest(original), chosen.name, asdict(chosen), asdict(loop), trainable, seed]
+        identity += [request.digest, data.train.digest, judge.seen.splits["val"].digest, lora and asdict(lora)]
+        identity += [{name: asdict(factor) for name, factor in chosen.search.items()}]
+        done = [] if file is None else file.read(identity)[:trials]
+        started = time.perf_counter()
+        judge.hear(original)
+        asked_s, asked_pairs = time.perf_counter() - started, judge.pairs
+        del original  # every trial loads its own
 
-    def run(own: Method, own_loop: LoopSettings) -> Unlearned:
-        return unlearn(
-            model, judge.seen, request, processor=processor, method=own, settings=own_loop,
-            trainable=trainable, lora=lora, seed=seed, allow_pickle=allow_pickle,
-        )  # fmt: skip
+        def run(own: Method, own_loop: LoopSettings) -> Unlearned:
+            return unlearn(
+                model, judge.seen, request, processor=processor, method=own, settings=own_loop,
+                trainable=trainable, lora=lora, seed=seed, allow_pickle=allow_pickle,
+            )  # fmt: skip
 
-    with progress_bar("trials", trials) as bar:
-        while len(done) < trials:
-            best = best_of(done)
-            bar.to(len(done), None if best is None else f"trials (best objective {best.objective:.3f})")
-            done.append(_trial(len(done), chosen, loop, seed, run, judge))
-            if file is not None:
-                file.write(done)
-    best = best_of(done)
-    if best is None:
-        raise DivergedError(f"all {trials} trials failed; the first: {done[0].failed}")
-    cost = search_cost(done, asked_s=asked_s, asked_pairs=asked_pairs, request_pairs=len(request.ids), seed=seed)
-    found, found_loop = with_settings(chosen, loop, best.drawn)
-    names = [name for name in asdict(loop) if name in {*best.drawn, *given} - OF_THE_MACHINE]
-    if file is not None:
-        file.end(settings_file(found, found_loop, names, cost, trainable=trainable, lora=lora))
-    return Tuned(
-        method=found,
-        settings={name: getattr(found_loop, name) for name in names},  # names of fields
-        trials=done,
-        cost=cost,
-        file=None if file is None else file.out,
-    )
+        with progress_bar("trials", trials) as bar:
+            while len(done) < trials:
+                best = best_of(done)
+                bar.to(len(done), None if best is None else f"trials (best objective {best.objective:.3f})")
+                done.append(_trial(len(done), chosen, loop, seed, run, judge))
+                if file is not None:
+                    file.write(done)
+        best = best_of(done)
+        if best is None:
+            raise DivergedError(f"all {trials} trials failed; the first: {done[0].failed}")
+        cost = search_cost(done, asked_s=asked_s, asked_pairs=asked_pairs, request_pairs=len(request.ids), seed=seed)
+        found, found_loop = with_settings(chosen, loop, best.drawn)
+        names = [name for name in asdict(loop) if name in {*best.drawn, *given} - OF_THE_MACHINE]
+        if file is not None:
+            file.end(settings_file(found, found_loop, names, cost, trainable=trainable, lora=lora))
+        return Tuned(
+            method=found,
+            settings={name: getattr(found_loop, name) for name in names},  # names of fields
+            trials=done,
+            cost=cost,
+            file=None if file is None else file.out,
+        )
 
 
 def _trial(

@@ -66,6 +66,28 @@ def partial_folder(target: Path) -> Path:
 
 
 @contextmanager
+def writing(target: Path) -> Iterator[Path]:
+    """Be the one process that writes a target, whose missing parents are made; gives its absolute path.
+
+    Raises:
+        CheckpointError: A process that runs now writes it, or nothing can be written there.
+    """
+    whole = place_of(target)
+    new_parents = [parent for parent in whole.parents if not parent.exists()]
+    with ExitStack() as stack:
+        stack.callback(_remove_empty, new_parents)
+        try:
+            with told_where_full(target, whole):
+                if whole.parent.exists() and not whole.parent.is_dir():
+                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(whole.parent))
+                whole.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(sole_writer(whole))
+        except OSError as error:
+            raise CheckpointError(f"{target} cannot be written: {error.strerror} ({error.filename}).") from error
+        yield whole
+
+
+@contextmanager
 def whole_or_nothing(
     target: Path,
     *,
@@ -99,16 +121,10 @@ def whole_or_nothing(
     if not main:
         yield partial
         return
-    whole, aside = place_of(target), partial.with_suffix(".old")
-    new_parents = [parent for parent in partial.parents if not parent.exists()]
-    with ExitStack() as stack:
-        stack.callback(_remove_empty, new_parents)
+    aside = partial.with_suffix(".old")
+    with writing(target) as whole:
         try:
             with told_where_full(target, partial):
-                if whole.parent.exists() and not whole.parent.is_dir():
-                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(whole.parent))
-                whole.parent.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(sole_writer(whole))
                 _mend(whole, aside)
                 refuse_existing(target, overwrite=overwrite, is_ours=is_ours)
                 if keep_partial and partial.exists() and not (resume or overwrite):
@@ -185,3 +201,12 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def remove_whole(folder: Path) -> None:
+    """Remove a folder such that a kill leaves no half of it under its name; what one left is removed too."""
+    leaving = folder.parent / f".{folder.name}.leaving"
+    if folder.is_dir():
+        _remove(leaving)
+        folder.rename(leaving)
+    _remove(leaving)

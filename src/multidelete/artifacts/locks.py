@@ -60,6 +60,15 @@ def in_turn(file: Path) -> Iterator[None]:
         _leave(lock, file)
 
 
+def clear(file: Path) -> None:
+    """Remove the file of `in_turn` that a killed process left, where the work that it guarded is done."""
+    if file.exists():
+        lock = FileLock(file)
+        with suppress(Timeout):
+            lock.acquire(timeout=0)
+            _leave(lock, file)
+
+
 def _leave(lock: FileLock, file: Path) -> None:
     """Remove the file first: whoever got hold of it meanwhile sees that it has no name, and makes another."""
     with suppress(OSError):

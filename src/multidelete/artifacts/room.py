@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from multidelete.errors import CheckpointError, MultideleteError
@@ -51,7 +51,8 @@ def make_whole(path: Path, write: Callable[[Path], object]) -> None:
             f"{path} cannot be written: {error.strerror}. Give another place, or make room."
         ) from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -5,19 +5,19 @@ Shape suffixes: N pairs, D embedding, C classes.
 
 import hashlib
 import json
-import os
-import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from multidelete.artifacts.locks import clear, in_turn
+from multidelete.artifacts.room import make_whole, told_where_full
 from multidelete.audits.gallery import Gallery, evaluating
 from multidelete.data.pairs import PairDataset
 from multidelete.models.base import Adapter
@@ -221,24 +221,22 @@ def cached(folder: Path, key: str, make: Callable[[], Signals]) -> Signals:
         make: Called where there is no usable file.
     """
     path = folder / f"signals-{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
+    turn = folder / f".{path.stem}.turn"
     if path.exists():
+        clear(turn)
         try:
             return _read(path, key)
         except _DAMAGED:
             pass  # made anew below, and replaced
     signals = make()
-    folder.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=folder, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            _write(file, key, signals)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with told_where_full(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        with in_turn(turn):
+            make_whole(path, lambda unfinished: _write(unfinished, key, signals))
     return signals
 
 
-def _write(file: BinaryIO, key: str, signals: Signals) -> None:
+def _write(path: Path, key: str, signals: Signals) -> None:
     words = {
         "key": key,
         "ids": list(signals.ids),
@@ -247,7 +245,8 @@ def _write(file: BinaryIO, key: str, signals: Signals) -> None:
         "sources": {m: list(keys) for m, keys in signals.sources.items()},
     }
     text = np.frombuffer(json.dumps(words).encode(), dtype=np.uint8)
-    np.savez(file, allow_pickle=False, words=text, **dict(_arrays(signals)))
+    with path.open("wb") as file:
+        np.savez(file, allow_pickle=False, words=text, **dict(_arrays(signals)))
 
 
 def _read(path: Path, key: str) -> Signals:

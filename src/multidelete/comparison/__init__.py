@@ -4,7 +4,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from multidelete.artifacts.locks import in_turn
 from multidelete.artifacts.overlap import paths_of_model, refuse_overlap
+from multidelete.artifacts.room import told_where_full
 from multidelete.comparison.experiment import Experiment
 from multidelete.comparison.groups import Runner
 from multidelete.comparison.page import write_page
@@ -55,9 +57,10 @@ def compare(
     models = ModelStore(store if store is not None else folder / "models")
     runner = Runner(models, folder / "audits", discard)
     planned = plan(read.groups, models.root, root)
-    for _ in runner.run([planned[number] for number in chosen], say):
-        _page(read, runner, planned, folder)
-    return _page(read, runner, planned, folder)
+    with told_where_full(folder):
+        for _ in runner.run([planned[number] for number in chosen], say):
+            _page(read, runner, planned, folder)
+        return _page(read, runner, planned, folder)
 
 
 def inputs_of(read: Experiment, root: Path) -> list[Path]:
@@ -81,7 +84,8 @@ def _page(read: Experiment, runner: Runner, planned: list[Planned], folder: Path
             if of := {name: audits[name] for name in names if name in audits}:
                 blocks.append(summarise(of, [row.name for row in setting.methods]))
     if blocks:
-        write_page(folder, read.grid.name, blocks, done=len(audits), groups=len(planned))
+        with in_turn(folder / ".results.turn"):
+            write_page(folder, read.grid.name, blocks, done=len(audits), groups=len(planned))
     return blocks
 
 

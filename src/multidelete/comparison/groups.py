@@ -1,6 +1,5 @@
 """Running an experiment group by group: what is done is never done again."""
 
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,8 +8,8 @@ from pathlib import Path
 from statistics import mean
 from typing import TypeVar, cast
 
-from multidelete.artifacts.folders import make_folder
-from multidelete.artifacts.locks import in_turn
+from multidelete.artifacts.folders import make_folder, remove_whole
+from multidelete.artifacts.locks import clear, in_turn
 from multidelete.audits import Shadow
 from multidelete.audits.controls import RANDOM_WEIGHTS
 from multidelete.audits.inputs import RETRAINED_AGAIN
@@ -98,9 +97,11 @@ class Runner:
             if names:
                 make_folder(self.audits)
                 make_folder(self.store.root)
-                with in_turn(self.audits / f".{one.group.name}.turn"):
+                with in_turn(self._turn(one)):
                     self._run_group(one, clock, names)
                 yield one.group
+            else:
+                self._tidy(one)
 
     def _todo(self, planned: Planned, seen: set[Path]) -> list[str]:
         """Names of the models to make, and to audit; those of ``seen`` are made with an earlier group."""
@@ -152,8 +153,17 @@ class Runner:
             except (UnsupportedError, DivergedError) as error:
                 absent[row.name] = error.problems[0]
         timed("audit", lambda: self._audit(planned, made, absent))
-        for name in made if self.discard else ():
-            shutil.rmtree(planned.folders[name])
+        self._tidy(planned)
+
+    def _tidy(self, planned: Planned) -> None:
+        """Once a group is audited: delete the methods' models where that is asked for, and what a killed run left."""
+        clear(self._turn(planned))
+        for row in planned.group.setting.methods if self.discard else ():
+            remove_whole(planned.folders[row.name])
+
+    def _turn(self, planned: Planned) -> Path:
+        """The file that a process holds while it works on a group."""
+        return self.audits / f".{planned.group.name}.turn"
 
     def _audit(self, planned: Planned, made: Sequence[str], absent: Mapping[str, str]) -> None:
         """Ask every model, and write the group's audit; answers are kept of those that other audits ask again."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from multidelete.artifacts.room import write_whole
 from multidelete.audits.controls import RANDOM_WEIGHTS, UNTOUCHED
 from multidelete.audits.inputs import RETRAINED_AGAIN
 from multidelete.comparison.plots import gaps_plot
@@ -73,7 +74,8 @@ def write_page(folder: Path, name: str, blocks: Sequence[Block], *, done: int, g
             lines += [f"Not drawn: {_plain(str(chart.absent))}.", ""]
             page.append(f"<p>Not drawn: {escape(str(chart.absent))}.</p>")
         else:
-            (folder / file).write_text(chart.svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) + "\n")
+            svg = chart.svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+            write_whole(folder / file, svg + "\n")
             lines += [f"![{_plain(chart.title)}]({file})", ""]
             page.append(f"<figure><figcaption>{escape(chart.title)}</figcaption>{chart.svg}</figure>")
     if wins is not None:
@@ -81,8 +83,8 @@ def write_page(folder: Path, name: str, blocks: Sequence[Block], *, done: int, g
         page += _html(wins)
     lines += ["## How to read it", "", *(f"- {note}" for note in NOTES), ""]
     page += ["<h2>How to read it</h2><ul>", *(f"<li>{escape(note)}</li>" for note in NOTES), "</ul>"]
-    (folder / "results.md").write_text("\n".join(lines), encoding="utf-8")
-    (folder / "results.html").write_text(_HTML.format(title=escape(name), body="\n".join(page)), encoding="utf-8")
+    write_whole(folder / "results.md", "\n".join(lines))
+    write_whole(folder / "results.html", _HTML.format(title=escape(name), body="\n".join(page)))
 
 
 def main_table(block: Block) -> Table:
