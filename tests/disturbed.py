@@ -43,6 +43,7 @@ TRACEBACK = "Traceback (most recent call last)"
 WATCHED = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link"}  # reported before they happen
 PATIENCE_S = 600.0
 LOOP = ("--passes", "4", "--batch-size", "8", "--checkpoint-steps", "2", "--device", "cpu")
+PHOTOS = ("--data", "photos")  # the same people, as pictures on disk
 DATA = ("--data", f"personas:people=6,unseen=4,size={SIDE}")
 FORGET = ("--forget", "request.txt")
 EXPERIMENT = f"""
@@ -60,14 +61,15 @@ passes = 1
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "train": ("train", *DATA, "--image-size", str(SIDE), "--size", "tiny", *LOOP, "--out", "new/out"),
     "unlearn": ("unlearn", "original", *DATA, *FORGET, "--method", "grad_diff", *LOOP, "--out", "new/out"),
-    "workers": ("unlearn", "original", *DATA, *FORGET, "--method", "finetune", *LOOP, "--workers", "1", "--out", "out"),
+    "workers": ("unlearn", "original", *PHOTOS, *FORGET, "--method", "finetune", *LOOP, "--workers", "1", "--out",
+                "out"),
     "multidelete": ("unlearn", "original", *DATA, *FORGET, *LOOP, "--out", "out"),
     "overwrite": ("unlearn", "original", *DATA, *FORGET, "--method", "neggrad", *LOOP, "--out", "old", "--overwrite"),
     "tune": ("tune", "original", *DATA, *FORGET, "--method", "neggrad", "--trials", "2", "--passes", "1",
              "--checkpoint-steps", "0", "--device", "cpu", "--out", "new/tuned.toml"),
-    "audit": ("audit", "old", "--original", "original", *DATA, *FORGET, "--cache", "cache", "--device", "cpu",
+    "audit": ("audit", "old", "--original", "original", *PHOTOS, *FORGET, "--cache", "cache", "--device", "cpu",
               "--out", "report"),
-    "references": ("references", "trained", *DATA, *FORGET, "--store", "store", "--retrained", "1", "--shadows", "1"),
+    "references": ("references", "trained", *PHOTOS, *FORGET, "--store", "store", "--retrained", "1", "--shadows", "1"),
     "compare": ("compare", "experiment.toml", "--out", "runs", "--discard"),
     "merge": ("merge", "adapter", "--out", "merged"),
     "convert": ("convert", "official.pth", "--tokenizer", "words", "--head-width", "8", "--out", "albef"),
@@ -108,6 +110,7 @@ def material(folder: Path) -> None:
     from transformers import BertConfig, ViTConfig
 
     from multidelete.artifacts.marks import mark
+    from multidelete.data.personas import write_personas
     from multidelete.models.albef import AlbefConfig, AlbefForRetrieval
     from multidelete.models.albef_convert import export_albef
     from multidelete.models.fresh import train_tokenizer
@@ -115,6 +118,7 @@ def material(folder: Path) -> None:
 
     data = people(6, unseen=4)
     own_clip(data).save(folder / "original")
+    write_personas(folder / "photos", people=6, unseen=4, size=SIDE)
     (folder / "request.txt").write_text("\n".join(subjects_ids(data.train, 1)) + "\n")
     (folder / "experiment.toml").write_text(EXPERIMENT)
     train_tokenizer(captions(data), SIZE).save_pretrained(folder / "words")
@@ -234,6 +238,8 @@ def content(folder: Path) -> dict[str, bytes]:
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
+        if path.name == "pictures.json":  # holds digests of pictures that are some seconds old
+            continue
         if path.is_dir() and not path.is_symlink():
             found[name + "/"] = b""
         else:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from multidelete.artifacts.locks import in_turn
+from multidelete.artifacts.locks import clear, in_turn
 from multidelete.artifacts.room import write_whole
 from multidelete.data.picture_digests import known_digests, take_digests
 
@@ -18,12 +18,13 @@ def kept_digests(folder: Path) -> Iterator[None]:
 
     The file names pictures: delete it with them. A damaged one is made anew.
     """
-    file = folder / FILE
+    file, turn = folder / FILE, folder / f".{FILE}.turn"
+    clear(turn)
     _read(file)
     before = known_digests()
     yield
     if known_digests() != before and folder.is_dir():
-        with in_turn(folder / f".{FILE}.turn"):
+        with in_turn(turn):
             _read(file)  # what another process has added
             write_whole(file, json.dumps(known_digests()))
 
