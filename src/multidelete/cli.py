@@ -240,8 +240,10 @@ def data(given: Given) -> None:
     pairs = read_pairs(options)
     if options.write is not None:
         write_people(options.data, Path(options.write))
+    if options.model is not None and not options.check:
+        raise ConfigError("--model says what --check tries the pairs with. Give --check too, or leave it out.")
     if options.check:
-        check_all(pairs)
+        check_all(pairs, options.model)
     if given.json:
         show.show_json(show.data_row(pairs, options.examples))
     else:

@@ -10,11 +10,11 @@ from multidelete.cli_flags import Given, as_mapping, take
 from multidelete.cli_options import DataOptions, ForgetOptions, MethodOptions
 from multidelete.config import resolve
 from multidelete.core.paths import user_path
-from multidelete.errors import ConfigError, DataError, SettingProblem
+from multidelete.errors import ConfigError, SettingProblem
 from multidelete.settings import LoopSettings, LoraSettings, SearchCost
 
 if TYPE_CHECKING:
-    from multidelete.data.pairs import PairData, PairDataset
+    from multidelete.data.pairs import PairData
     from multidelete.data.request import Request, Unit
     from multidelete.methods import Method
 
@@ -140,32 +140,26 @@ def _spelt(option: str) -> Iterator[None]:
         ) from error
 
 
-def check_all(pairs: "PairData") -> None:
-    """Read every image of every split.
+def check_all(pairs: "PairData", model: str | None = None) -> None:
+    """Read every image of every split, and try the pairs with a model where one is named.
 
     Raises:
-        DataError: One line for each split with images that cannot be read.
+        DataError: Images cannot be read, or do not fit the model; or some pairs do not.
+        CheckpointError: The folder is no model, or no pairs fit it.
     """
-    problems = []
-    for split in pairs.splits.values():
-        try:
-            _check_split(split)
-        except DataError as error:
-            problems += error.problems
-    if problems:
-        raise DataError(problems)
-    show.say("all images can be read")
+    from multidelete.data.images import check_pictures
 
-
-def _check_split(split: "PairDataset") -> None:
-    from multidelete.data.images import check_images
-    from multidelete.progress import progress_bar
-
-    pictures = len(split.sources("image"))
-    if not pictures:
+    if model is None:
+        check_pictures(pairs.splits)
+        show.say("all images can be read")
         return
-    with progress_bar(f"checking {split.name}", pictures) as bar:
-        check_images(split, lambda done, _: bar.to(done))
+    from multidelete.models import load_adapter
+    from multidelete.models.preflight import preflight
+    from multidelete.start import fitted
+
+    adapter = load_adapter(model)
+    preflight(adapter, fitted(adapter, pairs).splits, check_pictures(pairs.splits, adapter.check_picture), name=model)
+    show.say(f"all images can be read, and {model} takes them")
 
 
 def write_people(spec: str, folder: Path) -> None:

@@ -325,10 +325,13 @@ class LookOptions(DataOptions):
     Attributes:
         examples: Training pairs to show, 0 or more.
         check: Read every image, and name those that cannot be read.
+        model: Model folder: with --check, each image also goes through its processor, and the oddest pairs of each
+            split through the model.
         write: Folder to write generated people to, as an ordinary image folder.
     """
 
     data: str | None = None  # type: ignore[assignment]  # required by every other command
     examples: int = 3
     check: bool = False
+    model: str | None = None
     write: str | None = None

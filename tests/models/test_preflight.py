@@ -9,8 +9,10 @@ from PIL import Image
 from transformers import CLIPImageProcessorPil, CLIPProcessor, ViltImageProcessorPil, ViltProcessor
 
 from multidelete import unlearn
+from multidelete.cli import run
 from multidelete.data.images import check_images, check_pictures
 from multidelete.data.pairs import Pair, PairData, PairDataset
+from multidelete.data.personas import write_personas
 from multidelete.errors import CheckpointError, DataError
 from multidelete.evidence import audit
 from multidelete.models import Adapter, adapter_for
@@ -125,3 +127,20 @@ def test_each_picture_can_be_prepared_with_the_processor_in_hand(data: PairData)
     adapter = adapter_for(clip.model, CLIPProcessor(uncropped, clip.processor.tokenizer))
     with pytest.raises(DataError, match=r"odd .it becomes 960x32 pixels, and others 32x32"):
         check_pictures({"train": odd.train}, adapter.check_picture)
+
+
+def test_check_tries_each_picture_with_a_model(
+    data: PairData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vilt(data).save(tmp_path / "model")
+    write_personas(tmp_path / "photos", people=4, unseen=2, size=32)
+    command = ["data", str(tmp_path / "photos"), "--check", "--examples", "0", "--model", str(tmp_path / "model")]
+    assert run(command) == 0
+    assert "all images can be read, and" in capsys.readouterr().err
+    Image.new("RGB", (600, 20)).save(tmp_path / "photos" / "images" / "person-0001-view-1.png")
+    assert run(command) == 2
+    said = capsys.readouterr().err
+    assert "do not fit the model" in said
+    assert "person-0001-view-1.png" in said
+    assert run([part for part in command if part != "--check"]) == 2
+    assert "Give --check too" in capsys.readouterr().err
