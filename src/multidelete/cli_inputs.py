@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from multidelete.data.request import Request, Unit
     from multidelete.methods import Method
 
+_READ_BYTES = 4 * 2**30  # pictures are compared with those of the training where reading takes seconds
+
 
 def read_pairs(options: DataOptions) -> "PairData":
     """The pairs that the data flags name."""
@@ -53,7 +55,18 @@ def read_for(options: DataOptions, original: str) -> tuple["PairData", Mapping[s
             f"note: {original} records other training pairs ({trained.get('pairs')} of {trained.get('name')}) than the "
             f"{len(pairs.train)} of {pairs.name}. Pairs that it was never trained on cannot be forgotten."
         )
+    elif isinstance(trained, dict) and _has_other_pictures(pairs, trained.get("content")):
+        show.say(
+            f"note: {original} was trained on other pictures than those that {pairs.name} has under the same names "
+            "now. What it learned of the others can neither be forgotten nor judged with these."
+        )
     return pairs, holdout
+
+
+def _has_other_pictures(pairs: "PairData", content: object) -> bool:
+    from multidelete.data.identity import file_bytes
+
+    return content is not None and file_bytes(pairs.train) <= _READ_BYTES and content != pairs.train.content
 
 
 def set_aside(pairs: "PairData", holdout: Mapping[str, object] | None) -> "PairData":

@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 
 from multidelete.artifacts.picture_cache import FILE, kept_digests
+from multidelete.cli_inputs import read_for
+from multidelete.cli_options import DataOptions
 from multidelete.data import picture_digests
 from multidelete.data.identity import with_true_sources
 from multidelete.data.lookalikes import lookalikes
@@ -255,3 +257,18 @@ def test_two_pictures_that_python_gives_one_source_are_not_taken_for_one(tmp_pat
     told = read_manifest(tmp_path / "model") or {}
     assert told["data"]["content"] == with_true_sources(data).train.content  # type: ignore[index]
     assert told["data"]["content"] != data.train.content  # type: ignore[index]
+
+
+def test_an_original_trained_on_other_pictures_of_the_same_names_is_remarked_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for n in range(3):
+        bitmap(tmp_path / "data" / f"{n}.bmp", middle=n)
+    spec = write(tmp_path / "data", [{"file_name": f"{n}.bmp", "text": f"t{n}", "id": f"{n}"} for n in range(3)])
+    quick = replace(Training().loop_settings(), passes=1, device="cpu")
+    original = train(load_data(spec), tmp_path / "o", model=TrainSettings(family="clip", image_size=16), settings=quick)
+    read_for(DataOptions(data=spec), str(original))
+    assert "other pictures" not in capsys.readouterr().err
+    bitmap(tmp_path / "data" / "1.bmp", middle=9)
+    read_for(DataOptions(data=spec), str(original))
+    assert "was trained on other pictures than those that data has under the same names" in capsys.readouterr().err

@@ -33,7 +33,7 @@ def with_true_sources(data: PairData) -> PairData:
     found: dict[Member, bool] = {}  # whether it is a training pair's
     for split, pairs in sorted(data.splits.items(), key=lambda one: one[0] != "train"):
         for pair in pairs:
-            for source, given in members(pair, "image") if "image" in pair.inputs else ():
+            for source, given in _pictures(pair):
                 if isinstance(given, str | Path):
                     found.setdefault((source, str(given)), split == "train")
                 elif source.startswith("sha256:"):
@@ -54,6 +54,16 @@ def _corrected(pair: Pair, changed: Mapping[Member, str]) -> Pair:
     sources = [changed.get((source, str(given)), source) for source, given in members(pair, "image")]
     joined = "|".join(sources)
     return pair if joined == pair.sources["image"] else replace(pair, sources={**pair.sources, "image": joined})
+
+
+def file_bytes(pairs: PairDataset) -> int:
+    """Size of all picture files together, each counted once."""
+    files = {str(given) for pair in pairs for _, given in _pictures(pair) if isinstance(given, str | Path)}
+    return sum(_size(file) or 0 for file in files)
+
+
+def _pictures(pair: Pair) -> tuple[tuple[str, object], ...]:
+    return members(pair, "image") if "image" in pair.inputs else ()
 
 
 def same_pictures(one: Pair, other: Pair) -> bool:
