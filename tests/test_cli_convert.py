@@ -146,8 +146,8 @@ def test_unknown_missing_and_misshapen_tensors_are_one_line_each(
     wrong["itm_head.weight"] = torch.zeros(3, 48)
     write(wrong, checkpoint)
     missing, unknown, shape = errors(checkpoint, *flags(tokenizer, tmp_path / "albef"))
-    assert "1 tensors are missing: visual_encoder.blocks.1.norm2.bias" in missing
-    assert "1 tensors are unknown: text_decoder.cls.predictions.bias" in unknown
+    assert "1 tensor is missing: visual_encoder.blocks.1.norm2.bias" in missing
+    assert "1 tensor is unknown: text_decoder.cls.predictions.bias" in unknown
     assert "itm_head.weight is [3, 48], not [2, 48]" in shape
 
 

@@ -213,7 +213,7 @@ def test_a_start_without_all_of_its_encoders_gets_no_new_head(tmp_path: Path) ->
     gone = next(name for name in stored if "crossattention" in name)
     save_file({n: t for n, t in stored.items() if n != gone}, tmp_path / "model.safetensors", metadata={"format": "pt"})
     labelled = case_data(Case("blip", "classification", 1))
-    with pytest.raises(CheckpointError, match=r"1 weights are missing: text_encoder.*crossattention"):
+    with pytest.raises(CheckpointError, match=r"1 weight is missing: text_encoder.*crossattention"):
         starting_point(TrainSettings(start=str(tmp_path), task="classification"), labelled, 0)
 
 

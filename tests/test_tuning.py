@@ -232,7 +232,7 @@ def test_diverged_trials_fail_with_their_reason(data: PairData, request_: Reques
 
 
 def test_nothing_is_found_where_every_trial_fails(data: PairData, request_: Request, tmp_path: Path) -> None:
-    with pytest.raises(DivergedError, match=r"all 1 trials failed; the first: the loss stopped being finite"):
+    with pytest.raises(DivergedError, match=r"all 1 trial failed; the first: the loss stopped being finite"):
         search(own_clip(data), data, request_, method=Broken(), trials=1, out=tmp_path / "tuned.toml")
     assert not (tmp_path / "tuned.toml").exists()
 

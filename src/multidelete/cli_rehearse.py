@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multidelete import cli_show as show
+from multidelete.core.words import counted
 from multidelete.progress import span
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ def show_rehearsal(found: "Rehearsal", out: Path, *, named: bool, as_json: bool)
     rows.append(["trained", f"{part['chosen']}: {part['parameters']} tensors of parameters"])
     if found.pairs_backward is not None:
         asked = f", {found.pairs_forward:,} asked of frozen models" if found.pairs_forward else ""
-        steps = f"{found.steps:,} steps, " if found.steps else ""
-        rows.append(["cost", f"{steps}{found.pairs_backward:,} pairs trained on{asked}"])
+        steps = f"{counted(found.steps, 'steps')}, " if found.steps else ""
+        rows.append(["cost", f"{steps}{counted(found.pairs_backward, 'pairs')} trained on{asked}"])
     rows.append(["time", "unknown" if found.wall_s is None else f"about {span(found.wall_s)}"])
     rows.append(["", found.estimated])
     rows.append(["written", f"nothing; a run would write {out}"])

@@ -7,6 +7,7 @@ from multidelete import cli_show as show
 from multidelete.cli_flags import Given, take
 from multidelete.cli_inputs import chosen_method, given_loop, given_lora, read_for, read_forget
 from multidelete.cli_options import DataOptions, ForgetOptions, TuneOptions
+from multidelete.core.words import counted
 
 if TYPE_CHECKING:
     from multidelete.tuning import Tuned
@@ -56,7 +57,7 @@ def _show(tuned: "Tuned") -> None:
     numbers = ["trial", *searched, "objective", "seconds"]
     show.show_table([*numbers, ""], rows, numbers=numbers)
     cost = tuned.cost
-    pairs = f"{cost.pairs_backward:,} pairs trained on, {cost.pairs_forward:,} asked about"
+    pairs = f"{counted(cost.pairs_backward, 'pairs')} trained on, {cost.pairs_forward:,} asked about"
     show.show_table(["", ""], [["settings", tuned.file], ["cost", f"{cost.wall_s:,.1f} s; {pairs}"]])
 
 

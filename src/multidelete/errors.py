@@ -14,6 +14,8 @@ Messages say what is wrong, the value found, the rule, and the remedy.
 
 from collections.abc import Iterable, Sequence
 
+from multidelete.core.words import counted
+
 
 class SettingProblem(str):
     """What is wrong with one setting: its name, and the rest of the sentence.
@@ -95,5 +97,5 @@ def short(text: str, limit: int = 200) -> str:
     >>> short("a\\nb"), short("x" * 500, limit=4)
     ('a\\\\nb', 'xxxx... (500 characters)')
     """
-    cut = text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
+    cut = text if len(text) <= limit else f"{text[:limit]}... ({counted(len(text), 'characters')})"
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in cut)

@@ -21,6 +21,7 @@ from multidelete.audits.result import Figure, write_audit
 from multidelete.copies import check_relearning, copier, relearning_rate
 from multidelete.core.arguments import number, place, text, whole
 from multidelete.core.deletion import as_request, check_audit
+from multidelete.core.words import counted
 from multidelete.data.identity import with_true_sources
 from multidelete.data.images import check_pictures
 from multidelete.data.pairs import PairData, PairDataset
@@ -229,7 +230,7 @@ def _manifests(models: Mapping[str, Source], request: Request) -> Manifests:
     strangers = [
         f"{name} {models[name]} was made by another request: its multidelete.json records one for "
         f"{recorded.get('pairs')} pairs with digest {str(recorded.get('digest'))[:12]}, and the request given is for "
-        f"{len(request.ids)} pairs with digest {request.digest[:12]}. Give the request that it was made by."
+        f"{counted(len(request.ids), 'pairs')} with digest {request.digest[:12]}. Give the request that it was made by."
         for name, recorded in cast(dict[str, dict[str, object]], made).items()
         if recorded.get("digest") != request.digest
     ]

@@ -20,6 +20,7 @@ from transformers import get_scheduler
 
 from multidelete.artifacts.checkpoints import newest_checkpoint
 from multidelete.artifacts.sealed import State
+from multidelete.core.words import counted
 from multidelete.data.pairs import PairDataset
 from multidelete.errors import DivergedError, first_few
 from multidelete.frozen import FrozenEntries
@@ -248,7 +249,7 @@ def _refuse_nonfinite_weights(adapter: Adapter, done: int, work: Path | None) ->
     bad = [name for name, p in adapter.named_parameters() if not torch.isfinite(p).all()]
     if bad:
         raise DivergedError(
-            f"{len(bad)} weights are not finite after step {done}: {first_few(bad)}. "
+            f"{counted(len(bad), 'weights are')} not finite after step {done}: {first_few(bad)}. "
             f"{_last_good(work)} Lower the learning rate, or use float32."
         )
 

@@ -2,6 +2,7 @@
 
 from typing import cast
 
+from multidelete.core.words import counted
 from multidelete.data.classes import class_names, positions, relabelled
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.errors import DataError, UnsupportedError, first_few
@@ -70,7 +71,7 @@ def chosen_task(model: TrainSettings, data: PairData) -> Task:
             f"{' and '.join(held)}. Families that take them, with {task}: {able}."
         )
     if task not in family.tasks:
-        why = f", the task of data with {len(class_names(data))} classes" if model.task == "auto" else ""
+        why = f", the task of data with {counted(len(class_names(data)), 'classes')}" if model.task == "auto" else ""
         other = f", or train for {family.tasks[0]} with --task {family.tasks[0]}" if model.task == "auto" else ""
         raise UnsupportedError(
             f"Family {model.family!r} has no {task}{why}; it has {' and '.join(family.tasks)}. "
@@ -94,7 +95,8 @@ def check_labels(data: PairData) -> None:
     without = [pair.id for pair in data.train if pair.label is None]
     if without:
         raise DataError(
-            f"{len(without)} of {len(data.train)} training pairs of {data.name} have no label: {first_few(without)}. "
+            f"{len(without)} of {counted(len(data.train), 'training pairs')} of {data.name} have no "
+            f"label: {first_few(without)}. "
             "Classification needs one for each; give a label column, or train with --task retrieval."
         )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from multidelete.artifacts.folders import partial_folder, refuse_existing
 from multidelete.artifacts.room import told_where_full, write_whole
 from multidelete.config import as_toml
+from multidelete.core.words import counted
 from multidelete.errors import CheckpointError, ConfigError, SettingProblem
 from multidelete.methods import METHODS, Method
 from multidelete.settings import LoopSettings, LoraSettings, SearchCost
@@ -170,7 +171,7 @@ def settings_file(
     """
     before = "failed" if cost.default_objective is None else f"{cost.default_objective:.4f}"
     head = [
-        f"{_FOUND_BY}: {cost.trials} trials, {cost.failed} of them failed, {cost.wall_s:,.0f} s.",
+        f"{_FOUND_BY}: {counted(cost.trials, 'trials')}, {cost.failed} of them failed, {cost.wall_s:,.0f} s.",
         f"# Pairs backpropagated in all: {cost.pairs_backward:,}; forwarded, judging included: {cost.pairs_forward:,}.",
         f"# Objective (validation pairs and request): {before} with the defaults, {cost.objective:.4f} with these.",
     ]

@@ -14,6 +14,7 @@ from multidelete.artifacts.folders import writing
 from multidelete.artifacts.overlap import paths_of_model, refuse_overlap
 from multidelete.core.arguments import check_arguments, place, whole
 from multidelete.core.deletion import as_request, check_deletion
+from multidelete.core.words import counted
 from multidelete.data.identity import with_true_sources
 from multidelete.data.pairs import PairData
 from multidelete.data.request import Request
@@ -157,7 +158,7 @@ def tune(
                     file.write(done)
         best = best_of(done)
         if best is None:
-            raise DivergedError(f"all {trials} trials failed; the first: {done[0].failed}")
+            raise DivergedError(f"all {counted(trials, 'trials')} failed; the first: {done[0].failed}")
         cost = search_cost(done, asked_s=asked_s, asked_pairs=asked_pairs, request_pairs=len(request.ids), seed=seed)
         found, found_loop = with_settings(chosen, loop, best.drawn)
         names = [name for name in asdict(loop) if name in {*best.drawn, *given} - OF_THE_MACHINE]

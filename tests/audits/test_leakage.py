@@ -159,4 +159,4 @@ def test_what_cannot_be_told_is_absent_with_its_reason(audit: AuditInput) -> Non
     assert row.absent == "6 retain pairs of the kind to fit a map on; it takes 20"
     same = every(audit, {"sources": {m: ["one"] * 80 for m in ("image", "text")}}, ("forget",))
     row = pick(leakage.figures(same), OWN.format("image", "text"), "unlearned")
-    assert row.absent == "1 distinct texts to choose from; it takes 2"
+    assert row.absent == "1 distinct text to choose from; it takes 2"

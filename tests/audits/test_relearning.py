@@ -205,4 +205,4 @@ def test_figures_of_real_models_are_the_same_each_time_and_need_two_units(real: 
         name: replace(m, forget=m.forget.select(np.arange(4))) for name, m in given.models.items()
     })  # fmt: skip
     rows = probe_figures(one, real.copies("retrained"), compress=False, relearn=True, lr=1e-3)
-    assert {row.absent for row in rows} == {"1 people were deleted, and none is left beside those that are relearned"}
+    assert {row.absent for row in rows} == {"1 person was deleted, and none is left beside those that are relearned"}

@@ -127,7 +127,7 @@ def test_made_ids_do_not_depend_on_order_or_place_and_repeats_are_dropped(tmp_pa
     first = load_data(str(write_folder(tmp_path / "a", rows)))
     second = load_data(str(write_folder(tmp_path / "b", rows[::-1])))
     assert len(first.train) == 4
-    assert first.notes == ("1 exact repeats dropped from train",)
+    assert first.notes == ("1 exact repeat dropped from train",)
     assert sorted(first.train.ids) == sorted(second.train.ids)
     by_text = {pair.inputs["text"]: pair.id for pair in second.train}
     assert all(by_text[pair.inputs["text"]] == pair.id for pair in first.train)
@@ -141,7 +141,7 @@ def test_made_ids_never_change_since_requests_hold_them(tmp_path: Path) -> None:
 
 
 def test_repeated_ids_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"1 ids occur more than once.*same"):
+    with pytest.raises(DataError, match=r"1 id occurs more than once.*same"):
         load_data(str(write_folder(tmp_path, simple_rows(id="same", split="train"))))
 
 
@@ -177,8 +177,8 @@ def test_rows_without_text_image_or_id_are_reported_together(tmp_path: Path) -> 
         load_data(str(write_jsonl(tmp_path / "x.jsonl", rows)))
     assert len(error.value.problems) == 3
     assert "2 rows have no text, or one that is not a text: row 1, row 4" in str(error.value)
-    assert "1 rows have no image: row 2" in str(error.value)
-    assert "1 rows have no id; leave the column out to have ids made: row 3" in str(error.value)
+    assert "1 row has no image: row 2" in str(error.value)
+    assert "1 row has no id; leave the column out to have ids made: row 3" in str(error.value)
 
 
 def test_broken_json_lines_are_named(tmp_path: Path) -> None:
@@ -295,5 +295,5 @@ def test_folder_without_pairs_says_so(tmp_path: Path) -> None:
 
 def test_a_picture_name_that_is_too_long_is_a_missing_picture(tmp_path: Path) -> None:
     (tmp_path / "metadata.jsonl").write_text(json.dumps({"file_name": "a" * 300 + ".png", "text": "t"}))
-    with pytest.raises(DataError, match="image files are missing"):
+    with pytest.raises(DataError, match="1 image file is missing"):
         load_data(str(tmp_path))

@@ -78,7 +78,7 @@ def test_metadata_below_names_pictures_from_its_own_folder(tmp_path: Path) -> No
 
 def test_problems_name_the_file_where_there_are_several(tmp_path: Path) -> None:
     folder = put(tmp_path / "mine", a_csv=TABLE, b_csv="id,file_name,text,subject\nx,a.png,,\n")
-    with pytest.raises(DataError, match=r"1 rows have no text.*: b\.csv row 1"):
+    with pytest.raises(DataError, match=r"1 row has no text.*: b\.csv row 1"):
         load_data(str(folder))
 
 
@@ -152,11 +152,11 @@ def test_archives_hold_text_pictures_and_fields_of_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ([("1.png", png()), ("1.txt", b"\xff")], r"1 files are no UTF-8 text: 1\.txt"),
-        ([("1.png", png()), ("1.json", '{"a": 1, "a": 2}')], r"1 files are no JSON: 1\.json .the key 'a' stands twice"),
-        ([("1.png", png()), ("2.png", png()), ("1.txt", "a")], "1 keys come again after others: 1"),
-        ([("1.png", png()), ("1.txt", "a"), ("1.txt", "b")], r"1 names occur twice: 1\.txt"),
-        ([("1.png", png()), ("1.txt", "a"), ("2.png", png())], "1 rows have no text.*row 2"),
+        ([("1.png", png()), ("1.txt", b"\xff")], r"1 file is no UTF-8 text: 1\.txt"),
+        ([("1.png", png()), ("1.json", '{"a": 1, "a": 2}')], r"1 file is no JSON: 1\.json .the key 'a' stands twice"),
+        ([("1.png", png()), ("2.png", png()), ("1.txt", "a")], "1 key comes again after others: 1"),
+        ([("1.png", png()), ("1.txt", "a"), ("1.txt", "b")], r"1 name occurs twice: 1\.txt"),
+        ([("1.png", png()), ("1.txt", "a"), ("2.png", png())], "1 row has no text.*row 2"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_in_an_archive_is_named(

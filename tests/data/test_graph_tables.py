@@ -43,8 +43,8 @@ def test_tables_make_a_graph_and_pairs_that_name_its_nodes(tmp_path: Path) -> No
     assert data.graph.edges.tolist() == [[0, 1], [1, 2]]
     assert data.graph.features == {"colour": ("red", "blue", "green", "grey")}
     assert data.notes == (
-        "1 rows have a cell that begins with a blank, as what follows a comma in a text does: lines 2",
-        "1 pairs of nodes that val asks for are joined in the graph; leave out edges that training pairs do not tell",
+        "1 row has a cell that begins with a blank, as what follows a comma in a text does: lines 2",
+        "the graph joins 1 pair of nodes that val asks for; leave out edges that training pairs do not tell",
     )
 
 
@@ -82,7 +82,7 @@ def test_json_lines_without_ids_and_without_a_table_of_nodes(tmp_path: Path) -> 
     }
     data = read_graph_tables(write(tmp_path, files))
     assert [pair.inputs["graph"] for pair in data.train] == [("x", "y", "z"), ("x",)]
-    assert data.notes == ("1 exact repeats dropped from train",)
+    assert data.notes == ("1 exact repeat dropped from train",)
     assert set(data.graph.nodes) == {"x", "y", "z", "w"}
     assert data.classes == ()
     assert len({pair.id for split in data.splits.values() for pair in split}) == 3
@@ -108,16 +108,16 @@ def test_what_is_wrong_with_the_tables_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read_graph_tables(write(tmp_path / "1", {"edges.csv": "a,b\nx,\n", "train.csv": "node,text\nx,t\n"}))
     assert len(caught.value.problems) == 2
-    with pytest.raises(DataError, match=r"edges.csv: 1 rows lack a name: rows 1.*\n.*no columns nodes; it has node"):
+    with pytest.raises(DataError, match=r"edges.csv: 1 row lacks a name: rows 1.*\n.*no columns nodes; it has node"):
         read_graph_tables(tmp_path / "1")
     wrong = FILES | {"pairs.csv": "nodes,text\na|,t\na|b,\na,t\n"}
     with pytest.raises(DataError, match=r"2 rows lack nodes, text or id: pairs row 1, pairs row 2"):
         read_graph_tables(write(tmp_path / "2", wrong))
     unknown = FILES | {"pairs.csv": "nodes,text\na|e,t\n"}
-    with pytest.raises(DataError, match=r"1 nodes are named by edges or pairs and are not in the table of nodes: e"):
+    with pytest.raises(DataError, match=r"1 node is named by edges or pairs and not in the table of nodes: e"):
         read_graph_tables(write(tmp_path / "3", unknown))
     half = FILES | {"pairs.csv": "nodes,text,label\na|b,t,1\na|c,t,\n"}
-    with pytest.raises(DataError, match=r"1 pairs have no label, and others do"):
+    with pytest.raises(DataError, match=r"1 pair has no label, and others do"):
         read_graph_tables(write(tmp_path / "4", half))
     with pytest.raises(DataError, match="has no table of pairs"):
         read_graph_tables(write(tmp_path / "5", {"edges.csv": "a,b\nx,y\n"}))
@@ -140,10 +140,10 @@ PAIRS = {"train.csv": "nodes,text\na|b,one\nb|c,two\n"}
         ({"edges.csv": "edge_id,from,to\ne0,a,b\n"}, "first column is called 'edge_id'"),
         ({"edges.csv": "n,from,to\n0,a,b\n1,b,c\n2,c,a\n"}, "first column 'n' counts the rows"),
         ({"edges.csv": "from,to\na,b,c\n"}, r"line 2 \(3\)"),
-        ({"edges.csv": "from,to\na,\n"}, "1 rows lack a name: rows 1"),
-        ({"edges.jsonl": '{"from": ["a", "b"], "to": "c"}\n'}, "have a list or an object for a name: lines 1"),
+        ({"edges.csv": "from,to\na,\n"}, "1 row lacks a name: rows 1"),
+        ({"edges.jsonl": '{"from": ["a", "b"], "to": "c"}\n'}, "1 row has a list or an object for a name: lines 1"),
         ({"edges.csv": "from,to\na|b,c\n"}, r"1 names hold \|, which joins names: lines 2"),
-        ({"edges.csv": "from,to\n1,2\n", "train.csv": "nodes,text\n1.0|2,one\n"}, "1 nodes stand there .*1 and 1.0"),
+        ({"edges.csv": "from,to\n1,2\n", "train.csv": "nodes,text\n1.0|2,one\n"}, "1 node stands there .*1 and 1.0"),
         ({"edges.csv": "from,to\na,b\n", "nodes.csv": ",name\n0,a\n1,b\n"}, r"nodes.csv: its first column has no name"),
         ({"edges.csv": "from,to\nb,c\n", "nodes.csv": "a\nb\nc\n"}, r"nodes.csv: its first row \(a\) looks like data"),
         ({"edges.csv": "from,to\na,b\n", "test.csv": "id,nodes,text\n1,a|b,x\n"}, "train.csv has none. Give it to all"),

@@ -138,7 +138,7 @@ def test_rows_that_differ_in_subject_or_kind_are_no_repeats(tmp_path: Path) -> N
     assert [(pair.subject, pair.kind) for pair in data.train] == [
         ("ann", "k"), ("bob", "k"), ("ann", "other"), (None, None)]  # fmt: skip
     assert len(set(data.train.ids)) == 4
-    assert "1 exact repeats dropped from train" in data.notes
+    assert "1 exact repeat dropped from train" in data.notes
 
 
 # Names

@@ -47,7 +47,7 @@ def test_karpathy_coco_subfolders_and_image_root(tmp_path: Path) -> None:
     file = write(tmp_path, [entry("a.png", "train", filepath="val2014")])
     assert read_karpathy(file).train[0].inputs["image"] == tmp_path / "images/val2014/a.png"
     (tmp_path / "images").rename(tmp_path / "pictures")
-    with pytest.raises(DataError, match=r"1 of 1 images.*missing.*images/val2014/a.png.*--image-root"):
+    with pytest.raises(DataError, match=r"1 of 1 image.*missing.*images/val2014/a.png.*--image-root"):
         read_karpathy(file)
     assert len(load_data(str(file), image_root=tmp_path / "pictures").train) == 2
 
@@ -61,7 +61,7 @@ def test_karpathy_names_ten_missing_images_and_counts_all(tmp_path: Path) -> Non
 
 
 def test_karpathy_unknown_splits_and_missing_train(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"1 images have unknown splits: holdout\. Known are train, restval, val, test"):
+    with pytest.raises(DataError, match=r"1 image has unknown splits: holdout\. Known are train, restval, val, test"):
         read_karpathy(write(tmp_path, [entry("a.png", "train"), entry("b.png", "holdout")]))
     with pytest.raises(DataError, match="has no train split; it has test, val"):
         read_karpathy(write(tmp_path, [entry("a.png", "val"), entry("b.png", "test")]))
@@ -73,7 +73,7 @@ def test_karpathy_unknown_splits_and_missing_train(tmp_path: Path) -> None:
         ("{", "is not JSON: Expecting property name"),
         ("[]", "is not Karpathy JSON"),
         ('{"pictures": []}', 'is not Karpathy JSON; it has a list "images"'),
-        ('{"images": [{"filename": "a"}]}', "1 images lack filename, split or sentences: numbers 0"),
+        ('{"images": [{"filename": "a"}]}', "1 image lacks filename, split or sentences: numbers 0"),
     ],
 )
 def test_karpathy_broken_files_are_explained(tmp_path: Path, content: str, message: str) -> None:

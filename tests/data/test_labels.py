@@ -300,7 +300,7 @@ def test_names_that_are_only_numbers() -> None:
 
 
 def test_a_request_for_a_whole_class_names_it() -> None:
-    with pytest.raises(RequestError, match="leaves 1 classes without any training pair: dog"):
+    with pytest.raises(RequestError, match="leaves 1 class without any training pair: dog"):
         resolve_request(labelled(("cat", "dog"), (0, 0, 0, 1)), ids=["3"])
 
 

@@ -84,8 +84,8 @@ def test_all_problems_are_reported_together(tmp_path: Path) -> None:
     found = "\n".join(error.value.problems)
     for text in (
         "holds test.json and test1.json, which would both be test", "some labels are not True or False: maybe",
-        "1 identifiers do not end in two numbers, such as dev-850-0-1: nine",
-        "1 ids occur more than once in test: test-1-1-1", "1 of 10 images", "missing: train-7-0-img1.png",
+        "1 identifier does not end in two numbers, such as dev-850-0-1: nine",
+        "1 id occurs more than once in test: test-1-1-1", "1 of 10 images", "missing: train-7-0-img1.png",
     ):  # fmt: skip
         assert text in found
     assert len(error.value.problems) == 5

@@ -85,11 +85,11 @@ def test_what_overlaps_is_dropped_and_counted(corpus: Path) -> None:
     assert data.classes == ("no relation", "relation")
     assert {name: len(split) for name, split in data.splits.items()} == {"train": 5, "val": 1, "test": 2}
     assert data.notes[:5] == (
-        "1 exact repeats dropped from test",
-        "1 training rows left out: their sentence is in the test file",
-        "1 exact repeats dropped from train",
+        "1 exact repeat dropped from test",
+        "1 training row left out: their sentence is in the test file",
+        "1 exact repeat dropped from train",
         "2 rows dropped from train: they stand there with both labels",
-        "1 training pairs set aside as val: one article in 10, by a hash of its PubMed id",
+        "1 training pair set aside as val: one article in 10, by a hash of its PubMed id",
     )
     assert all("contradicted" not in pair.sources["text"] for pair in data.train)
 
@@ -132,7 +132,7 @@ def test_the_graph_has_is_a_and_positive_training_pairs_alone(corpus: Path) -> N
     }
     assert data.graph.stated_by == (1,)
     assert data.notes[-1] == (
-        "graph: 3 ontology terms, 1 phenotypes that it does not have, 5 genes; 2 is_a edges, 4 edges of positive "
+        "graph: 3 ontology terms, 1 phenotype that it does not have, 5 genes; 2 is_a edges, 4 edges of positive "
         "training pairs"
     )
 
@@ -164,8 +164,8 @@ def test_what_is_missing_or_wrong_is_named(corpus: Path, tmp_path: Path) -> None
         read_pgr(corpus)
     assert [problem.partition(": ")[2] or problem for problem in caught.value.problems] == [
         f"There is no hp.obo in {corpus} or beside it. It is the graph; put the Human Phenotype Ontology there.",
-        "1 lines lack cells: lines 3. Complete them.",
-        "RELATION must be True or False; 1 lines differ: 2 (Maybe).",
+        "1 line lacks cells: lines 3. Complete them.",
+        "RELATION must be True or False; 1 line differs: 2 (Maybe).",
     ]
     with pytest.raises(DataError, match=r"has no train\.tsv, nor has a folder in it"):
         load_data(f"pgr:{write_nothing(tmp_path / 'empty')}")
@@ -186,7 +186,7 @@ def test_the_published_corpus(real_data: Path) -> None:
     assert data.notes[:4] == (
         "4 exact repeats dropped from test",
         "729 training rows left out: their sentence is in the test file",
-        "1194 exact repeats dropped from train",
+        "1,194 exact repeats dropped from train",
         "26 rows dropped from train: they stand there with both labels",
     )
     assert Counter(pair.label for pair in data.splits["test"]) == {0: 139, 1: 76}

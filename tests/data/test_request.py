@@ -74,7 +74,7 @@ def test_images_may_be_named_from_the_end(data: PairData, name: str) -> None:
 
 def test_ambiguous_and_wrong_image_names(data: PairData) -> None:
     assert "kit.png is ambiguous: cats/kit.png, dogs/kit.png" in problems_of(data, images=["kit.png"])[0]
-    assert "1 of 1 images are not among" in problems_of(data, images=["birds/rex.png"])[0]
+    assert "1 of 1 image is not among" in problems_of(data, images=["birds/rex.png"])[0]
 
 
 def test_digest_depends_on_the_pairs_alone(data: PairData) -> None:
@@ -95,12 +95,12 @@ def test_all_problems_are_reported_together(data: PairData) -> None:
     )
     text = "\n".join(found)
     assert "1 of 3 ids occur more than once in the request: pair-0" in text
-    assert "1 of 3 ids are not among the training pairs of pets: pair-00. Did you mean pair-0?" in text
-    assert "1 of 3 ids are of held-out pairs, which the model was never trained on: pair-6 (test)" in text
-    assert "1 of 2 subjects are not among the training pairs of pets: tim." in text
-    assert "1 of 2 subjects are of held-out pairs" in text
+    assert "1 of 3 ids is not among the training pairs of pets: pair-00. Did you mean pair-0?" in text
+    assert "1 of 3 ids is of held-out pairs, which the model was never trained on: pair-6 (test)" in text
+    assert "1 of 2 subjects is not among the training pairs of pets: tim." in text
+    assert "1 of 2 subjects is of held-out pairs" in text
     assert "kit.png is ambiguous" in text
-    assert "1 of 1 images are of held-out pairs" in text
+    assert "1 of 1 image is of held-out pairs" in text
     assert len(found) == 7
 
 
@@ -118,23 +118,23 @@ def test_request_for_everything_is_refused(data: PairData) -> None:
 
 
 def test_request_that_leaves_one_pair_is_refused(data: PairData) -> None:
-    assert "leaves 1 training pairs. At least two must be kept" in problems_of(data, ids=data.train.ids[1:])[0]
+    assert "leaves 1 training pair. At least two must be kept" in problems_of(data, ids=data.train.ids[1:])[0]
 
 
 def test_request_that_empties_a_kind_or_a_class_is_refused() -> None:
     pairs = [pair(n, f"{n}.png", kind="sensitive" if n < 3 else "plain", label=n // 3) for n in range(8)]
     data = PairData("d", {"train": PairDataset(pairs, "train")})
     found = problems_of(data, ids=["pair-0", "pair-1", "pair-2"])
-    assert "leaves 1 classes without any training pair: 0." in found[0]
+    assert "leaves 1 class without any training pair: 0." in found[0]
     assert "leaves 0 training pairs of kind 'sensitive'" in found[1]
-    assert "leaves 1 training pairs of kind 'sensitive'" in problems_of(data, ids=["pair-0", "pair-1"])[0]
+    assert "leaves 1 training pair of kind 'sensitive'" in problems_of(data, ids=["pair-0", "pair-1"])[0]
     assert resolve_request(data, ids=["pair-0"]).ids == ("pair-0",)
 
 
 def test_subjects_where_there_are_none() -> None:
     data = PairData("d", {"train": PairDataset([pair(n, f"{n}.png") for n in range(5)], "train")})
     assert "have no subjects; name pairs by id" in problems_of(data, subjects=["tom"])[0]
-    assert "1 pairs have no subject: pair-1" in problems_of(data, ids=["pair-1"], unit="subject")[0]
+    assert "1 pair has no subject: pair-1" in problems_of(data, ids=["pair-1"], unit="subject")[0]
 
 
 def test_unknown_unit_is_refused(data: PairData) -> None:
@@ -244,10 +244,10 @@ def test_a_node_brings_all_pairs_that_name_it(nodes: PairData, tmp_path: Path) -
     (tmp_path / "r.csv").write_text("node\ngene:3\n")
     request = resolve_request(nodes, file=tmp_path / "r.csv", unit="node")
     assert request.ids == ("p3",)
-    assert "named by 1 nodes, with all pairs of their nodes" in request.description
-    assert "1 of 1 nodes are not among the training pairs" in problems_of(nodes, nodes=["gene:9"])[0]
+    assert "named by 1 node, with all pairs of their nodes" in request.description
+    assert "1 of 1 node is not among the training pairs" in problems_of(nodes, nodes=["gene:9"])[0]
     assert "have no images" in problems_of(nodes, images=["a.png"])[0]
-    assert "1 pairs have no image" in problems_of(nodes, ids=["p0"], unit="image")[0]
+    assert "1 pair has no image" in problems_of(nodes, ids=["p0"], unit="image")[0]
 
 
 def test_requests_for_nodes_and_pictures_are_drawn_whole(nodes: PairData, several: PairData) -> None:
@@ -268,11 +268,11 @@ def test_requests_for_nodes_and_pictures_are_drawn_whole(nodes: PairData, severa
     ("name", "content", "message"),
     [
         ("r.csv", "subject\nDoe, Jane\n", r"line 2 \(2\)"),
-        ("r.csv", "subject,why\nDoe, Jane\n", "1 cells begin with a blank.*lines 2"),
+        ("r.csv", "subject,why\nDoe, Jane\n", "1 cell begins with a blank.*lines 2"),
         ("r.csv", "Doe, Jane\n", "has the columns Doe, Jane"),
-        ("r.csv", "id,why\na,moved\n,left\n", "1 rows name nothing.*line 3"),
-        ("r.csv", 'id\na\n""\n', "1 rows name nothing.*line 3"),
-        ("r.csv", "subject\nnan\n", "1 rows name 'nan', as programs write what is missing"),
+        ("r.csv", "id,why\na,moved\n,left\n", "1 row names nothing.*line 3"),
+        ("r.csv", 'id\na\n""\n', "1 row names nothing.*line 3"),
+        ("r.csv", "subject\nnan\n", "1 row names 'nan', as programs write what is missing"),
         ("r.csv", "id,ID\na,b\n", "columns id, ID"),
         ("r.csv", "id;subject\na;b\n", "separated by semicolons"),
         ("r.csv", "id\na\n".encode("utf-16"), "UTF-16"),
@@ -313,7 +313,7 @@ def test_requests_are_read_as_text(tmp_path: Path, name: str, content: str, ids:
 def test_rows_with_an_id_and_a_subject_need_a_unit(data: PairData, tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / name).write_text(content)
     found = problems_of(data, file=tmp_path / name)
-    assert "1 rows carry id and subject" in found[0]
+    assert "1 row carries id and subject" in found[0]
     assert "Which of the two do you mean? Say --unit pair or --unit subject" in found[0]
     assert resolve_request(data, file=tmp_path / name, unit="pair").ids == ("pair-0",)
     assert resolve_request(data, file=tmp_path / name, unit="subject").ids == ("pair-0", "pair-1")
@@ -323,11 +323,11 @@ def test_rows_with_an_id_and_a_subject_need_a_unit(data: PairData, tmp_path: Pat
 def test_rows_that_contradict_the_data_are_refused(data: PairData, tmp_path: Path) -> None:
     (tmp_path / "r.csv").write_text("id,subject\npair-0,tom\npair-2,tom\n")
     assert (
-        "1 rows give a pair another subject than pets does: line 3 (pair-2 is of kit, not tom)"
+        "1 row gives a pair another subject than pets does: line 3 (pair-2 is of kit, not tom)"
         in problems_of(data, file=tmp_path / "r.csv", unit="pair")[0]
     )
     (tmp_path / "r.csv").write_text("subject,image\ntom,cats/tom.png\n")
-    assert "1 rows name neither a pair nor an id: lines 2" in problems_of(data, file=tmp_path / "r.csv", unit="pair")[0]
+    assert "1 row names neither a pair nor an id: lines 2" in problems_of(data, file=tmp_path / "r.csv", unit="pair")[0]
 
 
 def test_ids_in_other_spellings_of_a_number_are_pointed_out() -> None:
@@ -341,7 +341,7 @@ def test_ids_that_look_like_comments_are_not_skipped(tmp_path: Path) -> None:
     pairs = [replace(pair(n, f"{n}.png"), id=f"#{n}") for n in range(5)]
     data = PairData("d", {"train": PairDataset(pairs, "train")})
     (tmp_path / "r.txt").write_text("# who asked\n#1\n")
-    assert "1 lines begin with # and would be skipped, but are ids" in problems_of(data, file=tmp_path / "r.txt")[0]
+    assert "1 line begins with # and would be skipped, but are ids" in problems_of(data, file=tmp_path / "r.txt")[0]
 
 
 @pytest.mark.parametrize("ids", [[1], [None], "pair-0"])

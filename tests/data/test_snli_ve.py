@@ -102,9 +102,9 @@ def test_all_problems_are_reported_together(tmp_path: Path) -> None:
     found = "\n".join(error.value.problems)
     for text in (
         "2 lines are not JSON objects: line 5 (", "line 6 (not an object)",
-        "1 rows have no 'Flickr30K_ID': line 4", "1 rows have no 'sentence2': line 4",
-        "1 rows have an unknown gold_label: maybe. Known are contradiction, neutral, entailment",
-        "1 ids occur more than once in train: 11.jpg#0", "1 of 2 images", "missing: 55.jpg",
+        "1 row has no 'Flickr30K_ID': line 4", "1 row has no 'sentence2': line 4",
+        "1 row has an unknown gold_label: maybe. Known are contradiction, neutral, entailment",
+        "1 id occurs more than once in train: 11.jpg#0", "1 of 2 images", "missing: 55.jpg",
     ):  # fmt: skip
         assert text in found
     assert len(error.value.problems) == 6

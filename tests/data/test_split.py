@@ -55,7 +55,7 @@ def test_holdout_fraction_out_of_range(fraction: float) -> None:
 
 
 def test_holdout_of_one_group_is_refused() -> None:
-    with pytest.raises(DataError, match=r"4 training pairs form 1 groups .* the largest of 4: too few or too large"):
+    with pytest.raises(DataError, match=r"4 training pairs form 1 group .* the largest of 4: too few or too large"):
         with_holdout(captioned(2))
 
 

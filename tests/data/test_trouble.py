@@ -18,7 +18,7 @@ CELLS = [
 # The row, by its number, its line, its position, or what it holds.
 _ROW = re.compile(
     r"(?:rows?|lines?|numbers?|question|annotation|position) (?:row )?(?:[123]\b|\d+, [23]\b)"
-    r"|\ba1|1 and 1\.0|9{20}|0002\.json|caption 0|identifiers do not end in .*: (?:0|12345)|images/(?:0|12345)"
+    r"|\ba1|1 and 1\.0|9{20}|0002\.json|caption 0|identifiers? do(?:es)? not end in .*: (?:0|12345)|images/(?:0|12345)"
 )
 
 

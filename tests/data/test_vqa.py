@@ -105,9 +105,9 @@ def test_all_problems_are_reported_together(tmp_path: Path) -> None:
         read_vqa(tmp_path)
     found = "\n".join(error.value.problems)
     for text in (
-        "1 rows have no 'multiple_choice_answer': annotation 2",
+        "1 row has no 'multiple_choice_answer': annotation 2",
         "has no annotation of 1 of the 3 questions of v2_OpenEnded_mscoco_val2014_questions.json: 422",
-        "1 ids occur more than once in train: 90", "1 of 4 images", "missing: COCO_train2014_000000000030.jpg",
+        "1 id occurs more than once in train: 90", "1 of 4 images", "missing: COCO_train2014_000000000030.jpg",
     ):  # fmt: skip
         assert text in found
     assert len(error.value.problems) == 4

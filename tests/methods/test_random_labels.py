@@ -90,7 +90,7 @@ def test_what_cannot_be_wrong_is_refused(data: PairData) -> None:
         RandomLabels().datasets(replace(given, forget=labelled(0, 1)))
     one: Pair = data.train[0]
     alone = PairDataset([one], "one")
-    with pytest.raises(RequestError, match=r"all 1 candidates for a wrong text belong to the image of pair"):
+    with pytest.raises(RequestError, match=r"all 1 candidate for a wrong text belong to the image of pair"):
         RandomLabels(captions="forget").datasets(replace(job(data), forget=alone))
     assert Associations(data.train, ("image", "text")).associated(one, one)
 

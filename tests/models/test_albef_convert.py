@@ -307,8 +307,8 @@ def test_missing_unknown_and_misshapen_tensors_are_named(checkpoint: Path, token
     with pytest.raises(CheckpointError) as raised:
         convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer, head_width=HEAD)
     missing, unknown, shape = raised.value.problems
-    assert "1 tensors are missing: visual_encoder.blocks.1.norm2.bias" in missing
-    assert "1 tensors are unknown: text_decoder.cls.predictions.bias" in unknown
+    assert "1 tensor is missing: visual_encoder.blocks.1.norm2.bias" in missing
+    assert "1 tensor is unknown: text_decoder.cls.predictions.bias" in unknown
     assert "itm_head.weight is [3, 48], not [2, 48]" in shape
     assert not (tmp_path / "folder").exists()
 

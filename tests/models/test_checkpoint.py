@@ -209,7 +209,7 @@ def test_missing_weights_are_named(folder: Path) -> None:
     tensors = load_file(path)
     del tensors["visual_projection.weight"]
     save_file(tensors, path, metadata={"format": "pt"})
-    with pytest.raises(CheckpointError, match=r"1 weights are missing: visual_projection.weight"):
+    with pytest.raises(CheckpointError, match=r"1 weight is missing: visual_projection.weight"):
         load_adapter(folder)
     path.unlink()
     with pytest.raises(CheckpointError, match=r"has no .safetensors file \(found: no weights\)"):

@@ -351,11 +351,11 @@ def test_pairs_that_the_model_cannot_read_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         adapter.collate([strange, alone])
     assert caught.value.problems == [
-        "1 nodes are not in the model's graph relations: trait:x. A model knows the nodes it was made with; train "
+        "1 node is not in the model's graph relations: trait:x. A model knows the nodes it was made with; train "
         "one whose graph has them.",
-        "1 pairs do not name 2 nodes, as the classifier needs: alone.",
+        "1 pair does not name 2 nodes, as the classifier needs: alone.",
     ]
-    with pytest.raises(DataError, match="1 pairs name no node: article-0"):
+    with pytest.raises(DataError, match="1 pair names no node: article-0"):
         made("articles")[1].collate([replace(articles().train[0], inputs={"graph": (), "text": "t"})])
     with pytest.raises(CheckpointError, match=r"The graph ring has 9 nodes, and the model was made for 15"):
         GraphTextAdapter(adapter.model, GraphTextProcessor(articles().graph, adapter.processor.tokenizer))

@@ -81,7 +81,7 @@ def test_weights_that_are_no_numbers_are_named(value: float, data: PairData, tmp
     adapter = own_clip(data)
     with torch.no_grad():
         adapter.model.visual_projection.weight[0, 0] = value
-    with pytest.raises(CheckpointError, match=r"original: 1 weights hold NaN or infinite .*visual_projection\.weight"):
+    with pytest.raises(CheckpointError, match=r"original: 1 weight holds NaN or infinite .*visual_projection\.weight"):
         audit(own_clip(data), adapter, data, [data.train[0].id], out=tmp_path / "report")
 
 

@@ -103,19 +103,19 @@ def test_buffers_of_older_versions_have_no_place_and_do_no_harm(folder: Path) ->
     change(folder, text_model__embeddings__position_ids=torch.arange(36)[None])
     load_adapter(folder)
     change(folder, text_model__embeddings__secret=torch.zeros(3))
-    refused(folder, r"1 weights have no place in a CLIPModel .*text_model\.embeddings\.secret")
+    refused(folder, r"1 weight has no place in a CLIPModel .*text_model\.embeddings\.secret")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_no_numbers_are_named(value: float, folder: Path) -> None:
     change(folder, visual_projection__weight=torch.full((20, 40), value))
-    refused(folder, r"model: 1 weights hold NaN or infinite numbers: visual_projection\.weight")
+    refused(folder, r"model: 1 weight holds NaN or infinite numbers: visual_projection\.weight")
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int64, torch.bool, torch.float8_e4m3fn])
 def test_weights_in_codes_are_refused(dtype: torch.dtype, folder: Path) -> None:
     change(folder, visual_projection__weight=torch.ones(20, 40).to(dtype))
-    refused(folder, r"1 weights are stored as whole numbers or in 8 bits: visual_projection\.weight")
+    refused(folder, r"1 weight is stored as whole numbers or in 8 bits: visual_projection\.weight")
 
 
 def test_a_quantised_folder_is_refused(folder: Path) -> None:

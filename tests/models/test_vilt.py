@@ -295,7 +295,7 @@ def test_saved_folders_load_with_plain_transformers(adapter: ViltAdapter, pairs:
 
 
 def test_what_does_not_fit_is_refused(data: PairData) -> None:
-    with pytest.raises(DataError, match=r"8 pairs do not have the 1 pictures that this ViltForQuestionAnswering"):
+    with pytest.raises(DataError, match=r"8 pairs do not have the 1 picture that this ViltForQuestionAnswering"):
         adapter_called("question", data).collate(pairs_for("two pictures", data))
     with pytest.raises(DataError, match=r"8 pairs do not have the 2 pictures"):
         adapter_called("two pictures", data).collate(pairs_for("question", data))

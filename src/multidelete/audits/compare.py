@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from multidelete.audits import stats
 from multidelete.audits.result import Better, Figure
+from multidelete.core.words import counted
 
 TO_ORIGINAL, TO_RETRAINED = ", difference to original", ", difference to retrained"
 Measured = Mapping[str, tuple[float, stats.Floats | None]]  # for each model the value, and that of resamples, (R,)
@@ -93,7 +94,8 @@ def tpr_figures(
     measured = {}
     for model, member_P in members.items():
         if len(nonmembers[model]) * fpr < 1 - 1e-9:
-            why = f"{len(nonmembers[model]):,} nonmembers cannot resolve a rate of {fpr}; it takes {round(1 / fpr):,}"
+            few = counted(len(nonmembers[model]), "nonmembers")
+            why = f"{few} cannot resolve a rate of {fpr}; it takes {round(1 / fpr):,}"
             return absent_figures(audit, figure, split, members, why)
         resampled_R = stats.tpr_resamples(member_P, nonmembers[model], fpr, member_groups, nonmember_groups, seed)
         measured[model] = (stats.tpr_at_fpr(member_P, nonmembers[model], fpr), resampled_R)

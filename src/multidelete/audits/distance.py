@@ -17,6 +17,7 @@ from multidelete.audits.inputs import RETRAINED_AGAIN, UNLEARNED_AGAIN, AuditInp
 from multidelete.audits.margin import NO_REFERENCE, meaning, pair_margins
 from multidelete.audits.result import Figure
 from multidelete.audits.signals import Signals
+from multidelete.core.words import counted
 
 AUDIT = "distance"
 SIGNED, ABSOLUTE, KLOM = "signed margin gap to retrained", "absolute margin gap to retrained", "KLoM"
@@ -166,7 +167,8 @@ def _klom_figures(
     many = min(len(unlearned), len(retrained) // 2)
     if many < LEAST_MODELS:
         why = (
-            f"{len(unlearned)} unlearned and {len(retrained)} retrained models; it takes {LEAST_MODELS} and "
+            f"{len(unlearned)} unlearned and {counted(len(retrained), 'retrained models')}; it takes "
+            f"{LEAST_MODELS} and "
             f"{2 * LEAST_MODELS}: half of the retrained ones give the floor, without which it says nothing"
         )
         return absent_figures(AUDIT, name, split, {"unlearned": None}, why)

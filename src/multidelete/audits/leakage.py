@@ -73,9 +73,9 @@ def _direction_figures(
     if known_by is not None and known_by not in audit.models:
         why = f"there is no {known_by} model: every other one may know the {candidate}s from these pairs"
     elif gallery < 2:
-        why = f"{gallery} distinct {candidate}s to choose from; it takes 2"
+        why = f"{counted(gallery, f'distinct {candidate}s')} to choose from; it takes 2"
     elif len(rows) < LEAST_FIT:
-        why = f"{len(rows)} retain pairs of the kind to fit a map on; it takes {LEAST_FIT}"
+        why = f"{counted(len(rows), 'retain pairs')} of the kind to fit a map on; it takes {LEAST_FIT}"
     if why is not None:
         return absent_figures(AUDIT, name.format(1), "forget", audit.models, why)
     searches = {}

@@ -19,6 +19,7 @@ from multidelete.audits.inputs import AuditInput, groups
 from multidelete.audits.result import Figure
 from multidelete.audits.signals import Signals
 from multidelete.audits.stats import Array, Floats
+from multidelete.core.words import counted
 
 MAX_FIT = 2000
 MAX_STEPS = 2000
@@ -54,7 +55,8 @@ def probe_figures(audit: AuditInput, audit_name: str) -> list[Figure]:
                 groups=groups(known["original"]),
                 seed=audit.seed,
                 better="target" if split == "forget" else "higher",
-                note=f"{len(set(classes))} {_what(fit['original'])}; fitted on {len(rows):,} retain pairs; the most "
+                note=f"{len(set(classes))} {_what(fit['original'])}; fitted on "
+                f"{counted(len(rows), 'retain pairs')}; the most "
                 f"frequent one is right of {_most_frequent(classes, _classes(known['original'])):.3f}",
             )
     return found

@@ -213,7 +213,7 @@ def _rows(
     members, nonmembers = (np.flatnonzero(judged_N & side_N) for side_N in (is_member_N, ~is_member_N))
     member_groups, nonmember_groups = (groups(pairs.select(at)) for at in (members, nonmembers))
     left_out = "" if judged_N.all() else f"; {(~judged_N).sum():,} pairs left out for want of models"
-    note = f"{len(members):,} members against {len(nonmembers):,} nonmembers{left_out}"
+    note = f"{counted(len(members), 'members')} against {counted(len(nonmembers), 'nonmembers')}{left_out}"
     ours = {name: score_N[members] for name, score_N in scores.items()}
     theirs = {name: score_N[nonmembers] for name, score_N in scores.items()}
     found = auc_figures(

@@ -63,7 +63,8 @@ def part(audit: AuditInput) -> Parted | str:
         is_unseen and kind == audit.headline_kind() for is_unseen, kind in zip(unseen, forget.kinds, strict=True)
     ]
     if not any(of_kind):
-        return f"{counted(len(names), audit.unit_noun)} were deleted, and none is left beside those that are relearned"
+        gone = counted(len(names), f"{audit.unit_noun} were")
+        return f"{gone} deleted, and none is left beside those that are relearned"
     ids = list(forget.ids)
     return Parted([ids[i] for i in np.flatnonzero(chosen)], [ids[i] for i in np.flatnonzero(unseen)])
 

@@ -9,6 +9,7 @@ from typing import cast
 
 from multidelete.artifacts.folders import whole_or_nothing
 from multidelete.comparison.experiment import Group, Setting, StartScript, Subset
+from multidelete.core.words import counted
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.readers import READERS, load_data
 from multidelete.data.request import Request, resolve_request
@@ -51,7 +52,7 @@ def _part(data: PairData, subset: Subset) -> PairData:
         split: _first(pairs, subset.images if split == "train" else 0, subset.pairs_per_image)
         for split, pairs in data.splits.items()
     }
-    note = f"{len(splits['train'])} of {len(data.train)} training pairs: a subset of the experiment"
+    note = f"{len(splits['train'])} of {counted(len(data.train), 'training pairs')}: a subset of the experiment"
     left_out = data.train.without(splits["train"].ids, "left out").pairs
     graph = None if data.graph is None else data.graph.without_edges_of(left_out, splits["train"])
     return replace(data, splits=splits, notes=(*data.notes, note), graph=graph)

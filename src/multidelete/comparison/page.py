@@ -12,6 +12,7 @@ from multidelete.audits.controls import RANDOM_WEIGHTS, UNTOUCHED
 from multidelete.audits.inputs import RETRAINED_AGAIN
 from multidelete.comparison.plots import gaps_plot
 from multidelete.comparison.summary import COLUMNS, WON, YARDSTICK, Block, Mean, Row
+from multidelete.core.words import counted
 from multidelete.report.charts import Chart
 
 _HALF = "\N{PLUS-MINUS SIGN}"
@@ -58,7 +59,7 @@ def write_page(folder: Path, name: str, blocks: Sequence[Block], *, done: int, g
         done: Groups that are audited.
         groups: Groups in all.
     """
-    state = f"{done} of {groups} groups." if done < groups else f"{groups} groups."
+    state = f"{done} of {counted(groups, 'groups')}." if done < groups else f"{counted(groups, 'groups')}."
     parts: list[tuple[Table, Table | None, Chart, str]] = []
     for number, block in enumerate(blocks):
         file = f"{block.setting}-{block.fraction:g}.svg"
@@ -101,7 +102,7 @@ def main_table(block: Block) -> Table:
     notes += [f"{key} is void in some groups: {why}." for key, why in block.partly.items()]
     notes += [f"{key}: {block.figures[key]}." for key in keys if key in block.figures]
     notes += [
-        f"{name} is absent in {len(row.absent)} of {block.groups} groups: {why}"
+        f"{name} is absent in {len(row.absent)} of {counted(block.groups, 'groups')}: {why}"
         for name, row in block.rows.items()
         for why in list(dict.fromkeys(row.absent.values()))[:1]
     ]

@@ -12,6 +12,7 @@ from multidelete.audits.controls import RANDOM_WEIGHTS, UNTOUCHED
 from multidelete.audits.inputs import RETRAINED_AGAIN
 from multidelete.audits.judgement import TOLERANCES
 from multidelete.audits.result import Figure
+from multidelete.core.words import counted
 
 YARDSTICK = "retrained"
 BAD = ("unfinished", "over-forgotten", "damaged")
@@ -155,7 +156,11 @@ def summarise(audits: Mapping[str, Audit], methods: Sequence[str]) -> Block:
     rows = {name: _row(name, audits, readings) for name in order}
     told = _told(audits.values())
     void = _void(told, readings, rows)
-    partly = {key: f"{why[0]} (in {len(why)} of {len(audits)} groups)" for key, why in told.items() if key not in void}
+    partly = {
+        key: f"{why[0]} (in {len(why)} of {counted(len(audits), 'groups')})"
+        for key, why in told.items()
+        if key not in void
+    }
     wins = {key: _wins(key, readings.values(), methods) for key in WON if key not in void}
     wins = {key: won for key, won in wins.items() if any(won.values())}
     figures = {key: f"{figure} ({split})" for key, (_, figure, split) in _columns(run).items()}
@@ -234,7 +239,7 @@ def _void(
     for column in COLUMNS:
         reasons = []
         if 2 * len(told.get(column.key, ())) > len(readings):
-            reasons = [f"{told[column.key][0]} (in {len(told[column.key])} of {len(readings)} groups)"]
+            reasons = [f"{told[column.key][0]} (in {len(told[column.key])} of {counted(len(readings), 'groups')})"]
         if column.control is not None and any(column.key in row.values for row in rows.values()):
             reasons += _failed_controls(column, column.control, readings)
         if reasons:
@@ -256,7 +261,7 @@ def _failed_controls(column: Column, control: str, readings: Mapping[str, Readin
     again = [found.get(RETRAINED_AGAIN, {}).get(column.key) for found in readings.values()]
     right = [reading for reading in again if reading is not None]
     failed = sum(reading.fails(column) for reading in right)
-    reasons = [f"{who} in {passed} of {len(wrong)} groups"] if 2 * passed > len(wrong) else []
+    reasons = [f"{who} in {passed} of {counted(len(wrong), 'groups')}"] if 2 * passed > len(wrong) else []
     reasons += [f"a second retrained model fails in {failed} of {len(right)}"] if 2 * failed > len(right) else []
     return reasons
 

@@ -7,6 +7,7 @@ import torch
 
 from multidelete.config import shown
 from multidelete.core.arguments import Wanted, check_arguments, flag, text, whole
+from multidelete.core.words import counted
 from multidelete.data.pairs import PairData
 from multidelete.data.request import Request, resolve_request
 from multidelete.errors import RequestError, SettingProblem, first_few
@@ -22,7 +23,8 @@ def as_request(data: PairData, forget: object) -> Request:
         strangers = [name for name in forget.ids if name not in data.train.index]
         if strangers or not forget.ids:
             raise RequestError(
-                f"{len(strangers)} of the {len(forget.ids)} pairs of the request are not among the training pairs of "
+                f"{len(strangers)} of the {counted(len(forget.ids), 'pairs')} of the request are not "
+                "among the training pairs of "
                 f"{data.name}: {first_few(strangers) or 'it names none'}. Resolve the request on this data."
             )
         return forget

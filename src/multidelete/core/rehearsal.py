@@ -13,6 +13,7 @@ from transformers import ProcessorMixin
 from multidelete.artifacts.folders import refuse_existing
 from multidelete.core.arguments import check_arguments, place
 from multidelete.core.deletion import as_request, check_deletion
+from multidelete.core.words import counted
 from multidelete.data.pairs import PairData, PairDataset, members
 from multidelete.data.repeats import kept_repeats
 from multidelete.data.request import Request, unit_keys
@@ -184,7 +185,7 @@ def _estimate(method: Method, job: Job, plan: Planned | None) -> tuple[float | N
         outputs_of(job.adapter, asked, ReferenceSettings().batch_size, "rehearsal")
         asking_s = time.perf_counter() - started
         seconds += plan.pairs_forward * asking_s / len(asked)
-        how += f", asking about {len(asked):,} pairs {asking_s:,.2f} s"
+        how += f", asking about {counted(len(asked), 'pairs')} {asking_s:,.2f} s"
     return seconds, f"{how}; times the pairs of the whole run"
 
 

@@ -1,15 +1,48 @@
 """Numbers with their nouns, as messages, figures and reports spell them."""
 
 _IRREGULAR = {"people": "person", "children": "child", "men": "man", "women": "woman"}
+_VERBS = {"are": "is", "were": "was", "have": "has", "do": "does", "carry": "carries"}  # others take an s
+_REGULAR_VERBS = (
+    "begin",
+    "belong",
+    "differ",
+    "end",
+    "come",
+    "form",
+    "give",
+    "hold",
+    "lack",
+    "look",
+    "name",
+    "occur",
+    "stand",
+)
 
 
 def counted(count: int, noun: str) -> str:
-    """A number with its noun, which is given in the plural.
+    """A number with its noun, which is given in the plural; a verb behind it goes along.
 
     >>> counted(1440, "texts"), counted(1, "distinct texts"), counted(1, "people")
     ('1,440 texts', '1 distinct text', '1 person')
+    >>> counted(2, "rows have no id"), counted(1, "rows have no id"), counted(1, "nodes occur")
+    ('2 rows have no id', '1 row has no id', '1 node occurs')
     """
-    return f"{count:,} {noun if count != 1 else singular(noun)}"
+    if count != 1:
+        return f"{count:,} {noun}"
+    words = noun.split(" ")
+    at = next((at for at, word in enumerate(words[1:], 1) if word in _VERBS or word in _REGULAR_VERBS), len(words))
+    verb = [_VERBS.get(word, f"{word}s") for word in words[at : at + 1]]
+    return " ".join([f"{count:,}", singular(" ".join(words[:at])), *verb, *words[at + 1 :]])
+
+
+def share(part: int, whole: int, nouns_are: str) -> str:
+    """How many of how many; the verb goes along with the part.
+
+    >>> share(1, 3, "images are"), share(2, 3, "images are"), share(1, 1, "nodes are")
+    ('1 of 3 images is', '2 of 3 images are', '1 of 1 node is')
+    """
+    noun, _, verb = nouns_are.rpartition(" ")
+    return f"{part:,} of {counted(whole, noun)} {_VERBS.get(verb, verb + 's') if part == 1 else verb}"
 
 
 def singular(noun: str) -> str:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from multidelete.core.words import counted
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.errors import ConfigError, DataError, first_few
 
@@ -80,7 +81,7 @@ def positions(data: PairData, model: Sequence[str]) -> dict[int, int]:
     if (numbered and unnamed) or (unnamed and data.classes_in_order):
         if len(own) > len(model):
             raise DataError(
-                f"{data.name} has {len(own)} classes: {ours}. The model has only {len(model)}: {theirs}. "
+                f"{data.name} has {counted(len(own), 'classes')}: {ours}. The model has only {len(model)}: {theirs}. "
                 "Give the data that it was trained on."
             )
         return {at: at for at in range(len(own))}
@@ -113,7 +114,8 @@ def _by_name(data: str, own: Sequence[str], others: Sequence[str], whose: str) -
     lists = f"{data} has {first_few(own)}; the {whose} are {first_few(others) or 'none'}."
     remedy = "Give the data that the model was trained on, or name the classes as the model does."
     problems = [
-        f"{len(names)} of the {len(own)} classes of {data} {what} the {whose}: {first_few(names)}. {lists} {remedy}"
+        f"{len(names)} of the {counted(len(own), 'classes')} of {data} {what} the {whose}: "
+        f"{first_few(names)}. {lists} {remedy}"
         for names, what in ((strangers, "are not among"), (unclear, "could each be several of"))
         if names
     ]

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from multidelete.core.foreign import LIBRARY_ERRORS, explained
+from multidelete.core.words import counted
 from multidelete.data.decode import ImageInput, open_image
 from multidelete.data.pairs import Batch, Pair, members, source_key
 from multidelete.errors import DataError, UnsupportedError, first_few
@@ -134,7 +135,8 @@ def _refuse_several_shapes(pictures: Mapping[str, Tensor]) -> None:
     if len(examples) > 1:
         shown = first_few([f"{_measures(shape)} ({source})" for shape, source in examples.items()], limit=4)
         raise DataError(
-            f"the image processor gives pictures of {len(examples)} sizes: {shown}. A network takes one: set a fixed "
+            f"the image processor gives pictures of {counted(len(examples), 'sizes')}: {shown}. A "
+            "network takes one: set a fixed "
             "size "
             "or a centre crop in the processor that lies in the model's folder."
         )

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, source_key
 from multidelete.errors import CheckpointError, DataError, first_few
 
@@ -69,25 +70,27 @@ class Graph:
 
     def __post_init__(self) -> None:
         problems = [
-            f"{self.name}: the feature {name!r} has {len(values)} values, and there are {len(self.nodes)} nodes."
+            f"{self.name}: the feature {name!r} has {counted(len(values), 'values')}, and there are "
+            f"{counted(len(self.nodes), 'nodes')}."
             for name, values in self.features.items()
             if len(values) != len(self.nodes)
         ]
         if len(self.index) != len(self.nodes):
             twice = sorted(name for name, times in Counter(self.nodes).items() if times > 1)
             problems.append(
-                f"{self.name}: {len(twice)} nodes occur more than once: {first_few(twice)}. Name each once."
+                f"{self.name}: {counted(len(twice), 'nodes occur')} more than once: {first_few(twice)}. Name each once."
             )
         wrong = [name for name in self.nodes if not name.strip() or "|" in name]
         if wrong:
             problems.append(
-                f"{self.name}: {len(wrong)} nodes have an empty name, or one with a '|': {first_few(wrong)}. "
+                f"{self.name}: {counted(len(wrong), 'nodes have')} an empty name, or one with a '|': "
+                f"{first_few(wrong)}. "
                 "'|' separates the nodes of a pair; write another character."
             )
         if self.edges.ndim != 2 or self.edges.shape[1] != 2 or self.edges.dtype != np.int64:
             problems.append(f"{self.name}: edges are {self.edges.dtype} {self.edges.shape}; they must be int64 (E, 2).")
         elif self.edges.size and not 0 <= self.edges.min() <= self.edges.max() < len(self.nodes):
-            problems.append(f"{self.name}: edges name positions outside the {len(self.nodes)} nodes.")
+            problems.append(f"{self.name}: edges name positions outside the {counted(len(self.nodes), 'nodes')}.")
         if problems:
             raise DataError(problems)
 

@@ -6,6 +6,7 @@ from typing import cast
 
 from PIL import Image
 
+from multidelete.core.words import counted
 from multidelete.data.decode import FORMATS, ImageError, ImageInput, open_image
 from multidelete.data.pairs import PairDataset, members
 from multidelete.errors import DataError, first_few
@@ -53,13 +54,15 @@ def check_images(
     problems = []
     if broken:
         problems.append(
-            f"{len(broken)} of {len(pictures)} images of {dataset.name} cannot be read: {first_few(broken)}. "
+            f"{len(broken)} of {counted(len(pictures), 'images')} of {dataset.name} cannot be read: "
+            f"{first_few(broken)}. "
             f"Every image must decode completely, as {', '.join(FORMATS[:6])} or the like; replace these files or "
             "remove their pairs."
         )
     if unfit:
         problems.append(
-            f"{len(unfit)} of {len(pictures)} images of {dataset.name} do not fit the model: {first_few(unfit)}. "
+            f"{len(unfit)} of {counted(len(pictures), 'images')} of {dataset.name} do not fit the "
+            f"model: {first_few(unfit)}. "
             "Replace these files, remove their pairs, or give another model."
         )
     if problems:

@@ -80,7 +80,10 @@ def repeat_notes(data: PairData) -> list[str]:
         counts = [f"{same} are training pairs too (same picture and text)"] if same else []
         counts += [f"{shown} have a picture that is trained on"] if shown else []
         if counts:
-            notes.append(f"of {len(pairs)} pairs of {name}, {' and '.join(counts)}: they do not stand for unseen pairs")
+            notes.append(
+                f"of {counted(len(pairs), 'pairs')} of {name}, {' and '.join(counts)}: they do not "
+                "stand for unseen pairs"
+            )
     return notes
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, overload
 import torch
 from torch import Tensor
 
+from multidelete.core.words import counted
 from multidelete.data.decode import ImageInput as ImageInput
 from multidelete.data.decode import open_image as open_image
 from multidelete.data.picture_digests import input_digest
@@ -87,7 +88,7 @@ class PairDataset:
         if len(self.index) != len(self.pairs):
             twice = sorted(name for name, times in Counter(self.ids).items() if times > 1)
             raise DataError(
-                f"{len(twice)} ids occur more than once in {self.name}: {', '.join(twice[:10])}. "
+                f"{counted(len(twice), 'ids occur')} more than once in {self.name}: {', '.join(twice[:10])}. "
                 "Ids must be unique; drop the id column to have them made from the content."
             )
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
+from multidelete.core.words import counted, share
 from multidelete.data.classes import class_name
 from multidelete.data.lookalikes import overlooked, plain_form
 from multidelete.data.pairs import Pair, PairData, PairDataset, members
@@ -105,7 +106,7 @@ def resolve_request(
         logger.warning("%s", note)
     forget = tuple(pair.id for pair in data.train if pair.id in chosen)
     parts = [
-        f"{len(n)} {what}"
+        counted(len(n), what)
         for n, what in (
             (named.ids, "ids"),
             (named.subjects, "subjects"),
@@ -120,7 +121,9 @@ def resolve_request(
         "subject": ", with all pairs of their subjects",
         "node": ", with all pairs of their nodes",
     }
-    description = f"{len(forget)} of {len(data.train)} training pairs, named by {' and '.join(parts)}{rule[unit]}"
+    description = (
+        f"{len(forget)} of {counted(len(data.train), 'training pairs')}, named by {' and '.join(parts)}{rule[unit]}"
+    )
     return Request(forget, unit, description)
 
 
@@ -179,7 +182,8 @@ def _match(data: PairData, what: str, names: Sequence[str], problems: list[str])
         elsewhere = [f"{name} ({held_out[name]})" for name in missing if name in held_out]
         if elsewhere:
             problems.append(
-                f"{len(elsewhere)} of {len(wanted)} {what}s are of held-out pairs, which the model was never trained "
+                f"{share(len(elsewhere), len(wanted), f'{what}s are')} of held-out pairs, which the "
+                "model was never trained "
                 f"on: {first_few(elsewhere)}. Only training pairs can be forgotten."
             )
         unknown = [name for name in missing if name not in held_out]
@@ -195,19 +199,19 @@ def _unknown(data: PairData, what: str, unknown: Sequence[str], named: int) -> s
     spelled = {number: name for name in known if (number := _number(name)) is not None}
     alike = [spelled[number] for name in unknown if (number := _number(name)) in spelled]
     if alike:
-        missing = f"{len(unknown)} of {named} {what}s are not among the training pairs of {data.name}"
+        missing = f"{share(len(unknown), named, f'{what}s are')} not among the training pairs of {data.name}"
         return f"{missing}: {first_few(unknown)}. The same numbers stand there as {first_few(alike)}; write them so."
     twins = {plain_form(name): name for name in known}
     looks = [ascii(twins[plain_form(name)]) for name in unknown if plain_form(name) in twins]
     if looks:
         return (
-            f"{len(unknown)} of {named} {what}s are not among the training pairs of {data.name}: "
+            f"{share(len(unknown), named, f'{what}s are')} not among the training pairs of {data.name}: "
             f"{first_few(list(map(ascii, unknown)))}. Some differ from known ones only in blanks or the Unicode form "
             f"of a character: {first_few(looks)}. Write them as the data does."
         )
     close = [match for name in unknown[:3] for match in difflib.get_close_matches(name, known, n=1, cutoff=0.8)]
     hint = f" Did you mean {first_few(list(dict.fromkeys(close)))}?" if close else f" They look like {known[0]}."
-    missing = f"{len(unknown)} of {named} {what}s are not among the training pairs of {data.name}"
+    missing = f"{share(len(unknown), named, f'{what}s are')} not among the training pairs of {data.name}"
     return f"{missing}: {first_few(unknown)}.{hint}"
 
 
@@ -224,7 +228,9 @@ def _whole_units(train: PairDataset, chosen: set[str], unit: Unit, problems: lis
     keys = {key for pair in named for key in unit_keys(pair, unit)}
     without = [pair.id for pair in named if not unit_keys(pair, unit)]
     if without:
-        problems.append(f"{len(without)} pairs have no {unit}: {first_few(sorted(without))}. Use --unit pair for them.")
+        problems.append(
+            f"{counted(len(without), 'pairs have')} no {unit}: {first_few(sorted(without))}. Use --unit pair for them."
+        )
     return chosen | {pair.id for pair in train if keys.intersection(unit_keys(pair, unit))}
 
 
@@ -232,7 +238,7 @@ def _what_is_missing_afterwards(train: PairDataset, chosen: set[str], classes: S
     retain = [pair for pair in train if pair.id not in chosen]
     if not retain:
         return [
-            f"The request names all {len(train)} training pairs. At least two must be kept; "
+            f"The request names all {counted(len(train), 'training pairs')}. At least two must be kept; "
             "to forget everything, discard the model."
         ]
     problems = []
@@ -240,15 +246,15 @@ def _what_is_missing_afterwards(train: PairDataset, chosen: set[str], classes: S
     if labels:
         gone = [class_name(classes, label) for label in sorted(labels)]
         problems.append(
-            f"The request leaves {len(labels)} classes without any training pair: {first_few(gone)}. "
+            f"The request leaves {counted(len(labels), 'classes')} without any training pair: {first_few(gone)}. "
             "Every class must keep at least one; remove the class from the model instead."
         )
     left = Counter(pair.kind for pair in retain)
     for kind in dict.fromkeys(pair.kind for pair in train):
         if left[kind] < 2:
-            sort = "training pairs" if kind is None else f"training pairs of kind {kind!r}"
+            of_kind = "" if kind is None else f" of kind {kind!r}"
             problems.append(
-                f"The request leaves {left[kind]} {sort}. At least two must be kept: "
+                f"The request leaves {counted(left[kind], 'training pairs')}{of_kind}. At least two must be kept: "
                 "there is nothing to retain and no gallery to search otherwise."
             )
     return problems

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from multidelete.core.paths import lies_there
+from multidelete.core.words import counted
 from multidelete.data.tables.delimited import Rows, begins_with_blank, other_separator, read_rows
 from multidelete.data.tables.json_rows import read_lines
 from multidelete.data.tables.source import read_text
@@ -94,7 +95,8 @@ def _read_table(path: Path, rows: Rows) -> Named:
     after_comma = [line for line, cells in rows[1:] for cell in cells[1:] if begins_with_blank(cell)]
     if after_comma:
         raise RequestError(
-            f"{path}: {len(after_comma)} cells begin with a blank, as what follows a comma in a name does: lines "
+            f"{path}: {counted(len(after_comma), 'cells begin')} with a blank, as what follows a comma "
+            "in a name does: lines "
             f"{first_few(after_comma)}. Put names that hold commas in double quotation marks; write no blank elsewhere."
         )
     if len(set(ours.values())) < len(ours):
@@ -139,7 +141,9 @@ def _named(path: Path, entries: Iterable[tuple[int, Mapping[str, Json]]]) -> Nam
             for name, value in row.items():
                 found[name].append(value)
     if wrong:
-        raise RequestError([f"{path}: {len(where)} rows {rule}: {first_few(where)}." for rule, where in wrong.items()])
+        raise RequestError(
+            [f"{path}: {counted(len(where), f'rows {rule}')}: {first_few(where)}." for rule, where in wrong.items()]
+        )
     ids, subjects, images, nodes = (tuple(found[name]) for name in COLUMNS)
     return Named(ids, subjects, images, nodes, tuple(several))
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from multidelete.core.words import counted
 from multidelete.data.pairs import PairData
 from multidelete.data.request_file import COLUMNS, Named
 from multidelete.errors import RequestError, first_few, short
@@ -36,7 +37,8 @@ def means_one(read: Named, unit: str | None, file: Path | None) -> Named:
     unclear = [line for line, by, row in means if by not in row]
     if unclear:
         raise RequestError(
-            f"{file}: {len(unclear)} rows name neither a {unit} nor an id: lines {first_few(unclear)}. Complete them."
+            f"{file}: {counted(len(unclear), 'rows name')} neither a {unit} nor an id: lines "
+            f"{first_few(unclear)}. Complete them."
         )
     ids, subjects, images, nodes = (tuple(row[by] for _, by, row in means if by == name) for name in COLUMNS)
     return replace(
@@ -54,7 +56,8 @@ def _which_of_the_two(file: Path | None, read: Named) -> str:
     example = " and ".join(f"the {name} {short(value)!r}" for name, value in row.items())
     units = " or ".join(f"--unit {'pair' if name == 'id' else name}" for name in columns)
     return (
-        f"{file}: {len(read.several)} rows carry {' and '.join(columns)} (line {line}: {example}). Which of the two do "
+        f"{file}: {counted(len(read.several), 'rows carry')} {' and '.join(columns)} (line {line}: "
+        f"{example}). Which of the two do "
         f"you mean? Say {units} (in Python unit=...), or leave the other columns out."
     )
 
@@ -69,7 +72,9 @@ def contradictions(data: PairData, read: Named, file: Path | None) -> list[str]:
             wrong.append(f"line {line} ({pair.id} is of {pair.subject}, not {row['subject']})")
     if not wrong:
         return []
-    return [f"{file}: {len(wrong)} rows give a pair another subject than {data.name} does: {first_few(wrong)}."]
+    return [
+        f"{file}: {counted(len(wrong), 'rows give')} a pair another subject than {data.name} does: {first_few(wrong)}."
+    ]
 
 
 def skipped_ids(data: PairData, read: Named, file: Path | None) -> list[str]:
@@ -78,6 +83,7 @@ def skipped_ids(data: PairData, read: Named, file: Path | None) -> list[str]:
     if not ids:
         return []
     return [
-        f"{file}: {len(ids)} lines begin with # and would be skipped, but are ids of training pairs: {first_few(ids)}. "
+        f"{file}: {counted(len(ids), 'lines begin')} with # and would be skipped, but are ids of "
+        f"training pairs: {first_few(ids)}. "
         "Name such pairs in a .csv file under the header id."
     ]

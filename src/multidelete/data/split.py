@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from multidelete.core.words import counted
 from multidelete.data.identity import with_true_sources
 from multidelete.data.pairs import Pair, PairData, PairDataset, members
 from multidelete.data.request import UNITS, Unit, unit_keys
@@ -45,7 +46,8 @@ def with_holdout(data: PairData, *, fraction: float = 0.1, seed: int = 0) -> Pai
             kept -= 1
     if not all(held.values()):
         raise DataError(
-            f"{data.name} has no held-out pairs, and its {len(data.train)} training pairs form {len(groups)} groups "
+            f"{data.name} has no held-out pairs, and its "
+            f"{counted(len(data.train), 'training pairs form')} {counted(len(groups), 'groups')} "
             f"that share images, captions or a subject, the largest of {max(map(len, groups))}: too few or too large "
             f"to set {wanted} pairs aside twice. Give a val or test split."
         )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from multidelete.config import check_settings
+from multidelete.core.words import counted
 from multidelete.data.pairs import Batch, Pair
 from multidelete.errors import UnsupportedError
 from multidelete.methods.base import Job, Method, Outcome, Planned, sample_retain
@@ -101,7 +102,8 @@ class LCODEC(Method):
         chosen = [top[at] for at in foci(activations_NP, loss_N, self.units)]
         if not chosen:
             raise UnsupportedError(
-                f"the loss of the forget pairs depends on none of the {len(top)} units with the largest gradient. "
+                f"the loss of the forget pairs depends on none of the {counted(len(top), 'units')} "
+                "with the largest gradient. "
                 "Raise observations or candidates, or use another method."
             )
         forget_W = _gradients(adapter, job.forget.pairs, gallery, chosen, layers).mean(dim=0)

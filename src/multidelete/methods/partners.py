@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, PairDataset, members
 from multidelete.errors import RequestError
 
@@ -68,7 +69,8 @@ def unassociated_pairs(
                 break
         else:
             raise RequestError(
-                f"no unassociated partners found among {len(pool)} pairs in {tries} tries: nearly all share a member "
+                f"no unassociated partners found among {counted(len(pool), 'pairs')} in {tries} tries: "
+                "nearly all share a member "
                 "or a subject. There must be unrelated pairs to imitate; take partners='retain' with more retain pairs."
             )
         made.append(
@@ -100,7 +102,8 @@ def unassociated_second(
                 break
         else:
             raise RequestError(
-                f"all {len(pool)} candidates for a wrong {second} belong to the {first} of pair {pair.id!r} or to its "
+                f"all {counted(len(pool), 'candidates')} for a wrong {second} belong to the {first} of "
+                f"pair {pair.id!r} or to its "
                 "subject. There must be unrelated pairs; take captions='retain' with more retain pairs."
             )
         made.append(

@@ -27,6 +27,7 @@ from multidelete.artifacts.folders import refuse_existing, whole_or_nothing
 from multidelete.artifacts.marks import ARCHIVE_MARK, is_marked_archive
 from multidelete.artifacts.overlap import refuse_overlap
 from multidelete.core.foreign import explained
+from multidelete.core.words import counted
 from multidelete.errors import CheckpointError, ConfigError, SettingProblem, first_few
 from multidelete.models.albef import AlbefConfig, AlbefForClassification, AlbefForRetrieval
 from multidelete.models.base import Task
@@ -110,7 +111,7 @@ def convert_albef(
         classes = tuple(classes) or OFFICIAL_CLASSES.get((count, config.images), ())
         if len(classes) != count:
             raise ConfigError(
-                f"{checkpoint} tells {count} classes apart, but {len(classes)} names were given. "
+                f"{checkpoint} tells {counted(count, 'classes')} apart, but {len(classes)} names were given. "
                 "Name each class, in the order of the classifier's outputs."
             )
         name_classes(config, classes)
@@ -133,7 +134,7 @@ def convert_albef(
         words = AutoTokenizer.from_pretrained(str(tokenizer), trust_remote_code=False)
     if len(words) > model.config.text_config.vocab_size:
         raise ConfigError(
-            f"the tokenizer of {tokenizer} has {len(words):,} entries, and {checkpoint} has embeddings for "
+            f"the tokenizer of {tokenizer} has {counted(len(words), 'entries')}, and {checkpoint} has embeddings for "
             f"{model.config.text_config.vocab_size:,}. Give the one that the checkpoint was trained with."
         )
     with whole_or_nothing(out, overwrite=overwrite) as folder:
@@ -277,10 +278,10 @@ def refuse_mismatch(checkpoint: Path, model: PreTrainedModel, weights: Mapping[s
     wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
     problems = []
     if missing := sorted(wanted.keys() - weights.keys()):
-        problems.append(f"{checkpoint}: {len(missing)} tensors are missing: {first_few(missing)}.")
+        problems.append(f"{checkpoint}: {counted(len(missing), 'tensors are')} missing: {first_few(missing)}.")
     if unknown := sorted(weights.keys() - wanted.keys()):
         problems.append(
-            f"{checkpoint}: {len(unknown)} tensors are unknown: {first_few(unknown)}. An ALBEF for "
+            f"{checkpoint}: {counted(len(unknown), 'tensors are')} unknown: {first_few(unknown)}. An ALBEF for "
             f"{'retrieval' if isinstance(model, AlbefForRetrieval) else 'classification'} has none of these."
         )
     shapes = [
@@ -289,7 +290,7 @@ def refuse_mismatch(checkpoint: Path, model: PreTrainedModel, weights: Mapping[s
         if name in weights and weights[name].shape != shape
     ]
     if shapes:
-        problems.append(f"{checkpoint}: {len(shapes)} tensors have another shape: {first_few(shapes)}.")
+        problems.append(f"{checkpoint}: {counted(len(shapes), 'tensors have')} another shape: {first_few(shapes)}.")
     if problems:
         raise CheckpointError(problems)
 

@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import cached_file
 
 from multidelete.core.foreign import LIBRARY_ERRORS, explained, sentence
+from multidelete.core.words import counted
 from multidelete.errors import CheckpointError, ConfigError, SettingProblem, first_few
 from multidelete.models.base import Adapter
 from multidelete.models.stored_weights import refuse_unfit, stored_dtypes, stored_tensors, unexpected, weight_files
@@ -142,7 +143,7 @@ def load_model(
             f"{key} is {list(found)}, not {list(wanted)}" for key, found, wanted in sorted(report["mismatched_keys"])
         ]
         problems.append(
-            f"{source}: {len(wrong)} weights have another shape than config.json says: {first_few(wrong)}. "
+            f"{source}: {counted(len(wrong), 'weights have')} another shape than config.json says: {first_few(wrong)}. "
             "Give a folder whose configuration and weights belong together."
         )
     missing, strange = sorted(report["missing_keys"]), unexpected(report["unexpected_keys"])
@@ -152,17 +153,19 @@ def load_model(
         strange = [key for key in strange if key.split(".")[0] in stored_parts]
     if missing:
         problems.append(
-            f"{source}: {len(missing)} weights are missing: {first_few(missing)}. "
+            f"{source}: {counted(len(missing), 'weights are')} missing: {first_few(missing)}. "
             f"They would be random; give a complete {model_class.__name__} folder."
         )
     if strange:
         problems.append(
-            f"{source}: {len(strange)} weights have no place in a {model_class.__name__} of this config.json: "
+            f"{source}: {counted(len(strange), 'weights have')} no place in a {model_class.__name__} "
+            "of this config.json: "
             f"{first_few(strange)}. They would be lost; give a folder whose configuration and weights belong together."
         )
     if not problems and (broken := not_finite(model)):
         problems.append(
-            f"{source}: {len(broken)} weights hold NaN or infinite numbers: {first_few(broken)}. Such a model says "
+            f"{source}: {counted(len(broken), 'weights hold')} NaN or infinite numbers: "
+            f"{first_few(broken)}. Such a model says "
             "nothing of any pair; give one from before it diverged."
         )
     if problems:
@@ -243,7 +246,7 @@ def choose_trainable(adapter: Adapter, train: str) -> list[str]:
             ) from error
     if not chosen:
         raise ConfigError(
-            f"train is {train!r}, which matches none of the {len(names)} parameters. "
+            f"train is {train!r}, which matches none of the {counted(len(names), 'parameters')}. "
             f"Use all, projections, or part of a name such as {names[0]!r}."
         )
     for name, parameter in adapter.named_parameters():

@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 
+from multidelete.core.words import counted
 from multidelete.data.collate import ImagePreparer, TextPreparer, Tokenizer, image_text_batch
 from multidelete.data.pairs import Batch, Pair
 from multidelete.errors import DataError, first_few
@@ -77,7 +78,8 @@ class FusionAdapter(Adapter):
         wrong = [pair_id for pair_id, count in counts.items() if count != self.images_per_pair]
         if wrong:
             raise DataError(
-                f"{len(wrong)} pairs do not have the {self.images_per_pair} image(s) that this model takes for each "
+                f"{counted(len(wrong), 'pairs do')} not have the "
+                f"{counted(self.images_per_pair, 'images')} that this model takes for each "
                 f"pair: {first_few(wrong)}. Use data with as many images a pair, or a model made for these."
             )
         return image_text_batch(pairs, self.images, self.texts)

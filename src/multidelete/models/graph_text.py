@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, BertConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
+from multidelete.core.words import counted
 from multidelete.data.collate import TextPreparer, Tokenizer, stacked_labels, stacked_sources
 from multidelete.data.graph import EDGES_FILE, NAMES_FILE, Graph, nodes_of
 from multidelete.data.pairs import Batch, Pair
@@ -97,7 +98,8 @@ class GraphTextAdapter(Adapter):
             self.classes = read_classes(model.config)
         if len(processor.graph.nodes) != model.config.nodes:
             raise CheckpointError(
-                f"The graph {processor.graph.name} has {len(processor.graph.nodes)} nodes, and the model was made for "
+                f"The graph {processor.graph.name} has {counted(len(processor.graph.nodes), 'nodes')}, "
+                "and the model was made for "
                 f"{model.config.nodes}. Each node has an embedding: give the graph that the model was trained with."
             )
 
@@ -146,16 +148,21 @@ class GraphTextAdapter(Adapter):
         unknown = self.processor.graph.unknown(pairs)
         if unknown:
             problems.append(
-                f"{len(unknown)} nodes are not in the model's graph {self.processor.graph.name}: {first_few(unknown)}. "
+                f"{counted(len(unknown), 'nodes are')} not in the model's graph "
+                f"{self.processor.graph.name}: {first_few(unknown)}. "
                 "A model knows the nodes it was made with; train one whose graph has them."
             )
         wanted = self.model.config.named_nodes if self.task == "classification" else None
         odd = [pair.id for pair in pairs if len(nodes_of(pair)) != wanted] if wanted else []
         empty = [pair.id for pair in pairs if not nodes_of(pair)]
         if odd:
-            problems.append(f"{len(odd)} pairs do not name {wanted} nodes, as the classifier needs: {first_few(odd)}.")
+            problems.append(
+                f"{counted(len(odd), 'pairs do')} not name {wanted} nodes, as the classifier needs: {first_few(odd)}."
+            )
         elif empty:
-            problems.append(f"{len(empty)} pairs name no node: {first_few(empty)}. Each needs at least one.")
+            problems.append(
+                f"{counted(len(empty), 'pairs name')} no node: {first_few(empty)}. Each needs at least one."
+            )
         if problems:
             raise DataError(problems)
 

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from multidelete.core.foreign import explained
+from multidelete.core.words import counted
 from multidelete.errors import CheckpointError, UnsupportedError, first_few
 from multidelete.models.base import Adapter
 from multidelete.models.checkpoint import LORA_CONFIG, not_finite
@@ -154,7 +155,8 @@ def load_lora(adapter: Adapter, folder: Path) -> None:
         )
     if broken := not_finite(network):
         raise CheckpointError(
-            f"{folder}: {len(broken)} weights hold NaN or infinite numbers once it is merged: {first_few(broken)}. "
+            f"{folder}: {counted(len(broken), 'weights hold')} NaN or infinite numbers once it is "
+            f"merged: {first_few(broken)}. "
             "Give "
             "an adapter from before it diverged."
         )

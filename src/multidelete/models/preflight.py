@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from multidelete.core.foreign import LIBRARY_ERRORS, sentence
+from multidelete.core.words import counted
 from multidelete.data.images import Shapes, check_pictures
 from multidelete.data.pairs import Pair, PairDataset, members
 from multidelete.errors import CheckpointError, DataError, MultideleteError, first_few
@@ -32,7 +33,8 @@ def preflight(adapter: Adapter, parts: Mapping[str, PairDataset], shapes: Shapes
     broken = not_finite(adapter)
     if broken:
         raise CheckpointError(
-            f"{name}: {len(broken)} weights hold NaN or infinite numbers: {first_few(broken)}. Such a model says "
+            f"{name}: {counted(len(broken), 'weights hold')} NaN or infinite numbers: "
+            f"{first_few(broken)}. Such a model says "
             "nothing "
             "of any pair; give one from before it diverged."
         )
@@ -91,13 +93,14 @@ def _try(adapter: Adapter, part: str, pairs: Sequence[Pair], name: str) -> None:
     if wrong and len(wrong) < len(alone):
         named = first_few([f"{pair_id} ({reason})" for pair_id, reason in wrong.items()], limit=4)
         raise DataError(
-            f"{name} cannot take {len(wrong)} of {len(alone)} pairs of {part} that were tried: {named} "
+            f"{name} cannot take {len(wrong)} of {counted(len(alone), 'pairs')} of {part} that were tried: {named} "
             "Change or remove these pairs, or give a model and processor that take them."
         )
     reasons = dict.fromkeys([problem if not wrong else next(iter(wrong.values()))])
     tried = "any of" if wrong else "together"
     raise CheckpointError(
-        f"{name} cannot take {tried} the {len(pairs)} pairs of {part} that were tried: {first_few(list(reasons))} "
+        f"{name} cannot take {tried} the {counted(len(pairs), 'pairs')} of {part} that were tried: "
+        f"{first_few(list(reasons))} "
         "Network and processor do not fit each other, or not such pairs: give a model folder as it was trained."
     )
 

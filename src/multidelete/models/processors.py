@@ -14,6 +14,7 @@ from transformers import (
 from transformers.image_processing_base import ImageProcessingMixin
 
 from multidelete.core.foreign import LIBRARY_ERRORS, sentence
+from multidelete.core.words import counted
 from multidelete.errors import CheckpointError, UserError, first_few
 from multidelete.models.families import get_family
 
@@ -84,13 +85,14 @@ def refuse_processor(
         beyond = sorted((name for name, number in entries.items() if number >= rows), key=lambda name: entries[name])
         if beyond:
             problems.append(
-                f"{source}: its tokenizer has {len(beyond)} tokens that the network has no embedding for: "
+                f"{source}: its tokenizer has {counted(len(beyond), 'tokens')} that the network has no embedding for: "
                 f"{first_few(beyond)}. Its vocabulary has {rows:,} entries: give the tokenizer that it was trained "
                 "with."
             )
         elif len(entries) < rows / 2 or rows - len(entries) > max(_PADDING, rows / 10):
             problems.append(
-                f"{source}: its tokenizer has {len(entries):,} tokens, and the network's vocabulary {rows:,}. The "
+                f"{source}: its tokenizer has {counted(len(entries), 'tokens')}, and the network's "
+                f"vocabulary {rows:,}. The "
                 "tokenizer is missing or another model's: save the one that it was trained with into the folder."
             )
     if problems:

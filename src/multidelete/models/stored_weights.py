@@ -11,6 +11,7 @@ from safetensors import safe_open
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from multidelete.core.foreign import explained
+from multidelete.core.words import counted
 from multidelete.errors import CheckpointError, first_few
 
 WEIGHT_FILES = ("*.safetensors", "*.bin", "*.pth", "*.pt")
@@ -131,7 +132,7 @@ def refuse_unfit(
     ]
     if deep:
         raise CheckpointError(
-            f"{source}: config.json says {first_few(deep)}, and there are {len(stored)} tensors. "
+            f"{source}: config.json says {first_few(deep)}, and there are {counted(len(stored), 'tensors')}. "
             "Give a folder whose configuration and weights belong together."
         )
     with explained(f"{source}: its config.json describes no network", "Give a folder as save_pretrained wrote it."):
@@ -147,7 +148,7 @@ def refuse_unfit(
     ]
     if wrong:
         problems.append(
-            f"{source}: {len(wrong)} weights have another shape than config.json says: {first_few(wrong)}. "
+            f"{source}: {counted(len(wrong), 'weights have')} another shape than config.json says: {first_few(wrong)}. "
             "Give a folder whose configuration and weights belong together."
         )
     elif numbers[0] - numbers[1] > max(_MANY, numbers[1]):
@@ -158,7 +159,7 @@ def refuse_unfit(
     coded = [n for n, t in wanted.items() if t.is_floating_point() and n in stored and stored[n].dtype is None]
     if coded:
         problems.append(
-            f"{source}: {len(coded)} weights are stored as whole numbers or in 8 bits: {first_few(coded)}. "
+            f"{source}: {counted(len(coded), 'weights are')} stored as whole numbers or in 8 bits: {first_few(coded)}. "
             "Quantised weights cannot be trained; give the model in float32, float16 or bfloat16."
         )
     if problems:

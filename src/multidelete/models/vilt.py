@@ -24,6 +24,7 @@ from transformers import (
     ViltForQuestionAnswering,
 )
 
+from multidelete.core.words import counted
 from multidelete.data.collate import ImagePreparer, TextPreparer, Tokenizer, image_text_batch
 from multidelete.data.pairs import Batch, Pair, members
 from multidelete.errors import DataError, UnsupportedError, first_few
@@ -74,7 +75,8 @@ class ViltAdapter(Adapter):
         wrong = [pair.id for pair in pairs if len(members(pair, "image")) != self.pictures]
         if wrong:
             raise DataError(
-                f"{len(wrong)} pairs do not have the {self.pictures} pictures that this {type(self.model).__name__} "
+                f"{counted(len(wrong), 'pairs do')} not have the {self.pictures} pictures that this "
+                f"{type(self.model).__name__} "
                 f"reads: {first_few(wrong)}. Give a model and data that belong together."
             )
         return image_text_batch(pairs, self.images, self.texts)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from multidelete.core.words import counted
 from multidelete.data.tables.strict_json import Literal
 from multidelete.data.tables.suspicion import listed_texts, looks_like_list, spells_missing, whole
 from multidelete.errors import first_few
@@ -20,10 +21,10 @@ class CellReader:
         self.notes: dict[str, list[str]] = {}
 
     def problem_lines(self, name: str) -> list[str]:
-        return [f"{name}: {len(where)} {rule}: {first_few(where)}." for rule, where in self.problems.items()]
+        return [f"{name}: {counted(len(where), rule)}: {first_few(where)}." for rule, where in self.problems.items()]
 
     def note_lines(self) -> list[str]:
-        return [f"{len(where)} rows {what}: {first_few(where)}" for what, where in self.notes.items()]
+        return [f"{counted(len(where), f'rows {what}')}: {first_few(where)}" for what, where in self.notes.items()]
 
     def texts(self, value: object, where: str) -> list[str]:
         """The texts of a cell, of which a list has several; none where something is wrong with it."""

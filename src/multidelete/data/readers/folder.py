@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from multidelete.core.paths import user_path
+from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.data.readers.columns import find_columns
 from multidelete.data.readers.found import SPLIT_NAMES
@@ -162,7 +163,7 @@ def _check_numbers(name: str, by_split: Mapping[str, Sequence[Pair]]) -> None:
         twice = written_twice(names)
         if twice:
             raise DataError(
-                f"{name}: {len(twice)} {what} stand there with and without a point: {first_few(twice)}. "
+                f"{name}: {counted(len(twice), f'{what} stand')} there with and without a point: {first_few(twice)}. "
                 "Write each in one way."
             )
 
@@ -173,5 +174,5 @@ def _without_repeats(split: str, pairs: Sequence[Pair], notes: list[str]) -> lis
         first.setdefault(pair.id, pair)
     unique = list(first.values())
     if len(unique) < len(pairs):
-        notes.append(f"{len(pairs) - len(unique)} exact repeats dropped from {split}")
+        notes.append(f"{counted(len(pairs) - len(unique), 'exact repeats')} dropped from {split}")
     return unique

@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from multidelete.core.words import counted
 from multidelete.data.tables.suspicion import looks_like_list, spells_missing
 from multidelete.data.tables.table import TextTable, is_index, named
 from multidelete.errors import first_few
@@ -23,7 +24,9 @@ def rows_of_names(table: TextTable, width: int, where: Path, problems: list[str]
     """The first ``width`` columns of a table as names; what is wrong goes to ``problems``."""
     columns = table.columns[:width]
     if len(columns) < width:
-        problems.append(f"{where}: the table has {len(columns)} columns; its first {width} must name nodes.")
+        problems.append(
+            f"{where}: the table has {counted(len(columns), 'columns')}; its first {width} must name nodes."
+        )
         return []
     if is_index(columns[0]) or (len(table.columns) > width > 1 and columns[0].lower() in _COUNTS):
         called = named(columns[0]) if is_index(columns[0]) else f"is called {columns[0]!r}"
@@ -34,21 +37,25 @@ def rows_of_names(table: TextTable, width: int, where: Path, problems: list[str]
     cells = [[row.get(column) for column in columns] for row in table.rows]
     lists = [line for line, row in zip(table.lines, cells, strict=True) if any(_is_nested(cell) for cell in row)]
     if lists:
-        problems.append(f"{where}: {len(lists)} rows have a list or an object for a name: lines {first_few(lists)}.")
+        problems.append(
+            f"{where}: {counted(len(lists), 'rows have')} a list or an object for a name: lines {first_few(lists)}."
+        )
         return []
     rows = [tuple(cell.strip() if isinstance(cell, str) else "" for cell in row) for row in cells]
     empty = [number for number, row in enumerate(rows, start=1) if not all(row)]
     if empty:
-        problems.append(f"{where}: {len(empty)} rows lack a name: rows {first_few(empty)}. Complete or remove them.")
+        problems.append(
+            f"{where}: {counted(len(empty), 'rows lack')} a name: rows {first_few(empty)}. Complete or remove them."
+        )
     joined = [line for line, row in zip(table.lines, rows, strict=True) if any("|" in name for name in row)]
     if joined:
         problems.append(f"{where}: {len(joined)} names hold |, which joins names: lines {first_few(joined)}.")
-    counted = [str(number) for number in range(len(rows))], [str(number + 1) for number in range(len(rows))]
+    counting = [str(number) for number in range(len(rows))], [str(number + 1) for number in range(len(rows))]
     if (
         len(table.columns) > width > 1
         and len(rows) > 2
         and columns[0].lower() not in NAMES_OF_ENDS
-        and [row[0] for row in rows] in counted
+        and [row[0] for row in rows] in counting
     ):
         problems.append(
             f"{where}: its first column {columns[0]!r} counts the rows and would name nodes. Remove it, or call it "
@@ -69,7 +76,7 @@ def features_of(table: TextTable, where: Path, problems: list[str], notes: list[
         lists = [line for line, cell in zip(table.lines, cells, strict=True) if _is_nested(cell)]
         if lists:
             problems.append(
-                f"{where}: {len(lists)} rows have a list or an object for the feature {column!r}: lines "
+                f"{where}: {counted(len(lists), 'rows have')} a list or an object for the feature {column!r}: lines "
                 f"{first_few(lists)}. A node has one value of each feature: write a column for each part, or remove it."
             )
             continue

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from multidelete.core.words import counted
 from multidelete.data.graph import Graph, graph_source, nodes_of
 from multidelete.data.pairs import Pair, PairData, PairDataset, text_source
 from multidelete.data.readers.cells import CellReader
@@ -97,7 +98,7 @@ def read_graph_tables(
         joined = known & {frozenset(edge) for edge in edges}
         if joined:
             notes.append(
-                f"{len(joined)} pairs of nodes that {split} asks for are joined in the graph; "
+                f"the graph joins {counted(len(joined), 'pairs of nodes')} that {split} asks for; "
                 "leave out edges that training pairs do not tell"
             )
     order: list[str] = [split for split in ("train", "val", "test") if split in pairs]
@@ -197,7 +198,8 @@ def _names_written_twice(name: str, nodes: Collection[str], pairs: Sequence[Pair
     """A line for each sort of name in which a whole number stands in two spellings, which would be two names."""
     sorts = {"nodes": sorted(nodes), "ids": [p.id for p in pairs], "subjects": [p.subject for p in pairs if p.subject]}
     return [
-        f"{name}: {len(twice)} {what} stand there with and without a point: {first_few(twice)}. Write each in one way."
+        f"{name}: {counted(len(twice), f'{what} stand')} there with and without a point: "
+        f"{first_few(twice)}. Write each in one way."
         for what, names in sorts.items()
         if (twice := written_twice(names))
     ]
@@ -207,7 +209,9 @@ def _refuse_unlabelled(name: str, by_split: Mapping[str, list[Labelled]]) -> Non
     labelled = [label is not None for pairs in by_split.values() for _, label in pairs]
     unlabelled = [pair.id for pairs in by_split.values() for pair, label in pairs if label is None]
     if any(labelled) and unlabelled:
-        raise DataError(f"{name}: {len(unlabelled)} pairs have no label, and others do: {first_few(unlabelled)}.")
+        raise DataError(
+            f"{name}: {counted(len(unlabelled), 'pairs have')} no label, and others do: {first_few(unlabelled)}."
+        )
 
 
 def _graph(
@@ -224,7 +228,7 @@ def _graph(
     unknown = list(dict.fromkeys(node for node in [*asked, *(end for edge in edges for end in edge)] if node not in at))
     if unknown:
         raise DataError(
-            f"{name}: {len(unknown)} nodes are named by edges or pairs and are not in the table of nodes: "
+            f"{name}: {counted(len(unknown), 'nodes are')} named by edges or pairs and not in the table of nodes: "
             f"{first_few(unknown)}. Add them, or leave the table of nodes out."
         )
     ends = np.array([[at[a], at[b]] for a, b in edges], dtype=np.int64).reshape(-1, 2)

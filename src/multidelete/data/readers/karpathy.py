@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, PairData, PairDataset, text_source
 from multidelete.data.tables.source import is_file
 from multidelete.data.tables.strict_json import Json, read_json
@@ -69,10 +70,12 @@ def read_karpathy(path: Path, *, image_root: Path | None = None) -> PairData:
     problems = []
     if unknown:
         names = first_few(sorted(set(unknown)))
-        problems.append(f"{path}: {len(unknown)} images have unknown splits: {names}. Known are {', '.join(_SPLITS)}.")
+        problems.append(
+            f"{path}: {counted(len(unknown), 'images have')} unknown splits: {names}. Known are {', '.join(_SPLITS)}."
+        )
     if missing:
         problems.append(
-            f"{len(missing)} of {len(images)} images of {path} are missing: {first_few(missing)}. "
+            f"{len(missing)} of {counted(len(images), 'images')} of {path} are missing: {first_few(missing)}. "
             "Images lie in images/ beside the file; name another folder with --image-root."
         )
     if "train" not in pairs and not unknown:
@@ -110,7 +113,7 @@ def _read(path: Path) -> list[_Image]:
             found.append(read)
     if bad:
         raise DataError(
-            f"{path}: {len(bad)} images lack filename, split or sentences: numbers {first_few(bad)}. "
+            f"{path}: {counted(len(bad), 'images lack')} filename, split or sentences: numbers {first_few(bad)}. "
             "Each needs a name, a split, and sentences with a text."
         )
     return found

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from multidelete.core.words import counted
 from multidelete.data.pairs import Pair
 from multidelete.data.tables.strict_json import Literal
 from multidelete.data.tables.suspicion import whole
@@ -41,7 +42,7 @@ def number_labels(
     strange = [] if are_numbers else [one for one in raw if isinstance(one, Literal) and not _LITERAL.fullmatch(one)]
     if strange:
         raise DataError(
-            f"{name}: {len(strange)} labels are neither names nor whole numbers: {first_few(strange)}. "
+            f"{name}: {counted(len(strange), 'labels are')} neither names nor whole numbers: {first_few(strange)}. "
             "Write the name of the class, or its number."
         )
     kinds = sorted({"numbers" if isinstance(label, Literal) else "texts" for label in raw})

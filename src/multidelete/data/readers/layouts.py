@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, PairDataset
 from multidelete.data.tables.json_rows import read_objects
 from multidelete.data.tables.source import is_file, read_text
@@ -31,7 +32,7 @@ def read_json_lines(path: Path, columns: Sequence[str], text: str, problems: lis
     rows = complete(path, objects, columns, text, problems, where="line")
     if broken:
         lines = first_few([f"line {number} ({reason})" for number, reason in broken])
-        problems.append(f"{path}: {len(broken)} lines are not JSON objects: {lines}. Correct them.")
+        problems.append(f"{path}: {counted(len(broken), 'lines are')} not JSON objects: {lines}. Correct them.")
     if not (objects or broken):
         problems.append(f"{path} is empty; it needs one JSON object on each line.")
     return rows
@@ -62,10 +63,13 @@ def complete(
         elif not absent:
             whole.append(row)
     for column, numbers in lacking.items():
-        problems.append(f"{path}: {len(numbers)} rows have no {column!r}: {first_few(numbers)}. Every row needs one.")
+        problems.append(
+            f"{path}: {counted(len(numbers), 'rows have')} no {column!r}: {first_few(numbers)}. Every row needs one."
+        )
     if unfit:
         problems.append(
-            f"{path}: {len(unfit)} rows have a {text!r} that is a number or looks like a list: {first_few(unfit)}. "
+            f"{path}: {counted(len(unfit), 'rows have')} a {text!r} that is a number or looks like a "
+            f"list: {first_few(unfit)}. "
             "Write one text."
         )
     return whole
@@ -101,7 +105,8 @@ class Pictures:
         if not self._missing:
             return []
         return [
-            f"{len(self._missing)} of {len(self._missing) + len(self._found)} images of {path} are missing: "
+            f"{len(self._missing)} of {counted(len(self._missing) + len(self._found), 'images')} of "
+            f"{path} are missing: "
             f"{first_few(list(self._missing))}. Looked in {first_few(self.folders)}. Name their folder with "
             "--image-root, or remove the rows of images that cannot be had."
         ]
@@ -137,13 +142,16 @@ def checked_splits(
         twice = sorted(one for one, times in Counter(pair.id for pair in every).items() if times > 1)
         if twice:
             found.append(
-                f"{path}: {len(twice)} ids occur more than once in {split}: {first_few(twice)}. Remove repeats."
+                f"{path}: {counted(len(twice), 'ids occur')} more than once in {split}: "
+                f"{first_few(twice)}. Remove repeats."
             )
     every = [pair for one in pairs.values() for pair in one]
     for what, names in (("ids", [p.id for p in every]), ("subjects", [p.subject for p in every if p.subject])):
         alike = written_twice(names)
         if alike:
-            found.append(f"{path}: {len(alike)} {what} stand there with and without a point: {first_few(alike)}.")
+            found.append(
+                f"{path}: {counted(len(alike), f'{what} stand')} there with and without a point: {first_few(alike)}."
+            )
     found += pictures.problems(path)
     if found:
         raise DataError(found)

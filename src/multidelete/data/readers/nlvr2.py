@@ -7,6 +7,7 @@ ACL 2019, arXiv:1811.00491.
 import re
 from pathlib import Path
 
+from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, PairData, text_source
 from multidelete.data.readers.layouts import Pictures, Row, checked_splits, read_json_lines
 from multidelete.data.tables.strict_json import JsonError, decode_json
@@ -75,7 +76,8 @@ def _usable(file: Path, rows: list[Row], problems: list[str]) -> list[Row]:
     names = [str(row["identifier"]) for row in rows if not _IDENTIFIER.fullmatch(str(row["identifier"]))]
     if names:
         problems.append(
-            f"{file}: {len(names)} identifiers do not end in two numbers, such as dev-850-0-1: {first_few(names)}."
+            f"{file}: {counted(len(names), 'identifiers do')} not end in two numbers, such as "
+            f"dev-850-0-1: {first_few(names)}."
         )
     return [row for row in rows if str(row["label"]) in CLASSES and _IDENTIFIER.fullmatch(str(row["identifier"]))]
 

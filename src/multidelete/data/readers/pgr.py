@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from multidelete.core.words import counted
 from multidelete.data.graph import Graph, graph_source
 from multidelete.data.pairs import Pair, PairData, PairDataset, text_source
 from multidelete.data.tables.delimited import read_unquoted
@@ -66,7 +67,9 @@ def read_pgr(path: Path) -> PairData:
     train, test = _read(releases, "train.tsv", problems), _read([file.parent for file in tests], "test.tsv", problems)
     alike = written_twice(row.article for row in (*train, *test))
     if alike:
-        problems.append(f"{path}: {len(alike)} articles stand there with and without a point: {first_few(alike)}.")
+        problems.append(
+            f"{path}: {counted(len(alike), 'articles stand')} there with and without a point: {first_few(alike)}."
+        )
     if problems or ontology is None:
         raise DataError(problems)
     terms = read_obo(ontology)
@@ -76,13 +79,17 @@ def read_pgr(path: Path) -> PairData:
     tested = {row.source for row in test}
     fresh = [row for row in train if row.source not in tested]
     if len(fresh) < len(train):
-        notes.append(f"{len(train) - len(fresh)} training rows left out: their sentence is in the test file")
+        notes.append(
+            f"{counted(len(train) - len(fresh), 'training rows')} left out: their sentence is in the test file"
+        )
     fresh = _without_repeats(fresh, "train", notes)
     first = {row.source: row.article for row in reversed(train)}
     pairs = [row.pair(first[row.source]) for row in fresh]
     held = [pair for pair in pairs if _is_val(pair.subject or "")]
     kept = [pair for pair in pairs if not _is_val(pair.subject or "")]
-    notes.append(f"{len(held)} training pairs set aside as val: one article in {_VAL_OF}, by a hash of its PubMed id")
+    notes.append(
+        f"{counted(len(held), 'training pairs')} set aside as val: one article in {_VAL_OF}, by a hash of its PubMed id"
+    )
     if not kept:
         raise DataError(f"{path} has no training pairs left. {'. '.join(notes)}.")
     splits = {"train": kept, "val": held, "test": [row.pair(row.article) for row in test]}
@@ -153,15 +160,16 @@ def _read(folders: Sequence[Path], name: str, problems: list[str]) -> list[_Row]
                 rows.append(_Row(article, html.unescape(text), f"gene:{gene}", phenotype.replace("_", ":"), label))
         if incomplete:
             problems.append(
-                f"{file}: {len(incomplete)} lines lack cells: lines {first_few(incomplete)}. Complete them."
+                f"{file}: {counted(len(incomplete), 'lines lack')} cells: lines {first_few(incomplete)}. Complete them."
             )
         if lists:
             problems.append(
-                f"{file}: {len(lists)} sentences look like lists: lines {first_few(lists)}. Write one text."
+                f"{file}: {counted(len(lists), 'sentences look')} like lists: lines {first_few(lists)}. Write one text."
             )
         if unlabelled:
             problems.append(
-                f"{file}: RELATION must be True or False; {len(unlabelled)} lines differ: {first_few(unlabelled)}."
+                f"{file}: RELATION must be True or False; {counted(len(unlabelled), 'lines differ')}: "
+                f"{first_few(unlabelled)}."
             )
     return rows
 
@@ -175,9 +183,11 @@ def _without_repeats(rows: Iterable[_Row], split: str, notes: list[str]) -> list
     labels = Counter(key[:3] for key in unique)
     kept = [row for key, row in unique.items() if labels[key[:3]] == 1]
     if len(unique) < len(rows):
-        notes.append(f"{len(rows) - len(unique)} exact repeats dropped from {split}")
+        notes.append(f"{counted(len(rows) - len(unique), 'exact repeats')} dropped from {split}")
     if len(kept) < len(unique):
-        notes.append(f"{len(unique) - len(kept)} rows dropped from {split}: they stand there with both labels")
+        notes.append(
+            f"{counted(len(unique) - len(kept), 'rows')} dropped from {split}: they stand there with both labels"
+        )
     return kept
 
 
@@ -236,8 +246,9 @@ def _graph(terms: Ontology, splits: dict[str, list[Pair]], notes: list[str]) -> 
     stated = list(dict.fromkeys(pair.sources["graph"] for pair in splits["train"] if pair.label == 1))
     relations = [(at[gene], at[phenotype]) for gene, phenotype in (source.split("|") for source in stated)]
     notes.append(
-        f"graph: {len(terms.terms)} ontology terms, {len(newer)} phenotypes that it does not have, {len(genes)} genes; "
-        f"{len(is_a)} is_a edges, {len(relations)} edges of positive training pairs"
+        f"graph: {counted(len(terms.terms), 'ontology terms')}, {counted(len(newer), 'phenotypes')} "
+        f"that it does not have, {counted(len(genes), 'genes')}; "
+        f"{counted(len(is_a), 'is_a edges')}, {counted(len(relations), 'edges')} of positive training pairs"
     )
     edges = np.array([*is_a, *relations], dtype=np.int64).reshape(-1, 2)
     return Graph(nodes, edges, "pgr", stated_by=(1,))

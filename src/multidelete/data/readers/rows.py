@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
+from multidelete.core.words import counted
 from multidelete.data.pairs import ImageInput, Pair, text_source
 from multidelete.data.picture_digests import file_digest
 from multidelete.data.readers.archive import ArchivedImage
@@ -57,7 +58,7 @@ class RowReader:
         label = self.cells.optional(row, self.at.get("label"), "label", where)
         names = table.class_names.get(self.at.get("label", ""))
         if names is not None and label is not None and label not in names:
-            self.cells.problem(f"rows have a label beyond the {len(names)} classes of its column", where)
+            self.cells.problem(f"rows have a label beyond the {counted(len(names), 'classes')} of its column", where)
         return label
 
     def _pairs(

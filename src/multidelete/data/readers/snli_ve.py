@@ -5,6 +5,7 @@ Xie, Lai, Doran, Kadav: "Visual Entailment: A Novel Task for Fine-Grained Image 
 
 from pathlib import Path
 
+from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, PairData, text_source
 from multidelete.data.readers.layouts import Pictures, Row, checked_splits, read_json_lines
 from multidelete.errors import first_few
@@ -50,13 +51,15 @@ def read_snli_ve(path: Path, *, image_root: Path | None = None) -> PairData:
         agreed = [row for row in rows if row["gold_label"] != "-"]
         if len(agreed) < len(rows):
             notes.append(
-                f"{len(rows) - len(agreed)} of {len(rows)} rows of {split} have no agreed label ('-') and were dropped"
+                f"{len(rows) - len(agreed)} of {counted(len(rows), 'rows')} of {split} have no agreed "
+                "label ('-') and were dropped"
             )
         labelled = [row for row in agreed if row["gold_label"] in CLASSES]
         if len(labelled) < len(agreed):
             unknown = sorted({str(row["gold_label"]) for row in agreed} - set(CLASSES))
             problems.append(
-                f"{file}: {len(agreed) - len(labelled)} rows have an unknown gold_label: {first_few(unknown)}. "
+                f"{file}: {counted(len(agreed) - len(labelled), 'rows have')} an unknown gold_label: "
+                f"{first_few(unknown)}. "
                 f"Known are {', '.join(CLASSES)}, and '-' for no agreement."
             )
         pairs[split] = [_pair(row, pictures) for row in labelled]

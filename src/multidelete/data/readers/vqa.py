@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, PairData, text_source
 from multidelete.data.readers.layouts import Pictures, Row, checked_splits, complete
 from multidelete.data.tables.strict_json import read_json
@@ -94,7 +95,8 @@ def read_vqa(path: Path, *, image_root: Path | None = None, answers: int = ANSWE
         pairs[split] = [_pair(one, at[one.answer]) for one in read[split] if one.answer in at]
         if len(pairs[split]) < len(read[split]):
             notes.append(
-                f"{len(read[split]) - len(pairs[split])} of {len(read[split])} questions of {split} were dropped: "
+                f"{len(read[split]) - len(pairs[split])} of {counted(len(read[split]), 'questions')} "
+                f"of {split} were dropped: "
                 f"their answer is not among the {len(classes)} most frequent of the training questions"
             )
     train_file = "*OpenEnded_mscoco_train*_questions.json"
@@ -126,7 +128,8 @@ def _read(
     unanswered = [one["question_id"] for one in questions if one["question_id"] not in answers]
     if unanswered and annotations:
         problems.append(
-            f"{annotations_file} has no annotation of {len(unanswered)} of the {len(questions)} questions of "
+            f"{annotations_file} has no annotation of {len(unanswered)} of the "
+            f"{counted(len(questions), 'questions')} of "
             f"{questions_file.name}: {first_few(unanswered)}. Give the two files of one release."
         )
     found = []

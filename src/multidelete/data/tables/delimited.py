@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 
+from multidelete.core.words import counted
 from multidelete.errors import DataError, first_few
 
 Rows = list[tuple[int, list[str]]]
@@ -111,7 +112,7 @@ def _check_widths(path: Path, rows: Rows, delimiter: str) -> None:
         )
     remedy = "Put a cell that holds a comma in double quotation marks" if delimiter == "," else "Cells hold no tabs"
     raise DataError(
-        f"{path}: {len(wrong)} rows have more or fewer cells than the first row, which has {width}: "
+        f"{path}: {counted(len(wrong), 'rows have')} more or fewer cells than the first row, which has {width}: "
         f"{first_few(wrong)}. {remedy}; write an empty cell where there is nothing."
     )
 
@@ -128,7 +129,7 @@ def _check_swallowed(path: Path, rows: Rows, delimiter: str) -> None:
             swallowing.append(line)
     if swallowing:
         raise DataError(
-            f"{path}: {len(swallowing)} cells hold lines that look like rows of their own: rows on lines "
+            f"{path}: {counted(len(swallowing), 'cells hold')} lines that look like rows of their own: rows on lines "
             f"{first_few(swallowing)}. A quotation mark that opens a cell and is part of its text is written twice, "
             "inside two more."
         )
@@ -143,16 +144,18 @@ def _notes_on(rows: Rows) -> list[str]:
     notes = []
     several = [line for line, cells in rows if any("\n" in cell for cell in cells)]
     if several:
-        notes.append(f"{len(several)} rows have cells of several lines: {_lines(several)}")
+        notes.append(f"{counted(len(several), 'rows have')} cells of several lines: {_lines(several)}")
     blank = [line for line, cells in rows if any(map(begins_with_blank, cells[1:]))]
     if blank:
         notes.append(
-            f"{len(blank)} rows have a cell that begins with a blank, as what follows a comma in a text does: "
+            f"{counted(len(blank), 'rows have')} a cell that begins with a blank, as what follows a "
+            "comma in a text does: "
             f"{_lines(blank)}"
         )
     escaped = [line for line, cells in rows if any('\\"' in cell for cell in cells)]
     if escaped:
-        notes.append(f'{len(escaped)} rows hold \\" and keep the backslash, which is no escape: {_lines(escaped)}')
+        rows_hold = counted(len(escaped), "rows hold")
+        notes.append(f'{rows_hold} \\" and keep the backslash, which is no escape: {_lines(escaped)}')
     return notes
 
 
@@ -181,5 +184,5 @@ def _tab_separated(path: Path, text: str) -> tuple[Rows, list[str]]:
     notes = _notes_on(literal)
     around = [line for line, cell in with_marks if _QUOTED.fullmatch(cell)]
     if around:
-        notes.append(f"{len(around)} cells stand in quotation marks, which were kept: {_lines(around)}")
+        notes.append(f"{counted(len(around), 'cells stand')} in quotation marks, which were kept: {_lines(around)}")
     return literal, notes

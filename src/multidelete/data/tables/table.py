@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from multidelete.core.words import counted
 from multidelete.data.tables.delimited import Rows, other_separator, read_rows
 from multidelete.data.tables.json_rows import read_objects
 from multidelete.data.tables.source import read_text
@@ -47,7 +48,8 @@ def read_text_table(path: Path) -> TextTable:
     objects, broken = read_objects(path, text)
     if broken:
         raise DataError(
-            f"{path}: {len(broken)} lines are not JSON objects: lines {first_few([line for line, _ in broken])}. "
+            f"{path}: {counted(len(broken), 'lines are')} not JSON objects: lines "
+            f"{first_few([line for line, _ in broken])}. "
             f"The first: {broken[0][1]}. Correct them."
         )
     columns = list(dict.fromkeys(key for _, row in objects for key in row))
@@ -60,7 +62,8 @@ def with_header(path: Path, rows: Rows, notes: Sequence[str] = ()) -> TextTable:
     twice = [name for name, times in Counter(header).items() if times > 1 and name]
     if twice:
         raise DataError(
-            f"{path}: {len(twice)} columns stand twice in its header: {first_few(twice)}. Rename or remove them."
+            f"{path}: {counted(len(twice), 'columns stand')} twice in its header: {first_few(twice)}. "
+            "Rename or remove them."
         )
     if header.count("") > 1:
         raise DataError(f"{path}: {header.count('')} columns have no name; give each one.")
