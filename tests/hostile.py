@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import io
 import json
+import pickle
 import random
 import shutil
 import signal
@@ -24,6 +25,11 @@ from types import FrameType
 from PIL import Image
 
 from multidelete.cli import run
+from tests.data import test_graph_tables as graph_tables
+from tests.data import test_karpathy as karpathy
+from tests.data import test_nlvr2 as nlvr2
+from tests.data import test_snli_ve as snli_ve
+from tests.data import test_vqa as vqa
 
 DATA = "personas:people=6,unseen=4,size=16"
 ALLOWED = (0, 1, 2)
@@ -93,11 +99,54 @@ class World:
             Image.new("RGB", (16, 16), (40 * number, 9, 90)).save(self.photos / f"photo-{number}.png")
         self.canary = root / "code-has-run"
 
+    @property
+    def cut(self) -> Path:
+        """Where runs were interrupted."""
+        return self.root / "cut"
+
+    def interrupted(self) -> list[tuple[str, list[str]]]:
+        """Unfinished folders of interrupted runs, with their commands."""
+        request = ["--data", DATA, "--forget-subject", "person-0001"]
+        often = ["--batch-size", "4", "--checkpoint-steps", "1"]
+        original = str(self.original)
+        runs = {
+            ".trained.partial": ["train", "--data", DATA, "--image-size", "16", "--out", "trained", "--passes", "2"],
+            ".unlearned.partial": ["unlearn", original, *request, "--out", "unlearned", "--passes", "9"],
+            ".scrubbed.partial": ["unlearn", original, *request, "--out", "scrubbed", "--method", "scrub"],
+        }
+        found = [(name, [*command, *often]) for name, command in runs.items()]
+        if not self.cut.exists():
+            self.cut.mkdir()
+            with contextlib.chdir(self.cut):
+                for name, command in found:
+                    _interrupt(command, Path(name))
+        return found
+
     @contextlib.contextmanager
     def place(self) -> Iterator[Path]:
         """A folder of a case's own."""
         with tempfile.TemporaryDirectory(dir=self.root) as name:
             yield Path(name)
+
+
+def _interrupt(command: list[str], partial: Path) -> None:
+    """Run a command until it has a checkpoint, and interrupt it there."""
+
+    def tick(number: int, frame: FrameType | None) -> None:
+        if list((partial / "work").glob("checkpoint-*.safetensors")):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGALRM, tick)
+    signal.setitimer(signal.ITIMER_REAL, 0.005, 0.005)
+    quiet = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
+            code = run(command)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    if code != 130 or not partial.is_dir():
+        raise RuntimeError(f"{command} ended with {code} before it could be interrupted: {quiet.getvalue()}")
 
 
 def damaged_text(rng: random.Random, text: str) -> bytes:
@@ -278,7 +327,8 @@ def of_request(rng: random.Random, world: World, place: Path) -> Case:
         (folder / file.name).symlink_to(file)
     columns = ["file_name", "text", "id", "subject"]
     rows = [[f"photo-{n}.png", f"a photograph of thing {n}", f"id-{n}", f"person-{n % 3}"] for n in range(6)]
-    for _ in range(rng.randrange(0, 4)):
+    is_sound = rng.random() < 0.3
+    for _ in range(0 if is_sound else rng.randrange(0, 4)):
         row = rng.choice(rows)
         match rng.randrange(4):
             case 0:
@@ -290,11 +340,14 @@ def of_request(rng: random.Random, world: World, place: Path) -> Case:
             case _:
                 columns[rng.randrange(len(columns))] = rng.choice((*TEXTS, "text", "image", "label", "split"))
     name = rng.choice(("metadata.csv", "metadata.jsonl", "pairs.tsv", "pairs.csv", "edges.csv", "metadata.parquet"))
+    name = "metadata.csv" if is_sound else name
     _write(rng, folder / name, columns, rows)
     data = str(folder if name.startswith("metadata") or rng.random() < 0.3 else folder / name)
     request = place / f"request{rng.choice(('.txt', '.csv', '.tsv', '.jsonl', '.xlsx', ''))}"
     asked = [[rng.choice((*TEXTS, "id-1", "id-2", "person-1"))] for _ in range(rng.randrange(0, 4))]
-    _write(rng, request, rng.sample(["id", "subject", "image", "node", "ID", ""], rng.randrange(1, 3)), asked)
+    asked = [["id-1"], ["id-4"]] if rng.random() < 0.4 else asked
+    named = ["id"] if rng.random() < 0.5 else rng.sample(["id", "subject", "image", "node", "ID", ""], 2)
+    _write(rng, request, named, asked)
     flags = rng.choice(([], ["--unit", "subject"], ["--unit", "image"], ["--forget-subject", rng.choice(TEXTS)],
                         ["--forget-image", rng.choice(TEXTS)], ["--forget-node", "a"]))  # fmt: skip
     columns_flag = rng.choice(([], ["--columns", "image=file_name"], ["--columns", rng.choice(TEXTS)]))
@@ -319,6 +372,107 @@ def _write(rng: random.Random, path: Path, columns: list[str], rows: list[list[s
     path.write_bytes(damaged_text(rng, text) if rng.random() < 0.2 else text.encode(errors="surrogatepass"))
 
 
+def _json_damaged(rng: random.Random, value: object) -> object:
+    """A JSON value with one value somewhere in it replaced, taken out or doubled."""
+    if isinstance(value, dict) and value and rng.random() < 0.9:
+        key = rng.choice(list(value))
+        if rng.random() < 0.1:
+            return {name: inner for name, inner in value.items() if name != key}
+        return {**value, key: _json_damaged(rng, value[key])}
+    if isinstance(value, list) and value and rng.random() < 0.9:
+        at = rng.randrange(len(value))
+        times = rng.choice((0, 1, 1, 1, 1, 2))
+        return [*value[:at], *[_json_damaged(rng, value[at])] * times, *value[at + 1 :]]
+    return rng.choice(HOSTILE_VALUES)
+
+
+def _damaged_file(rng: random.Random, file: Path) -> None:
+    """One file of a data folder with something wrong with it."""
+    if file.suffix in (".json", ".jsonl") and rng.random() < 0.7:
+        lines = file.read_text().splitlines()
+        at = rng.randrange(len(lines))
+        lines[at] = json.dumps(_json_damaged(rng, json.loads(lines[at])))
+        file.write_bytes("\n".join(lines).encode(errors="surrogatepass"))
+    elif file.suffix in (".json", ".jsonl", ".csv", ".tsv", ".obo"):
+        file.write_bytes(damaged_text(rng, file.read_text()))
+    else:
+        raw = file.read_bytes()
+        eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(%pipe%touch code-has-run) (w) file\n"
+        header = raw[:16] + b"\xff\xff\xff\x7f" + raw[20:]
+        file.write_bytes(rng.choice((b"", raw[:20], eps, header, raw[:60] + b"\x00" * 40, b"GIF89a" + raw, bytes(300))))
+
+
+def of_layout(rng: random.Random, world: World, place: Path) -> Case:
+    """A published layout of which a file or two are damaged."""
+    folder = place / "layout"
+    match rng.randrange(5):
+        case 0:
+            karpathy.write(folder, [dict(entry) for entry in karpathy.ALL])
+        case 1:
+            snli_ve.write(folder, snli_ve.ROWS)
+        case 2:
+            nlvr2.write(folder, nlvr2.ROWS)
+        case 3:
+            vqa.write(folder, vqa.ASKED)
+        case _:
+            graph_tables.write(folder, graph_tables.FILES)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    tables = [file for file in files if file.suffix not in (".png", ".jpg")]
+    among = tables if rng.random() < 0.8 else files
+    for file in rng.sample(among, min(len(among), rng.randrange(1, 3))):
+        _damaged_file(rng, file)
+    out = str(place / "out")
+    quick = ["--passes", "0.1", "--batch-size", "4", "--image-size", "16"]
+    arguments = rng.choice((
+        ["data", str(folder)], ["data", str(folder), "--check"], ["data", str(folder), "--json"],
+        ["train", "--data", str(folder), "--out", out, *quick],
+        ["unlearn", str(world.original), "--data", str(folder), "--forget-subject", "x", "--out", out],
+    ))  # fmt: skip
+    return Case(f"layout {arguments[0]}", arguments)
+
+
+class Planted:
+    """What a pickle runs when it is read."""
+
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return Path.touch, (self.canary,)  # type: ignore[return-value]
+
+
+def of_checkpoint(rng: random.Random, world: World, place: Path) -> Case:
+    """An interrupted run whose files are damaged or planted, and that is to go on."""
+    name, command = rng.choice(world.interrupted())
+    shutil.copytree(world.cut / name, place / name)
+    files = sorted(path for path in (place / name).rglob("*") if path.is_file())
+    planted = pickle.dumps(Planted(world.canary))
+    for file in rng.sample(files, min(len(files), rng.randrange(1, 3))):
+        raw = file.read_bytes()
+        match rng.randrange(8):
+            case 0:
+                file.write_bytes(raw[: rng.randrange(len(raw) + 1)])
+            case 1 if raw:
+                at = rng.randrange(len(raw))
+                file.write_bytes(raw[:at] + bytes([raw[at] ^ (1 << rng.randrange(8))]) + raw[at + 1 :])
+            case 2:
+                file.write_bytes(rng.choice((planted, b"", b"\x00" * 64, b"{}", b'{"__metadata__":' * 9999)))
+            case 3:
+                file.unlink(missing_ok=True)
+            case 4:
+                file.unlink(missing_ok=True)
+                file.mkdir(exist_ok=True)
+            case 5:
+                (file.parent / rng.choice(("custom_checkpoint_0.pkl", "random_states_0.pkl", "pytorch_model.bin",
+                                           "checkpoint-99999999.safetensors", "pass-0001.safetensors", "run",
+                                           "optimizer.bin", "rows.jsonl"))).write_bytes(planted)  # fmt: skip
+            case 6:
+                (place / name / rng.choice(("x", "work", "lock"))).with_suffix(".y").write_bytes(planted)
+            case _:
+                file.write_bytes(rng.randbytes(rng.randrange(2000)))
+    return Case(f"checkpoint {command[0]}", [*command, rng.choice(("--resume", "--resume", "--resume", "--overwrite"))])
+
+
 def of_flags(rng: random.Random, world: World, place: Path) -> Case:
     """A command with flags of all kinds, and values of none."""
     command = rng.choice(("train", "unlearn", "tune", "audit", "references", "compare", "merge", "convert", "data", ""))
@@ -337,6 +491,8 @@ KINDS: Mapping[str, Callable[[random.Random, World, Path], Case]] = {
     "manifest": of_manifest,
     "request": of_request,
     "flags": of_flags,
+    "layout": of_layout,
+    "checkpoint": of_checkpoint,
 }
 
 
@@ -362,6 +518,7 @@ def ended(world: World, seed: int, kind: str | None = None) -> Ended:
             code in (1, 2)
             and (left or (place / "out").exists())
             and case.arguments[:1] not in (["references"], ["compare"])
+            and chosen != "checkpoint"
         ):
             escaped = escaped or f"half-written: {left or 'out'}"
     if world.canary.exists():
