@@ -113,6 +113,17 @@ class World:
             ".trained.partial": ["train", "--data", DATA, "--image-size", "16", "--out", "trained", "--passes", "2"],
             ".unlearned.partial": ["unlearn", original, *request, "--out", "unlearned", "--passes", "9"],
             ".scrubbed.partial": ["unlearn", original, *request, "--out", "scrubbed", "--method", "scrub"],
+            ".tuned.toml.partial": [
+                "tune",
+                original,
+                *request,
+                "--out",
+                "tuned.toml",
+                "--trials",
+                "3",
+                "--passes",
+                "1",
+            ],
         }
         found = [(name, [*command, *often]) for name, command in runs.items()]
         if not self.cut.exists():
@@ -133,7 +144,7 @@ def _interrupt(command: list[str], partial: Path) -> None:
     """Run a command until it has a checkpoint, and interrupt it there."""
 
     def tick(number: int, frame: FrameType | None) -> None:
-        if list((partial / "work").glob("checkpoint-*.safetensors")):
+        if list((partial / "work").glob("checkpoint-*.safetensors")) or partial.is_file():
             signal.setitimer(signal.ITIMER_REAL, 0)
             raise KeyboardInterrupt
 
@@ -145,7 +156,7 @@ def _interrupt(command: list[str], partial: Path) -> None:
             code = run(command)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-    if code != 130 or not partial.is_dir():
+    if code != 130 or not partial.exists():
         raise RuntimeError(f"{command} ended with {code} before it could be interrupted: {quiet.getvalue()}")
 
 
@@ -206,7 +217,7 @@ def of_settings(rng: random.Random, world: World, place: Path) -> Case:
         "merge": [original, "--out", out],
         "convert": [original, "--out", out],
     }[command]
-    kept = [flag for flag in _pairs(body) if rng.random() < 0.8]
+    kept = [flag for flag in _pairs(body) if command == "demo" or rng.random() < 0.8]
     return Case(f"settings {command}", [command, *(part for flag in kept for part in flag), "--config", str(file)])
 
 
@@ -444,8 +455,9 @@ class Planted:
 def of_checkpoint(rng: random.Random, world: World, place: Path) -> Case:
     """An interrupted run whose files are damaged or planted, and that is to go on."""
     name, command = rng.choice(world.interrupted())
-    shutil.copytree(world.cut / name, place / name)
-    files = sorted(path for path in (place / name).rglob("*") if path.is_file())
+    shutil.copytree(world.cut, place, dirs_exist_ok=True)
+    unfinished = place / name
+    files = [unfinished] if unfinished.is_file() else sorted(path for path in unfinished.rglob("*") if path.is_file())
     planted = pickle.dumps(Planted(world.canary))
     for file in rng.sample(files, min(len(files), rng.randrange(1, 3))):
         raw = file.read_bytes()
@@ -462,12 +474,16 @@ def of_checkpoint(rng: random.Random, world: World, place: Path) -> Case:
             case 4:
                 file.unlink(missing_ok=True)
                 file.mkdir(exist_ok=True)
+            case 7 if raw[:1] == b"{":
+                lines = raw.decode(errors="replace").splitlines()
+                lines[-1] = json.dumps(_json_damaged(rng, json.loads(lines[-1])))
+                file.write_bytes("\n".join(lines).encode(errors="surrogatepass"))
             case 5:
                 (file.parent / rng.choice(("custom_checkpoint_0.pkl", "random_states_0.pkl", "pytorch_model.bin",
                                            "checkpoint-99999999.safetensors", "pass-0001.safetensors", "run",
                                            "optimizer.bin", "rows.jsonl"))).write_bytes(planted)  # fmt: skip
             case 6:
-                (place / name / rng.choice(("x", "work", "lock"))).with_suffix(".y").write_bytes(planted)
+                unfinished.with_suffix(".y").write_bytes(planted)
             case _:
                 file.write_bytes(rng.randbytes(rng.randrange(2000)))
     return Case(f"checkpoint {command[0]}", [*command, rng.choice(("--resume", "--resume", "--resume", "--overwrite"))])

@@ -10,7 +10,7 @@ from pathlib import Path
 from multidelete.artifacts.folders import whole_or_nothing
 from multidelete.artifacts.overlap import refuse_overlap
 from multidelete.artifacts.room import UNFINISHED, write_whole
-from multidelete.artifacts.sealed import NOTE
+from multidelete.artifacts.sealed import NOTE, run_of
 from multidelete.errors import ConfigError
 from multidelete.loop import LOGS
 from multidelete.runtime import is_main_process, start_processes, wait_for_everyone
@@ -56,7 +56,7 @@ def _same_run(work: Path, identity: Sequence[object]) -> None:
     """Note which run a work folder belongs to, or refuse to go on with another one."""
     wanted = hashlib.sha256(json.dumps(list(identity), sort_keys=True).encode()).hexdigest()
     note = work / NOTE
-    if note.is_file() and note.read_text() != wanted:
+    if note.is_file() and run_of(work) != wanted:
         raise ConfigError(
             f"{work.parent} belongs to a run with another model, data, request or settings. "
             "Resume with the same ones, or give --overwrite to start afresh."

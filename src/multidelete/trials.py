@@ -3,12 +3,13 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from multidelete.artifacts.folders import partial_folder, refuse_existing
 from multidelete.artifacts.room import told_where_full, write_whole
+from multidelete.artifacts.shape import Shape, Values, mismatches
 from multidelete.config import as_toml
 from multidelete.core.words import counted
 from multidelete.errors import CheckpointError, ConfigError, SettingProblem
@@ -41,6 +42,39 @@ class Trial:
     wall_s: float = 0.0
     pairs_forward: int = 0
     pairs_backward: int = 0
+
+
+_AFRESH = "Give --overwrite to start afresh."
+_TRIAL: Mapping[str, Shape] = {
+    "number": int, "drawn": Values(float), "objective": float, "terms": Values(float), "failed": str, "wall_s": float,
+    "pairs_forward": int, "pairs_backward": int,
+}  # fmt: skip
+
+
+def _lines(path: Path) -> list[dict[str, object]]:
+    """The objects of a file of trials, at least one.
+
+    Raises:
+        CheckpointError: The file cannot be read, or is not what `TrialFile` writes.
+    """
+    try:
+        found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is no readable file of trials: {error}. {_AFRESH}") from error
+    if not found or not all(isinstance(one, dict) for one in found):
+        raise CheckpointError(f"{path} is no file of trials. {_AFRESH}")
+    return found
+
+
+def _trial(row: Mapping[str, object], path: Path) -> Trial:
+    given = {name: value for name, value in row.items() if value is not None}
+    problems = list(mismatches(given, _TRIAL, ""))
+    problems += [f"unknown {name!r}." for name in row if name not in _TRIAL]
+    problems += [f"{name} is missing." for name in ("number", "drawn") if name not in given]
+    if problems:
+        raise CheckpointError([f"{path}: {problem} {_AFRESH}" for problem in problems])
+    make: Callable[..., Trial] = Trial
+    return make(**given)
 
 
 def best_of(trials: Sequence[Trial]) -> Trial | None:
@@ -109,14 +143,8 @@ class TrialFile:
         self._run = hashlib.sha256(json.dumps(list(identity), sort_keys=True).encode()).hexdigest()
         if not (self._resume and self.partial.exists()):
             return []
-        try:
-            head, *rows = self.partial.read_text(encoding="utf-8").splitlines()
-            of, trials = json.loads(head), [Trial(**json.loads(row)) for row in rows]
-        except (OSError, ValueError, TypeError, RecursionError) as error:
-            raise ConfigError(
-                f"{self.partial} cannot be read as trials of a search: {error}. Give --overwrite to start afresh."
-            ) from error
-        if of != {"search": self._run}:
+        head, *rows = _lines(self.partial)
+        if head != {"search": self._run}:
             raise ConfigError(
                 f"{self.partial} holds trials with another model, data, request or settings. "
                 "Resume with the same ones, or give --overwrite to start afresh."
@@ -124,7 +152,7 @@ class TrialFile:
         for path in (self.out, self.rows_path):
             if path.exists() and self._run not in _text_of(path):
                 refuse_existing(path, overwrite=self._overwrite, is_ours=_is_of_a_search)
-        return trials
+        return [_trial(row, self.partial) for row in rows]
 
     def write(self, trials: Sequence[Trial]) -> None:
         """Keep the trials so far; the file is whole at any moment."""

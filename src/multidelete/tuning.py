@@ -18,7 +18,7 @@ from multidelete.core.words import counted
 from multidelete.data.identity import with_true_sources
 from multidelete.data.pairs import PairData
 from multidelete.data.request import Request
-from multidelete.errors import ConfigError, DivergedError, SettingProblem
+from multidelete.errors import CheckpointError, ConfigError, DivergedError, SettingProblem
 from multidelete.judge import Judge
 from multidelete.manifest import read_manifest
 from multidelete.methods import Method, get_method
@@ -138,6 +138,7 @@ def tune(
         identity += [request.digest, data.train.digest, judge.seen.splits["val"].digest, lora and asdict(lora)]
         identity += [{name: asdict(factor) for name, factor in chosen.search.items()}]
         done = [] if file is None else file.read(identity)[:trials]
+        _refuse_strangers(done, chosen, loop, seed)
         started = time.perf_counter()
         judge.hear(original)
         asked_s, asked_pairs = time.perf_counter() - started, judge.pairs
@@ -171,6 +172,24 @@ def tune(
             cost=cost,
             file=None if file is None else file.out,
         )
+
+
+def _refuse_strangers(done: Sequence[Trial], method: Method, loop: LoopSettings, seed: int) -> None:
+    """Refuse trials of an unfinished search with other numbers or settings than this search draws.
+
+    Raises:
+        CheckpointError: The file of trials was changed.
+    """
+    for number, trial in enumerate(done):
+        try:
+            drawn = drawn_settings(method, loop, trial=number, seed=seed)[2]
+        except ConfigError:
+            drawn = {}
+        if trial.number != number or (dict(trial.drawn) != drawn and not (trial.failed and not trial.drawn)):
+            raise CheckpointError(
+                f"trial {number} of the unfinished search is not one that this search draws: its file was changed. "
+                "Give --overwrite to start afresh."
+            )
 
 
 def _trial(

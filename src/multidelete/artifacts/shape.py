@@ -18,7 +18,14 @@ class Each:
     item: "Shape"
 
 
-Shape = type | Each | Mapping[str, "Shape"]
+@dataclass(frozen=True)
+class Values:
+    """An object, each of whose values is of one type."""
+
+    value: type
+
+
+Shape = type | Each | Values | Mapping[str, "Shape"]
 
 _COST: Shape = dict.fromkeys(("wall_s", "reference_s", "pairs_forward", "pairs_backward", "peak_bytes"), float)
 
@@ -63,7 +70,9 @@ def check_shape(content: Mapping[str, object], where: str, remedy: str) -> None:
         CheckpointError: One line for each, with its place in the file.
     """
     known = {name: value for name, value in content.items() if not (value is None and name in NULLABLE)}
-    wrong = [*_mismatches(known, MANIFEST_SHAPE, ""), *_missing(known)]
+    wrong = [*mismatches(known, MANIFEST_SHAPE, ""), *_missing(known)]
+    if not wrong and _overflows(content):
+        wrong = ["a number in it is larger than any that is written there."]
     problems = [f"{where}: {problem} {remedy}" for problem in wrong]
     if problems:
         raise CheckpointError(problems)
@@ -83,24 +92,45 @@ def _missing(content: Mapping[str, object]) -> Iterator[str]:
             yield f"{place} is {seed}; it must be 0 or more."
 
 
+def _overflows(content: object) -> bool:
+    """Whether a whole number somewhere is too large to meet a float."""
+    left = [content]
+    while left:
+        one = left.pop()
+        if isinstance(one, Mapping):
+            left += one.values()
+        elif isinstance(one, list):
+            left += one
+        elif isinstance(one, int) and abs(one) >= _LARGEST:
+            return True
+    return False
+
+
 def _inside(content: Mapping[str, object], name: str, key: str) -> object:
     inner = content.get(name)
     return inner.get(key) if isinstance(inner, Mapping) else None
 
 
-def _mismatches(value: object, shape: Shape, place: str) -> Iterator[str]:
+def mismatches(value: object, shape: Shape, place: str) -> Iterator[str]:
+    """What in a value is of another type than its shape says, each with its place below ``place``."""
     if isinstance(shape, Mapping):
         if not isinstance(value, Mapping):
             yield _said(place, value, dict)
             return
         for name, inner in shape.items():
             if name in value:
-                yield from _mismatches(value[name], inner, f"{place}.{name}" if place else name)
+                yield from mismatches(value[name], inner, f"{place}.{name}" if place else name)
+    elif isinstance(shape, Values):
+        if not isinstance(value, Mapping):
+            yield _said(place, value, dict)
+            return
+        wrong_ones = {name: one for name, one in value.items() if not _is_a(one, shape.value)}
+        yield from (_said(f"{place}.{name}", one, shape.value) for name, one in wrong_ones.items())
     elif isinstance(shape, Each):
         if not isinstance(value, Sequence) or isinstance(value, str):
             yield _said(place, value, list)
             return
-        wrong = [item for item in value if next(_mismatches(item, shape.item, place), None) is not None]
+        wrong = [item for item in value if next(mismatches(item, shape.item, place), None) is not None]
         if wrong and isinstance(shape.item, type):
             yield f"{place} holds {shown(wrong[0])}; each must be {_WORDS[shape.item]}."
     elif not _is_a(value, shape):

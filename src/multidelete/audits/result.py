@@ -2,12 +2,15 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from multidelete.artifacts.room import write_whole
+from multidelete.config import shown
+from multidelete.core.json_files import read_json_object
+from multidelete.errors import CheckpointError
 
 SCHEMA = 1
 Better = Literal["higher", "lower", "target"]
@@ -63,8 +66,22 @@ def write_audit(path: Path, run: dict[str, object], figures: Sequence[Figure]) -
 
 
 def read_audit(path: Path) -> tuple[dict[str, object], list[Figure]]:
-    """Read ``audit.json`` back: the run's description and the figures."""
-    content = json.loads(path.read_text())
+    """Read ``audit.json`` back: the run's description and the figures.
+
+    Raises:
+        CheckpointError: The file is damaged, or of another version.
+    """
+    remedy = "Audit again, or delete it."
+    content = read_json_object(path, remedy)
     if content.get("schema") != SCHEMA:
-        raise ValueError(f"{path} has schema {content.get('schema')!r}; this version reads {SCHEMA}")
-    return content["run"], [Figure(**row) for row in content["figures"]]
+        raise CheckpointError(
+            f"{path} has schema {shown(content.get('schema'))}; this version reads {SCHEMA}. {remedy}"
+        )
+    run, rows = content.get("run"), content.get("figures")
+    if not isinstance(run, dict) or not isinstance(rows, list):
+        raise CheckpointError(f"{path} lacks its run or its figures. {remedy}")
+    make: Callable[..., Figure] = Figure
+    try:
+        return run, [make(**row) for row in rows]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise CheckpointError(f"{path} holds what is no figure: {error}. {remedy}") from error
