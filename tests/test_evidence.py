@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from multidelete.artifacts.keys import pair_alias
 from multidelete.audits import AuditInput, ModelSignals, Signals
 from multidelete.audits.result import read_audit
 from multidelete.data.pairs import Pair, PairData, PairDataset
@@ -21,9 +22,9 @@ from multidelete.evidence import AuditResult, audit
 from multidelete.manifest import digest_folder
 from multidelete.methods import Training
 from multidelete.models import load_adapter
+from multidelete.models.lineage import lineage_of
 from multidelete.pipeline import train, unlearn
 from multidelete.report.exhibits import examples, secrets
-from multidelete.report.withhold import request_salt
 from multidelete.settings import TrainSettings
 from tests.tiny import differing, family_model, people, weights
 
@@ -109,9 +110,8 @@ def test_deleted_pairs_have_the_same_names_in_every_report_of_their_request(made
              for folder in ("report", "named again")]  # fmt: skip
     assert names[1]
     assert names[1] <= names[0]
-    pairs = made.data.train.only(made.request.ids, "forget").pairs
-    salts = [request_salt(pairs), request_salt(pairs[::-1]), request_salt(pairs[1:])]
-    assert salts[0] == salts[1] != salts[2]
+    key = lineage_of(made.root / "unlearned").newest_key
+    assert names[0] <= {pair_alias(key, pair_id) for pair_id in made.request.ids}
 
 
 def test_cost_is_the_recorded_cost_of_unlearning_and_retraining(made: Made) -> None:
@@ -286,7 +286,7 @@ def test_demo_makes_everything_or_nothing(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     found = demo(out, people=8, passes=0.5, device="cpu")
     held = {path.name for path in out.iterdir()} - {".multidelete"}
-    assert held == {"original", "report", "request.txt", "retrained", "unlearned"}
+    assert held == {"original", "report", "request.txt", "retrained", "retrained.key", "unlearned", "unlearned.key"}
     assert found.folder == out / "report"
     subject = (out / "request.txt").read_text().split("-view")[0]
     assert subject in (found.folder / "report.html").read_text()  # the demo shows what was deleted
@@ -323,12 +323,14 @@ def test_models_in_memory_of_another_family_are_refused(made: Made) -> None:
 def test_a_model_is_not_its_own_second_one(made: Made) -> None:
     """Its distance from itself would be called the floor."""
     shutil.copytree(made.root / "retrained", made.root / "copied")
-    again = [made.root / "copied", made.root / "original"]
+    again = [made.root / "copied"]
     with pytest.raises(
         CheckpointError, match=r"again .*copied is the same model as retrained .*another seed"
     ) as caught:
         made.audit("refused", retrained_again=again, unlearned_again=[made.root / "unlearned"])
     assert len(caught.value.problems) == 2
+    with pytest.raises(CheckpointError, match="original was trained on all of these pairs"):
+        made.audit("refused", retrained_again=[made.root / "original"])
     assert not (made.root / "refused").exists()
 
 

@@ -15,6 +15,7 @@ from multidelete.data.pairs import PairData, PairDataset
 from multidelete.errors import CheckpointError
 from multidelete.manifest import digest_folder, read_manifest, versions
 from multidelete.models import Adapter, load_adapter
+from multidelete.models.checkpoint import stored_weights_digest, weights_digest
 from multidelete.models.preflight import preflight
 from multidelete.progress import Bar, progress_bar
 from multidelete.runtime import device_for
@@ -112,29 +113,81 @@ def members_of(shadows: Sequence[str | Path], data: PairData) -> list[frozenset[
     return found
 
 
-def refuse_twins(models: Mapping[str, Source], shadows: Sequence[str | Path]) -> None:
-    """Refuse one model where several are compared: it lies at no distance from itself, and would be called the floor.
+def refuse_twins(models: Mapping[str, Source], shadows: Sequence[str | Path], *, allow_pickle: bool = False) -> None:
+    """Refuse one model where several are compared: it lies at no distance from itself.
+
+    A retrained model that is the unlearned one, the original or another retrained one would be called a yardstick or
+    floor, whatever its folder is called and holds besides the weights.
 
     Raises:
-        CheckpointError: One line for each folder whose files are those of another.
+        CheckpointError: One line for each model whose weights are those of another.
     """
     retrained = [name for name in models if name.startswith("retrained")]
     unlearned = [name for name in models if name.startswith("unlearned")]
-    groups = [{name: models[name] for name in names} for names in (retrained, unlearned)]
+    groups = [{name: models[name] for name in names} for names in (unlearned, retrained)]
+    if retrained:
+        groups[1] = {name: models[name] for name in ("original", *unlearned, *retrained)}
     groups.append({f"shadow {at}": folder for at, folder in enumerate(shadows)})
+    digests: dict[tuple[Source, bool], str] = {}
     problems = []
     for group in groups:
+        is_memory = any(isinstance(source, Adapter) for source in group.values())
         seen: dict[str, str] = {}
-        folders = {n: Path(s) for n, s in group.items() if not isinstance(s, Adapter) and Path(s).is_dir()}
-        for name, folder in folders.items() if len(folders) > 1 else ():
-            first = seen.setdefault(digest_folder(folder), name)
-            if first != name:
+        for name, source in group.items() if len(group) > 1 else ():
+            if (source, is_memory) not in digests:
+                digests[source, is_memory] = _weights(source, is_memory=is_memory, allow_pickle=allow_pickle)
+            first = seen.setdefault(digests[source, is_memory], name)
+            if first != name and (name.startswith("retrained") or group is not groups[1]):
                 problems.append(
-                    f"{name} {folder} is the same model as {first} {folders[first]}, and tells nothing more. "
-                    "Give one of another seed, or leave it out."
+                    f"{name} {_place(source)} is the same model as {first} {_place(group[first])}, and tells nothing "
+                    "more. Give one of another seed, or of the retain pairs alone, or leave it out."
                 )
     if problems:
         raise CheckpointError(problems)
+
+
+def _weights(source: Source, *, is_memory: bool, allow_pickle: bool) -> str:
+    """What tells weights from others; of folders as they are stored, unless they stand beside a model in memory."""
+    if isinstance(source, Adapter):
+        return weights_digest(source)
+    if is_memory or not Path(source).is_dir():
+        return weights_digest(load_adapter(source, allow_pickle=allow_pickle))
+    return stored_weights_digest(Path(source))
+
+
+def refuse_seen(models: Mapping[str, Source], manifests: Mapping[str, Mapping[str, object]], data: PairData) -> None:
+    """Refuse retrained models that are known to have been trained on what is to be forgotten.
+
+    Args:
+        models: By name.
+        manifests: What each model's folder says of itself.
+        data: All pairs, the forget pairs among them.
+
+    Raises:
+        CheckpointError: One line for each.
+    """
+    problems = []
+    for name, told in manifests.items():
+        if not name.startswith("retrained"):
+            continue
+        trained, method = told.get("data"), told.get("method")
+        made_by = method.get("name") if isinstance(method, dict) else None
+        why = None
+        if told.get("command") == "train" and isinstance(trained, dict) and trained.get("digest") == data.train.digest:
+            why = "was trained on all of these pairs, those of the request too"
+        elif made_by not in (None, "retrain"):
+            why = f"was made by {made_by} from a model that had seen the pairs of the request"
+        if why:
+            problems.append(
+                f"{name} {_place(models[name])} {why}, as its multidelete.json tells. Give a model that was trained "
+                "without them ('multidelete unlearn --method retrain' makes one), or leave it out."
+            )
+    if problems:
+        raise CheckpointError(problems)
+
+
+def _place(source: Source) -> str:
+    return "in memory" if isinstance(source, Adapter) else str(source)
 
 
 def make_cache(cache: Path, out: Path, models: Sequence[Source]) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import cast
 
+from multidelete.core.words import tokens_sentence
+
 
 def model_card(manifest: Mapping[str, object]) -> str:
     """Markdown for the result folder's README.md, from its manifest."""
@@ -38,6 +40,15 @@ On {manifest["date"]} this model was made to forget {request["pairs"]} of its tr
 | pairs asked of the original | {cost["pairs_forward"]:,.0f} |
 | wall time | {cost["wall_s"]:.1f} s |
 
-What was deleted is not recorded here. `multidelete.json` holds the settings, versions and digests.
+What was deleted is not recorded here. `multidelete.json` holds the settings, versions and digests; its references
+to deleted pairs tell nothing without their key, which does not belong in this folder.
+{_about_tokens(manifest)}
 Whether the pairs are forgotten is for `multidelete audit` to say; this card makes no such claim.
 """
+
+
+def _about_tokens(manifest: Mapping[str, object]) -> str:
+    """What the tokenizer may keep of deleted texts."""
+    told = manifest.get("tokenizer")
+    number = told.get("tokens_of_deleted_texts_alone") if isinstance(told, Mapping) else None
+    return "" if number is None else tokens_sentence(number)

@@ -19,6 +19,7 @@ from multidelete.cli_flags import Given, add_command, take
 from multidelete.cli_inputs import (
     check_all,
     chosen_method,
+    fresh_tokenizer,
     given_loop,
     given_lora,
     given_search,
@@ -37,12 +38,14 @@ from multidelete.cli_options import (
     DataOptions,
     DemoOptions,
     ForgetOptions,
+    KeyOptions,
     LookOptions,
     MergeOptions,
     MethodOptions,
     OutOptions,
     ReferencesOptions,
     RehearsalOptions,
+    TokenizerOptions,
     TrainOptions,
     TuneOptions,
     UnlearnOptions,
@@ -118,6 +121,7 @@ def train(given: Given) -> None:
         seed=run.seed,
         overwrite=out.overwrite,
         resume=run.resume,
+        **asdict(take(made, KeyOptions)),
         notes={"holdout": holdout} if holdout else None,
     )
     if _prints():
@@ -137,8 +141,10 @@ def unlearn(given: Given) -> None:
 
     refuse_missing({"original": run.original})
     method, search = chosen_method(given), given_search(given)
+    method = fresh_tokenizer(method) if take(made, TokenizerOptions).fresh_tokenizer else method
+    keys = take(made, KeyOptions)
     loop, lora = given_loop(given, made), given_lora(run.lora)
-    pairs, holdout = read_for(take(made, DataOptions), run.original)
+    pairs, holdout = read_for(take(made, DataOptions), run.original, keys)
     notes = {"holdout": holdout, "search": search and asdict(search)}
     request = read_forget(pairs, take(made, ForgetOptions))
     rehearsal = take(made, RehearsalOptions)
@@ -149,6 +155,7 @@ def unlearn(given: Given) -> None:
         found = rehearse(
             run.original, pairs, request, method=method, settings=loop, trainable=run.train, lora=lora,
             out=out.out, seed=run.seed, overwrite=out.overwrite, allow_pickle=run.allow_pickle,
+            **asdict(keys),
         )  # fmt: skip
         if _prints():
             show_rehearsal(found, Path(out.out), named=rehearsal.name_forgotten, as_json=given.json)
@@ -166,6 +173,7 @@ def unlearn(given: Given) -> None:
         overwrite=out.overwrite,
         resume=run.resume,
         allow_pickle=run.allow_pickle,
+        **asdict(keys),
         notes={name: note for name, note in notes.items() if note},
     )
     if _prints():
@@ -184,7 +192,8 @@ def audit(given: Given) -> None:
 
     named = ("unlearned", "original", "retrained", "retrained_again", "unlearned_again", "shadows")
     refuse_missing({name: getattr(run, name) for name in named})
-    pairs, _ = read_for(take(made, DataOptions), run.original)
+    keys = take(made, KeyOptions)
+    pairs, _ = read_for(take(made, DataOptions), run.original, keys)
     request = read_forget(pairs, take(made, ForgetOptions))
     result = run_audit(
         run.unlearned,
@@ -206,6 +215,7 @@ def audit(given: Given) -> None:
         seed=run.seed,
         overwrite=out.overwrite,
         allow_pickle=run.allow_pickle,
+        **asdict(keys),
     )
     if _prints():
         judged = result.verdict
@@ -280,13 +290,14 @@ add_command(app, demo, DemoOptions, example="multidelete demo --out demo --seed 
 add_command(
     app,
     train,
-    *(DataOptions, OutOptions, TrainSettings, TrainOptions, LoopSettings),
+    *(DataOptions, OutOptions, TrainSettings, TrainOptions, KeyOptions, LoopSettings),
     example="multidelete train --data photos/ --columns text=caption --holdout 0.1 --passes 30 --out original",
 )
 add_command(
     app,
     unlearn,
-    *(DataOptions, ForgetOptions, MethodOptions, OutOptions, UnlearnOptions, RehearsalOptions, LoopSettings),
+    *(DataOptions, ForgetOptions, MethodOptions, OutOptions, UnlearnOptions, RehearsalOptions),
+    *(KeyOptions, TokenizerOptions, LoopSettings),
     arguments=("original",),
     flags_only=(MethodOptions,),
     tables=("method", "search"),
@@ -295,7 +306,7 @@ add_command(
 add_command(
     app,
     tune,
-    *(DataOptions, ForgetOptions, MethodOptions, TuneOptions, LoopSettings),
+    *(DataOptions, ForgetOptions, MethodOptions, TuneOptions, KeyOptions, LoopSettings),
     arguments=("original",),
     flags_only=(MethodOptions,),
     tables=("method", "search"),
@@ -304,14 +315,14 @@ add_command(
 add_command(
     app,
     audit,
-    *(DataOptions, ForgetOptions, OutOptions, AuditOptions),
+    *(DataOptions, ForgetOptions, OutOptions, AuditOptions, KeyOptions),
     arguments=("unlearned",),
     example="multidelete audit unlearned --original original --data photos/ --forget request.txt --out report",
 )
 add_command(
     app,
     references,
-    *(DataOptions, ForgetOptions, ReferencesOptions),
+    *(DataOptions, ForgetOptions, ReferencesOptions, KeyOptions),
     arguments=("original",),
     example="multidelete references original --data photos/ --forget request.txt --store models --shadows 8",
 )

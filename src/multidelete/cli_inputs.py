@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from multidelete import cli_show as show
 from multidelete.cli_flags import Given, as_mapping, take
-from multidelete.cli_options import DataOptions, ForgetOptions, MethodOptions
+from multidelete.cli_options import DataOptions, ForgetOptions, KeyOptions, MethodOptions
 from multidelete.config import resolve
 from multidelete.core.paths import user_path
-from multidelete.errors import ConfigError, SettingProblem
+from multidelete.errors import ConfigError, DataError, SettingProblem
 from multidelete.settings import LoopSettings, LoraSettings, SearchCost
 
 if TYPE_CHECKING:
@@ -42,20 +43,42 @@ def read_telling(options: DataOptions) -> "PairData":
     return pairs
 
 
-def read_for(options: DataOptions, original: str) -> tuple["PairData", Mapping[str, object] | None]:
-    """The pairs as the original was trained on them, and what was held out, as its folder records it."""
+def read_for(
+    options: DataOptions, original: str, keys: KeyOptions
+) -> tuple["PairData", Mapping[str, object] | None]:  # fmt: skip
+    """The pairs as the original was trained on them, and what was held out, as its folder records it.
+
+    Raises:
+        DataError: Held-out pairs were drawn from the data, and it is not the same any more.
+    """
+    from multidelete.artifacts.deletions import data_digest
     from multidelete.manifest import read_manifest
+    from multidelete.models.lineage import known_lineage
 
     origin = read_manifest(Path(original)) or {}
     holdout = cast(Mapping[str, object] | None, origin.get("holdout"))
     pairs = set_aside(read_telling(options), holdout)
     trained = origin.get("data")
-    if isinstance(trained, dict) and trained.get("digest") != pairs.train.digest:
+    if not isinstance(trained, dict):
+        return pairs, holdout
+    lineage, left = known_lineage(original, pairs, keys.key, removed=keys.earlier_pairs_removed)
+    recorded, found = trained.get("digest"), pairs.train.digest
+    if lineage:
+        kept = trained.get("retained", trained.get("digest"))
+        recorded = None if lineage.deletions[-1] in lineage.without_key else kept
+        found = data_digest(lineage.newest_key, left.train) if recorded else ""
+    if holdout and lineage and recorded != found:
+        raise DataError(
+            f"{original} records held-out pairs that were drawn from the data, and {pairs.name} is not that data any "
+            "more: others would be drawn, which the model was trained on. Give the data as it was (what was deleted "
+            "is left out of it), or data with splits val and test."
+        )
+    if recorded and recorded != found:
         show.say(
             f"note: {original} records other training pairs ({trained.get('pairs')} of {trained.get('name')}) than the "
             f"{len(pairs.train)} of {pairs.name}. Pairs that it was never trained on cannot be forgotten."
         )
-    elif isinstance(trained, dict) and _has_other_pictures(pairs, trained.get("content")):
+    elif _has_other_pictures(pairs, trained.get("content")):
         show.say(
             f"note: {original} was trained on other pictures than those that {pairs.name} has under the same names "
             "now. What it learned of the others can neither be forgotten nor judged with these."
@@ -112,6 +135,22 @@ def chosen_method(given: Given) -> "Method":
     file = given.file if isinstance(table, dict) else None
     with _spelt("--set"):
         return resolve(kind, file, as_mapping("set", options.set), table="method", also=("name",))
+
+
+def fresh_tokenizer(method: "Method") -> "Method":
+    """The method with a tokenizer trained anew.
+
+    Raises:
+        ConfigError: It is not the one that trains from the start.
+    """
+    from multidelete.methods import Retrain
+
+    if not isinstance(method, Retrain):
+        raise ConfigError(
+            f"--fresh-tokenizer is for --method retrain, and the method is {method.name}: its weights belong to the "
+            "original's tokenizer. Leave it out, or retrain."
+        )
+    return replace(method, fresh_tokenizer=True)
 
 
 def given_search(given: Given) -> SearchCost | None:

@@ -56,6 +56,21 @@ class ForgetOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeyOptions:
+    """Earlier deletions.
+
+    Attributes:
+        key: File of the keys that tell which pairs the model has forgotten before; those of a deletion are added to
+            it. Without it `MODEL.key`, beside each model's folder. Whoever has it can confirm who was deleted.
+        earlier_pairs_removed: Where the keys are lost: say that the data does not hold pairs that the model has
+            forgotten before. It is recorded.
+    """
+
+    key: str | None = None
+    earlier_pairs_removed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class OutOptions:
     """Output.
 
@@ -159,6 +174,18 @@ class RehearsalOptions:
     def __post_init__(self) -> None:
         fits = self.dry_run or not self.name_forgotten
         check_settings(self, {"name_forgotten": (fits, "left out without --dry-run")})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerOptions:
+    """Retraining.
+
+    Attributes:
+        fresh_tokenizer: With the method `retrain`: train the tokenizer anew, on the captions that are kept. That of
+            the original may hold words of deleted captions, names among them, as whole tokens.
+    """
+
+    fresh_tokenizer: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from statistics import mean
@@ -9,7 +10,7 @@ from statistics import mean
 from multidelete import cli_show as show
 from multidelete.cli_flags import Given, take
 from multidelete.cli_inputs import read_for, read_forget
-from multidelete.cli_options import DataOptions, ForgetOptions, ReferencesOptions
+from multidelete.cli_options import DataOptions, ForgetOptions, KeyOptions, ReferencesOptions
 
 
 def references(given: Given) -> None:
@@ -19,7 +20,7 @@ def references(given: Given) -> None:
     random halves of the pairs: attacks on single pairs are calibrated with them.
     """
     made = given.settings()
-    options = take(made, ReferencesOptions)
+    options, keys = take(made, ReferencesOptions), take(made, KeyOptions)
     from multidelete.errors import ConfigError
     from multidelete.models.sources import refuse_missing
     from multidelete.progress import span
@@ -28,9 +29,9 @@ def references(given: Given) -> None:
     if options.retrained + options.shadows == 0:
         raise ConfigError("--retrained and --shadows are both 0, so there is nothing to make. Ask for at least one.")
     refuse_missing({"original": options.original})
-    original, store = Path(options.original), ModelStore(options.store)
+    original, store = Path(options.original), ModelStore(options.store, **asdict(keys))
     first_seed = recipe_of(original)[2]
-    pairs, _ = read_for(take(made, DataOptions), options.original)
+    pairs, _ = read_for(take(made, DataOptions), options.original, keys)
     wanted: list[tuple[str, int, Callable[[], Path]]] = []
     if options.retrained:
         request = read_forget(pairs, take(made, ForgetOptions))

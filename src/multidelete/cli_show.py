@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from multidelete.core.words import counted
+from multidelete.core.words import counted, tokens_sentence
 from multidelete.errors import MultideleteError
 
 if TYPE_CHECKING:
@@ -140,6 +140,8 @@ def show_result(folder: Path, manifest: Mapping[str, object], what: str) -> None
     if isinstance(search := manifest.get("search"), dict):
         trials = counted(search["trials"], "trials")
         seconds += f"; before it the search for its settings, {search['wall_s']:,.1f} s in {trials}"
+    if isinstance(tokens := manifest.get("tokenizer"), dict) and tokens.get("tokens_of_deleted_texts_alone"):
+        rows.append(["tokenizer", tokens_sentence(tokens["tokens_of_deleted_texts_alone"])])
     rows += [["time", seconds], ["cost", f"{pairs}; peak memory {cost['peak_bytes'] / 2**20:,.0f} MiB"]]
     if cut := cast(int, manifest["truncated_captions"]):
         rows.append(["truncated", f"{counted(cut, 'captions')} longer than the model's context"])

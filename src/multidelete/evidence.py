@@ -1,7 +1,7 @@
 """The audit from end to end: signals of every model, figures, a verdict, and the report that shows them."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -10,9 +10,12 @@ from typing import cast
 
 import numpy as np
 
+from multidelete.artifacts.deletions import Lineage, not_yet_deleted, refuse_without_keys, without_earlier
 from multidelete.artifacts.folders import whole_or_nothing
+from multidelete.artifacts.keys import new_key, pair_alias
 from multidelete.artifacts.overlap import paths_of_model, refuse_overlap, refuse_pictures
-from multidelete.asking import Asking, Source, make_cache, members_of, refuse_twins
+from multidelete.artifacts.requests import refuse_other_requests, without_other_requests
+from multidelete.asking import Asking, Source, make_cache, members_of, refuse_seen, refuse_twins
 from multidelete.audits import AuditInput, Shadow, Verdict, run_audits, unit_counts, verdict, with_targets
 from multidelete.audits.controls import mark_void
 from multidelete.audits.inputs import RETRAINED_AGAIN, UNLEARNED_AGAIN, units
@@ -21,19 +24,19 @@ from multidelete.audits.result import Figure, write_audit
 from multidelete.copies import check_relearning, copier, relearning_rate
 from multidelete.core.arguments import number, place, text, whole
 from multidelete.core.deletion import as_request, check_audit
-from multidelete.core.words import counted
 from multidelete.data.identity import with_true_sources
 from multidelete.data.images import check_pictures
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.repeats import kept_repeats, repeats_note
 from multidelete.data.request import Request, forget_retain
-from multidelete.errors import CheckpointError, ConfigError, RequestError
+from multidelete.errors import CheckpointError, ConfigError
 from multidelete.manifest import digest_folder, read_manifest, versions
 from multidelete.models import Adapter, Task, recognise
 from multidelete.models.checkpoint import weights_digest
+from multidelete.models.lineage import lineage_of
 from multidelete.report.build import build_report
 from multidelete.report.exhibits import chart_data, examples, extremes, secrets
-from multidelete.report.withhold import pair_name, request_salt, withhold
+from multidelete.report.withhold import withhold
 from multidelete.runtime import check_device
 
 RETAIN_LIMIT = 50_000  # retain pairs that every model is asked about; of more, a sample
@@ -74,6 +77,8 @@ def audit(
     seed: int = 0,
     overwrite: bool = False,
     allow_pickle: bool = False,
+    key: str | Path | None = None,
+    earlier_pairs_removed: bool = False,
 ) -> AuditResult:
     """Judge whether a model has forgotten what it was asked to, and write the report.
 
@@ -81,7 +86,9 @@ def audit(
         unlearned: The model to judge: a folder, a hub id, or an `Adapter`, which stays as it is.
         original: The model before unlearning.
         data: The pairs that the original was trained on, and held-out pairs where there are any.
-        forget: Ids, a request file, or a request with its unit.
+        forget: Ids, a request file, or a request with its unit: that by which the unlearned model was made, or where
+            it has forgotten several times, any one or several of these together. Pairs that the original had
+            forgotten before play no part, nor do those that a model has forgotten by other requests.
         retrained: The model trained on the retain pairs alone: the yardstick. Without it the report says
             what cannot be judged.
         retrained_again: Retrained models of the same request and other seeds: what lies between them and the first
@@ -103,6 +110,8 @@ def audit(
         seed: Of samples and bootstraps.
         overwrite: Replace ``out`` if it exists.
         allow_pickle: Also read weights that are not safetensors, as plain tensors.
+        key: Key file of the models' deletions, beside those that lie beside the models (``MODEL.key``).
+        earlier_pairs_removed: Say that the data holds no pairs of other requests, where keys are missing.
 
     Raises:
         UserError: The request, a model, the data or a setting is wrong; nothing was written.
@@ -117,15 +126,23 @@ def audit(
                "device": text(device), "seed": whole(seed), "relearn_lr": number(relearn_lr, optional=True)},
     )  # fmt: skip
     data = with_true_sources(data)
-    request = as_request(data, forget)
-    repeats = kept_repeats(data.train, request.ids)
-    if repeats:
-        logger.warning("%s", repeats_note(repeats))
+    asked_for = as_request(data, forget)
     check_device(device)
     check_relearning(relearn, relearn_lr)
     models = _named(original, unlearned, retrained, retrained_again, unlearned_again, others or {})
-    manifests = _manifests(models | {f"shadow {at}": folder for at, folder in enumerate(shadows)}, request)
-    members = members_of(shadows, data)
+    manifests = _manifests(models | {f"shadow {at}": folder for at, folder in enumerate(shadows)})
+    lineages = _lineages(models, key, removed=earlier_pairs_removed)
+    left = without_earlier(data, lineages["original"])
+    request = not_yet_deleted(asked_for, data, left)
+    forget_pairs = left.train.only(request.ids, "forget")
+    repeats = kept_repeats(left.train, request.ids)
+    if repeats:
+        logger.warning("%s", repeats_note(repeats))
+    made = {f"{name} {_place(models[name])}": lineages[name] for name in models if name != "original"}
+    refuse_other_requests(made, request, forget_pairs.pairs)
+    refuse_seen(models, manifests, data)
+    members = members_of(shadows, left)
+    everything, data = data, without_other_requests(left, made, forget_pairs.pairs)
     named = [
         *models.values(),
         *shadows,
@@ -135,7 +152,7 @@ def audit(
     read = [path for source in named if not isinstance(source, Adapter) for path in paths_of_model(source)]
     refuse_overlap(Path(out), read)
     refuse_pictures(Path(out), data)
-    refuse_twins(models, shadows)
+    refuse_twins(models, shadows, allow_pickle=allow_pickle)
     if cache is not None:
         make_cache(Path(cache), Path(out), [*models.values(), *shadows])
     with whole_or_nothing(Path(out), overwrite=overwrite) as folder:
@@ -161,7 +178,15 @@ def audit(
             figures += mark_void(with_targets(probed))
         judged = verdict(figures, unit_counts(given), kept_repeats=len(repeats))
         hidden = [] if show_forgotten else secrets(given, data.train)
-        run = cast(dict[str, object], withhold(_run(models, manifests, data, given, splits), hidden))
+        about = _run(models, manifests, data, given, splits)
+        judged_by = {deletion.key: deletion for one in made.values() for deletion in one.whole(forget_pairs.pairs)}
+        told = cast(dict[str, str], about["digests"])
+        told |= {f"request of key {key}": f"HMAC-SHA-256 {one.request}" for key, one in judged_by.items()}
+        if left_out := sum(len(everything.splits[name]) - len(pairs) for name, pairs in data.splits.items()):
+            about["left out"] = {"pairs of other requests": left_out}
+        if earlier_pairs_removed:
+            about["earlier pairs"] = "removed from the data, as the user says"
+        run = cast(dict[str, object], withhold(about, hidden))
         write_audit(folder / "audit.json", run, figures)
         shown, gallery = examples(given, data.train)
         charts = chart_data(given, judged, seconds=_seconds(manifests), gallery=gallery)
@@ -169,7 +194,7 @@ def audit(
             folder, run=run, figures=figures, verdict=judged, charts=charts, examples=shown,
             extremes=extremes(given, data.train, data.classes), deleted=len(forget_pairs),
             show_forgotten=show_forgotten, forgotten=hidden,
-            name_of=partial(pair_name, salt=request_salt(forget_pairs.pairs)),
+            name_of=_names(made, forget_pairs),
         )  # fmt: skip
     return AuditResult(figures, judged, Path(out))
 
@@ -201,12 +226,11 @@ def _named(
     return models | dict(others)
 
 
-def _manifests(models: Mapping[str, Source], request: Request) -> Manifests:
+def _manifests(models: Mapping[str, Source]) -> Manifests:
     """What each model's folder says of itself; refuses models that do not belong together, before any is loaded.
 
     Raises:
         CheckpointError: A folder is no model, or of another family than the original.
-        RequestError: A model was made by another request.
     """
     found: dict[str, Mapping[str, object]] = {}
     kinds: dict[str, str] = {}
@@ -226,17 +250,29 @@ def _manifests(models: Mapping[str, Source], request: Request) -> Manifests:
     ]
     if problems:
         raise CheckpointError(problems)
-    made = {name: manifest["request"] for name, manifest in found.items() if isinstance(manifest.get("request"), dict)}
-    strangers = [
-        f"{name} {models[name]} was made by another request: its multidelete.json records one for "
-        f"{recorded.get('pairs')} pairs with digest {str(recorded.get('digest'))[:12]}, and the request given is for "
-        f"{counted(len(request.ids), 'pairs')} with digest {request.digest[:12]}. Give the request that it was made by."
-        for name, recorded in cast(dict[str, dict[str, object]], made).items()
-        if recorded.get("digest") != request.digest
-    ]
-    if strangers:
-        raise RequestError(strangers)
     return found
+
+
+def _names(lineages: Mapping[str, Lineage], forget: PairDataset) -> Callable[[str], str]:
+    """What pairs are called in reports: the same in all of one request, where its key is known."""
+    for lineage in lineages.values():
+        named = lineage.aliases(forget.pairs)
+        if len(named) == len(forget):
+            return named.__getitem__
+    return partial(pair_alias, new_key())
+
+
+def _lineages(models: Mapping[str, Source], key: str | Path | None, *, removed: bool) -> dict[str, Lineage]:
+    """What each model has forgotten; any model's keys serve all of them.
+
+    Raises:
+        CheckpointError: Keys are missing, and the user does not say that the pairs are.
+    """
+    found = {name: lineage_of(source, key) for name, source in models.items()}
+    keys = {name: one for lineage in found.values() for name, one in lineage.keys.items()}
+    lineages = {name: lineage.with_keys(keys) for name, lineage in found.items()}
+    refuse_without_keys({f"{name} {_place(models[name])}": one for name, one in lineages.items()}, removed=removed)
+    return lineages
 
 
 def sample_retain_pairs(retain: PairDataset, seed: int) -> PairDataset:
@@ -299,7 +335,8 @@ def _run(
         "digests": _digests(models),
         "versions": versions(),
     }
-    kept = ("date", "seed", "method", "loop", "trainable", "lora", "truncated_captions", "original", "cost", "search")
+    kept = ("date", "seed", "method", "loop", "trainable", "lora", "truncated_captions", "original", "cost", "search",
+            "tokenizer")  # fmt: skip
     if given.shadows:
         run["shadows"] = len(given.shadows)
     for name, source in models.items():

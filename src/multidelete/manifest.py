@@ -29,7 +29,7 @@ def read_manifest(folder: Path) -> dict[str, object] | None:
     path = folder / MANIFEST
     if not path.is_file():
         return None
-    remedy = "Delete it, or write the folder anew."
+    remedy = "Restore it as it was written: it says what the model has forgotten; or write the folder anew."
     content = read_json_object(path, remedy)
     check_shape(content, str(path), remedy)
     return content

@@ -3,7 +3,7 @@
 import copy
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -11,6 +11,8 @@ from typing import cast
 import torch
 from transformers import ProcessorMixin
 
+from multidelete.artifacts.deletions import Lineage, data_digest, deletions_entry, not_yet_deleted, record
+from multidelete.artifacts.keys import keep_keys, key_of_run, key_target, new_key
 from multidelete.artifacts.overlap import paths_of_model, refuse_pictures
 from multidelete.card import model_card
 from multidelete.core.arguments import Wanted, check_arguments, place
@@ -26,13 +28,15 @@ from multidelete.methods import METHODS, GradientMethod, Job, Method, Outcome, T
 from multidelete.methods.base import sample_retain
 from multidelete.models import Adapter, adapter_for, choose_trainable, hold_in_float32, load_adapter
 from multidelete.models.checkpoint import lora_base, weights_digest
+from multidelete.models.lineage import known_lineage, remember
 from multidelete.models.preflight import check_pairs
 from multidelete.models.sources import refuse_missing
-from multidelete.recipe import loop_settings, recorded
-from multidelete.result_folder import result_folder, work_folder
+from multidelete.models.tokens import tokenizer_of, tokens_of_deleted_alone
+from multidelete.recipe import loop_settings, recorded, training_of
+from multidelete.result_folder import RUN_KEY, result_folder, work_folder
 from multidelete.runtime import is_main_process, make_accelerator
 from multidelete.settings import LoopSettings, LoraSettings, TrainSettings
-from multidelete.start import fitted, starting_point
+from multidelete.start import fitted, refuse_fresh_tokenizer, starting_point
 
 logger = logging.getLogger(__name__)
 
@@ -46,9 +50,13 @@ def train(
     seed: int = 0,
     overwrite: bool = False,
     resume: bool = False,
+    key: str | Path | None = None,
+    earlier_pairs_removed: bool = False,
     notes: Mapping[str, object] | None = None,
 ) -> Path:
     """Train a model on the training pairs, and record how, so that it can be retrained without some.
+
+    What a model to start from has forgotten is not trained on again.
 
     Args:
         data: Pairs; only the ``train`` split is used.
@@ -59,6 +67,8 @@ def train(
         seed: Of the initial weights and of the order of the pairs.
         overwrite: Replace ``out`` if it exists.
         resume: Go on where a killed run of the same command stopped.
+        key: Key file of a model to start from that has forgotten pairs; without it ``MODEL.key`` beside it.
+        earlier_pairs_removed: Say that the data holds no pairs that it has forgotten, where there is no key.
         notes: Entries to add to ``multidelete.json``: what else a reader of the folder must know of the data.
 
     Raises:
@@ -79,6 +89,9 @@ def train(
     model = model or TrainSettings()
     settings = settings or Training().loop_settings()
     inputs = paths_of_model(model.start) if isinstance(model, TrainSettings) and model.start else []
+    lineage, data = known_lineage(model.start or "" if isinstance(model, TrainSettings) else model, data, key,
+                                  removed=earlier_pairs_removed)  # fmt: skip
+    keys_to = key_target(out, key) if lineage else None
     begin = [_content(model)] if isinstance(model, Adapter) else [asdict(model), _content(model.start or "")]
     identity = [*begin, asdict(settings), seed, data.train.content]
     refuse_pictures(out, data)
@@ -93,12 +106,16 @@ def train(
             work=work_folder(folder), resume=resume, title="training",
         )  # fmt: skip
         cost = {"wall_s": result.wall_s, "pairs_backward": result.pairs, "peak_bytes": result.peak_bytes}
-        manifest = _manifest("train", data, adapter, seed, cost, cut)
+        manifest = _manifest("train", data, adapter, seed, cost, cut, lineage)
         manifest |= {"loop": asdict(settings)}
-        manifest["data"] = {**cast(dict[str, object], manifest["data"]), "content": data.train.content}
+        if not lineage or "shadow" in (notes or {}):  # else it would tell who was deleted
+            manifest["data"] = {**cast(dict[str, object], manifest["data"]), "content": data.train.content}
         if not isinstance(model, Adapter):
             manifest |= {"model": asdict(model)}
+        manifest |= deletions_entry(lineage, removed=earlier_pairs_removed)
         _write_result(folder, adapter, manifest | {"history": _thin(result.history)} | dict(notes or {}))
+        if keys_to is not None:
+            keep_keys(keys_to, lineage.own_keys)
     return out
 
 
@@ -110,11 +127,16 @@ class Unlearned:
         adapter: The unlearned model behind the family's adapter; ``adapter.model`` is the network itself.
         manifest: What was done, with what settings and at what cost.
         folder: Where it was written, or None.
+        keys: By id, the keys of this deletion and of those before it: they tell which pairs were deleted.
     """
 
     adapter: Adapter
     manifest: dict[str, object]
     folder: Path | None = None
+    keys: Mapping[str, bytes] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Unlearned({self.adapter.family}, folder={self.folder})"
 
     @property
     def model(self) -> torch.nn.Module:
@@ -137,9 +159,13 @@ def unlearn(
     overwrite: bool = False,
     resume: bool = False,
     allow_pickle: bool = False,
+    key: str | Path | None = None,
+    earlier_pairs_removed: bool = False,
     notes: Mapping[str, object] | None = None,
 ) -> Unlearned:
     """Make a model forget pairs. The model given is not changed, on disk or in memory.
+
+    Pairs that it has forgotten before take no part: they are no retain pairs, negatives, partners or held-out pairs.
 
     Args:
         model: Folder, hub id, a loaded `transformers` model of a known family, or an `Adapter`.
@@ -158,6 +184,9 @@ def unlearn(
         overwrite: Replace ``out`` if it exists.
         resume: Go on where a killed run of the same command stopped; needs ``out``.
         allow_pickle: Also read weights that are not safetensors, as plain tensors.
+        key: File of keys: the new one is added to it, and those of earlier deletions are read from it. Without it
+            they are read from ``MODEL.key`` and written to ``OUT.key``. Whoever has it can confirm who was deleted.
+        earlier_pairs_removed: Say that the data holds no pairs that the model has forgotten, where there is no key.
         notes: Entries to add to ``multidelete.json``.
 
     Raises:
@@ -170,16 +199,25 @@ def unlearn(
         overwrite=overwrite, resume=resume, allow_pickle=allow_pickle,
     )  # fmt: skip
     data = with_true_sources(data)
-    request = as_request(data, forget)
+    lineage, left = known_lineage(model, data, key, removed=earlier_pairs_removed)
+    request, data = not_yet_deleted(as_request(data, forget), data, left), left
     repeats = kept_repeats(data.train, request.ids)
     if repeats:
         logger.warning("%s", repeats_note(repeats))
     chosen, origin, loop = resolved(model, request, method, settings, trainable)
     base = None if lora is None else base_for_lora(model, chosen, in_memory=out is None)
+    deleted = data.train.only(request.ids, "forget").pairs
     if out is None:
-        return _unlearn(
-            model, data, request, processor, chosen, loop, trainable, lora, seed, None, False, allow_pickle, origin
-        )
+        own_key = new_key()
+        lineage = lineage.then(record(own_key, deleted, request.unit), own_key)
+        done = _unlearn(
+            model, data, request, processor, chosen, loop, trainable, lora, seed, None, False, allow_pickle, origin,
+            lineage, earlier_pairs_removed,
+        )  # fmt: skip
+        if key is not None:
+            keep_keys(Path(key), lineage.own_keys)
+        return done
+    keys_to = key_target(Path(out), key)
     identity: list[object] = [_content(model if isinstance(model, str | Path) else adapter_for(model, processor))]
     identity += [chosen.name, asdict(chosen), asdict(loop), trainable, seed, request.digest, data.train.digest]
     identity.append(data.train.only(request.ids, "forget").content)
@@ -188,14 +226,17 @@ def unlearn(
     inputs += [Path(forget)] if isinstance(forget, str | Path) else []
     refuse_pictures(Path(out), data)
     with result_folder(Path(out), inputs, overwrite, resume, identity) as folder:
+        own_key = key_of_run(work_folder(folder) / RUN_KEY)
+        lineage = lineage.then(record(own_key, deleted, request.unit), own_key)
         done = _unlearn(
             model, data, request, processor, chosen, loop, trainable, lora, seed, work_folder(folder), resume,
-            allow_pickle, origin,
+            allow_pickle, origin, lineage, earlier_pairs_removed,
         )  # fmt: skip
         done = replace(done, manifest=done.manifest | dict(notes or {}))
         _write_result(folder, done.adapter, done.manifest, base)
         if is_main_process():
             (folder / "README.md").write_text(model_card(done.manifest), encoding="utf-8")
+        keep_keys(keys_to, lineage.own_keys)
     if (note := cached_note(data)) is not None and is_main_process():
         logger.warning("%s", note)
     return replace(done, folder=Path(out))
@@ -237,11 +278,14 @@ def _unlearn(
     resume: bool,
     allow_pickle: bool,
     origin: Mapping[str, object] | None,
+    lineage: Lineage,
+    earlier_pairs_removed: bool,
 ) -> Unlearned:
-    """`unlearn` once everything is resolved."""
+    """`unlearn` once everything is resolved; the lineage ends with this deletion."""
     job, part, trained = prepared(
-        model, data, request, processor, method, loop, trainable, lora, seed, work, resume, allow_pickle, origin
-    )
+        model, data, request, processor, method, loop, trainable, lora, seed, work, resume, allow_pickle, origin,
+        keep_tokenizer=len(lineage.deletions) > 1,
+    )  # fmt: skip
     parts = {"the forget pairs": job.forget, "the retain pairs": sample_retain(job)}
     check_pairs(job.adapter, parts, name=str(model) if isinstance(model, str | Path) else "the model")
     cut = job.adapter.truncated([pair for pairs in parts.values() for pair in pairs])
@@ -253,11 +297,11 @@ def _unlearn(
         "pairs_backward": done.pairs_backward,
         "peak_bytes": done.peak_bytes,
     }
-    manifest = _manifest("unlearn", data, done.adapter, seed, cost, cut) | {
+    manifest = _manifest("unlearn", data, done.adapter, seed, cost, cut, lineage) | {
         "method": {"name": method.name, **asdict(method)},
         "loop": asdict(loop),
         "trainable": {"chosen": part, "parameters": trained},
-        "request": {"pairs": len(job.forget), "unit": request.unit, "digest": request.digest},
+        "request": {"pairs": len(job.forget), "unit": request.unit, "digest": lineage.deletions[-1].request},
         "original": {"weights": job.key},
         "scales": done.scales,
         "decisions": done.decisions,
@@ -265,9 +309,17 @@ def _unlearn(
     }
     if repeats := kept_repeats(data.train, request.ids):
         manifest["request"] = {**cast(dict[str, object], manifest["request"]), "kept_repeats": len(repeats)}
+    told_data = cast(dict[str, object], manifest["data"])
+    alone = tokens_of_deleted_alone(done.adapter, job.forget, job.retain)
+    manifest["tokenizer"] = {"tokens_of_deleted_texts_alone": alone}
+    told_data["retained"] = data_digest(lineage.newest_key, job.retain)
+    manifest |= deletions_entry(lineage, removed=earlier_pairs_removed)
+    if recipe := training_of(origin):
+        manifest["training"] = recipe
     if lora is not None:
         manifest["lora"] = {**asdict(lora), "merged": False}
-    return Unlearned(done.adapter, manifest)
+    remember(done.adapter, lineage)
+    return Unlearned(done.adapter, manifest, keys=lineage.own_keys)
 
 
 def prepared(
@@ -284,6 +336,8 @@ def prepared(
     resume: bool,
     allow_pickle: bool,
     origin: Mapping[str, object] | None,
+    *,
+    keep_tokenizer: bool,
 ) -> tuple[Job, str, int]:
     """The deletion as a method gets it, the part of the model that is trained, and how many parameters that is."""
     _check_machine(loop, work)
@@ -303,13 +357,21 @@ def prepared(
 
         training_mode = isinstance(method, GradientMethod) and method.training_mode
         trained = add_lora(adapter, lora, seed=seed, training_mode=training_mode)
-    start: Callable[[], Adapter] | None = None
-    if origin is not None and "model" in origin:
-        recipe = recorded(TrainSettings, origin, "model")
-        start_seed = cast(int, origin["seed"])
+    recipe = training_of(origin)
+    start: Callable[[bool], Adapter] | None = None
+    if "model" in recipe:
+        settings = recorded(TrainSettings, recipe, "model")
+        start_seed = cast(int, recipe["seed"])
+        # Where pairs are missing, their captions cannot make the tokenizer that the original had.
+        tokenizer = copy.deepcopy(tokenizer_of(adapter)) if keep_tokenizer else None
 
-        def start() -> Adapter:
-            made = starting_point(recipe, data, start_seed)
+        def start(fresh_tokenizer: bool) -> Adapter:
+            if fresh_tokenizer:
+                refuse_fresh_tokenizer(settings)
+                own = replace(data, splits={**data.splits, "train": data.train.without(request.ids, "retain")})
+                made = starting_point(settings, own, start_seed)
+            else:
+                made = starting_point(settings, data, start_seed, tokenizer=tokenizer)
             made.remove(forget.pairs, retain.pairs)
             return made
 
@@ -366,14 +428,20 @@ def _content(model: Adapter | str | Path) -> str:
 
 
 def _manifest(
-    command: str, data: PairData, adapter: Adapter, seed: int, cost: Mapping[str, object], truncated: Sequence[str]
-) -> dict[str, object]:
+    command: str, data: PairData, adapter: Adapter, seed: int, cost: Mapping[str, object], truncated: Sequence[str],
+    lineage: Lineage,
+) -> dict[str, object]:  # fmt: skip
+    told: dict[str, object] = {"name": data.name, "pairs": len(data.train), "notes": list(data.notes)}
+    if not lineage:
+        told["digest"] = data.train.digest
+    elif lineage.own_keys:  # without a key, whoever has most of the data could try out who is missing in it
+        told["digest"] = data_digest(list(lineage.own_keys.values())[-1], data.train)
     return {
         "command": command,
         "task": adapter.task,
         "date": datetime.now(UTC).date().isoformat(),
         "seed": seed,
-        "data": {"name": data.name, "pairs": len(data.train), "digest": data.train.digest, "notes": list(data.notes)},
+        "data": told,
         "truncated_captions": len(truncated),
         "cost": dict(cost),
         "versions": versions(),

@@ -40,10 +40,24 @@ def loop_settings(
     if isinstance(given, LoopSettings):
         return given
     own = method.loop_settings_for(forget)
-    if origin is not None and "loop" in origin:
-        recipe = recorded(LoopSettings, origin, "loop")
+    training = training_of(origin)
+    if "loop" in training:
+        recipe = recorded(LoopSettings, training, "loop")
         if isinstance(method, Retrain):
             own = recipe
-        elif origin.get("command") == "train":
+        else:
             own = replace(own, lr=own.lr * min(1.0, recipe.lr / USUAL_RATE))
     return resolve(LoopSettings, None, {**asdict(own), **(given or {})})
+
+
+def training_of(told: Mapping[str, object] | None) -> dict[str, object]:
+    """How the first model of a lineage was trained, as a manifest tells: ``model``, ``loop`` and ``seed``, or fewer.
+
+    A model that forgets keeps the recipe of its original (``training``), so that later requests can be retrained too.
+    """
+    if told is None:
+        return {}
+    recipe = told.get("training") if "request" in told else told
+    if not isinstance(recipe, Mapping):
+        return {}
+    return {name: recipe[name] for name in ("model", "loop", "seed") if name in recipe}

@@ -15,6 +15,10 @@ from multidelete.errors import ConfigError
 from multidelete.loop import LOGS
 from multidelete.runtime import is_main_process, start_processes, wait_for_everyone
 
+RUN_KEY = "key"
+"""In the work folder: the key of the deletion that the run makes, so that a resumed run has the same one."""
+_NOTHING_TO_RESUME = {NOTE, NOTE + UNFINISHED, RUN_KEY, RUN_KEY + UNFINISHED}
+
 
 @contextmanager
 def result_folder(
@@ -46,7 +50,7 @@ def _keep_work(folder: Path) -> None:
     """Remove a half-written result, and the work folder too where it holds nothing to resume from."""
     work = work_folder(folder)
     for path in folder.iterdir():
-        if path.is_dir() and (path != work or {inside.name for inside in path.iterdir()} <= {NOTE, NOTE + UNFINISHED}):
+        if path.is_dir() and (path != work or {inside.name for inside in path.iterdir()} <= _NOTHING_TO_RESUME):
             shutil.rmtree(path)
         elif path.is_file():
             path.unlink()

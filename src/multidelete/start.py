@@ -2,6 +2,8 @@
 
 from typing import cast
 
+from transformers import PreTrainedTokenizerFast
+
 from multidelete.core.words import counted
 from multidelete.data.classes import class_names, positions, relabelled
 from multidelete.data.pairs import PairData, PairDataset
@@ -19,11 +21,19 @@ from multidelete.models import (
 from multidelete.settings import TrainSettings
 
 
-def starting_point(model: TrainSettings, data: PairData, seed: int) -> Adapter:
+def starting_point(
+    model: TrainSettings, data: PairData, seed: int, *, tokenizer: PreTrainedTokenizerFast | None = None
+) -> Adapter:
     """The model that training begins with: always the same for the same arguments.
 
     The tokenizer of a new model is trained on all training captions; a retrained model keeps it,
     as it keeps the initial weights.
+
+    Args:
+        model: Which model.
+        data: The pairs.
+        seed: Of the initial weights.
+        tokenizer: Of a new model, in the place of one trained on these captions.
 
     Raises:
         UserError: The family lacks the task, or pairs and model do not fit each other.
@@ -50,7 +60,21 @@ def starting_point(model: TrainSettings, data: PairData, seed: int) -> Adapter:
         classes=classes_of(data) if task == "classification" else (),
         images=pictures_per_pair(data.train),
         graph=data.graph,
+        tokenizer=tokenizer,
     )
+
+
+def refuse_fresh_tokenizer(model: TrainSettings) -> None:
+    """Refuse to train a tokenizer anew where it was not trained on the pairs' captions.
+
+    Raises:
+        UnsupportedError: The original was fine-tuned from a model that brought its tokenizer along.
+    """
+    if model.start:
+        raise UnsupportedError(
+            f"fresh_tokenizer asks for a tokenizer of the retain pairs' captions, and this model was fine-tuned from "
+            f"{model.start}, whose tokenizer its weights belong to. It was not made from these pairs: leave it out."
+        )
 
 
 def chosen_task(model: TrainSettings, data: PairData) -> Task:

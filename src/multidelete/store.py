@@ -1,6 +1,7 @@
 """A folder of models that are trained once: originals, retrained and shadow models, unlearned ones.
 
-A store holds models that know the deleted pairs. Delete it with them.
+A store holds models that know the deleted pairs, and whoever has all the data can confirm a request by the names of its
+folders. Delete it with them, and give a model away under another name.
 """
 
 import ast
@@ -24,8 +25,11 @@ from multidelete.data.request import Request
 from multidelete.errors import CheckpointError, UnsupportedError
 from multidelete.manifest import digest_folder, read_manifest
 from multidelete.methods import Method, Retrain, get_method
+from multidelete.models import load_adapter
+from multidelete.models.lineage import known_lineage
+from multidelete.models.tokens import tokenizer_of
 from multidelete.pipeline import train, unlearn
-from multidelete.recipe import loop_settings, recorded
+from multidelete.recipe import loop_settings, recorded, training_of
 from multidelete.runtime import start_processes, world_size
 from multidelete.settings import LoopSettings, TrainSettings
 from multidelete.start import starting_point
@@ -54,10 +58,21 @@ class ModelStore:
     Args:
         root: The folder; made with the first model.
         names_only: Train nothing, and return the folders that the models have or would have.
+        key: Key file of originals that have forgotten pairs; without it ``MODEL.key`` beside each. Their pairs are
+            left out.
+        earlier_pairs_removed: Say that the data holds none of them, where there is no key.
     """
 
-    def __init__(self, root: str | Path, *, names_only: bool = False) -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        names_only: bool = False,
+        key: str | Path | None = None,
+        earlier_pairs_removed: bool = False,
+    ) -> None:
         self.root = Path(root)
+        self.key, self.removed = key, earlier_pairs_removed
         self.names_only = names_only
         self.made: list[Path] = []
         """Models that this object has trained itself, in order."""
@@ -74,7 +89,16 @@ class ModelStore:
         folder = self.keep(
             "original",
             [self._digest(data, "train"), *self._begin(model), training_key(settings), seed],
-            lambda out: train(data, out, model=model, settings=settings, seed=seed, resume=True),
+            lambda out: train(
+                data,
+                out,
+                model=model,
+                settings=settings,
+                seed=seed,
+                resume=True,
+                key=self.key,
+                earlier_pairs_removed=self.removed,
+            ),
         )
         self._recipes[folder] = Recipe(model, settings, seed)
         return folder
@@ -86,11 +110,23 @@ class ModelStore:
             UnsupportedError: The original's folder does not record its recipe.
         """
         model, loop, start_seed = self._recipes.get(original) or recipe_of(original)
+        left = self._left(original, data)
+        key = [self._digest(left, "train"), request.digest, *self._begin(model), training_key(loop), start_seed, seed]
+        key += [] if left is data else self._content(original)  # whose tokenizer it has
         return self.keep(
             "retrained",
-            [self._digest(data, "train"), request.digest, *self._begin(model), training_key(loop), start_seed, seed],
+            key,
             lambda out: unlearn(
-                original, data, request, method=Retrain(), settings=loop, out=out, seed=seed, resume=True
+                original,
+                data,
+                request,
+                method=Retrain(),
+                settings=loop,
+                out=out,
+                seed=seed,
+                resume=True,
+                key=self.key,
+                earlier_pairs_removed=self.removed,
             ),
         )
 
@@ -105,18 +141,30 @@ class ModelStore:
         """
         model, loop, seed = self._recipes.get(original) or recipe_of(original)
         data = with_true_sources(data)  # as the whole has them, not the half that a shadow sees
+        everything, data = data, self._left(original, data)
         members = shadow_members(data, index)
         chosen = PairDataset([pair for pair in shadow_pool(data) if pair.id in members], f"shadow {index}")
         drawn = replace(data, splits={"train": chosen})
 
         def make(out: Path) -> None:
-            start = starting_point(model, data, seed)
+            tokenizer = None if data is everything else tokenizer_of(load_adapter(original))
+            start = starting_point(model, data, seed, tokenizer=tokenizer)
             start.remove(data.train.without(members, "nonmembers").pairs, chosen.pairs)
             notes = {"command": "shadow", "shadow": {"index": index, "pairs": len(chosen)}}
-            train(drawn, out, model=start, settings=loop, seed=index, resume=True, notes=notes)
+            train(
+                drawn,
+                out,
+                model=start,
+                settings=loop,
+                seed=index,
+                resume=True,
+                notes=notes,
+                key=self.key,
+                earlier_pairs_removed=self.removed,
+            )
 
         key = [self._digest(data, "train"), data_digest(drawn, "train"), *self._begin(model)]
-        key += [training_key(loop), seed, index]
+        key += [training_key(loop), seed, index, *([] if data is everything else self._content(original))]
         return self.keep("shadow", key, make)
 
     def unlearned(
@@ -142,7 +190,7 @@ class ModelStore:
             key,
             lambda out: unlearn(
                 original, data, request, method=chosen, settings=loop, trainable=trainable, out=out, seed=seed,
-                resume=True,
+                resume=True, key=self.key, earlier_pairs_removed=self.removed,
             ),
         )  # fmt: skip
 
@@ -166,6 +214,10 @@ class ModelStore:
                 make(folder)
                 self.made.append(folder)
         return folder
+
+    def _left(self, original: Path, data: PairData) -> PairData:
+        """The data without what the original has forgotten."""
+        return known_lineage(original, data, self.key, removed=self.removed)[1] if original.is_dir() else data
 
     def _digest(self, data: PairData, *splits: str) -> str:
         """`data_digest`, computed once for each object."""
@@ -230,7 +282,7 @@ def recipe_of(original: Path) -> Recipe:
     """
     if not original.exists():
         raise CheckpointError(f"{original} does not exist. Give the folder that 'multidelete train' wrote.")
-    told = read_manifest(original) or {}
+    told = training_of(read_manifest(original))
     if not {"model", "loop", "seed"} <= set(told):
         raise UnsupportedError(
             f"{original} does not record how it was trained (it has no multidelete.json of 'multidelete train'), so no "

@@ -1,6 +1,5 @@
 """What a search for settings keeps of its trials: a row each while it runs, and the settings file at its end."""
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from multidelete.artifacts.folders import partial_folder, refuse_existing
 from multidelete.artifacts.room import told_where_full, write_whole
+from multidelete.artifacts.sealed import sealed_digest
 from multidelete.artifacts.shape import Shape, Values, mismatches
 from multidelete.config import as_toml
 from multidelete.core.words import counted
@@ -140,7 +140,7 @@ class TrialFile:
         Raises:
             ConfigError: They are of another search.
         """
-        self._run = hashlib.sha256(json.dumps(list(identity), sort_keys=True).encode()).hexdigest()
+        self._run = sealed_digest(json.dumps(list(identity), sort_keys=True))
         if not (self._resume and self.partial.exists()):
             return []
         head, *rows = _lines(self.partial)
@@ -156,8 +156,7 @@ class TrialFile:
 
     def write(self, trials: Sequence[Trial]) -> None:
         """Keep the trials so far; the file is whole at any moment."""
-        rows = [{"search": self._run}, *map(asdict, trials)]
-        write_whole(self.partial, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+        write_whole(self.partial, json.dumps({"search": self._run}) + "\n" + _as_lines(trials))
 
     def end(self, settings: str) -> None:
         """Write the settings file, with the rows beside it; a kill in between leaves what can be resumed."""
@@ -176,6 +175,10 @@ def _text_of(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError):
         return ""
+
+
+def _as_lines(trials: Sequence[Trial]) -> str:
+    return "".join(json.dumps(asdict(trial), allow_nan=False) + "\n" for trial in trials)
 
 
 def settings_file(

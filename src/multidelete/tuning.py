@@ -10,6 +10,7 @@ from typing import cast
 
 from transformers import ProcessorMixin
 
+from multidelete.artifacts.deletions import not_yet_deleted
 from multidelete.artifacts.folders import writing
 from multidelete.artifacts.overlap import paths_of_model, refuse_overlap
 from multidelete.core.arguments import check_arguments, place, whole
@@ -25,6 +26,7 @@ from multidelete.methods import Method, get_method
 from multidelete.methods.search import check_search, drawn_settings, with_settings
 from multidelete.models import adapter_for, hold_in_float32, load_adapter
 from multidelete.models.checkpoint import weights_digest
+from multidelete.models.lineage import known_lineage
 from multidelete.pipeline import Unlearned, unlearn
 from multidelete.progress import progress_bar
 from multidelete.recipe import loop_settings
@@ -75,6 +77,8 @@ def tune(
     overwrite: bool = False,
     resume: bool = False,
     allow_pickle: bool = False,
+    key: str | Path | None = None,
+    earlier_pairs_removed: bool = False,
 ) -> Tuned:
     """Search for settings of a method by seeded random trials; the first has the defaults.
 
@@ -99,6 +103,8 @@ def tune(
         overwrite: Replace ``out`` if it exists.
         resume: Go on where a killed run of the same search stopped; needs ``out``.
         allow_pickle: Also read weights that are not safetensors, as plain tensors.
+        key: Key file of the model's earlier deletions; without it ``MODEL.key`` beside it. Their pairs take no part.
+        earlier_pairs_removed: Say that the data holds no pairs of them, where there is no key.
 
     Raises:
         UserError: The model, data, request or settings are wrong, or there are no validation pairs.
@@ -115,7 +121,8 @@ def tune(
     if trials < 1:
         raise ConfigError(SettingProblem("trials", f"is {trials}; it must be 1 or more."))
     data = with_true_sources(data)
-    request = as_request(data, forget)
+    _, left = known_lineage(model, data, key, removed=earlier_pairs_removed)
+    request, data = not_yet_deleted(as_request(data, forget), data, left), left
     chosen = get_method(method)() if isinstance(method, str) else method
     check_search(chosen)
     given = asdict(settings) if isinstance(settings, LoopSettings) else dict(settings or {})
@@ -147,7 +154,8 @@ def tune(
         def run(own: Method, own_loop: LoopSettings) -> Unlearned:
             return unlearn(
                 model, judge.seen, request, processor=processor, method=own, settings=own_loop,
-                trainable=trainable, lora=lora, seed=seed, allow_pickle=allow_pickle,
+                trainable=trainable, lora=lora, seed=seed, allow_pickle=allow_pickle, key=key,
+                earlier_pairs_removed=True,
             )  # fmt: skip
 
         with progress_bar("trials", trials) as bar:

@@ -86,6 +86,11 @@ def run_of(work: Path) -> str:
     return note.read_text(encoding="utf-8", errors="replace") if note.is_file() else ""
 
 
+def sealed_digest(text: str) -> str:
+    """A digest that only this user can compute: of what an output may say of itself, and nobody may guess at."""
+    return hmac.new(_key(key_file()), b"digest\0" + text.encode(), hashlib.sha256).hexdigest()
+
+
 def key_file() -> Path:
     """Where the key of this user's seals lies: outside of every output, so that nobody who writes there knows it."""
     home = os.environ.get("XDG_STATE_HOME")

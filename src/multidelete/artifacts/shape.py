@@ -34,7 +34,7 @@ MANIFEST_SHAPE: Mapping[str, Shape] = {
     "task": str,
     "date": str,
     "seed": int,
-    "data": {"name": str, "pairs": int, "digest": str, "notes": Each(str)},
+    "data": {"name": str, "pairs": int, "digest": str, "content": str, "retained": str, "notes": Each(str)},
     "truncated_captions": int,
     "cost": _COST,
     "versions": dict,
@@ -51,6 +51,10 @@ MANIFEST_SHAPE: Mapping[str, Shape] = {
     "holdout": {"fraction": float, "seed": int},
     "search": {"wall_s": float, "trials": int},
     "shadow": {"index": int, "pairs": int},
+    "deletions": Each({"key": str, "unit": str, "pairs": int, "request": str, "ids": Each(str), "contents": Each(str)}),
+    "training": {"model": dict, "loop": dict, "seed": int},
+    "earlier_pairs_removed": bool,
+    "tokenizer": {"tokens_of_deleted_texts_alone": int},
 }
 NULLABLE = ("holdout", "search")
 COMPLETE = {  # parts that tell nothing without these

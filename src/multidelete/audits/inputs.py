@@ -55,6 +55,9 @@ class Shadow:
     signals: ModelSignals
     members: frozenset[str]
 
+    def __repr__(self) -> str:
+        return f"Shadow({len(self.members)} members)"
+
 
 @dataclass(frozen=True, kw_only=True)
 class AuditInput:

@@ -57,6 +57,9 @@ class Signals:
     nll_nats: Floats | None = None
     gallery: Gallery | None = None
 
+    def __repr__(self) -> str:
+        return f"Signals({len(self.ids)} pairs)"
+
     def __post_init__(self) -> None:
         lengths = {
             len(self.kinds),

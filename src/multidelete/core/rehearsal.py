@@ -10,6 +10,7 @@ from typing import ClassVar
 from torch import Tensor
 from transformers import ProcessorMixin
 
+from multidelete.artifacts.deletions import not_yet_deleted
 from multidelete.artifacts.folders import refuse_existing
 from multidelete.core.arguments import check_arguments, place
 from multidelete.core.deletion import as_request, check_deletion
@@ -21,6 +22,7 @@ from multidelete.loop import run_loop
 from multidelete.methods import GradientMethod, Job, Method
 from multidelete.methods.base import Planned, sample_retain
 from multidelete.methods.reference import ReferenceSettings, outputs_of
+from multidelete.models.lineage import known_lineage
 from multidelete.models.preflight import check_pairs
 from multidelete.pipeline import base_for_lora, prepared, resolved
 from multidelete.settings import LoopSettings, LoraSettings
@@ -80,6 +82,8 @@ def rehearse(
     seed: int = 0,
     overwrite: bool = False,
     allow_pickle: bool = False,
+    key: str | Path | None = None,
+    earlier_pairs_removed: bool = False,
 ) -> Rehearsal:
     """Find out what `unlearn` would do, by the same checks; nothing is written, and the model is not changed.
 
@@ -98,6 +102,8 @@ def rehearse(
         seed: Of everything that is drawn.
         overwrite: Whether a run would replace ``out``.
         allow_pickle: As for `unlearn`.
+        key: As for `unlearn`.
+        earlier_pairs_removed: As for `unlearn`.
 
     Raises:
         UserError: What `unlearn` would refuse too.
@@ -109,13 +115,15 @@ def rehearse(
     check_arguments({"out": place(out, optional=True)})
     if out is not None:
         refuse_existing(Path(out), overwrite=overwrite)
-    request = as_request(data, forget)
+    lineage, left = known_lineage(model, data, key, removed=earlier_pairs_removed)
+    request, data = not_yet_deleted(as_request(data, forget), data, left), left
     chosen, origin, loop = resolved(model, request, method, settings, trainable)
     if lora is not None:
         base_for_lora(model, chosen, in_memory=out is None)
     job, part, parameters = prepared(
-        model, data, request, processor, chosen, loop, trainable, lora, seed, None, False, allow_pickle, origin
-    )
+        model, data, request, processor, chosen, loop, trainable, lora, seed, None, False, allow_pickle, origin,
+        keep_tokenizer=bool(lineage),
+    )  # fmt: skip
     check_pairs(job.adapter, {"the forget pairs": job.forget, "the retain pairs": sample_retain(job)})
     plan = chosen.planned(job)
     wall_s, estimated = _estimate(chosen, job, plan)

@@ -62,3 +62,15 @@ def singular(noun: str) -> str:
     elif last.endswith("s") and not last.endswith("ss"):
         last = last[:-1]
     return before + space + last + of + rest
+
+
+def tokens_sentence(alone: int) -> str:
+    """What a tokenizer keeps of deleted texts.
+
+    >>> tokens_sentence(1)
+    'The tokenizer has 1 token that is a word of deleted texts alone, as names may be.'
+    """
+    if not alone:
+        return "No token of the tokenizer is a word of deleted texts alone."
+    what = "that is a word" if alone == 1 else "that are words"
+    return f"The tokenizer has {counted(alone, 'tokens')} {what} of deleted texts alone, as names may be."

@@ -68,6 +68,9 @@ class Graph:
     stated_by: tuple[int, ...] = ()
     features: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"Graph({len(self.nodes)} nodes, {len(self.edges)} edges)"
+
     def __post_init__(self) -> None:
         problems = [
             f"{self.name}: the feature {name!r} has {counted(len(values), 'values')}, and there are "

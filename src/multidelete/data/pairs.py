@@ -48,6 +48,9 @@ class Pair:
     subject: str | None = None
     kind: str | None = None
 
+    def __repr__(self) -> str:
+        return f"Pair({' and '.join(self.inputs)})"
+
 
 def text_source(text: str) -> str:
     """Source key of a text: lower case, single spaces, so that duplicates are recognised.
@@ -91,6 +94,9 @@ class PairDataset:
                 f"{counted(len(twice), 'ids occur')} more than once in {self.name}: {', '.join(twice[:10])}. "
                 "Ids must be unique; drop the id column to have them made from the content."
             )
+
+    def __repr__(self) -> str:
+        return f"PairDataset({len(self.pairs)} pairs)"
 
     @cached_property
     def index(self) -> dict[str, int]:
@@ -177,6 +183,9 @@ class PairData:
     sources_are_true: bool = False
     cached: Sequence[Path] = ()
 
+    def __repr__(self) -> str:
+        return f"PairData({', '.join(f'{name}: {len(pairs)} pairs' for name, pairs in self.splits.items())})"
+
     @property
     def train(self) -> PairDataset:
         return self.splits["train"]
@@ -203,6 +212,9 @@ class Batch:
     inputs: Mapping[str, Mapping[str, Tensor]]
     sources: Mapping[str, Tensor]
     labels: Tensor | None = None
+
+    def __repr__(self) -> str:
+        return f"Batch({len(self.ids)} pairs of {' and '.join(self.inputs)})"
 
     def __len__(self) -> int:
         return len(self.ids)

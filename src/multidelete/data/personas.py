@@ -74,6 +74,9 @@ class Person:
     occupation: str
     city: str
 
+    def __repr__(self) -> str:
+        return "Person()"
+
     @property
     def sensitive_caption(self) -> str:
         article = "an" if self.occupation[0] in "aeiou" else "a"

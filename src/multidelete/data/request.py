@@ -41,6 +41,9 @@ class Request:
     unit: Unit
     description: str
 
+    def __repr__(self) -> str:
+        return f"Request({len(self.ids)} pairs, by {self.unit})"
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the sorted ids: the same for the same pairs, however they were named."""
@@ -99,7 +102,7 @@ def resolve_request(
         problems.append(f"{where}; a deletion request needs at least one pair id, subject, image or node.")
     chosen = _whole_units(data.train, chosen, unit, problems)
     if chosen:
-        problems += _what_is_missing_afterwards(data.train, chosen, data.classes)
+        problems += what_is_missing_afterwards(data.train, chosen, data.classes)
     if problems:
         raise RequestError(problems)
     for note in overlooked(data.train, chosen, named):
@@ -234,7 +237,8 @@ def _whole_units(train: PairDataset, chosen: set[str], unit: Unit, problems: lis
     return chosen | {pair.id for pair in train if keys.intersection(unit_keys(pair, unit))}
 
 
-def _what_is_missing_afterwards(train: PairDataset, chosen: set[str], classes: Sequence[str]) -> list[str]:
+def what_is_missing_afterwards(train: PairDataset, chosen: set[str], classes: Sequence[str]) -> list[str]:
+    """Problems of a request: what the pairs that it leaves are too few for."""
     retain = [pair for pair in train if pair.id not in chosen]
     if not retain:
         return [

@@ -42,6 +42,9 @@ class Named:
     several: tuple[tuple[int, Row], ...] = ()
     comments: tuple[str, ...] = field(default=(), compare=False)
 
+    def __repr__(self) -> str:
+        return f"Named({len(self.ids) + len(self.subjects) + len(self.images) + len(self.nodes)} names)"
+
 
 def read_request(path: Path) -> Named:
     """Read a request file. Every row of it names something, or is refused.

@@ -39,7 +39,8 @@ class Job:
         work: Folder for caches and checkpoints, or None.
         resume: Go on from what ``work`` holds.
         holdout: Pairs that were never trained on and are not used for judging (validation pairs), or None.
-        start: Makes the model that the original's training began with, where that is known.
+        start: Makes the model that the original's training began with, where that is known; with a tokenizer of the
+            retain pairs' captions alone if it is given True.
         masks: Which entries of parameters a gradient method may change, by name; all of those not named.
     """
 
@@ -53,7 +54,7 @@ class Job:
     work: Path | None = None
     resume: bool = False
     holdout: PairDataset | None = None
-    start: Callable[[], Adapter] | None = None
+    start: Callable[[bool], Adapter] | None = None
     masks: Mapping[str, Tensor] | None = None
 
 

@@ -37,7 +37,13 @@ class Retrain(Method):
     What every other method is measured against. The start is known for models that
     ``multidelete train`` made: the same initial weights and tokenizer, or the same folder that
     was fine-tuned. Passes are over the retain pairs.
+
+    Attributes:
+        fresh_tokenizer: Train the tokenizer of a new model anew on the retain pairs' captions: that of the original
+            holds words that stand in deleted captions alone, names among them.
     """
+
+    fresh_tokenizer: bool = False
 
     name: ClassVar[str] = "retrain"
     takes_part: ClassVar[bool] = False
@@ -58,7 +64,7 @@ class Retrain(Method):
                 "Retrain with your own script on the retain pairs, and give the result to "
                 "'multidelete audit --retrained'."
             )
-        adapter: Adapter = job.start()
+        adapter: Adapter = job.start(self.fresh_tokenizer)
         result = run_loop(
             adapter,
             Training(),

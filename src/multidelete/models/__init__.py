@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import torch
-from transformers import PreTrainedModel, ProcessorMixin
+from transformers import PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixin
 
 from multidelete.core.foreign import explained
 from multidelete.errors import CheckpointError, ConfigError, UnsupportedError, UserError
@@ -22,6 +22,7 @@ from multidelete.models.checkpoint import (
 from multidelete.models.classes import name_classes
 from multidelete.models.families import FAMILIES, Family, get_family, recognise, recognise_model, with_task
 from multidelete.models.fresh import SIZES, get_size, new_model, train_tokenizer
+from multidelete.models.lineage import lineage_of, remember
 from multidelete.models.processors import load_processor, refuse_processor
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def load_adapter(source: str | Path, *, family: str | None = None, allow_pickle:
     adapter = _adapter(found.family, model, load_processor(base or source, found.family), str(base or source))
     if base is not None:
         _add_stored_lora(adapter, Path(source), base)
+        remember(adapter, lineage_of(source))  # the network itself was loaded from the base model
     return adapter
 
 
@@ -139,6 +141,7 @@ def new_adapter(
     classes: Sequence[str] = (),
     images: int = 1,
     graph: "Graph | None" = None,
+    tokenizer: PreTrainedTokenizerFast | None = None,
 ) -> Adapter:
     """A model with random weights and a tokenizer trained on ``captions``.
 
@@ -152,6 +155,7 @@ def new_adapter(
         classes: Names of the classes, for classification.
         images: Pictures of one pair, 1 or 2.
         graph: The graph that the pairs' nodes are in, for families that read one.
+        tokenizer: One to take in the place of a new one; ``captions`` are not read then.
 
     Raises:
         ConfigError: Family or size is unknown.
@@ -160,7 +164,7 @@ def new_adapter(
     known = get_family(family)
     measures = get_size(size)
     refuse_task(family, task)
-    tokenizer = train_tokenizer(captions, measures)
+    tokenizer = tokenizer or train_tokenizer(captions, measures)
     model, processor = new_model(
         family,
         measures,

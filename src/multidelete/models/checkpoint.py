@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import cached_file
 
 from multidelete.core.foreign import LIBRARY_ERRORS, explained, sentence
 from multidelete.core.words import counted
 from multidelete.errors import CheckpointError, ConfigError, SettingProblem, first_few
+from multidelete.manifest import digest_folder
 from multidelete.models.base import Adapter
 from multidelete.models.stored_weights import refuse_unfit, stored_dtypes, stored_tensors, unexpected, weight_files
 from multidelete.models.trust import refuse_untrusted
@@ -191,6 +193,32 @@ def weights_digest(adapter: Adapter) -> str:
     for name, tensor in sorted(adapter.state_dict().items()):
         sha.update(name.encode())
         sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()
+
+
+def stored_weights_digest(folder: Path) -> str:
+    """SHA-256 of a folder's weights as they are stored: the same however they are shared between files.
+
+    Of a LoRA folder, of its own weights and the base model's; of one without safetensors, of its files' content.
+    """
+    sha = hashlib.sha256()
+    where: dict[str, Path] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="pt") as file:
+                where |= dict.fromkeys(file.keys(), path)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{path} cannot be read as safetensors: {error}. Write the folder anew.") from error
+    for key, path in sorted(where.items()):
+        with safe_open(path, framework="pt") as file:
+            tensor = file.get_tensor(key)
+        sha.update(repr((key, tuple(tensor.shape), str(tensor.dtype))).encode())
+        sha.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    if not where:
+        sha.update(digest_folder(folder).encode())
+    base = lora_base(folder)
+    if base is not None:
+        sha.update((stored_weights_digest(Path(base)) if Path(base).is_dir() else base).encode())
     return sha.hexdigest()
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from multidelete.audits import compression, membership, relearning
 from multidelete.audits.result import Figure
 from multidelete.audits.verdict import Verdict
-from multidelete.core.words import counted
+from multidelete.core.words import counted, tokens_sentence
 from multidelete.report.brought_back import compression_lines, relearning_curve
 from multidelete.report.charts import (
     Chart,
@@ -51,6 +51,9 @@ class Match(NamedTuple):
     is_true: bool
     is_forgotten: bool
 
+    def __repr__(self) -> str:
+        return "Match()"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
@@ -72,6 +75,9 @@ class Example:
     matches: Mapping[str, Sequence[Match | tuple[str, float, bool, bool]]]
     rank: Mapping[str, float]
 
+    def __repr__(self) -> str:
+        return "Example()"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Extreme:
@@ -92,6 +98,9 @@ class Extreme:
     caption: str
     about: str = ""
     margin: Mapping[str, float]
+
+    def __repr__(self) -> str:
+        return "Extreme()"
 
     @property
     def gap(self) -> float:
@@ -166,6 +175,7 @@ def build_report(
         tally=_tally(verdict),
         scorecard=[score_line(row, has_retrained=has_retrained) for row in verdict.rows],
         has_retrained=has_retrained,
+        tokenizer=_of_tokenizer(run),
         figures=figure_table(figures),
         figure_models=[*present, *sorted({f.model for f in figures} - set(MODELS))],
         void=void,
@@ -194,6 +204,16 @@ def build_report(
     path = out / "report.html"
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def _of_tokenizer(run: Mapping[str, object]) -> str:
+    """What the unlearned model's tokenizer may keep of deleted texts."""
+    made = run.get("unlearned")
+    told = made.get("tokenizer") if isinstance(made, Mapping) else None
+    alone = told.get("tokens_of_deleted_texts_alone") if isinstance(told, Mapping) else None
+    if not isinstance(alone, int):
+        return "Whether the tokenizer holds words of deleted texts, names among them, was not looked at."
+    return tokens_sentence(alone)
 
 
 def _told_by(examples: Sequence[Example | Extreme]) -> Iterator[str]:

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from PIL import Image
 
-from multidelete.data.pairs import Pair
-
 WITHHELD = "(withheld)"
 
 
@@ -61,14 +59,6 @@ def content_salt(captions: Iterable[str], images: Iterable[Image.Image | None]) 
     for image in images:
         if image is not None:
             sha.update(image.tobytes())
-    return sha.digest()
-
-
-def request_salt(deleted: Iterable[Pair]) -> bytes:
-    """The same from all pairs of a request, whatever of them is shown: only who holds all of them can compute it."""
-    sha = hashlib.sha256()
-    for told in sorted(repr((pair.id, sorted(pair.sources.items()))) for pair in deleted):
-        sha.update(told.encode("utf-8", "surrogatepass"))
     return sha.digest()
 
 

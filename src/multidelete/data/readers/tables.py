@@ -55,6 +55,9 @@ class Table:
     column_problems: Mapping[str, str] = field(default_factory=dict)
     cached: tuple[Path, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"Table({len(self.columns)} columns)"
+
 
 @dataclass(frozen=True)
 class StoredImage:

@@ -34,6 +34,9 @@ class TextTable:
     lines: Sequence[int]
     notes: Sequence[str] = ()
 
+    def __repr__(self) -> str:
+        return f"TextTable({len(self.rows)} rows of {len(self.columns)} columns)"
+
 
 def read_text_table(path: Path) -> TextTable:
     """Read CSV, TSV, JSON lines or an array of JSON objects.

@@ -1,0 +1,292 @@
+"""What a lineage of models has forgotten: one record for each deletion, by keyed references to its pairs.
+
+A record names nothing. With the key of its request (`multidelete.artifacts.keys`) it tells whether a pair is one of
+those deleted, also where the data has been read again under other ids.
+"""
+
+import json
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+
+from multidelete.artifacts.keys import key_id, keyed_digest, pair_alias
+from multidelete.data.pairs import Pair, PairData, PairDataset
+from multidelete.data.request import Request, what_is_missing_afterwards
+from multidelete.errors import CheckpointError, DataError, RequestError
+
+logger = logging.getLogger(__name__)
+
+DELETIONS = "deletions"  # where a manifest holds the records, oldest first
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deletion:
+    """One deletion, as ``multidelete.json`` records it.
+
+    Attributes:
+        key: Id of the key; empty in records of versions that had none.
+        unit: What was deleted as a whole.
+        pairs: How many pairs.
+        request: Keyed digest of the request: of all ids together.
+        ids: Keyed digest of each pair's id, sorted.
+        contents: Keyed digest of each pair's sources, that is of both members together, sorted.
+    """
+
+    key: str
+    unit: str
+    pairs: int
+    request: str
+    ids: tuple[str, ...] = field(default=(), repr=False)
+    contents: tuple[str, ...] = field(default=(), repr=False)
+
+
+def record(key: bytes, pairs: Sequence[Pair], unit: str) -> Deletion:
+    """The record of a deletion of these pairs."""
+    return Deletion(
+        key=key_id(key),
+        unit=unit,
+        pairs=len(pairs),
+        request=request_digest(key, [pair.id for pair in pairs]),
+        ids=tuple(sorted({_of_id(key, pair) for pair in pairs})),
+        contents=tuple(sorted({_of_content(key, pair) for pair in pairs})),
+    )
+
+
+def request_digest(key: bytes, ids: Iterable[str]) -> str:
+    """Keyed digest of a request: the same for the same pairs, however they were named."""
+    return keyed_digest(key, "request", json.dumps(sorted(ids)))
+
+
+def _of_id(key: bytes, pair: Pair) -> str:
+    return keyed_digest(key, "id", pair.id)
+
+
+def _of_content(key: bytes, pair: Pair) -> str:
+    return keyed_digest(key, "content", json.dumps(sorted(pair.sources.items())))
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """The deletions behind a model, oldest first, and those of their keys that are known.
+
+    Attributes:
+        deletions: One record for each.
+        keys: Keys by id.
+    """
+
+    deletions: tuple[Deletion, ...] = ()
+    keys: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+
+    def __bool__(self) -> bool:
+        return bool(self.deletions)
+
+    @property
+    def pairs(self) -> int:
+        return sum(deletion.pairs for deletion in self.deletions)
+
+    @property
+    def described(self) -> str:
+        """``2 requests, 12 pairs``."""
+        return ", ".join(
+            f"{n} {what}{'s' * (n != 1)}" for n, what in ((len(self.deletions), "request"), (self.pairs, "pair"))
+        )
+
+    @property
+    def without_key(self) -> tuple[Deletion, ...]:
+        """Deletions whose pairs cannot be told from others."""
+        return tuple(deletion for deletion in self.deletions if deletion.key not in self.keys)
+
+    @property
+    def own_keys(self) -> dict[str, bytes]:
+        """The keys of these deletions alone."""
+        return {deletion.key: self.keys[deletion.key] for deletion in self.deletions if deletion.key in self.keys}
+
+    @property
+    def newest_key(self) -> bytes:
+        """The key of the last deletion, which is known."""
+        return self.keys[self.deletions[-1].key]
+
+    def with_keys(self, keys: Mapping[str, bytes]) -> "Lineage":
+        return replace(self, keys={**self.keys, **keys})
+
+    def then(self, deletion: Deletion, key: bytes) -> "Lineage":
+        """The lineage after one more deletion."""
+        return Lineage((*self.deletions, deletion), {**self.keys, deletion.key: key})
+
+    def found(self, pairs: Iterable[Pair]) -> list[set[str]]:
+        """For each deletion, ids of the pairs that are among those deleted, by id or by content."""
+        listed = list(pairs)
+        return [
+            {pair.id for pair in listed if self._holds(deletion, frozenset(deletion.ids + deletion.contents), pair)}
+            for deletion in self.deletions
+        ]
+
+    def _holds(self, deletion: Deletion, references: frozenset[str], pair: Pair) -> bool:
+        key = self.keys.get(deletion.key)
+        return key is not None and (_of_id(key, pair) in references or _of_content(key, pair) in references)
+
+    def earlier(self, pairs: Iterable[Pair]) -> set[str]:
+        """Ids of the pairs that are among those deleted."""
+        return set().union(*self.found(pairs))
+
+    def whole(self, pairs: Sequence[Pair]) -> list[Deletion]:
+        """The deletions all of whose pairs are among these."""
+        keyed = [(deletion, self.keys[deletion.key]) for deletion in self.deletions if deletion.key in self.keys]
+        return [
+            deletion
+            for deletion, key in keyed
+            if set(deletion.ids) <= {_of_id(key, pair) for pair in pairs}
+            or set(deletion.contents) <= {_of_content(key, pair) for pair in pairs}
+        ]
+
+    def aliases(self, pairs: Sequence[Pair]) -> dict[str, str]:
+        """By id, `pair_alias` of each pair under the key of the newest deletion that it belongs to."""
+        named: dict[str, str] = {}
+        for deletion, ids in zip(self.deletions, self.found(pairs), strict=True):
+            named |= {pair_id: pair_alias(self.keys[deletion.key], pair_id) for pair_id in ids}
+        return named
+
+
+def deletions_in(manifest: Mapping[str, object] | None) -> tuple[Deletion, ...]:
+    """The records of a manifest; of one that tells of a request and has no records, one without a key.
+
+    Raises:
+        CheckpointError: The records are damaged.
+    """
+    if manifest is None or (DELETIONS not in manifest and "request" not in manifest):
+        return ()
+    if DELETIONS not in manifest:
+        told = manifest["request"]
+        request: Mapping[str, object] = told if isinstance(told, dict) else {}
+        pairs = request.get("pairs")
+        return (
+            Deletion(
+                key="", unit=str(request.get("unit", "pair")), pairs=pairs if isinstance(pairs, int) else 0,
+                request=str(request.get("digest", "")),
+            ),
+        )  # fmt: skip
+    rows = manifest[DELETIONS]
+    found = tuple(_deletion(row) for row in rows) if isinstance(rows, list) else ()
+    read = [row for row in found if row is not None]
+    if not isinstance(rows, list) or len(read) != len(found):
+        raise CheckpointError(
+            f"the {DELETIONS} in multidelete.json are damaged, so what this model has forgotten cannot be told. "
+            "Restore the file as it was written."
+        )
+    return tuple(read)
+
+
+def _deletion(row: object) -> Deletion | None:
+    if not isinstance(row, dict):
+        return None
+    ids, contents = row.get("ids"), row.get("contents")
+    texts = [row.get(name) for name in ("key", "unit", "request")]
+    lists = [ids, contents]
+    is_sound = isinstance(row.get("pairs"), int) and all(isinstance(text, str) for text in texts)
+    if not is_sound or not all(isinstance(of, list) and all(isinstance(one, str) for one in of) for of in lists):
+        return None
+    return Deletion(key=row["key"], unit=row["unit"], pairs=row["pairs"], request=row["request"],
+                    ids=tuple(row["ids"]), contents=tuple(row["contents"]))  # fmt: skip
+
+
+def as_rows(deletions: Iterable[Deletion]) -> list[dict[str, object]]:
+    """The records as a manifest holds them."""
+    return [{**asdict(one), "ids": list(one.ids), "contents": list(one.contents)} for one in deletions]
+
+
+def deletions_entry(lineage: Lineage, *, removed: bool) -> dict[str, object]:
+    """A manifest's entries on what was forgotten."""
+    if not lineage:
+        return {}
+    told: dict[str, object] = {DELETIONS: as_rows(lineage.deletions)}
+    return told | {"earlier_pairs_removed": True} if removed and lineage.without_key else told
+
+
+def refuse_without_keys(lineages: Mapping[str, Lineage], *, removed: bool) -> None:
+    """Refuse models whose earlier deletions cannot be told, unless the data is said to hold none of their pairs.
+
+    Args:
+        lineages: By what to call each model.
+        removed: Whether the user said so.
+
+    Raises:
+        CheckpointError: One line for each model.
+    """
+    problems = []
+    for name, lineage in {} if removed else lineages.items():
+        blind = lineage.without_key
+        old = [deletion for deletion in blind if not deletion.key]
+        why = f"no key file was found that holds key {', '.join(d.key for d in blind if d.key)}"
+        if old:
+            why = "its multidelete.json is of a version that kept no references to them"
+        if blind:
+            problems.append(
+                f"{name} has forgotten pairs before ({lineage.described}), and "
+                f"which ones cannot be told: {why}. They would be used again. Name the key file with --key (it was "
+                "written beside the model as MODEL.key); or, where the data does not hold those pairs any more, say "
+                "so with --earlier-pairs-removed."
+            )
+    if problems:
+        raise CheckpointError(problems)
+
+
+def without_earlier(data: PairData, lineage: Lineage, *, but: Collection[str] = ()) -> PairData:
+    """The data without the pairs that the lineage has forgotten, in any split; a graph loses what only they state.
+
+    Args:
+        data: The pairs.
+        lineage: What was forgotten.
+        but: Ids of training pairs that stay nevertheless.
+
+    Raises:
+        DataError: No training pair is left.
+    """
+    if not lineage:
+        return data
+    gone = {split: lineage.earlier(pairs) for split, pairs in data.splits.items()}
+    gone["train"] -= set(but)
+    number = sum(map(len, gone.values()))
+    if not number:
+        return data
+    splits = {split: pairs.without(gone[split], pairs.name) for split, pairs in data.splits.items()}
+    if not len(splits["train"]):
+        raise DataError(f"all training pairs of {data.name} were deleted by earlier requests; there is nothing left.")
+    left_out = [pair for split, pairs in data.splits.items() for pair in pairs if pair.id in gone[split]]
+    graph = None if data.graph is None else data.graph.without_edges_of(left_out, splits["train"])
+    note = f"{number} of {sum(map(len, data.splits.values()))} pairs were deleted by earlier requests and are left out"
+    logger.info("%s: %s", data.name, note)
+    return replace(data, splits=splits, notes=(*data.notes, note), graph=graph)
+
+
+def not_yet_deleted(request: Request, all_data: PairData, left: PairData) -> Request:
+    """The request without pairs that earlier requests deleted, which is said.
+
+    Args:
+        request: As it fits all of the data.
+        all_data: The data as it was read.
+        left: The data without earlier pairs.
+
+    Raises:
+        RequestError: Nothing is left of the request, or not enough of the data.
+    """
+    earlier = [pair_id for pair_id in request.ids if pair_id not in left.train.index]
+    if left is all_data or not earlier:
+        return request
+    kept = tuple(pair_id for pair_id in request.ids if pair_id in left.train.index)
+    if not kept:
+        raise RequestError(
+            f"all {len(request.ids)} pairs of the request were deleted from this model by earlier requests. "
+            "There is nothing left to do for it."
+        )
+    logger.warning("of the %d pairs requested, %d had been deleted by earlier requests; they take no part in this one.",
+                   len(request.ids), len(earlier))  # fmt: skip
+    problems = what_is_missing_afterwards(left.train, set(kept), left.classes)
+    if problems:
+        raise RequestError(problems)
+    return Request(kept, request.unit, f"{len(kept)} of {len(left.train)} training pairs; {len(earlier)} more were "
+                   "deleted by earlier requests")  # fmt: skip
+
+
+def data_digest(key: bytes, pairs: PairDataset) -> str:
+    """Keyed digest of a data set, which would tell who was deleted from it if it had no key."""
+    return keyed_digest(key, "data", pairs.digest)

@@ -1,0 +1,243 @@
+"""One request after another: what the first forgot plays no part in the second, and stays forgotten."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from multidelete.artifacts.keys import key_of_run, read_keys
+from multidelete.card import model_card
+from multidelete.data.pairs import Pair, PairData, PairDataset, open_image
+from multidelete.data.request import Request, resolve_request
+from multidelete.data.request_file import Named
+from multidelete.errors import CheckpointError, UserError
+from multidelete.evidence import audit
+from multidelete.manifest import read_manifest
+from multidelete.methods import METHODS, Retrain
+from multidelete.models import load_adapter
+from multidelete.models.tokens import tokenizer_of
+from multidelete.pipeline import Unlearned, train, unlearn
+from multidelete.settings import TrainSettings
+from multidelete.store import ModelStore
+from multidelete.tuning import tune
+from tests.tiny import people, quick
+
+FIRST, SECOND = ("person-0001", "person-0004"), ("person-0002", "person-0007")
+
+
+@dataclass
+class Recorded:
+    """Pairs whose pictures note when they are looked at: whatever a pair is used for, it cannot be without that."""
+
+    data: PairData
+    seen: set[str] = field(default_factory=set)
+
+    def request(self, *subjects: str) -> Request:
+        return resolve_request(self.data, subjects=subjects, unit="subject")
+
+
+def recorded() -> Recorded:
+    plain = people(12, unseen=6)
+    made = Recorded(plain)
+
+    def noting(pair: Pair) -> Callable[[], Image.Image]:
+        def look() -> Image.Image:
+            made.seen.add(pair.id)
+            return open_image(pair.inputs["image"])  # type: ignore[arg-type]
+
+        return look
+
+    splits = {
+        split: PairDataset([replace(p, inputs={**p.inputs, "image": noting(p)}) for p in pairs], pairs.name)
+        for split, pairs in plain.splits.items()
+    }
+    made.data = replace(plain, splits=splits)
+    return made
+
+
+@dataclass(frozen=True)
+class Made:
+    root: Path
+    recorded: Recorded
+    first: Request
+    second: Request
+
+    @property
+    def data(self) -> PairData:
+        return self.recorded.data
+
+    def again(self, method: str = "finetune", **changes: object) -> Unlearned:
+        """The second request, from the model that the first one made."""
+        given: dict[str, object] = {"method": method, "settings": {"passes": 1, "device": "cpu"}} | changes
+        if method == "retrain":
+            given["settings"] = {"device": "cpu"}
+        return unlearn(self.root / "unlearned", self.data, self.second, **given)  # type: ignore[arg-type]
+
+    def audit(self, unlearned: str, original: str, request: Request, out: str, **changes: object) -> Path:
+        done = audit(self.root / unlearned, self.root / original, self.data, request, out=self.root / out, device="cpu",
+                     **changes)  # fmt: skip  # type: ignore[arg-type]
+        return done.folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    root, found = tmp_path_factory.mktemp("requests"), recorded()
+    train(found.data, root / "original", model=TrainSettings(family="clip", image_size=32), settings=quick(passes=2))
+    made = Made(root, found, found.request(*FIRST), found.request(*SECOND))
+    settings = {"passes": 1, "device": "cpu"}
+    unlearn(root / "original", found.data, made.first, method="npo", settings=settings, out=root / "unlearned")
+    made.again(out=root / "second")
+    return made
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_earlier_pairs_are_met_in_no_role(made: Made, method: str) -> None:
+    made.recorded.seen.clear()
+    made.again(method)
+    assert made.recorded.seen, "nothing was looked at"
+    assert not made.recorded.seen & set(made.first.ids)
+
+
+def test_earlier_pairs_are_in_no_search_no_reference_model_no_audit_and_no_further_training(made: Made) -> None:
+    root, seen = made.root, made.recorded.seen
+    runs: dict[str, Callable[[], object]] = {
+        "tune": lambda: tune(root / "unlearned", made.data, made.second, method="finetune", trials=1,
+                             settings={"passes": 1, "device": "cpu"}),
+        "retrained": lambda: ModelStore(root / "store").retrained(root / "unlearned", made.data, made.second, seed=0),
+        "shadow": lambda: [ModelStore(root / "store").shadow(root / "unlearned", made.data, index=n) for n in (0, 1)],
+        "train": lambda: train(made.data, root / "more", model=TrainSettings(start=str(root / "unlearned")),
+                               settings=quick()),
+        "audit": lambda: made.audit("second", "unlearned", made.second, "report"),
+    }  # fmt: skip
+    for name, run in runs.items():
+        seen.clear()
+        run()
+        assert seen, f"{name} looked at nothing"
+        assert not seen & set(made.first.ids), f"{name} met pairs of the first request"
+
+
+def test_the_result_records_both_deletions_and_one_file_has_both_keys(made: Made) -> None:
+    told, text = read_manifest(made.root / "second") or {}, (made.root / "second" / "multidelete.json").read_text()
+    rows = told["deletions"]
+    assert [row["pairs"] for row in rows] == [len(made.first.ids), len(made.second.ids)]  # type: ignore[union-attr, attr-defined]
+    assert list(read_keys(made.root / "second.key")) == [row["key"] for row in rows]  # type: ignore[attr-defined]
+    assert rows[0] == read_manifest(made.root / "unlearned")["deletions"][0]  # type: ignore[index]
+    for plain in (*made.first.ids, *FIRST, made.first.digest, made.second.digest, made.data.train.digest):
+        assert plain not in text
+    assert not list((made.root / "second").rglob("*key*"))
+
+
+def test_a_second_deletion_and_both_together_can_be_audited(made: Made) -> None:
+    both = made.recorded.request(*FIRST, *SECOND)
+    for number, (original, request) in enumerate(
+        (("unlearned", made.second), ("original", both), ("original", made.first))
+    ):
+        folder = made.audit("second", original, request, f"report {number}")
+        run = json.loads((folder / "audit.json").read_text())["run"]
+        assert run["counts"]["forget"] == len(request.ids)
+        assert run["counts"]["retain"] == len(made.data.train) - len(both.ids)
+
+
+def test_without_the_key_nothing_is_done_with_the_model(made: Made, tmp_path: Path) -> None:
+    key, away = made.root / "unlearned.key", tmp_path / "mine.key"
+    key.rename(away)
+    refused: list[Callable[..., object]] = [
+        made.again,
+        lambda **more: tune(made.root / "unlearned", made.data, made.second, trials=1, **more),  # type: ignore[arg-type]
+        lambda **more: train(made.data, tmp_path / "x", model=TrainSettings(start=str(made.root / "unlearned")),
+                             settings=quick(), **more),  # type: ignore[arg-type]
+        lambda **more: made.audit("unlearned", "original", made.first, "report without", **more),
+        lambda **more: ModelStore(tmp_path / "s", **more).retrained(made.root / "unlearned", made.data, made.second, seed=0),  # type: ignore[arg-type]  # noqa: E501
+    ]  # fmt: skip
+    try:
+        for run in refused:
+            with pytest.raises(CheckpointError, match=r"has forgotten pairs before \(1 request, 8 pairs\)"):
+                run()
+        assert not list(tmp_path.glob("[xs]*")), "something was written"
+        assert len(made.again(key=away).keys) == 2
+        gone = replace(
+            made.data, splits={**made.data.splits, "train": made.data.train.without(made.first.ids, "train")}
+        )
+        done = unlearn(made.root / "unlearned", gone, made.second, method="finetune", earlier_pairs_removed=True,
+                       settings={"passes": 1, "device": "cpu"})  # fmt: skip
+        assert done.manifest["earlier_pairs_removed"] is True
+        assert len(done.manifest["deletions"]) == 2  # type: ignore[arg-type]
+    finally:
+        away.rename(key)
+
+
+@pytest.mark.parametrize("form", ["adapter", "network", "loaded adapter", "loaded network"])
+def test_a_model_in_memory_knows_what_it_has_forgotten(made: Made, form: str) -> None:
+    loaded = load_adapter(made.root / "second") if "loaded" in form else made.again().adapter
+    model = loaded if "adapter" in form else loaded.model
+    made.recorded.seen.clear()
+    done = unlearn(
+        model, made.data, made.recorded.request("person-0009"), processor=None if model is loaded else loaded.processor,
+        method="finetune", settings={"passes": 1, "device": "cpu"},
+    )  # fmt: skip
+    assert len(done.keys) == 3
+    assert not made.recorded.seen & {*made.first.ids, *made.second.ids}
+
+
+@pytest.mark.parametrize(
+    ("retrained", "said"),
+    [
+        ("second", "was made by finetune from a model that had seen the pairs"),
+        ("copy", "retrained .*copy is the same model as unlearned"),
+        ("unlearned", "was made by npo from a model that had seen the pairs"),
+        ("again", "was trained on all of these pairs"),
+    ],
+)
+def test_what_saw_the_pairs_is_no_retrained_model(made: Made, retrained: str, said: str) -> None:
+    copy, again = made.root / "copy", made.root / "again"
+    if not copy.exists():
+        shutil.copytree(made.root / "second", copy, ignore=shutil.ignore_patterns("multidelete.json"))
+        load_adapter(made.root / "second").model.save_pretrained(copy, max_shard_size="200KB")
+        train(made.data, again, model=TrainSettings(family="clip", image_size=32), settings=quick(passes=0.1), seed=1)
+    both = made.recorded.request(*FIRST, *SECOND)
+    with pytest.raises(UserError, match=said):
+        made.audit("second", "original", made.first if retrained == "unlearned" else both, "refused",
+                   retrained=made.root / retrained)  # fmt: skip
+
+
+def test_the_original_and_its_copies_are_no_retrained_model(made: Made) -> None:
+    with pytest.raises(CheckpointError, match="retrained in memory is the same model as original"):
+        made.audit("second", "original", made.second, "refused", retrained=load_adapter(made.root / "original"))
+
+
+def test_a_resumed_run_has_the_key_that_it_began_with(made: Made, tmp_path: Path) -> None:
+    key = key_of_run(tmp_path / "work" / "key")
+    assert key_of_run(tmp_path / "work" / "key") == key
+
+
+def test_tokens_of_deleted_texts_alone_are_counted_and_a_fresh_tokenizer_has_none(made: Made) -> None:
+    told, card = {}, ""
+    for fresh in (False, True):
+        done = unlearn(made.root / "original", made.data, made.first, method=Retrain(fresh_tokenizer=fresh),
+                       settings=quick(passes=0.1))  # fmt: skip
+        told[fresh] = done.manifest["tokenizer"]["tokens_of_deleted_texts_alone"]  # type: ignore[index]
+        card = card if fresh else model_card(done.manifest)
+        names = {str(pair.inputs["text"]).split()[0].lower() for pair in made.data.train
+                 if pair.subject in FIRST and pair.kind == "sensitive"}  # fmt: skip
+        kept = " ".join(str(p.inputs["text"]).lower() for p in made.data.train if p.subject not in FIRST).split()
+        own = [name for name in names if name not in kept]
+        vocabulary = tokenizer_of(done.adapter).get_vocab()
+        assert own
+        assert any(name in vocabulary for name in own) is not fresh
+    assert told[False] >= len(own)
+    assert told[True] == 0
+    assert f"{told[False]} tokens that are words of deleted texts alone" in card
+
+
+def test_representations_name_nothing(made: Made) -> None:
+    pair = made.data.train[0]
+    request = resolve_request(made.data, ids=[pair.id])
+    told = (made.data, made.data.train, pair, made.second, made.again(), Named(ids=("p1",)), request)
+    shown = " ".join(map(repr, told))
+    assert len(shown) < 600
+    texts = (pair.id, str(pair.subject), str(pair.inputs["text"]), pair.sources["text"], pair.sources["image"], "p1")
+    assert not [secret for secret in texts if secret in shown]
