@@ -130,3 +130,16 @@ def test_files_that_do_not_belong_together_are_explained(tmp_path: Path) -> None
 def test_training_questions_are_needed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no training pairs"):
         read_vqa(write(tmp_path, {"val2014": ASKED["val2014"]}))
+
+
+def test_two_annotations_of_one_question_are_refused_where_they_contradict_each_other(tmp_path: Path) -> None:
+    write(tmp_path, ASKED)
+    file = tmp_path / "v2_mscoco_train2014_annotations.json"
+    content = json.loads(file.read_text())
+    again = {**content["annotations"][-1], "multiple_choice_answer": "YES"}  # of question 90, in other letters
+    file.write_text(json.dumps({"annotations": [*content["annotations"], again]}))
+    assert load_data(str(tmp_path)).train.ids[0] == "90"
+    again["multiple_choice_answer"] = "no"
+    file.write_text(json.dumps({"annotations": [*content["annotations"], again]}))
+    with pytest.raises(DataError, match=r"answers 1 question twice, and differently: 90 \(yes, no\)"):
+        load_data(str(tmp_path))

@@ -124,7 +124,18 @@ def _read(
     """The questions of a file that have an answer; what is wrong goes to ``problems``."""
     questions = _entries(questions_file, "questions", ("question_id", "image_id", "question"), problems)
     annotations = _entries(annotations_file, "annotations", ("question_id", "multiple_choice_answer"), problems)
-    answers = {one["question_id"]: str(one["multiple_choice_answer"]).strip().lower() for one in annotations}
+    answers: dict[object, str] = {}
+    contradicted: dict[object, str] = {}
+    for one in annotations:
+        answer = str(one["multiple_choice_answer"]).strip().lower()
+        before = answers.setdefault(one["question_id"], answer)
+        if before != answer:
+            contradicted[one["question_id"]] = f"{one['question_id']} ({before}, {answer})"
+    if contradicted:
+        problems.append(
+            f"{annotations_file} answers {counted(len(contradicted), 'questions')} twice, and differently: "
+            f"{first_few(list(contradicted.values()))}. Keep one annotation of each question."
+        )
     unanswered = [one["question_id"] for one in questions if one["question_id"] not in answers]
     if unanswered and annotations:
         problems.append(
