@@ -44,6 +44,8 @@ def paths_of_model(source: str | Path) -> list[Path]:
 def _told(file: Path) -> dict[str, object]:
     """What a JSON file says; nothing where it cannot be read, which is told where it is needed."""
     try:
+        if not file.is_file():  # a pipe would be waited for
+            return {}
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}

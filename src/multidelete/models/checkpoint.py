@@ -18,7 +18,7 @@ from multidelete.errors import CheckpointError, ConfigError, SettingProblem, fir
 from multidelete.manifest import digest_folder
 from multidelete.models.base import Adapter
 from multidelete.models.stored_weights import refuse_unfit, stored_dtypes, stored_tensors, unexpected, weight_files
-from multidelete.models.trust import refuse_untrusted
+from multidelete.models.trust import refuse_devices, refuse_untrusted
 
 LORA_CONFIG = "adapter_config.json"  # what peft calls it
 _WHOLE = "Give a whole folder, as save_pretrained or 'multidelete train' wrote it."
@@ -67,6 +67,7 @@ def read_config(source: str | Path) -> StoredConfig:
     if folder.exists():
         if not folder.is_dir():
             raise CheckpointError(f"{source} is a file; a model is a folder with config.json and model.safetensors.")
+        refuse_devices(folder)
         if not (folder / "config.json").is_file():
             found = first_few(sorted(p.name for p in folder.iterdir())) or "nothing"
             raise CheckpointError(

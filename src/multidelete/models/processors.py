@@ -19,6 +19,7 @@ from multidelete.errors import CheckpointError, UserError, first_few
 from multidelete.models.families import get_family
 
 _PACKAGES = ("sentencepiece", "protobuf", "tiktoken", "torchvision")  # what slow tokenizers and processors need
+_LARGEST_SIDE = 2**14
 _PADDING = 1024  # rows that an embedding may have beyond its tokenizer's entries: they are rounded up
 
 
@@ -95,5 +96,19 @@ def refuse_processor(
                 f"vocabulary {rows:,}. The "
                 "tokenizer is missing or another model's: save the one that it was trained with into the folder."
             )
+    sides = _sides(getattr(processor, "image_processor", None))
+    if sides and max(sides) > _LARGEST_SIDE:
+        problems.append(
+            f"{source}: its image processor makes pictures of {max(sides)} pixels; at most {_LARGEST_SIDE} are made. "
+            "Give the image processor that the model was trained with."
+        )
     if problems:
         raise kind(problems)
+
+
+def _sides(image_processor: object) -> list[int]:
+    """Every height, width or edge that an image processor scales, crops or pads to."""
+    sizes = [getattr(image_processor, name, None) for name in ("size", "crop_size", "pad_size")]
+    known = [size if isinstance(size, dict) else getattr(size, "__dict__", {}) for size in sizes]
+    entries = [entry for size in known for entry in size.items()]
+    return [side for name, side in entries if isinstance(side, int) and not name.endswith("pixels")]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from multidelete.errors import CheckpointError, UnsupportedError
+from multidelete.errors import CheckpointError, UnsupportedError, first_few
 
 ATTENTION = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")  # without those of the hub
 _LARGEST, _MOST_CLASSES = 10**9, 10**6
@@ -44,6 +44,17 @@ def refuse_untrusted(source: str | Path, content: Mapping[str, object]) -> None:
             f"{source} is quantised: config.json has a quantization_config. Quantised weights cannot be trained; "
             "give the model in float32, float16 or bfloat16."
         )
+
+
+def refuse_devices(folder: Path) -> None:
+    """Raise where something in a folder is neither a file nor a folder: a pipe or device is read without end.
+
+    Raises:
+        CheckpointError: Each is named.
+    """
+    wrong = sorted(path.name for path in folder.iterdir() if path.exists() and not (path.is_file() or path.is_dir()))
+    if wrong:
+        raise CheckpointError(f"{folder} holds what is no ordinary file: {first_few(wrong)}. Take it out.")
 
 
 def _entries(content: object, path: str = "") -> Iterator[tuple[str, object]]:
