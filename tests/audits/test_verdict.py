@@ -155,6 +155,32 @@ def test_large_gap_is_missed_if_its_interval_says_so_and_else_unclear(name: str,
         assert told.endswith(", which is partly within the target and partly not.")
 
 
+@pytest.mark.parametrize(
+    ("split", "gap", "outcome"),
+    [("forget", 0.2, "unfinished"), ("forget and held-out", 0.2, "unfinished"), ("retain", -0.2, "damaged")],
+)
+def test_every_deleted_kind_counts(split: str, gap: float, outcome: str) -> None:
+    """The names are gone, and an attack still knows the descriptions: a headline about names alone would be green."""
+    audit = run(models_of(model(forget=0.0, model_seed=2)))
+    found = [row for name in ("utility", "forgetting", "membership") for row in AUDITS[name](audit)]
+    assert verdict(found, unit_counts(audit)).outcome == "forgotten"
+    endings = (TO_RETRAINED, TO_ORIGINAL)
+    far = [
+        replace(row, value=gap, low=gap - 0.09, high=gap + 0.09)
+        if (row.model, row.split) == ("unlearned", split)
+        and row.figure.startswith(("descriptive auc of score", "descriptive recall@1 image to text among all"))
+        and row.figure.endswith(endings)
+        else row
+        for row in found
+    ]
+    judged = verdict(far, unit_counts(audit))
+    assert judged.outcome == outcome
+    (missed,) = [row for row in judged.rows if row.state == "missed"]
+    assert missed.kind == "descriptive"
+    assert missed.name.endswith(" (descriptive)")
+    assert any("(descriptive pairs)" in sentence for sentence in judged.sentences)
+
+
 @pytest.mark.parametrize("name", ["membership", "retain", "test"])
 def test_gap_within_its_tolerance_is_met_only_if_it_would_have_been_missed(name: str) -> None:
     for reach, state in ((0.6, "unclear"), (0.11, "unclear"), (0.1, "met"), (0.02, "met")):
