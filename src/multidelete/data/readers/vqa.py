@@ -126,10 +126,11 @@ def _read(
     annotations = _entries(annotations_file, "annotations", ("question_id", "multiple_choice_answer"), problems)
     answers: dict[object, str] = {}
     contradicted: dict[object, str] = {}
+    times = Counter(one["question_id"] for one in questions)
     for one in annotations:
         answer = str(one["multiple_choice_answer"]).strip().lower()
         before = answers.setdefault(one["question_id"], answer)
-        if before != answer:
+        if before != answer and times[one["question_id"]] == 1:  # a repeated question is told as such
             contradicted[one["question_id"]] = f"{one['question_id']} ({before}, {answer})"
     if contradicted:
         problems.append(
