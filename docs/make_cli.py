@@ -32,6 +32,23 @@ What is written is refused, exit code 2, in these cases; nothing is read or chan
 - Another process is writing there. One that was killed is no obstacle.
 - `accelerate launch` starts a command other than `train` and `unlearn`.
 
+What is read is refused, exit code 2, with what is wrong, the value, the rule and the remedy, one line for each problem:
+
+- Settings of the wrong type or out of range, by the name that was typed: `--batch-size`, `ORIGINAL`, `--set score`, or
+  the line of the settings file. Unknown flags, keys and commands are refused with the nearest known one.
+- A model that is no folder here and cannot be an id on the hub, before anything else is read. Of what can be one, the
+  message says first that there is no such folder.
+- A `multidelete.json`, a settings file, an experiment, trials or an `audit.json` that is damaged, or holds values of
+  other types than are written there: parts of a damaged record would decide what is trained and judged. Reading them,
+  and checkpoints, runs no code.
+- A method of one's own (`--method package.module:Class`) whose module fails at import, or whose class is no dataclass,
+  has no name, lacks `losses` or `run`, or has fields that settings cannot hold.
+
+`unlearn --dry-run` says what would go, what would stay, the settings and the cost, and writes nothing. The time is an
+estimate: three steps on the pairs of the run with the family's own loss are timed after one that is not, and so is
+asking about at most 64 pairs; both are multiplied by the pairs that the whole run takes. Loading, the check of pictures
+and writing are left out, and so is what `scrub` rewinds.
+
 Settings can also stand in a TOML file that `--config` names, with the names of the flags:
 
 ```toml

@@ -7,6 +7,7 @@ SEED`` runs it again.
 
 import argparse
 import contextlib
+import copy
 import io
 import json
 import pickle
@@ -292,7 +293,7 @@ def _replaced(rng: random.Random, content: dict[str, object]) -> dict[str, objec
     if rng.random() < 0.15:
         inner.pop(key, None)
     else:
-        inner[key] = rng.choice(HOSTILE_VALUES)
+        inner[key] = copy.deepcopy(rng.choice(HOSTILE_VALUES))
     return content
 
 

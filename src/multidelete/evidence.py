@@ -29,7 +29,7 @@ from multidelete.data.images import check_pictures
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.repeats import kept_repeats, repeats_note
 from multidelete.data.request import Request, forget_retain
-from multidelete.errors import CheckpointError, ConfigError
+from multidelete.errors import CheckpointError, ConfigError, SettingProblem
 from multidelete.manifest import digest_folder, read_manifest, versions
 from multidelete.models import Adapter, Task, recognise
 from multidelete.models.checkpoint import weights_digest
@@ -213,8 +213,11 @@ def _named(
         models["retrained"] = retrained
     elif retrained_again:
         raise ConfigError(
-            "retrained_again is given without retrained, which is what it is measured against. Give one of its models "
-            "as retrained."
+            SettingProblem(
+                "retrained_again",
+                "is given without a first retrained model, which is what it is measured against. Give one of "
+                "its models as that.",
+            )
         )
     for name, again in ((RETRAINED_AGAIN, retrained_again), (UNLEARNED_AGAIN, unlearned_again)):
         models |= {name if at == 1 else f"{name} {at}": source for at, source in enumerate(again, 1)}

@@ -167,7 +167,8 @@ def _load(spec: str, builder: str, file: Path | None) -> list[Table]:
     except (DatasetsError, OSError, ValueError) as error:
         cause = error.__cause__ or error
         reason = short(str(cause).split("\n")[0])
-        raise DataError(f"{spec} cannot be loaded as a data set: {type(cause).__name__}: {reason}") from error
+        what = spec if Path(spec).exists() else f"there is no file or folder {spec} here, and as an id on the hub it"
+        raise DataError(f"{what} cannot be loaded as a data set: {type(cause).__name__}: {reason}") from error
     return _from_datasets(spec, loaded)
 
 
