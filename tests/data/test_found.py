@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from datasets import Dataset, DatasetDict
+from datasets import Dataset, DatasetDict, load_dataset
 from PIL import Image
 
 from multidelete.data.pairs import PairData, open_image
@@ -89,6 +89,7 @@ def test_problems_name_the_file_where_there_are_several(tmp_path: Path) -> None:
         ({"a_csv": TABLE, "b_csv": "id,file_name,text\nx,a.png,t\n"}, r"b\.csv has no column 'subject', and others"),
         ({"metadata_csv": TABLE, "metadata_jsonl": "{}"}, "holds several metadata files"),
         ({"book_xlsx": b"PK"}, "book.xlsx: save the sheet as CSV"),
+        ({"metadata_csv": b"PK\x03\x04"}, "it is a workbook"),
     ],
 )
 def test_folders_whose_tables_are_not_clear_are_refused(
@@ -174,6 +175,16 @@ def test_a_truncated_archive_is_refused(tmp_path: Path) -> None:
 
 
 # What datasets saved
+
+
+def test_what_datasets_typed_is_noted(tmp_path: Path) -> None:
+    put(tmp_path / "mine", pairs_csv="id,image,text\n007,a.png,one\n008,a.png,two\n")
+    typed = load_dataset("csv", data_files=str(tmp_path / "mine" / "pairs.csv"), cache_dir=str(tmp_path / "cache"))
+    typed.save_to_disk(tmp_path / "saved")
+    (tmp_path / "saved" / "a.png").write_bytes(png())
+    data = load_data(str(tmp_path / "saved"))
+    assert data.train.ids == ["7", "8"]
+    assert any("train was a csv file that the datasets library typed" in note for note in data.notes)
 
 
 def drop(folder: Path) -> None:

@@ -1,9 +1,12 @@
+import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from multidelete.data.readers import READERS, load_data
-from multidelete.errors import ConfigError, DataError
+from multidelete.data.request_file import read_request
+from multidelete.errors import ConfigError, DataError, RequestError
 
 
 def test_personas_settings_in_the_spec_win_over_the_seed_argument() -> None:
@@ -47,6 +50,20 @@ def test_path_below_an_existing_folder_is_not_taken_for_a_hub_id(
 def test_hub_id_that_cannot_be_reached_is_a_data_error() -> None:
     with pytest.raises(DataError, match=r"no file or folder somebody/some-pairs here, .* cannot be loaded"):
         load_data("somebody/some-pairs")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "y/" * 3000, "a\0b", "x" * 300 + ".csv"])
+def test_names_that_no_file_can_have_are_refused(tmp_path: Path, name: str) -> None:
+    for spec in (name, f"folder:{name}", f"karpathy:{name}", f"graph:{name}", f"vqa:{name}", f"pgr:{name}"):
+        with pytest.raises(DataError):
+            load_data(spec)
+    Image.new("RGB", (4, 4)).save(tmp_path / "p.png")
+    rows = [{"image": "p.png", "text": "one"}, {"image": name, "text": "two"}]
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match=r"image files? (is|are) missing|encoded pictures"):
+        load_data(str(tmp_path / "x.jsonl"))
+    with pytest.raises(RequestError, match="no request file"):
+        read_request(Path(name))
 
 
 def test_file_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ SPLIT_NAMES = {
     "testing": "test",
 }
 ENDINGS = (".jsonl", ".csv", ".tsv", ".parquet", ".arrow", ".json", ".tar")
+WORKBOOKS = (".xlsx", ".xls", ".ods")
 _WORDS = {**{name: name for name in SPLIT_NAMES}, "eval": "test", "evaluation": "test"}
 _SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}.*")
 _NOT_TABLES = {"config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
@@ -56,7 +57,7 @@ def find_files(folder: Path) -> Found:
     if metadata:
         return _metadata(folder, metadata, notes)
     if not tables:
-        workbooks = [file.name for file in every if file.suffix.lower() in (".xlsx", ".xls", ".ods")]
+        workbooks = [file.name for file in every if file.suffix.lower() in WORKBOOKS]
         hint = f" {first_few(workbooks)}: save the sheet as CSV in UTF-8." if workbooks else ""
         raise DataError(
             f"{folder} cannot be loaded as a data set: it holds no table of pairs. Write metadata.jsonl or "

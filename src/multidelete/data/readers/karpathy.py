@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from multidelete.core.paths import lies_there
 from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, PairData, PairDataset, text_source
 from multidelete.data.tables.source import is_file
@@ -38,7 +39,7 @@ def read_karpathy(path: Path, *, image_root: Path | None = None) -> PairData:
         DataError: The file is not Karpathy JSON, a split is unknown, there is no ``train``, or images
             are missing (all are counted, ten are named).
     """
-    if path.is_dir():
+    if lies_there(path) and path.is_dir():
         found = sorted(path.glob("dataset*.json"))
         if len(found) != 1:
             raise DataError(f"{path} holds {len(found)} files dataset*.json; name the Karpathy JSON file itself.")

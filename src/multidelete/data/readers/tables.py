@@ -10,13 +10,14 @@ from datasets import ClassLabel, Dataset, DatasetDict
 from datasets.exceptions import DatasetsError
 from PIL import Image
 
-from multidelete.core.paths import user_path
+from multidelete.core.paths import lies_there, user_path
 from multidelete.data.decode import open_encoded
 from multidelete.data.readers.archive import read_archive
-from multidelete.data.readers.found import ENDINGS, SPLIT_NAMES, find_files
+from multidelete.data.readers.found import ENDINGS, SPLIT_NAMES, WORKBOOKS, find_files
 from multidelete.data.readers.literal import literal
 from multidelete.data.readers.typed import text_rows
 from multidelete.data.tables import read_text_table
+from multidelete.data.tables.source import is_file
 from multidelete.errors import DataError, short
 
 _TYPED = {".parquet": "parquet", ".arrow": "arrow"}
@@ -90,11 +91,14 @@ def open_tables(spec: str, *, split_column: str, image_column: str | None) -> tu
         DataError: Nothing there can be read.
     """
     path = user_path(spec)
-    if path.is_file():
+    if is_file(path):
         if path.suffix.lower() not in ENDINGS:
-            raise DataError(f"{path} is not a table of pairs; files can be {', '.join(ENDINGS)}, or give its folder.")
+            hint = " Save the sheet as CSV in UTF-8." if path.suffix.lower() in WORKBOOKS else ""
+            raise DataError(
+                f"{path} is not a table of pairs; files can be {', '.join(ENDINGS)}, or give its folder.{hint}"
+            )
         return _open_file(path, None), path.parent
-    if not path.is_dir():
+    if not lies_there(path):
         return _load(spec, spec, None), None
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
         return _saved(path), path
@@ -167,7 +171,7 @@ def _load(spec: str, builder: str, file: Path | None) -> list[Table]:
     except (DatasetsError, OSError, ValueError) as error:
         cause = error.__cause__ or error
         reason = short(str(cause).split("\n")[0])
-        what = spec if Path(spec).exists() else f"there is no file or folder {spec} here, and as an id on the hub it"
+        what = spec if lies_there(spec) else f"there is no file or folder {spec} here, and as an id on the hub it"
         raise DataError(f"{what} cannot be loaded as a data set: {type(cause).__name__}: {reason}") from error
     return _from_datasets(spec, loaded)
 
@@ -196,12 +200,15 @@ def _table(spec: str, split: str, dataset: Dataset) -> Table:
         if isinstance(feature, ClassLabel):
             class_names[column] = list(feature.names)
     rows, notes, problems = text_rows(dataset)
+    typed = dataset.info.builder_name in ("csv", "json")
+    guessed = f"{split} was a {dataset.info.builder_name} file that the datasets library typed: zeros in front, long "
     return Table(
         split=split,
         columns=list(dataset.column_names),
         rows=rows,
         dataset=dataset,
         class_names=class_names,
+        notes=(f"{guessed}numbers, dates and words such as null may not be as they were written",) if typed else (),
         column_notes=notes,
         column_problems=problems,
         cached=tuple(cached),

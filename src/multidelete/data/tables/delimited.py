@@ -38,8 +38,8 @@ def read_rows(path: Path, text: str) -> tuple[Rows, list[str]]:
     if rows and _is_spaced(rows[0][1]):
         rows = _parse(path, text, delimiter, spaced=True)
     _check_widths(path, rows, delimiter)
-    _check_swallowed(path, rows, delimiter)
-    return rows, _notes_on(rows)
+    _check_swallowed(path, text, rows, delimiter)
+    return rows, _notes_on(text, rows)
 
 
 def read_unquoted(path: Path, text: str) -> Rows:
@@ -117,16 +117,14 @@ def _check_widths(path: Path, rows: Rows, delimiter: str) -> None:
     )
 
 
-def _check_swallowed(path: Path, rows: Rows, delimiter: str) -> None:
+def _check_swallowed(path: Path, text: str, rows: Rows, delimiter: str) -> None:
     """Refuse cells of several lines where a line looks like another row: a quotation mark that was never meant."""
-    width = len(rows[0][1]) if rows else 0
-    shapes = {_shape(cells[0]) for _, cells in rows if not any("\n" in cell for cell in cells)}
-    swallowing = []
-    for line, cells in rows:
-        inner = [piece for cell in cells if "\n" in cell for piece in cell.split("\n")[1:]]
-        parts = [piece.split(delimiter) for piece in inner]
-        if width > 1 and any(len(part) >= width - 1 and len(part) > 1 and _shape(part[0]) in shapes for part in parts):
-            swallowing.append(line)
+    several = [(line, cells) for line, cells in rows if any("\n" in cell for cell in cells)] if '"' in text else []
+    if not several or len(several[0][1]) < 2:
+        return
+    single = [cells for _, cells in rows[1:] if not any("\n" in cell for cell in cells)]
+    shapes = [{_shape(cell) for cell in column} for column in zip(*single, strict=True)]
+    swallowing = [line for line, cells in several if shapes and _holds_rows(cells, shapes, delimiter)]
     if swallowing:
         raise DataError(
             f"{path}: {counted(len(swallowing), 'cells hold')} lines that look like rows of their own: rows on lines "
@@ -135,32 +133,48 @@ def _check_swallowed(path: Path, rows: Rows, delimiter: str) -> None:
         )
 
 
+def _holds_rows(cells: Sequence[str], shapes: Sequence[set[str]], delimiter: str) -> bool:
+    """Whether a cell of several lines holds the end of its own row, or the beginning of another.
+
+    Args:
+        cells: Cells of one row.
+        shapes: For each column, the shapes that cells of other rows have.
+        delimiter: What parts cells.
+    """
+    for at, cell in enumerate(cells):
+        first, *others = [line.split(delimiter) for line in cell.split("\n")]
+        after = len(cells) - 1 - at
+        ends = after > 0 and len(first) > after and all(map(_fits, first[-after:], shapes[-after:]))
+        begins = any(len(parts) > 1 and len(parts) >= len(cells) - 1 and _fits(parts[0], shapes[0]) for parts in others)
+        if others and (ends or begins):
+            return True
+    return False
+
+
+def _fits(cell: str, shapes: set[str]) -> bool:
+    return _shape(cell) in shapes
+
+
 def _shape(cell: str) -> str:
     """A cell with its words and numbers made alike: ``img/12.png`` and ``img/7.png`` have one shape."""
     return re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "0", cell.strip()))
 
 
-def _notes_on(rows: Rows) -> list[str]:
-    notes = []
-    several = [line for line, cells in rows if any("\n" in cell for cell in cells)]
-    if several:
-        notes.append(f"{counted(len(several), 'rows have')} cells of several lines: {_lines(several)}")
+def _notes_on(text: str, rows: Rows) -> list[str]:
+    # What cannot be there is not looked for: most tables have none of it, and are long.
+    several = [line for line, cells in rows if any("\n" in cell for cell in cells)] if '"' in text else []
+    escaped = [line for line, cells in rows if any('\\"' in cell for cell in cells)] if '\\"' in text else []
     blank = [line for line, cells in rows if any(map(begins_with_blank, cells[1:]))]
-    if blank:
-        notes.append(
-            f"{counted(len(blank), 'rows have')} a cell that begins with a blank, as what follows a "
-            "comma in a text does: "
-            f"{_lines(blank)}"
-        )
-    escaped = [line for line, cells in rows if any('\\"' in cell for cell in cells)]
-    if escaped:
-        rows_hold = counted(len(escaped), "rows hold")
-        notes.append(f'{rows_hold} \\" and keep the backslash, which is no escape: {_lines(escaped)}')
-    return notes
+    odd = {
+        "rows have cells of several lines": several,
+        'rows hold \\" and keep the backslash, which is no escape': escaped,
+        "rows have a cell that begins with a blank, as what follows a comma in a text does": blank,
+    }
+    return [f"{counted(len(lines), what)}: {_lines(lines)}" for what, lines in odd.items() if lines]
 
 
 def begins_with_blank(cell: str) -> bool:
-    return cell.startswith(" ") and not cell.isspace()
+    return cell[:1] == " " and not cell.isspace()
 
 
 def _lines(lines: Sequence[int]) -> str:
@@ -179,9 +193,9 @@ def _tab_separated(path: Path, text: str) -> tuple[Rows, list[str]]:
             _check_widths(path, literal, "\t")
         rows = _parse(path, text, "\t")
         _check_widths(path, rows, "\t")
-        _check_swallowed(path, rows, "\t")
-        return rows, [*_notes_on(rows), f"{path.name} quotes its cells; the marks around them were taken off"]
-    notes = _notes_on(literal)
+        _check_swallowed(path, text, rows, "\t")
+        return rows, [*_notes_on(text, rows), f"{path.name} quotes its cells; the marks around them were taken off"]
+    notes = _notes_on(text, literal)
     around = [line for line, cell in with_marks if _QUOTED.fullmatch(cell)]
     if around:
         notes.append(f"{counted(len(around), 'cells stand')} in quotation marks, which were kept: {_lines(around)}")

@@ -42,11 +42,11 @@ def read_objects(path: Path, text: str) -> tuple[Objects, Broken]:
     objects: Objects = []
     for number, entry in entries:
         if isinstance(entry, dict):
-            objects.append((number, {key: _cell(value) for key, value in entry.items()}))
+            objects.append((number, {key: None if _is_blank(value) else value for key, value in entry.items()}))
         else:
             broken.append((number, "not an object"))
     return objects, sorted(broken)
 
 
-def _cell(value: Json) -> Json:
-    return None if isinstance(value, str) and not value.strip() else value
+def _is_blank(value: Json) -> bool:
+    return isinstance(value, str) and (not value or value.isspace())

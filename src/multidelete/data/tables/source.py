@@ -29,8 +29,9 @@ def read_text(path: Path) -> str:
     """
     try:
         content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise DataError(f"{path} cannot be read: {reason}.") from error
     for start, what in _OTHER_FORMATS.items():
         if content.startswith(start):
             raise DataError(f"{path} cannot be read as UTF-8 text: it is {what}.")

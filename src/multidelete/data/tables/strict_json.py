@@ -62,7 +62,9 @@ def _literal(value: Json) -> Json:
 
 
 def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    found = {key: _literal(value) for key, value in pairs}
+    found = dict(pairs)
+    if True in found.values() or False in found.values():
+        found = {key: _literal(value) for key, value in pairs}
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)

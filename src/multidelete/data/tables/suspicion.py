@@ -16,7 +16,7 @@ def looks_like_list(cell: str) -> bool:
     >>> looks_like_list('["a dog", "the dog"]'), looks_like_list("['a dog']"), looks_like_list("[a dog]")
     (True, True, False)
     """
-    return cell[:1] in "[({" and _LIST.fullmatch(cell.strip()) is not None if cell.strip() else False
+    return not cell[:1].isalnum() and _LIST.fullmatch(cell.strip()) is not None
 
 
 def is_text(cell: Json) -> bool:
@@ -55,7 +55,7 @@ def whole(name: str) -> str | None:
     >>> whole("12.0"), whole("12"), whole("12.5")
     ('12', None, None)
     """
-    match = _WITH_POINT.fullmatch(name)
+    match = _WITH_POINT.fullmatch(name) if name.endswith("0") else None
     return None if match is None else match[1]
 
 

@@ -81,7 +81,7 @@ def with_header(path: Path, rows: Rows, notes: Sequence[str] = ()) -> TextTable:
         notes.append(f"the first column of {path.name} {named(header[0])} and is read as no more than that")
     return TextTable(
         columns=header,
-        rows=[{name: cell if cell.strip() else None for name, cell in zip(header, cells, strict=True)}
+        rows=[{name: None if not cell or cell.isspace() else cell for name, cell in zip(header, cells, strict=True)}
               for _, cells in rows[1:]],
         lines=[line for line, _ in rows[1:]],
         notes=notes,
