@@ -75,9 +75,8 @@ class ViltAdapter(Adapter):
         wrong = [pair.id for pair in pairs if len(members(pair, "image")) != self.pictures]
         if wrong:
             raise DataError(
-                f"{counted(len(wrong), 'pairs do')} not have the {self.pictures} pictures that this "
-                f"{type(self.model).__name__} "
-                f"reads: {first_few(wrong)}. Give a model and data that belong together."
+                f"{counted(len(wrong), 'pairs do')} not have the {counted(self.pictures, 'pictures')} that this "
+                f"{type(self.model).__name__} reads: {first_few(wrong)}. Give a model and data that belong together."
             )
         return image_text_batch(pairs, self.images, self.texts)
 
