@@ -68,7 +68,7 @@ def overlooked(train: PairDataset, chosen: Collection[str], named: Named) -> lis
 
 
 def repeat_notes(data: PairData) -> list[str]:
-    """How many held-out pairs are training pairs too, and how many others have a picture of theirs."""
+    """How many held-out pairs are training pairs too, and how many have a picture of theirs."""
     trained = {_sources(pair) for pair in data.train}
     seen = data.train.sources("image")
     notes = []
@@ -77,8 +77,8 @@ def repeat_notes(data: PairData) -> list[str]:
             continue
         same = sum(_sources(pair) in trained for pair in pairs)
         shown = sum(any(one in seen for one, _ in members(pair, "image")) for pair in pairs if "image" in pair.inputs)
-        counts = [f"{same} are training pairs too (same picture and text)"] if same else []
-        counts += [f"{shown} have a picture that is trained on"] if shown else []
+        counts = [f"{same} {'is a training pair' if same == 1 else 'are training pairs'} too"] if same else []
+        counts += [f"{shown} {'has' if shown == 1 else 'have'} a picture that is trained on"] if shown else []
         if counts:
             notes.append(
                 f"of {counted(len(pairs), 'pairs')} of {name}, {' and '.join(counts)}: they do not "
