@@ -20,6 +20,7 @@ from multidelete.cli_inputs import (
     check_all,
     chosen_method,
     fresh_tokenizer,
+    given_keys,
     given_loop,
     given_lora,
     given_search,
@@ -121,7 +122,7 @@ def train(given: Given) -> None:
         seed=run.seed,
         overwrite=out.overwrite,
         resume=run.resume,
-        **asdict(take(made, KeyOptions)),
+        **asdict(given_keys(made)),
         notes={"holdout": holdout} if holdout else None,
     )
     if _prints():
@@ -142,7 +143,7 @@ def unlearn(given: Given) -> None:
     refuse_missing({"original": run.original})
     method, search = chosen_method(given), given_search(given)
     method = fresh_tokenizer(method) if take(made, TokenizerOptions).fresh_tokenizer else method
-    keys = take(made, KeyOptions)
+    keys = given_keys(made)
     loop, lora = given_loop(given, made), given_lora(run.lora)
     pairs, holdout = read_for(take(made, DataOptions), run.original, keys)
     notes = {"holdout": holdout, "search": search and asdict(search)}
@@ -192,7 +193,7 @@ def audit(given: Given) -> None:
 
     named = ("unlearned", "original", "retrained", "retrained_again", "unlearned_again", "shadows")
     refuse_missing({name: getattr(run, name) for name in named})
-    keys = take(made, KeyOptions)
+    keys = given_keys(made)
     pairs, _ = read_for(take(made, DataOptions), run.original, keys)
     request = read_forget(pairs, take(made, ForgetOptions))
     result = run_audit(

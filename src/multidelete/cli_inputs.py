@@ -137,6 +137,12 @@ def chosen_method(given: Given) -> "Method":
         return resolve(kind, file, as_mapping("set", options.set), table="method", also=("name",))
 
 
+def given_keys(made: Mapping[type, object]) -> KeyOptions:
+    """The key file, with a ``~`` at its beginning as the home folder, and what was said of earlier pairs."""
+    given = take(made, KeyOptions)
+    return given if given.key is None else replace(given, key=str(user_path(given.key)))
+
+
 def fresh_tokenizer(method: "Method") -> "Method":
     """The method with a tokenizer trained anew.
 

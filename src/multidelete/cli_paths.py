@@ -28,6 +28,7 @@ READS: Mapping[str, Callable[[str], list[Path]]] = {
     "forget": _plain,
     "forget_image": _plain,
     "image_root": _plain,
+    "key": _plain,
     "tokenizer": _plain,
     **dict.fromkeys(MODELS, paths_of_model),
 }
@@ -69,6 +70,8 @@ def refuse_touching(given: Mapping[str, object]) -> None:
         for text in _texts(given.get(name)):
             check(Path(text), others)
             check(Path(text), models, may_hold=name == "store")
+    for text in _texts(given.get("key")):  # which the new key is added to
+        check(Path(text), [path for name, paths in read.items() if name != "key" for path in paths])
     if problems:
         raise CheckpointError(problems)
 

@@ -9,8 +9,8 @@ from statistics import mean
 
 from multidelete import cli_show as show
 from multidelete.cli_flags import Given, take
-from multidelete.cli_inputs import read_for, read_forget
-from multidelete.cli_options import DataOptions, ForgetOptions, KeyOptions, ReferencesOptions
+from multidelete.cli_inputs import given_keys, read_for, read_forget
+from multidelete.cli_options import DataOptions, ForgetOptions, ReferencesOptions
 
 
 def references(given: Given) -> None:
@@ -20,7 +20,7 @@ def references(given: Given) -> None:
     random halves of the pairs: attacks on single pairs are calibrated with them.
     """
     made = given.settings()
-    options, keys = take(made, ReferencesOptions), take(made, KeyOptions)
+    options, keys = take(made, ReferencesOptions), given_keys(made)
     from multidelete.errors import ConfigError
     from multidelete.models.sources import refuse_missing
     from multidelete.progress import span

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from multidelete import cli_show as show
 from multidelete.cli_flags import Given, take
-from multidelete.cli_inputs import chosen_method, given_loop, given_lora, read_for, read_forget
-from multidelete.cli_options import DataOptions, ForgetOptions, KeyOptions, TuneOptions
+from multidelete.cli_inputs import chosen_method, given_keys, given_loop, given_lora, read_for, read_forget
+from multidelete.cli_options import DataOptions, ForgetOptions, TuneOptions
 from multidelete.core.words import counted
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def tune(given: Given) -> None:
 
     refuse_missing({"original": run.original})
     method, loop, lora = chosen_method(given), given_loop(given, made), given_lora(run.lora)
-    keys = take(made, KeyOptions)
+    keys = given_keys(made)
     pairs, _ = read_for(take(made, DataOptions), run.original, keys)
     tuned = run_tune(
         run.original,

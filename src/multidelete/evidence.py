@@ -122,7 +122,8 @@ def audit(
         several={"retrained_again": retrained_again, "unlearned_again": unlearned_again, "shadows": shadows},
         switches={"show_forgotten": show_forgotten, "compress": compress, "relearn": relearn, "overwrite": overwrite,
                   "allow_pickle": allow_pickle},
-        other={"out": place(out), "cache": place(cache, optional=True), "noun": text(noun, optional=True),
+        other={"out": place(out), "key": place(key, optional=True),
+               "cache": place(cache, optional=True), "noun": text(noun, optional=True),
                "device": text(device), "seed": whole(seed), "relearn_lr": number(relearn_lr, optional=True)},
     )  # fmt: skip
     data = with_true_sources(data)

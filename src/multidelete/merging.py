@@ -42,5 +42,5 @@ def merge(folder: str | Path, out: str | Path, *, overwrite: bool = False, allow
             write_manifest(unfinished, manifest)
             (unfinished / "README.md").write_text(model_card(manifest), encoding="utf-8")
         if target is not None:
-            keep_keys(target, keys)
+            keep_keys(target, keys, out)
     return out

@@ -79,6 +79,7 @@ def train(
         {
             "data": Wanted(data, (PairData,), "pairs; read them with multidelete.load_data"),
             "out": place(out),
+            "key": place(key, optional=True),
             "model": Wanted(model, (TrainSettings, Adapter), "TrainSettings or an Adapter", optional=True),
             "settings": Wanted(settings, (LoopSettings,), "LoopSettings", optional=True),
             **run_arguments(seed=seed, overwrite=overwrite, resume=resume),
@@ -115,7 +116,7 @@ def train(
         manifest |= deletions_entry(lineage, removed=earlier_pairs_removed)
         _write_result(folder, adapter, manifest | {"history": _thin(result.history)} | dict(notes or {}))
         if keys_to is not None:
-            keep_keys(keys_to, lineage.own_keys)
+            keep_keys(keys_to, lineage.own_keys, out)
     return out
 
 
@@ -193,7 +194,7 @@ def unlearn(
         UserError: The request, the model, the data or the settings are wrong; nothing was written.
         DivergedError: A loss is not finite.
     """
-    check_arguments({"out": place(out, optional=True)})
+    check_arguments({"out": place(out, optional=True), "key": place(key, optional=True)})
     check_deletion(
         model, data, processor=processor, method=method, settings=settings, trainable=trainable, lora=lora, seed=seed,
         overwrite=overwrite, resume=resume, allow_pickle=allow_pickle,
@@ -236,7 +237,7 @@ def unlearn(
         _write_result(folder, done.adapter, done.manifest, base)
         if is_main_process():
             (folder / "README.md").write_text(model_card(done.manifest), encoding="utf-8")
-        keep_keys(keys_to, lineage.own_keys)
+        keep_keys(keys_to, lineage.own_keys, Path(out))
     if (note := cached_note(data)) is not None and is_main_process():
         logger.warning("%s", note)
     return replace(done, folder=Path(out))

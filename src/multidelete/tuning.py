@@ -110,7 +110,7 @@ def tune(
         UserError: The model, data, request or settings are wrong, or there are no validation pairs.
         DivergedError: Every trial failed.
     """
-    check_arguments({"out": place(out, optional=True), "trials": whole(trials)})
+    check_arguments({"out": place(out, optional=True), "key": place(key, optional=True), "trials": whole(trials)})
     check_deletion(
         model, data, processor=processor, method=method, settings=settings, trainable=trainable, lora=lora, seed=seed,
         overwrite=overwrite, resume=resume, allow_pickle=allow_pickle,

@@ -106,10 +106,20 @@ def key_target(out: Path, key: str | Path | None) -> Path:
         raise CheckpointError(f"key file {target} lies inside output {out}, which it must be kept apart from.")
     if target.exists():
         read_keys(target)
+    there = next(parent for parent in Path(os.path.abspath(target)).parents if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise CheckpointError(f"key file {target} cannot be written to {there}. Name another place with --key.")
     return target
 
 
-def keep_keys(target: Path, keys: Mapping[str, bytes]) -> None:
-    """Write the keys of a result just before it appears; what the file holds already stays in it."""
+def keep_keys(target: Path, keys: Mapping[str, bytes], out: Path | None = None) -> None:
+    """Write the keys of a result just before it appears; what the file already holds stays in it.
+
+    Args:
+        target: The key file.
+        keys: The keys by id.
+        out: The result's folder. If it is not there yet, what lies beside it is of a run that was killed.
+    """
     if is_main_process() and keys:
-        write_keys(target, {**(read_keys(target) if target.exists() else {}), **keys})
+        is_stale = out is not None and target == key_file(out) and not out.exists()
+        write_keys(target, {**(read_keys(target) if target.exists() and not is_stale else {}), **keys})

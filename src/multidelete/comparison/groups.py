@@ -9,6 +9,7 @@ from statistics import mean
 from typing import TypeVar, cast
 
 from multidelete.artifacts.folders import make_folder, remove_whole
+from multidelete.artifacts.keys import key_file
 from multidelete.artifacts.locks import clear, in_turn
 from multidelete.audits import Shadow
 from multidelete.audits.controls import RANDOM_WEIGHTS
@@ -160,6 +161,7 @@ class Runner:
         clear(self._turn(planned))
         for row in planned.group.setting.methods if self.discard else ():
             remove_whole(planned.folders[row.name])
+            key_file(planned.folders[row.name]).unlink(missing_ok=True)
 
     def _turn(self, planned: Planned) -> Path:
         """The file that a process holds while it works on a group."""

@@ -18,6 +18,7 @@ from multidelete.errors import ConfigError, DataError
 from multidelete.manifest import digest_file
 from multidelete.models import get_family
 from multidelete.models.fresh import Size, new_model, train_tokenizer
+from multidelete.models.lineage import known_lineage
 from multidelete.settings import TrainSettings
 from multidelete.start import chosen_task, classes_of, pictures_per_pair
 from multidelete.store import ModelStore, data_digest
@@ -43,6 +44,8 @@ def load(setting: Setting, root: Path) -> PairData:
     data = load_data(spec, columns=setting.columns, splits=setting.splits, image_root=images, classes=setting.classes)
     if setting.holdout is not None:
         data = with_holdout(data, fraction=setting.holdout)
+    if setting.model.start:  # what it has forgotten is not trained on again
+        data = known_lineage(setting.model.start, data, None, removed=False)[1]
     return data if setting.subset is None else _part(data, setting.subset)
 
 
