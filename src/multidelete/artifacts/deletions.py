@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from multidelete.artifacts.keys import key_id, keyed_digest, pair_alias
+from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.data.request import Request, what_is_missing_afterwards
 from multidelete.errors import CheckpointError, DataError, RequestError
@@ -275,7 +276,8 @@ def not_yet_deleted(request: Request, all_data: PairData, left: PairData) -> Req
     kept = tuple(pair_id for pair_id in request.ids if pair_id in left.train.index)
     if not kept:
         raise RequestError(
-            f"all {len(request.ids)} pairs of the request were deleted from this model by earlier requests. "
+            f"all {counted(len(request.ids), 'pairs')} of the request were deleted from this model by "
+            "earlier requests. "
             "There is nothing left to do for it."
         )
     logger.warning("of the %d pairs requested, %d had been deleted by earlier requests; they take no part in this one.",
@@ -283,8 +285,8 @@ def not_yet_deleted(request: Request, all_data: PairData, left: PairData) -> Req
     problems = what_is_missing_afterwards(left.train, set(kept), left.classes)
     if problems:
         raise RequestError(problems)
-    return Request(kept, request.unit, f"{len(kept)} of {len(left.train)} training pairs; {len(earlier)} more were "
-                   "deleted by earlier requests")  # fmt: skip
+    named = f"{len(kept)} of {counted(len(left.train), 'training pairs')}; {len(earlier)} more were deleted earlier"
+    return Request(kept, request.unit, named)
 
 
 def data_digest(key: bytes, pairs: PairDataset) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multidelete.audits.signals import Signals
+from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, PairDataset
 
 SPLITS = ("forget", "retain", "test", "val")
@@ -56,7 +57,7 @@ class Shadow:
     members: frozenset[str]
 
     def __repr__(self) -> str:
-        return f"Shadow({len(self.members)} members)"
+        return f"Shadow({counted(len(self.members), 'members')})"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from multidelete.artifacts.locks import clear, in_turn
 from multidelete.artifacts.room import make_whole, told_where_full
 from multidelete.audits.gallery import Gallery, evaluating
+from multidelete.core.words import counted
 from multidelete.data.pairs import PairDataset
 from multidelete.models.base import Adapter
 
@@ -58,7 +59,7 @@ class Signals:
     gallery: Gallery | None = None
 
     def __repr__(self) -> str:
-        return f"Signals({len(self.ids)} pairs)"
+        return f"Signals({counted(len(self.ids), 'pairs')})"
 
     def __post_init__(self) -> None:
         lengths = {

@@ -69,7 +69,7 @@ class Graph:
     features: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        return f"Graph({len(self.nodes)} nodes, {len(self.edges)} edges)"
+        return f"Graph({counted(len(self.nodes), 'nodes')}, {counted(len(self.edges), 'edges')})"
 
     def __post_init__(self) -> None:
         problems = [

@@ -96,7 +96,7 @@ class PairDataset:
             )
 
     def __repr__(self) -> str:
-        return f"PairDataset({len(self.pairs)} pairs)"
+        return f"PairDataset({counted(len(self.pairs), 'pairs')})"
 
     @cached_property
     def index(self) -> dict[str, int]:
@@ -184,7 +184,8 @@ class PairData:
     cached: Sequence[Path] = ()
 
     def __repr__(self) -> str:
-        return f"PairData({', '.join(f'{name}: {len(pairs)} pairs' for name, pairs in self.splits.items())})"
+        splits = [f"{name}: {counted(len(pairs), 'pairs')}" for name, pairs in self.splits.items()]
+        return f"PairData({', '.join(splits)})"
 
     @property
     def train(self) -> PairDataset:
@@ -214,7 +215,7 @@ class Batch:
     labels: Tensor | None = None
 
     def __repr__(self) -> str:
-        return f"Batch({len(self.ids)} pairs of {' and '.join(self.inputs)})"
+        return f"Batch({counted(len(self.ids), 'pairs')} of {' and '.join(self.inputs)})"
 
     def __len__(self) -> int:
         return len(self.ids)

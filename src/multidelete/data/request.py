@@ -42,7 +42,7 @@ class Request:
     description: str
 
     def __repr__(self) -> str:
-        return f"Request({len(self.ids)} pairs, by {self.unit})"
+        return f"Request({counted(len(self.ids), 'pairs')}, by {self.unit})"
 
     @cached_property
     def digest(self) -> str:

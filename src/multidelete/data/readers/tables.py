@@ -11,6 +11,7 @@ from datasets.exceptions import DatasetsError
 from PIL import Image
 
 from multidelete.core.paths import lies_there, user_path
+from multidelete.core.words import counted
 from multidelete.data.decode import open_encoded
 from multidelete.data.readers.archive import read_archive
 from multidelete.data.readers.found import ENDINGS, SPLIT_NAMES, WORKBOOKS, find_files
@@ -57,7 +58,7 @@ class Table:
     cached: tuple[Path, ...] = ()
 
     def __repr__(self) -> str:
-        return f"Table({len(self.columns)} columns)"
+        return f"Table({counted(len(self.columns), 'columns')})"
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ class TextTable:
     notes: Sequence[str] = ()
 
     def __repr__(self) -> str:
-        return f"TextTable({len(self.rows)} rows of {len(self.columns)} columns)"
+        return f"TextTable({counted(len(self.rows), 'rows')} of {counted(len(self.columns), 'columns')})"
 
 
 def read_text_table(path: Path) -> TextTable:
