@@ -89,10 +89,14 @@ class World:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.original = root / "original"
+        self.unlearned = root / "unlearned"
         self.photos = root / "photos"
         quiet = io.StringIO()
         with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
             code = run(["train", "--data", DATA, "--passes", "1", "--image-size", "16", "--out", str(self.original)])
+            request = ["--data", DATA, "--forget-subject", "person-0002", "--out", str(self.unlearned)]
+            quick = ["--passes", "0.1", "--method", "neggrad"]
+            code = code or run(["unlearn", str(self.original), *request, *quick])
         if code:
             raise RuntimeError(quiet.getvalue())
         self.photos.mkdir()
@@ -301,10 +305,11 @@ def of_manifest(rng: random.Random, world: World, place: Path) -> Case:
     """A command that reads the ``multidelete.json`` of a model folder."""
     folder = place / "model"
     folder.mkdir()
-    for file in world.original.iterdir():
+    of = rng.choice((world.original, world.unlearned))
+    for file in of.iterdir():
         (folder / file.name).symlink_to(file)
     (folder / "multidelete.json").unlink()
-    content = json.loads((world.original / "multidelete.json").read_text())
+    content = json.loads((of / "multidelete.json").read_text())
     content |= {"request": {"pairs": 4, "unit": "subject", "digest": "0" * 64}} if rng.random() < 0.3 else {}
     content |= {"holdout": {"fraction": 0.1, "seed": 0}} if rng.random() < 0.3 else {}
     for _ in range(rng.randrange(1, 4)):

@@ -42,7 +42,7 @@ def show_rehearsal(found: "Rehearsal", out: Path, *, named: bool, as_json: bool)
         asked = f", {found.pairs_forward:,} asked of frozen models" if found.pairs_forward else ""
         steps = f"{counted(found.steps, 'steps')}, " if found.steps else ""
         rows.append(["cost", f"{steps}{counted(found.pairs_backward, 'pairs')} trained on{asked}"])
-    rows.append(["time", "unknown" if found.wall_s is None else f"about {span(found.wall_s)}"])
+    rows.append(["time", "unknown" if found.wall_s is None else f"about {span(max(1, found.wall_s))}"])
     rows.append(["", found.estimated])
     rows.append(["written", f"nothing; a run would write {out}"])
     show.show_table(["", ""], rows)
