@@ -215,7 +215,7 @@ def test_model_of_another_request_is_refused(made: Made) -> None:
 
 def test_all_wrong_models_are_named_at_once(made: Made, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
-        made.audit("wrong", retrained=tmp_path / "missing", others={"second": tmp_path})
+        made.audit("wrong", retrained=tmp_path, others={"second": tmp_path})
     assert len(caught.value.problems) == 2
     with pytest.raises(ConfigError, match="retrained"):
         made.audit("wrong", others={"retrained": made.root / "retrained"})
