@@ -629,3 +629,17 @@ def test_verdict_is_shown_with_its_scorecard(with_retrained: bool, capsys: pytes
 def test_catalogue_is_what_the_registries_hold() -> None:
     assert FILE.read_text() == as_json(registered()), "run python docs/make_cli.py"
     assert catalogue() == registered()
+
+
+def test_rows_with_an_id_and_a_subject_are_asked_about(
+    original: Path, tmp_path: Path, errors: Errors, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair = multidelete.load_data(DATA).train[0]
+    request = tmp_path / "request.csv"
+    request.write_text(f"id,subject\n{pair.id},{pair.subject}\n")
+    asked = ["unlearn", original, "--data", DATA, "--forget", request, "--out", tmp_path / "out", "--dry-run"]
+    assert "Which of the two do you mean? Say --unit pair or --unit subject" in one(errors(*asked))
+    for unit, pairs in (("pair", 1), ("subject", 4)):
+        capsys.readouterr()
+        assert run([str(argument) for argument in [*asked, "--unit", unit, "--json"]]) == 0
+        assert f'"pairs": {pairs}' in capsys.readouterr().out
