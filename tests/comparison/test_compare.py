@@ -79,7 +79,7 @@ def results(blocks: Sequence[Block]) -> list[object]:
 
 
 def models(out: Path) -> set[str]:
-    return {path.name for path in (out / "models").iterdir() if "-" in path.name and not path.name.startswith(".")}
+    return {path.name for path in (out / "models").glob("[!.]*-*") if path.is_dir()}
 
 
 def said(out: Path, **given: object) -> list[str]:
