@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, BertConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
+from multidelete.core.foreign import explained
 from multidelete.core.words import counted
 from multidelete.data.collate import TextPreparer, Tokenizer, stacked_labels, stacked_sources
 from multidelete.data.graph import EDGES_FILE, NAMES_FILE, Graph, nodes_of
@@ -55,15 +56,11 @@ class GraphTextProcessor:
         Raises:
             CheckpointError: One of them is missing or broken.
         """
-        try:
+        remedy = "A graph-text model holds both in its folder; give it as it was saved."
+        with explained(f"{source} has no readable graph ({NAMES_FILE}, {EDGES_FILE}) or tokenizer", remedy):
             found = [cached_file(str(source), name) for name in (EDGES_FILE, NAMES_FILE)]
-            tokenizer = AutoTokenizer.from_pretrained(str(source))
-        except (OSError, ValueError) as error:
-            raise CheckpointError(
-                f"{source} has no readable graph ({NAMES_FILE}, {EDGES_FILE}) or tokenizer: "
-                f"{str(error).splitlines()[0]} A graph-text model holds both in its folder; give it as it was saved."
-            ) from error
-        return cls(Graph.load(Path(str(found[0])).parent), tokenizer)
+            tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
+            return cls(Graph.load(Path(str(found[0])).parent), tokenizer)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write both into a model folder."""
