@@ -25,6 +25,7 @@ from types import FrameType
 
 from PIL import Image
 
+from multidelete.artifacts.keys import key_file
 from multidelete.cli import run
 from tests.data import test_graph_tables as graph_tables
 from tests.data import test_karpathy as karpathy
@@ -317,6 +318,10 @@ def of_manifest(rng: random.Random, world: World, place: Path) -> Case:
     text = json.dumps(content)
     raw = damaged_text(rng, text) if rng.random() < 0.25 else text.encode(errors="surrogatepass")
     (folder / "multidelete.json").write_bytes(raw)
+    keys = key_file(of)
+    if keys.exists():
+        raw = keys.read_bytes()
+        key_file(folder).write_bytes(raw if rng.random() < 0.7 else damaged_text(rng, raw.decode()))
     out, model = str(place / "out"), str(folder)
     request = ["--data", DATA, "--forget-subject", "person-0001"]
     quick = ["--passes", "0.1", "--batch-size", "4"]
