@@ -1,6 +1,7 @@
 """Tiny models and data that tests share: real networks of a few thousand weights, real portraits of 32 pixels."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -136,6 +137,33 @@ def trained(adapter: Adapter, dataset: PairDataset, *, passes: float = 40, lr: f
         settings=quick(passes=passes, batch_size=24, lr=lr, schedule="linear"),
     )  # fmt: skip
     return adapter
+
+
+class _Enough(Exception):  # noqa: N818 - no error: it ends a training
+    pass
+
+
+def train_until(
+    known: Callable[[], bool], adapter: Adapter, dataset: PairDataset, settings: LoopSettings, *, seed: int = 0
+) -> int:
+    """Train in place until ``known`` says so, asked every five passes; returns how many that took.
+
+    A number of passes that suits one seed or processor leaves another model half trained.
+    """
+    passes = 0
+
+    def look(number: int) -> None:
+        nonlocal passes
+        passes = number + 1
+        if passes % 5 == 0:
+            if known():
+                raise _Enough
+            adapter.train(Training.training_mode)
+
+    with suppress(_Enough):
+        run_loop(adapter, Training(), {"train": dataset}, settings=settings, seed=seed, after_pass=look)
+    adapter.eval()
+    return passes
 
 
 def weights(adapter: torch.nn.Module) -> dict[str, Tensor]:

@@ -1,21 +1,19 @@
 """What the contract over all methods, families and heads needs: memorised models, settings, and why a cell differs."""
 
 import copy
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
 
 from multidelete.data.pairs import PairData, PairDataset
-from multidelete.loop import run_loop
-from multidelete.methods import METHODS, Job, Outcome, Training
+from multidelete.methods import LCODEC, METHODS, Job, Outcome
 from multidelete.methods.distributions import choice_logits, has_matching_head, own_options
 from multidelete.models import Adapter
 from multidelete.settings import LoopSettings
 from multidelete.step import Part
 from tests.models.cases import CASES, Case, case_adapter, case_data
-from tests.tiny import mean_loss, parted, quick
+from tests.tiny import mean_loss, parted, quick, train_until
 
 # Mean certainty at which a model knows its pairs, and training ends. Not much higher: where every pair is certain
 # no loss has a gradient left, and ssd and l_codec have nothing to go by.
@@ -73,30 +71,17 @@ def world(case: Case, seed: int = 0) -> World:
     data = data_of(case)
     forget, retain = parted(data, 2)
     one = World(case, data, start(case, seed), 0, forget, retain, seed)
-    passes = 0
 
-    def look(number: int) -> None:
-        nonlocal passes
-        passes = number + 1
-        if passes % 5 == 0:
-            known = certainty(one.original, one)
-            if min(known.forget, known.retain) >= KNOWN and mean_loss(one.original, data.train.pairs) <= LEARNT:
-                raise _Known
-            one.original.train(Training.training_mode)
+    def known() -> bool:
+        says = certainty(one.original, one)
+        return min(says.forget, says.retain) >= KNOWN and mean_loss(one.original, data.train.pairs) <= LEARNT
 
-    with suppress(_Known):
-        run_loop(one.original, Training(), {"train": data.train}, settings=recipe(400), seed=seed, after_pass=look)
-    one.original.eval()
-    return replace(one, passes=passes)
+    return replace(one, passes=train_until(known, one.original, data.train, recipe(400), seed=seed))
 
 
 def recipe(passes: float) -> LoopSettings:
     """How originals and retrained models are trained."""
     return quick(passes=passes, batch_size=12, lr=3e-3, schedule="constant")
-
-
-class _Known(Exception):  # noqa: N818 - no error: it ends a training
-    pass
 
 
 @dataclass(frozen=True)
@@ -169,7 +154,7 @@ HYPERPARAMETERS: dict[str, dict[str, object]] = {
     "random_labels": {"captions": "forget"},  # with those of retain pairs the own caption is never a wrong answer
     "scrub": {"max_passes": 10, "rewind": False},  # one step in a pass; the error of four pairs has few values
     "ssd": {"share": 0.3, "strength": 0.3},
-    "l_codec": {"damping": 0.001, "candidates": 64, "observations": 32},
+    "l_codec": {"candidates": 64, "observations": 32},
 }
 SETTINGS: dict[str, dict[str, object]] = {
     "multidelete": {"lr": 2e-3, "passes": 48},
@@ -221,12 +206,23 @@ MORE: dict[tuple[str, str], tuple[dict[str, object], dict[str, object]]] = {
 def run(name: str, one: World) -> Outcome:
     if name == "retrain":  # those left are learnt in about as many steps, for they too are one batch
         return METHODS[name]().run(one.job(recipe(1.25 * one.passes)))
+    if name == "l_codec":
+        return step_that_forgets(one)
     hyperparameters, settings = MORE.get((name, str(one.case)), ({}, {}))
     method = METHODS[name](**HYPERPARAMETERS.get(name, {}) | hyperparameters)
     settings = SETTINGS.get(name, {}) | settings
     if one.case.family == "vilt" and "passes" in settings:
         settings["passes"] *= 2  # a match alone goes pair by pair
     return method.run(one.job(quick(batch_size=4, **settings)))
+
+
+def step_that_forgets(one: World) -> Outcome:
+    """The shortest step of l_codec that forgets: how long it must be depends on how sure the model is."""
+    for damping in (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5, 1e-6):
+        outcome = LCODEC(**HYPERPARAMETERS["l_codec"], damping=damping).run(one.job(quick(batch_size=4)))
+        if measure("l_codec", one, outcome.adapter).way >= 1.5 * FORGOTTEN:
+            break
+    return outcome
 
 
 # What is promised, and where it is not

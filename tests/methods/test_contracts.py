@@ -13,7 +13,9 @@ from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.errors import ConfigError, UnsupportedError
 from multidelete.loop import run_loop
 from multidelete.methods import (
+    LCODEC,
     METHODS,
+    SSD,
     FineTune,
     GradDiff,
     Job,
@@ -36,6 +38,7 @@ from tests.tiny import (
     quick,
     record_collated,
     subjects_ids,
+    train_until,
     trained,
     weights,
 )
@@ -48,8 +51,19 @@ def data() -> PairData:
 
 @pytest.fixture(scope="module")
 def memorised(data: PairData) -> Adapter:
-    """A tiny model that finds every person's sensitive caption."""
-    return trained(own_clip(data), data.train, passes=30)
+    """A tiny model that finds every person's sensitive caption, and is sure of it."""
+    return memorise(data, 0)
+
+
+def memorise(data: PairData, seed: int) -> Adapter:
+    adapter, settings = own_clip(data, seed), quick(passes=200, batch_size=24, lr=3e-3, schedule="constant")
+
+    def known() -> bool:
+        found = look(adapter, *parted(data, 4))
+        return max(found.forget_loss, found.retain_loss) < 0.1 and found.forget_recall == found.retain_recall == 1
+
+    train_until(known, adapter, data.train, settings, seed=seed)
+    return adapter
 
 
 def job_of(
@@ -126,43 +140,60 @@ def look(adapter: Adapter, forget: PairDataset, retain: PairDataset) -> Found:
 def test_the_tiny_model_has_memorised_what_is_to_be_forgotten(memorised: Adapter, data: PairData) -> None:
     found = look(memorised, *parted(data, 4))
     assert found.forget_recall == found.retain_recall == 1
-    assert found.forget_loss < 0.2
+    assert max(found.forget_loss, found.retain_loss) < 0.1
 
 
 @pytest.mark.parametrize(
-    ("method", "changes", "forget_loss_above", "retain_recall_from"),
+    ("method", "changes"),
     [
-        (GradDiff(), {"lr": 1e-3}, 0.4, 0.75),
-        (NegGrad(), {"lr": 1e-3}, 2.0, 0.0),  # promises nothing of the rest
-        (METHODS["multidelete"](), {}, 1.0, 0.75),
-        (METHODS["multidelete_paper"](), {}, 1.0, 0.75),
-        (METHODS["random_labels"](), {}, 0.8, 0.75),
-        (METHODS["bad_teacher"](), {}, 1.0, 0.75),
-        (METHODS["scrub"](), {"lr": 3e-4, "passes": 16}, 1.0, 0.75),
-        (METHODS["npo"](), {}, 1.5, 0.75),
-        (METHODS["clip_erase"](), {}, 2.0, 0.75),
-        (METHODS["delete"](), {"lr": 1e-3, "passes": 10}, 1.5, 0.75),
-        (METHODS["ssd"](share=0.67), {}, 0.5, 0.75),
-        (METHODS["salun"](), {}, 1.0, 0.5),  # what random_labels costs with its own settings
-        (METHODS["l_codec"](damping=0.1), {}, 1.0, 0.75),
+        (GradDiff(), {"lr": 1e-3, "passes": 16}),
+        (NegGrad(), {"lr": 1e-3}),
+        (METHODS["multidelete"](), {}),
+        (METHODS["multidelete_paper"](), {"passes": 24}),
+        (METHODS["random_labels"](), {"lr": 1e-3, "passes": 32}),
+        (METHODS["bad_teacher"](), {}),
+        (METHODS["scrub"](), {"lr": 4e-4, "passes": 16}),
+        (METHODS["npo"](), {}),
+        (METHODS["clip_erase"](), {}),
+        (METHODS["delete"](), {"lr": 5e-4, "passes": 6}),
+        (METHODS["salun"](), {"lr": 2e-3, "passes": 32}),
     ],
     ids=lambda value: value.name if isinstance(value, Method) else "",
 )
 def test_methods_forget_what_was_memorised(
-    method: Method, changes: dict[str, object], forget_loss_above: float, retain_recall_from: float,
-    memorised: Adapter, data: PairData,
-) -> None:  # fmt: skip
-    """Before: a loss below 0.2 and recall 1 on both. Random guessing among 12 people has a loss of 2.5.
+    method: Method, changes: dict[str, object], memorised: Adapter, data: PairData
+) -> None:
+    """Before: a loss below 0.1 and recall 1 on both. Random guessing among 12 people has a loss of 2.5.
 
     Default rates are for models of millions of weights; where they are low, this one of thousands has its own.
     """
     forget, retain = parted(data, 4)
     outcome = method.run(job_of(memorised, data, forget, retain, method, **changes))
     found = look(outcome.adapter, forget, retain)
-    assert found.forget_loss > forget_loss_above
+    assert found.forget_loss > 0.6
     assert found.forget_recall < 1
-    assert found.retain_recall >= retain_recall_from
-    assert found.retain_loss < found.forget_loss
+    if method.name != "neggrad":  # promises nothing of the rest
+        assert found.retain_recall >= 0.5
+        assert found.retain_loss < found.forget_loss
+
+
+# From gentle to strong. How strong it must be depends on how sure the model is.
+STRONGER: dict[str, list[Method]] = {
+    "l_codec": [LCODEC(damping=damping) for damping in (0.5, 0.35, 0.25, 0.18, 0.13, 0.09, 0.06, 0.04, 0.02)],
+    "ssd": [SSD(strength=strength) for strength in (10, 5, 3, 2, 1.4, 1, 0.7, 0.5, 0.3, 0.2, 0.1)],
+}
+
+
+@pytest.mark.parametrize("name", STRONGER)
+def test_methods_of_one_step_forget_before_they_lose_the_rest(name: str, memorised: Adapter, data: PairData) -> None:
+    forget, retain = parted(data, 4)
+    for method in STRONGER[name]:
+        found = look(method.run(job_of(memorised, data, forget, retain, method)).adapter, forget, retain)
+        if found.forget_loss > 0.7:
+            break
+    assert found.forget_loss > 0.7
+    assert found.forget_recall < 1
+    assert found.retain_recall >= 0.5
 
 
 def test_finetune_keeps_the_retain_pairs_at_least_as_well(memorised: Adapter, data: PairData) -> None:
