@@ -123,3 +123,16 @@ def test_constraints_pin_every_dependency_to_one_version() -> None:
     assert not loose, f"not of the form name==version: {loose}"
     unpinned = (declared() | declared(extra="dev")) - {normal(pin.partition("==")[0]) for pin in pins}
     assert not unpinned
+
+
+def test_lowest_constraints_are_the_declared_lower_bounds() -> None:
+    """All but torch: its file says why."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    bounds = dict(requirement.split(">=") for requirement in project["dependencies"])
+    lines = (ROOT / "constraints-lowest.txt").read_text().splitlines()
+    lowest = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert set(lowest) == set(bounds)
+    for name in set(bounds) - {"torch"}:
+        assert [int(part) for part in (lowest[name] + ".0.0").split(".")][:3] == [
+            int(part) for part in (bounds[name] + ".0.0").split(".")
+        ][:3], name
