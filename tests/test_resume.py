@@ -91,6 +91,7 @@ def kill_once(process: subprocess.Popen[bytes], out: Path, *, after: str) -> Non
     assert process.returncode == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_a_run_killed_three_times_ends_with_the_same_weights(
     original: Path, undisturbed: Path, tmp_path: Path, data: PairData
 ) -> None:
