@@ -24,7 +24,7 @@ def read_folder(
     splits: Mapping[str, str] | None = None,
     image_root: Path | None = None,
 ) -> PairData:
-    """Read pairs from whatever `datasets.load_dataset` reads. Images are not decoded.
+    """Read pairs from tables, folders of them, archives or the hub. Images are not decoded.
 
     Without an id column, ids are made from the content (image bytes, text and label), so they are
     the same on every machine and in any order; exact repeats are then dropped and counted
