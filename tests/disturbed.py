@@ -16,6 +16,7 @@ import os
 import random
 import re
 import resource
+import secrets
 import shutil
 import signal
 import subprocess
@@ -173,6 +174,7 @@ def ran(
         os.dup2(said.fileno(), 1)
         os.dup2(said.fileno(), 2)
         sys.argv = ["multidelete", *arguments]
+        secrets.token_bytes = bytes  # the same keys of deletions in every run: what is written rests on them
         operations = _count(folder.resolve(), kill_at)
         if file_bytes is not None:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

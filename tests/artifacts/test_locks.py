@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from multidelete.artifacts.folders import whole_or_nothing
+from multidelete.artifacts.folders import refuse_existing, whole_or_nothing
 from multidelete.artifacts.locks import in_turn, sole_writer
 from multidelete.errors import CheckpointError
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from multidelete.artifacts.folders import whole_or_nothing
+from multidelete.artifacts.folders import refuse_existing, whole_or_nothing
 with whole_or_nothing(Path(sys.argv[1])) as folder:
     (folder / "half").write_text("")
     time.sleep(60)
@@ -99,4 +99,12 @@ def test_a_refused_run_leaves_neither_lock_nor_parents(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with pytest.raises(CheckpointError, match="already exists"), whole_or_nothing(tmp_path / "out"):
         pass
+    assert held(tmp_path) == ["out"]
+
+
+def test_the_lock_of_a_process_that_was_killed_when_all_was_done_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / ".out.lock").write_text("1 elsewhere")
+    with pytest.raises(CheckpointError, match="already exists"):
+        refuse_existing(tmp_path / "out", overwrite=False)
     assert held(tmp_path) == ["out"]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from multidelete.artifacts.locks import sole_writer
+from multidelete.artifacts.locks import clear, lock_file, sole_writer
 from multidelete.artifacts.marks import mark, refuse_foreign
 from multidelete.artifacts.overlap import place_of
 from multidelete.artifacts.room import no_room, told_where_full
@@ -31,6 +31,7 @@ def refuse_existing(target: Path, *, overwrite: bool, is_ours: Callable[[Path], 
     """
     if not os.path.lexists(target):
         return
+    clear(lock_file(place_of(target)))  # of a process that was killed when all was done
     if not overwrite:
         raise CheckpointError(f"{target} already exists. Give another output folder, or --overwrite to replace it.")
     here = target.resolve()

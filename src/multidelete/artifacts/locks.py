@@ -18,6 +18,11 @@ _CHILDREN_S = 15.0  # the processes that prepare batches look every 5 s whether 
 _NO_WRITING = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
+def lock_file(target: Path) -> Path:
+    """What a process holds that writes a target."""
+    return target.parent / f".{target.name}.lock"
+
+
 @contextmanager
 def sole_writer(target: Path) -> Iterator[None]:
     """Be the one process that writes ``target``; the lock lies beside it, and goes with its process.
@@ -26,7 +31,7 @@ def sole_writer(target: Path) -> Iterator[None]:
         CheckpointError: A process that runs now writes it.
         OSError: Nothing can be written beside it.
     """
-    file = target.parent / f".{target.name}.lock"
+    file = lock_file(target)
     writer = _noted(file)
     lock = FileLock(file)
     try:
@@ -61,10 +66,10 @@ def in_turn(file: Path) -> Iterator[None]:
 
 
 def clear(file: Path) -> None:
-    """Remove the file of `in_turn` that a killed process left, where the work that it guarded is done."""
+    """Remove a lock that a killed process left, where the work that it guarded is done."""
     if file.exists():
         lock = FileLock(file)
-        with suppress(Timeout):
+        with suppress(Timeout, OSError):
             lock.acquire(timeout=0)
             _leave(lock, file)
 
