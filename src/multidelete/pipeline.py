@@ -106,7 +106,13 @@ def train(
             adapter, Training(), {"train": pairs}, settings=settings, seed=seed,
             work=work_folder(folder), resume=resume, title="training",
         )  # fmt: skip
-        cost = {"wall_s": result.wall_s, "pairs_backward": result.pairs, "peak_bytes": result.peak_bytes}
+        wall_s = data.reading_s + result.wall_s
+        cost = {
+            "wall_s": wall_s,
+            "reading_s": data.reading_s,
+            "pairs_backward": result.pairs,
+            "peak_bytes": result.peak_bytes,
+        }
         manifest = _manifest("train", data, adapter, seed, cost, cut, lineage)
         manifest |= {"loop": asdict(settings)}
         if not lineage or "shadow" in (notes or {}):  # else it would tell who was deleted
@@ -292,7 +298,8 @@ def _unlearn(
     cut = job.adapter.truncated([pair for pairs in parts.values() for pair in pairs])
     done: Outcome = method.run(job)
     cost = {
-        "wall_s": done.wall_s,
+        "wall_s": data.reading_s + done.wall_s,
+        "reading_s": data.reading_s,
         "reference_s": done.reference_s,
         "pairs_forward": done.pairs_forward,
         "pairs_backward": done.pairs_backward,

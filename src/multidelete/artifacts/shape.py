@@ -27,7 +27,9 @@ class Values:
 
 Shape = type | Each | Values | Mapping[str, "Shape"]
 
-_COST: Shape = dict.fromkeys(("wall_s", "reference_s", "pairs_forward", "pairs_backward", "peak_bytes"), float)
+_COST: Shape = dict.fromkeys(
+    ("wall_s", "reading_s", "reference_s", "pairs_forward", "pairs_backward", "peak_bytes"), float
+)
 
 MANIFEST_SHAPE: Mapping[str, Shape] = {
     "command": str,

@@ -10,9 +10,9 @@ SEARCH = "for this run's settings; not among its wall seconds"
 def figures(audit: AuditInput) -> list[Figure]:
     """Seconds, pairs and memory of the unlearning run; absent where the run did not record them.
 
-    Keys read from ``audit.cost``: ``wall_s`` (the whole job, caches included), ``reference_s`` (the part
-    of it spent on the original's outputs), ``pairs_forward`` and ``pairs_backward`` (encoder passes over a
-    pair, caches included), ``peak_bytes``, ``retrained_wall_s``,
+    Keys read from ``audit.cost``: ``wall_s`` (the whole job, reading the data and caches included),
+    ``reference_s`` (the part of it spent on the original's outputs), ``pairs_forward`` and ``pairs_backward``
+    (encoder passes over a pair, caches included), ``peak_bytes``, ``retrained_wall_s``,
     ``search_wall_s`` (the search for the run's settings, where one is recorded).
     """
     forget = len(audit.original.forget)

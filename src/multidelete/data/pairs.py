@@ -172,6 +172,7 @@ class PairData:
         graph: The graph whose nodes the pairs name, where they name any.
         sources_are_true: Whether equal sources of pictures are known to stand for equal bytes and unequal for unequal.
         cached: Folders in the cache of `datasets` that hold the same rows, deleted ones included.
+        reading_s: Seconds that reading took, part of what a deletion costs.
     """
 
     name: str
@@ -182,6 +183,7 @@ class PairData:
     classes_in_order: bool = False
     sources_are_true: bool = False
     cached: Sequence[Path] = ()
+    reading_s: float = field(default=0.0, compare=False)
 
     def __repr__(self) -> str:
         splits = [f"{name}: {counted(len(pairs), 'pairs')}" for name, pairs in self.splits.items()]

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -165,11 +166,13 @@ def load_data(
     )
     check_arguments({"columns": names_by_name(columns), "splits": names_by_name(splits)})
     image_root = None if image_root is None else Path(image_root)
+    started = time.perf_counter()
     data = _read(spec, ReadOptions(columns=columns or {}, splits=splits or {}, image_root=image_root, seed=seed))
     data = with_true_sources(data)
     notes = [*outside_notes(data, _places(spec, image_root)), *repeat_notes(data), *lookalike_notes(data)]
     data = replace(data, notes=(*data.notes, *notes))
-    return with_classes(data, classes) if classes else data
+    data = with_classes(data, classes) if classes else data
+    return replace(data, reading_s=time.perf_counter() - started)
 
 
 def _read(spec: str, options: ReadOptions) -> PairData:
