@@ -19,7 +19,7 @@ def _plain(name: str) -> list[Path]:
 
 MODELS = (
     *("original", "start", "unlearned", "retrained", "retrained_again", "unlearned_again", "shadows", "adapter"),
-    "source",
+    "source", "model",
 )
 READS: Mapping[str, Callable[[str], list[Path]]] = {
     "config": _plain,
