@@ -19,7 +19,8 @@ def _plain(name: str) -> list[Path]:
 
 MODELS = (
     *("original", "start", "unlearned", "retrained", "retrained_again", "unlearned_again", "shadows", "adapter"),
-    "source", "model",
+    "source",
+    "model",
 )
 READS: Mapping[str, Callable[[str], list[Path]]] = {
     "config": _plain,
