@@ -67,7 +67,7 @@ def trained_weights(family: str, method_name: str, work: Path | None = None) -> 
         method = METHODS[method_name](**own.get(method_name, {}))
         job = Job(
             adapter, data.train, forget, retain, quick(**SGD, batch_size=7), seed=3, key="original", work=work,
-            holdout=data.splits["val"], start=lambda: copy.deepcopy(given),
+            holdout=data.splits["val"], start=lambda _: copy.deepcopy(given),
         )  # fmt: skip
         adapter = method.run(job).adapter
     return weights(adapter)

@@ -18,7 +18,17 @@ def _plain(name: str) -> list[Path]:
 
 
 MODELS = (
-    *("original", "start", "unlearned", "retrained", "retrained_again", "unlearned_again", "shadows", "adapter"),
+    *(
+        "original",
+        "start",
+        "unlearned",
+        "retrained",
+        "retrained_again",
+        "unlearned_again",
+        "shadows",
+        "adapter",
+        "model",
+    ),
     "source",
     "model",
 )
