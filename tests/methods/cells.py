@@ -45,7 +45,7 @@ class World:
         """The deletion of ``forget`` from a copy of the original."""
         return Job(
             copy.deepcopy(self.original), self.data.train, self.forget, self.retain, settings, seed=self.seed,
-            holdout=self.data.splits["val"], start=lambda: start(self.case, self.seed),
+            holdout=self.data.splits["val"], start=lambda _: start(self.case, self.seed),
         )  # fmt: skip
 
 

@@ -105,7 +105,7 @@ def test_methods_of_retain_pairs_depend_on_the_request_through_what_is_left(
     after = []
     for ids in (subjects_ids(data.train, 8)[:16], subjects_ids(data.train, 8)[16:]):
         forget, retain = data.train.only(ids, "forget"), data.train.without(ids, "retain")
-        job = replace(job_of(memorised, data, forget, retain, method, passes=1), start=lambda: own_clip(data))
+        job = replace(job_of(memorised, data, forget, retain, method, passes=1), start=lambda _: own_clip(data))
         after.append(weights(method.run(job).adapter))
     assert len(differing(*after)) > len(after[0]) / 2
 
@@ -209,7 +209,7 @@ def test_retrain_never_learns_the_forget_pairs(data: PairData) -> None:
     """A fresh model that learns the retain people by heart finds hardly any of the forgotten captions."""
     forget, retain = parted(data, 4)
     job = job_of(own_clip(data), data, forget, retain, Retrain(), passes=60, batch_size=24, lr=3e-3)
-    found = look(Retrain().run(replace(job, start=lambda: own_clip(data))).adapter, forget, retain)
+    found = look(Retrain().run(replace(job, start=lambda _: own_clip(data))).adapter, forget, retain)
     assert found.retain_recall >= 0.75
     assert found.forget_recall <= 0.25
     assert found.forget_loss > 2.5
@@ -230,7 +230,7 @@ def test_methods_see_the_pairs_they_name_and_no_others(
     method, (forget, retain) = METHODS[name](), parted(data)
     seen_by_each: list[list[str]] = []
 
-    def recording() -> Adapter:
+    def recording(_: bool = False) -> Adapter:
         adapter = own_clip(data)
         seen_by_each.append(record_collated(adapter))
         return adapter
@@ -248,7 +248,7 @@ def test_retrain_is_training_on_the_retain_pairs_bit_for_bit(data: PairData) -> 
     forget, retain = parted(data)
     settings = quick(passes=2, batch_size=12, lr=1e-3, weight_decay=0.1)
     original = trained(own_clip(data, seed=5), data.train, passes=1)
-    job = Job(original, data.train, forget, retain, settings, seed=4, start=lambda: own_clip(data, seed=5))
+    job = Job(original, data.train, forget, retain, settings, seed=4, start=lambda _: own_clip(data, seed=5))
     scratch = own_clip(data, seed=5)
     run_loop(scratch, Training(), {"train": retain}, settings=settings, seed=4)
     assert differing(weights(Retrain().run(job).adapter), weights(scratch)) == []
@@ -358,7 +358,10 @@ def test_methods_are_found_by_name_or_import_path() -> None:
     [
         ("grad_dif", r"Unknown method 'grad_dif'. .*grad_diff"),
         ("MULTIDELET", r"Unknown method 'MULTIDELET'.*package.module:Class"),
-        ("no_such_module:Method", r"'no_such_module:Method' cannot be imported: No module named 'no_such_module'"),
+        (
+            "no_such_module:Method",
+            r"'no_such_module:Method' cannot be imported: .*No module named 'no_such_module'",
+        ),
         ("tests.tiny:Lower", r"'tests.tiny:Lower' cannot be imported: .*Lower"),
         ("tests.tiny:quick", r"'tests.tiny:quick' is no subclass of multidelete.methods.Method"),
         ("pathlib:Path", r"'pathlib:Path' is no subclass of"),

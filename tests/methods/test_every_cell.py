@@ -104,7 +104,7 @@ def few_steps(
     method = METHODS[name](**{"candidates": 16, "observations": 12} if name == "l_codec" else {})
     outcome = method.run(
         Job(given, data.train, data.train.only(forget, "forget"), retain, settings, seed=seed,
-            holdout=data.splits["val"], start=lambda: begun)
+            holdout=data.splits["val"], start=lambda _: begun)
     )  # fmt: skip
     return outcome, {name for ids in seen for name in ids}
 
@@ -197,7 +197,7 @@ def test_a_picture_that_is_not_a_number_stops_every_method_that_sees_it(name: st
     for one in (adapter, begun):
         one.collate = Blotting(one, forget[0].sources["image"])  # type: ignore[method-assign]
     settings = quick(passes=2, batch_size=4, retain_per_forget=1)
-    job = Job(adapter, data.train, forget, retain, settings, seed=0, start=lambda: begun)
+    job = Job(adapter, data.train, forget, retain, settings, seed=0, start=lambda _: begun)
     if name in BLIND:
         assert finite(METHODS[name]().run(job))
     else:
@@ -232,7 +232,10 @@ def test_settings_survive_toml_and_the_manifest(name: str, tmp_path: Path) -> No
         (tmp_path / "own.toml").write_text(as_toml(method, table="method") + "\n" + as_toml(loop, table="loop"))
         assert resolve(kind, tmp_path / "own.toml", table="method") == method
         assert resolve(LoopSettings, tmp_path / "own.toml", table="loop") == loop
-        write_manifest(tmp_path, {"method": {"name": name, **asdict(method)}, "loop": asdict(loop)})
+        write_manifest(
+            tmp_path,
+            {"command": "unlearn", "seed": 0, "method": {"name": name, **asdict(method)}, "loop": asdict(loop)},
+        )
         stored = read_manifest(tmp_path)
         assert stored is not None
         given = dict(stored["method"])  # type: ignore[call-overload]
