@@ -99,7 +99,7 @@ def test_folders_that_are_no_shadows_of_these_pairs_are_named_together(made: Mad
 
 
 def test_second_retrained_model_alone_is_refused(made: Made) -> None:
-    with pytest.raises(ConfigError, match="without retrained"):
+    with pytest.raises(ConfigError, match="without a first retrained model"):
         made.audit("wrong", retrained=None, retrained_again=made.retrained)
     with pytest.raises(ConfigError, match="retrained again"):
         made.audit("wrong", retrained_again=made.retrained[1:], others={"retrained again": made.original})

@@ -148,7 +148,7 @@ def test_held_out_pairs_are_the_same_in_later_commands(tmp_path: Path, capsys: p
     assert "held-out" in capsys.readouterr().err
     told = results(capsys, *request, "--forget-subject", kept, "--out", tmp_path / "out")
     assert told["holdout"] == {"fraction": 0.1, "seed": 3}
-    assert told["data"] == {**told["data"], "pairs": len(parted.train), "digest": parted.train.digest}  # type: ignore[dict-item]
+    assert told["data"] == {**told["data"], "pairs": len(parted.train)}  # type: ignore[dict-item]
 
 
 def test_other_data_than_the_original_records_is_remarked_on(
@@ -341,12 +341,15 @@ def test_weights_that_do_not_fit_are_all_told(original: Path, tmp_path: Path, er
     odd = tmp_path / "odd"
     shutil.copytree(original, odd)
     weights = load_file(odd / "model.safetensors")
-    missing, reshaped, *_ = sorted(weights)
-    del weights[missing]
-    weights[reshaped] = weights[reshaped].flatten()[:1].clone()
+    missing, *reshaped = sorted(weights)[:3]
+    whole = {name: weights[name] for name in reshaped}
+    weights |= {name: weights[name].flatten()[:1].clone() for name in reshaped}
     save_file(weights, odd / "model.safetensors", metadata={"format": "pt"})
-    lines = errors(*unlearn(odd, "--forget-subject", "person-0001", "--out", tmp_path / "out"))
-    assert [f"another shape than config.json says: {reshaped}" in lines[0], missing in lines[1]] == [True, True]
+    line = one(errors(*unlearn(odd, "--forget-subject", "person-0001", "--out", tmp_path / "out")))
+    assert [name in line for name in reshaped] == [True, True]
+    del weights[missing]
+    save_file(weights | whole, odd / "model.safetensors", metadata={"format": "pt"})
+    assert missing in one(errors(*unlearn(odd, "--forget-subject", "person-0001", "--out", tmp_path / "out")))
 
 
 def test_folder_without_processor_is_refused(original: Path, tmp_path: Path, errors: Errors) -> None:
@@ -366,7 +369,7 @@ def test_weights_that_run_code_are_refused_with_leave_too(original: Path, tmp_pa
     torch.save({"weight": Touch(tmp_path / "touched")}, evil / "pytorch_model.bin")
     request = ("--forget-subject", "person-0001", "--out", tmp_path / "out")
     line = one(errors(*unlearn(evil, *request, "--allow-pickle")))
-    assert "holds more than plain tensors, which could run code" in line
+    assert "A pickled file that holds more than plain tensors could run code" in line
 
 
 class Touch:

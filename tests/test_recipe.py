@@ -20,8 +20,10 @@ def test_learning_rates_fall_with_the_rate_of_the_training_and_do_not_rise(metho
         found = loop_settings(method, None, trained_at(rate), 100)
         assert found.lr == pytest.approx(own.lr * factor)
         assert found.passes == own.passes
-    unlearned = trained_at(1e-5, "unlearn")  # a rate of another method, and not how the model was trained
+    unlearned = trained_at(1e-5, "unlearn") | {"request": {"pairs": 3}}  # a method's rate, and not the training's
     assert loop_settings(method, None, unlearned, 100) == own
+    recorded = unlearned | {"training": {"loop": {"lr": 4e-4, "passes": 3.0}}}  # what its original was trained at
+    assert loop_settings(method, None, recorded, 100).lr == pytest.approx(own.lr * 0.4)
 
 
 def test_rates_of_small_requests_fall_too() -> None:

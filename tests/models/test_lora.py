@@ -315,7 +315,8 @@ def test_models_in_memory_and_adapters_have_no_base_to_name(folders: Path, data:
     with pytest.raises(ConfigError, match="the model is given in memory"):
         unlearn(model, data, forget, method="grad_diff", lora=LORA, out=tmp_path / "out")
     with pytest.raises(CheckpointError, match=r"adapter is an adapter itself. Make it a model"):
-        unlearn(folders / "adapter", data, forget, method="grad_diff", lora=LORA, out=tmp_path / "out")
+        others = [name for name in subjects_ids(data.train, 4) if name not in forget]
+        unlearn(folders / "adapter", data, others, method="grad_diff", lora=LORA, out=tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
     kept = copy.deepcopy(weights(model))
     unlearn(model, data, forget, method="grad_diff", settings=QUICK, lora=LORA)

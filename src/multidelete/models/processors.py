@@ -46,8 +46,9 @@ def load_processor(source: str | Path, family: str) -> ProcessorMixin:
             "tokenizer (tokenizer.json), which needs nothing more."
         ) from error
     except LIBRARY_ERRORS as error:
+        told = "there is none." if "huggingface.co" in str(error) and Path(source).is_dir() else sentence(error)
         raise CheckpointError(
-            f"{source} has no readable processor: {sentence(error)} "
+            f"{source} has no readable processor: {told} "
             "Save the processor (image processor and tokenizer) into the model folder."
         ) from error
 

@@ -2,22 +2,28 @@
 
 import re
 from collections.abc import Iterable
-from typing import cast
 
-from transformers import PreTrainedTokenizerFast, ProcessorMixin
+from transformers import PreTrainedTokenizerFast
 
 from multidelete.data.pairs import Pair
 from multidelete.models.base import Adapter
 
 
-def tokenizer_of(adapter: Adapter) -> PreTrainedTokenizerFast:
-    """The tokenizer that stands beside the network."""
-    return cast(PreTrainedTokenizerFast, cast(ProcessorMixin, adapter.processor).tokenizer)
+def tokenizer_of(adapter: Adapter) -> PreTrainedTokenizerFast | None:
+    """The tokenizer that stands beside the network; None of an adapter that has none."""
+    tokenizer: PreTrainedTokenizerFast | None = getattr(getattr(adapter, "processor", None), "tokenizer", None)
+    return tokenizer
 
 
 def tokens_of_deleted_alone(adapter: Adapter, forget: Iterable[Pair], retain: Iterable[Pair]) -> int:
-    """Entries of the vocabulary that are words of the forget pairs' texts, and of no retain pair's text."""
-    alone = {word for pair in forget for word in _words(pair)} & _whole_words(tokenizer_of(adapter))
+    """Entries of the vocabulary that are words of the forget pairs' texts, and of no retain pair's text.
+
+    0 of an adapter without a tokenizer, which has no vocabulary.
+    """
+    tokenizer = tokenizer_of(adapter)
+    if tokenizer is None:
+        return 0
+    alone = {word for pair in forget for word in _words(pair)} & _whole_words(tokenizer)
     for pair in retain:
         if not alone:
             break
