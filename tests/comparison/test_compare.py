@@ -228,6 +228,7 @@ def test_an_audit_of_another_version_is_made_anew(copy: Path, whole: tuple[Path,
     assert models(copy) == made
 
 
+@pytest.mark.slow
 def test_copies_are_compressed_and_relearned_with_their_controls(copy: Path) -> None:
     made = models(copy)
     one = TINY.replace("draws = [1, 2]", "draws = [1]\ncompress = true\nrelearn = true")
