@@ -29,14 +29,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import multidelete.audits.probing
-import multidelete.comparison.page
-import multidelete.demonstration
-import multidelete.merging
-import multidelete.models.albef_convert
-import multidelete.models.lora
-import multidelete.report.build
-import multidelete.tuning  # noqa: F401
 from multidelete.cli import main
 from tests.tiny import SIDE, own_clip, people, subjects_ids
 
@@ -111,7 +103,7 @@ def material(folder: Path) -> None:
     from transformers import BertConfig, ViTConfig
 
     from multidelete.artifacts.marks import mark
-    from multidelete.data.personas import write_personas
+    from multidelete.data.generated.personas import write_personas
     from multidelete.models.albef import AlbefConfig, AlbefForRetrieval
     from multidelete.models.albef_convert import export_albef
     from multidelete.models.fresh import train_tokenizer

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from multidelete.auditing import AuditResult, audit
 from multidelete.audits.result import Figure
+from multidelete.core.errors import CheckpointError, ConfigError
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import Request, resolve_request
-from multidelete.errors import CheckpointError, ConfigError
-from multidelete.evidence import AuditResult, audit
+from multidelete.experiments.store import ModelStore
 from multidelete.models import load_adapter
-from multidelete.settings import TrainSettings
-from multidelete.store import ModelStore
+from multidelete.models.settings import TrainSettings
 from tests.audits.world import pick
 from tests.tiny import SIDE, people, quick
 

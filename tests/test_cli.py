@@ -20,16 +20,16 @@ from multidelete.audits import run_audits, unit_counts, verdict
 from multidelete.catalogue import FILE, catalogue
 from multidelete.catalogue.made import as_json, registered
 from multidelete.cli import run
-from multidelete.cli_flags import descriptions
-from multidelete.cli_options import ForgetOptions
-from multidelete.cli_show import data_row, show_verdict, show_verdict_json
+from multidelete.cli.options import ForgetOptions
+from multidelete.cli.show import data_row, show_verdict, show_verdict_json
+from multidelete.core.described import descriptions
+from multidelete.data.generated.personas import write_personas
 from multidelete.data.pairs import Pair, PairData, PairDataset
-from multidelete.data.personas import write_personas
 from multidelete.data.request import UNITS
 from multidelete.data.split import with_holdout
 from multidelete.methods import METHODS
 from multidelete.models import FAMILIES
-from multidelete.settings import LoopSettings
+from multidelete.training.settings import LoopSettings
 from tests.audits import world
 from tests.processes import ROOT, command, interrupted
 

@@ -5,8 +5,8 @@ import shlex
 import pytest
 
 from multidelete.audits.sentences import Outcome
-from multidelete.cli_next import after_audit, after_unlearn
-from multidelete.cli_options import AuditOptions, DataOptions, ForgetOptions
+from multidelete.cli.following import after_audit, after_unlearn
+from multidelete.cli.options import AuditOptions, DataOptions, ForgetOptions
 
 DATA = DataOptions(data="my photos/", columns=("text=caption", "id=key"))
 REQUEST = ForgetOptions(forget_subject=("Doe, Jane", "O'Neil"), unit="subject")

@@ -7,7 +7,7 @@ import pytest
 import typer
 
 from multidelete.cli import app, run
-from multidelete.cli_paths import ADDS_TO, MODELS, READS, WRITES
+from multidelete.cli.paths import ADDS_TO, MODELS, READS, WRITES
 
 NO_PATHS = {
     *("columns", "splits", "classes", "forget_subject", "forget_node", "method", "set", "lora", "train", "noun"),

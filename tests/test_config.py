@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 import pytest
 
-from multidelete.config import as_toml, check_settings, did_you_mean, read_toml, resolve, shown
-from multidelete.errors import ConfigError
+from multidelete.core.config import as_toml, check_settings, did_you_mean, read_toml, resolve, shown
+from multidelete.core.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,13 +13,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from multidelete.data.pairs import PairData, PairDataset
-from multidelete.loop import run_loop
-from multidelete.methods import METHODS, Job, Training
-from multidelete.methods.importance import draw_gallery, importance
-from multidelete.models import Adapter, load_adapter
-from multidelete.pipeline import unlearn
-from multidelete.runtime import (
+from multidelete.core.runtime import (
     gather_with_grad,
     is_main_process,
     process_index,
@@ -27,6 +21,12 @@ from multidelete.runtime import (
     start_processes,
     world_size,
 )
+from multidelete.data.pairs import PairData, PairDataset
+from multidelete.methods import METHODS, Job, Training
+from multidelete.methods.importance import draw_gallery, importance
+from multidelete.models import Adapter, load_adapter
+from multidelete.training.loop import run_loop
+from multidelete.unlearning import unlearn
 from tests.models.cases import Case, case_adapter, case_data
 from tests.tiny import MODELS, differing, family_model, parted, people, quick, subjects_ids, weights
 

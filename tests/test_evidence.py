@@ -12,20 +12,20 @@ import pytest
 from PIL import Image
 
 from multidelete.artifacts.keys import pair_alias
+from multidelete.artifacts.manifest import digest_folder
+from multidelete.auditing import AuditResult, audit
 from multidelete.audits import AuditInput, ModelSignals, Signals
 from multidelete.audits.result import read_audit
+from multidelete.core.errors import CheckpointError, ConfigError, RequestError
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.data.request import Request, resolve_request
 from multidelete.demonstration import demo
-from multidelete.errors import CheckpointError, ConfigError, RequestError
-from multidelete.evidence import AuditResult, audit
-from multidelete.manifest import digest_folder
 from multidelete.methods import Training
 from multidelete.models import load_adapter
 from multidelete.models.lineage import lineage_of
-from multidelete.pipeline import train, unlearn
+from multidelete.models.settings import TrainSettings
 from multidelete.report.exhibits import examples, secrets
-from multidelete.settings import TrainSettings
+from multidelete.unlearning import train, unlearn
 from tests.tiny import differing, family_model, people, weights
 
 FORGOTTEN = ("person-0003", "person-0008", "person-0011")

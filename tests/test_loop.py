@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from multidelete.artifacts.checkpoints import newest_checkpoint
-from multidelete.config import resolve
+from multidelete.core.config import resolve
+from multidelete.core.errors import ConfigError, DivergedError
 from multidelete.data.pairs import PairData, PairDataset
-from multidelete.errors import ConfigError, DivergedError
-from multidelete.loop import run_loop
 from multidelete.methods import FineTune, GradDiff, GradientMethod, NegGrad, Step, Training
 from multidelete.models import Adapter, choose_trainable
-from multidelete.plan import plan_steps
-from multidelete.settings import LoopSettings
+from multidelete.training.loop import run_loop
+from multidelete.training.plan import plan_steps
+from multidelete.training.settings import LoopSettings
 from tests.tiny import (
     RaiseScore,
     differing,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from multidelete.errors import CheckpointError
-from multidelete.manifest import MANIFEST, digest_file, digest_folder, read_manifest, versions, write_manifest
+from multidelete.artifacts.manifest import MANIFEST, digest_file, digest_folder, read_manifest, versions, write_manifest
+from multidelete.core.errors import CheckpointError
 
 
 def made(target: Path, text: str = "new") -> Path:

@@ -11,16 +11,24 @@ from safetensors import safe_open
 from transformers import AutoProcessor, CLIPModel
 
 from multidelete.artifacts.folders import partial_folder
+from multidelete.artifacts.manifest import digest_folder, read_manifest
+from multidelete.core.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    DivergedError,
+    RequestError,
+    UnsupportedError,
+)
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import resolve_request
-from multidelete.errors import CheckpointError, ConfigError, DataError, DivergedError, RequestError, UnsupportedError
-from multidelete.loop import run_loop
-from multidelete.manifest import digest_folder, read_manifest
 from multidelete.methods import GradDiff, NegGrad, Training
 from multidelete.models import load_adapter
-from multidelete.pipeline import train, unlearn, weights_digest
-from multidelete.settings import LoopSettings, TrainSettings
-from multidelete.start import starting_point
+from multidelete.models.initial import starting_point
+from multidelete.models.settings import TrainSettings
+from multidelete.training.loop import run_loop
+from multidelete.training.settings import LoopSettings
+from multidelete.unlearning import train, unlearn, weights_digest
 from tests.tiny import differing, own_clip, people, quick, record_collated, subjects_ids, vit_roberta, weights
 
 QUICK = {"passes": 1, "batch_size": 8, "device": "cpu"}

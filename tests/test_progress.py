@@ -8,7 +8,7 @@ import sys
 
 RUN = """
 import logging, time
-from multidelete.progress import progress_bar
+from multidelete.core.progress import progress_bar
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 with progress_bar("asking", 1_000, every_s={every_s}) as bar:
     bar.to({first})
@@ -42,7 +42,7 @@ def test_many_short_bars_say_something_together() -> None:
     """Five of 0.1 s each, a note every 0.3 s: each alone would say nothing."""
     code = """
 import logging, time
-from multidelete.progress import progress_bar
+from multidelete.core.progress import progress_bar
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 for number in range(5):
     with progress_bar(f"asking {number}", 10, every_s=0.3) as bar:

@@ -3,8 +3,8 @@
 import pytest
 
 from multidelete.methods import METHODS, GradDiff, Method
-from multidelete.recipe import loop_settings
-from multidelete.settings import LoopSettings
+from multidelete.methods.defaults import loop_settings
+from multidelete.training.settings import LoopSettings
 
 
 def trained_at(lr: float, command: str = "train") -> dict[str, object]:

@@ -8,11 +8,11 @@ import pytest
 
 import multidelete
 from multidelete.cli import run
-from multidelete.core.rehearsal import rehearse
+from multidelete.core.errors import CheckpointError, RequestError, UnsupportedError
 from multidelete.data.pairs import PairDataset
-from multidelete.errors import CheckpointError, RequestError, UnsupportedError
 from multidelete.methods import METHODS
-from multidelete.settings import LoraSettings
+from multidelete.models.settings import LoraSettings
+from multidelete.rehearsal import rehearse
 from tests.tiny import differing, own_clip, people, subjects_ids, weights
 
 DATA = people(8, unseen=8)

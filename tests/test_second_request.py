@@ -9,21 +9,21 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from multidelete.artifacts.card import model_card
 from multidelete.artifacts.keys import key_of_run, read_keys
-from multidelete.card import model_card
+from multidelete.artifacts.manifest import read_manifest
+from multidelete.auditing import audit
+from multidelete.core.errors import CheckpointError, UserError
 from multidelete.data.pairs import Pair, PairData, PairDataset, open_image
 from multidelete.data.request import Request, resolve_request
 from multidelete.data.request_file import Named
-from multidelete.errors import CheckpointError, UserError
-from multidelete.evidence import audit
-from multidelete.manifest import read_manifest
+from multidelete.experiments.store import ModelStore
+from multidelete.experiments.tuning import tune
 from multidelete.methods import METHODS, Retrain
 from multidelete.models import load_adapter
+from multidelete.models.settings import TrainSettings
 from multidelete.models.tokens import tokenizer_of
-from multidelete.pipeline import Unlearned, train, unlearn
-from multidelete.settings import TrainSettings
-from multidelete.store import ModelStore
-from multidelete.tuning import tune
+from multidelete.unlearning import Unlearned, train, unlearn
 from tests.tiny import people, quick
 
 FIRST, SECOND = ("person-0001", "person-0004"), ("person-0002", "person-0007")

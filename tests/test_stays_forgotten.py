@@ -13,7 +13,7 @@ from multidelete.data.request import Request, resolve_request
 from multidelete.methods import METHODS
 from multidelete.models import Adapter
 from multidelete.models.lineage import remember
-from multidelete.pipeline import unlearn
+from multidelete.unlearning import unlearn
 from tests.tiny import family_model, people, quick, trained
 
 FIRST, SECOND = ("person-0001", "person-0004"), ("person-0002", "person-0007")

@@ -15,17 +15,18 @@ import pytest
 from safetensors.torch import load_file
 
 from multidelete.artifacts.folders import partial_folder
+from multidelete.artifacts.manifest import read_manifest
 from multidelete.cli import run
+from multidelete.core.errors import DataError, UnsupportedError
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import Request, resolve_request
-from multidelete.errors import DataError, UnsupportedError
-from multidelete.manifest import read_manifest
+from multidelete.data.shadows import shadow_members
+from multidelete.experiments.store import ModelStore, code_digest
 from multidelete.methods import GradDiff, NegGrad
 from multidelete.models import load_adapter
 from multidelete.models.lineage import lineage_of
-from multidelete.pipeline import unlearn
-from multidelete.settings import TrainSettings
-from multidelete.store import ModelStore, code_digest, shadow_members
+from multidelete.models.settings import TrainSettings
+from multidelete.unlearning import unlearn
 from tests.processes import ROOT, command, interrupted, wait_for
 from tests.tiny import SIDE, differing, own_clip, people, quick, subjects_ids
 
@@ -87,7 +88,7 @@ def test_whatever_changes_the_weights_makes_another_model(
     for same in (data, people(8), held_out):
         original(same)
     assert len(set(folders)) == 1
-    from multidelete.data.personas import personas
+    from multidelete.data.generated.personas import personas
 
     larger = personas(people=8, unseen=4, views=2, size=SIDE + 1, seed=0)
     assert larger.train.digest == data.train.digest  # pictures of another size, and otherwise the same

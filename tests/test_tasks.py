@@ -8,17 +8,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from multidelete.auditing import audit
 from multidelete.audits import Figure
+from multidelete.core.errors import CheckpointError, DataError, UnsupportedError
 from multidelete.data.graph import Graph
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import resolve_request
-from multidelete.errors import CheckpointError, DataError, UnsupportedError
-from multidelete.evidence import audit
 from multidelete.methods import Training
 from multidelete.models import FAMILIES, load_adapter, new_adapter
-from multidelete.pipeline import train, unlearn
-from multidelete.settings import TrainSettings
-from multidelete.start import fitted, starting_point
+from multidelete.models.initial import fitted, starting_point
+from multidelete.models.settings import TrainSettings
+from multidelete.unlearning import train, unlearn
 from tests.models.cases import CASES, CLASSES, Case, case_data
 from tests.tiny import captions, differing, weights
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from multidelete.errors import CheckpointError
-from multidelete.trials import TrialFile
+from multidelete.core.errors import CheckpointError
+from multidelete.experiments.trials import TrialFile
 
 GOOD = {"number": 0, "drawn": {}, "objective": 0.5, "wall_s": 1.0, "pairs_forward": 3, "pairs_backward": 4}
 

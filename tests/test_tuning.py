@@ -20,14 +20,14 @@ import multidelete
 from multidelete.artifacts.folders import partial_folder
 from multidelete.audits import AuditInput, ModelSignals, Signals
 from multidelete.audits.objective import Objective, objective
+from multidelete.core.errors import CheckpointError, ConfigError, DataError, DivergedError, UnsupportedError
 from multidelete.data.pairs import PairData
 from multidelete.data.request import Request, resolve_request
-from multidelete.errors import CheckpointError, ConfigError, DataError, DivergedError, UnsupportedError
-from multidelete.judge import Judge
+from multidelete.experiments.judge import Judge
+from multidelete.experiments.tuning import Tuned, tune
 from multidelete.methods import GradDiff, GradientMethod, SalUn, Step
 from multidelete.methods.search import Factor, Search
 from multidelete.models import Adapter
-from multidelete.tuning import Tuned, tune
 from tests.tiny import differing, family_model, own_clip, people, record_collated, trained, weights
 
 FORGOTTEN = ("person-0001", "person-0002", "person-0003", "person-0004")

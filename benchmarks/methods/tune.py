@@ -19,10 +19,10 @@ from pathlib import Path
 
 import multidelete
 from multidelete import METHODS, PairData, Request, UnsupportedError
-from multidelete.comparison.experiment import Group, MethodRow
-from multidelete.comparison.material import load, model_of, request_of
-from multidelete.comparison.reading import read_experiment
-from multidelete.store import ModelStore
+from multidelete.experiments.comparison.experiment import Group, MethodRow
+from multidelete.experiments.comparison.material import load, model_of, request_of
+from multidelete.experiments.comparison.reading import read_experiment
+from multidelete.experiments.store import ModelStore
 
 HERE = Path(__file__).parent
 EXPERIMENT = HERE / "experiment.toml"

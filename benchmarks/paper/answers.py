@@ -14,7 +14,7 @@ from statistics import mean
 
 from multidelete import read_audit
 from multidelete.audits.inputs import RETRAINED_AGAIN
-from multidelete.comparison.summary import Block, Mean, Row, summarise
+from multidelete.experiments.comparison.summary import Block, Mean, Row, summarise
 
 HERE = Path(__file__).parent
 OURS = ("multidelete", "multidelete_12_passes", "multidelete_24_passes", "multidelete_paper")

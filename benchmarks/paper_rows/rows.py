@@ -25,7 +25,7 @@ from multidelete.data.split import draw_request
 from multidelete.methods import MultiDelete
 from multidelete.models.families import get_family
 from multidelete.models.fresh import Size, new_model, train_tokenizer
-from multidelete.start import classes_of, pictures_per_pair
+from multidelete.models.initial import classes_of, pictures_per_pair
 
 HERE = Path(__file__).parent
 RUNS = Path("runs/paper_rows")

@@ -18,12 +18,12 @@ from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProce
 from multidelete import personas, resolve_request
 from multidelete.data.request import forget_retain
 from multidelete.data.split import draw_request
-from multidelete.loop import run_loop
 from multidelete.methods import FineTune, Job, MultiDelete
 from multidelete.methods.base import GradientMethod, sample_retain
 from multidelete.methods.reference import build_reference
 from multidelete.models import SIZES, adapter_for, choose_trainable, train_tokenizer
-from multidelete.settings import LoopSettings
+from multidelete.training.loop import run_loop
+from multidelete.training.settings import LoopSettings
 
 SIDE_PX, WIDTH, LAYERS = 128, 640, 8
 FORGET, RETAIN_PER_FORGET = 4, 7  # 32 pairs in a step of either method

@@ -17,12 +17,12 @@ from multidelete import personas, resolve_request
 from multidelete.data.pairs import PairDataset
 from multidelete.data.request import forget_retain
 from multidelete.data.split import draw_request
-from multidelete.loop import StepModule
 from multidelete.methods import Job, MultiDelete
 from multidelete.methods.base import sample_retain
 from multidelete.methods.reference import build_reference
 from multidelete.models import choose_trainable, new_adapter
-from multidelete.plan import MicroBatch, MicroBatches, plan_steps
+from multidelete.training.loop import StepModule
+from multidelete.training.plan import MicroBatch, MicroBatches, plan_steps
 
 ROUNDS = 60
 

@@ -4,14 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from multidelete.auditing import audit
     from multidelete.audits.result import Figure, read_audit
-    from multidelete.data.pairs import Batch, Pair, PairData, PairDataset
-    from multidelete.data.personas import personas
-    from multidelete.data.readers import READERS, load_data
-    from multidelete.data.request import Request, resolve_request
-    from multidelete.data.request_file import read_request
-    from multidelete.demonstration import demo
-    from multidelete.errors import (
+    from multidelete.core.errors import (
         CheckpointError,
         ConfigError,
         DataError,
@@ -21,14 +16,20 @@ if TYPE_CHECKING:
         UnsupportedError,
         UserError,
     )
-    from multidelete.evidence import audit
-    from multidelete.merging import merge
+    from multidelete.data.generated.personas import personas
+    from multidelete.data.pairs import Batch, Pair, PairData, PairDataset
+    from multidelete.data.readers import READERS, load_data
+    from multidelete.data.request import Request, resolve_request
+    from multidelete.data.request_file import read_request
+    from multidelete.demonstration import demo
+    from multidelete.experiments.store import ModelStore
+    from multidelete.experiments.tuning import Tuned, tune
     from multidelete.methods import METHODS, GradientMethod, Method
     from multidelete.models import FAMILIES, Adapter, PairOutputs, load_adapter
-    from multidelete.pipeline import train, unlearn
-    from multidelete.settings import LoopSettings, LoraSettings, TrainSettings
-    from multidelete.store import ModelStore
-    from multidelete.tuning import Tuned, tune
+    from multidelete.models.merging import merge
+    from multidelete.models.settings import LoraSettings, TrainSettings
+    from multidelete.training.settings import LoopSettings
+    from multidelete.unlearning import train, unlearn
 
 __version__ = "0.1.0"
 __all__ = [
@@ -77,22 +78,23 @@ __all__ = [
 _HOMES = {
     "audits.result": "Figure read_audit",
     "data.pairs": "Batch Pair PairData PairDataset",
-    "data.personas": "personas",
+    "data.generated.personas": "personas",
     "data.readers": "READERS load_data",
     "data.request": "Request resolve_request",
     "data.request_file": "read_request",
     "demonstration": "demo",
-    "errors": (
+    "core.errors": (
         "CheckpointError ConfigError DataError DivergedError MultideleteError RequestError UnsupportedError UserError"
     ),
-    "evidence": "audit",
-    "merging": "merge",
+    "auditing": "audit",
+    "models.merging": "merge",
     "methods": "METHODS GradientMethod Method",
     "models": "FAMILIES Adapter PairOutputs load_adapter",
-    "pipeline": "train unlearn",
-    "settings": "LoopSettings LoraSettings TrainSettings",
-    "store": "ModelStore",
-    "tuning": "Tuned tune",
+    "unlearning": "train unlearn",
+    "models.settings": "LoraSettings TrainSettings",
+    "training.settings": "LoopSettings",
+    "experiments.store": "ModelStore",
+    "experiments.tuning": "Tuned tune",
 }
 _HOME = {name: f"multidelete.{module}" for module, names in _HOMES.items() for name in names.split()}
 

@@ -4,15 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from multidelete.artifacts.folders import whole_or_nothing
+from multidelete.auditing import AuditResult, audit
 from multidelete.core.arguments import Wanted, check_arguments, flag, place, text, whole
-from multidelete.data.personas import personas
+from multidelete.core.runtime import check_device
+from multidelete.data.generated.personas import personas
 from multidelete.data.request import resolve_request
 from multidelete.data.split import draw_request
-from multidelete.evidence import AuditResult, audit
 from multidelete.methods import Training
-from multidelete.pipeline import train, unlearn
-from multidelete.runtime import check_device
-from multidelete.settings import TrainSettings
+from multidelete.models.settings import TrainSettings
+from multidelete.unlearning import train, unlearn
 
 FRACTION = 0.1
 SIDE_PX = 48

@@ -18,9 +18,9 @@ from multidelete.artifacts.deletions import (
 )
 from multidelete.artifacts.keys import key_id, new_key, pair_alias, read_keys, write_keys
 from multidelete.artifacts.requests import refuse_other_requests, without_other_requests
+from multidelete.core.errors import CheckpointError, RequestError
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.data.request import resolve_request
-from multidelete.errors import CheckpointError, RequestError
 
 
 def pair(name: str, *, image: str | None = None, text: str | None = None) -> Pair:

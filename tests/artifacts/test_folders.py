@@ -11,7 +11,7 @@ import pytest
 
 from multidelete.artifacts.folders import partial_folder, whole_or_nothing
 from multidelete.artifacts.marks import MARK, mark
-from multidelete.errors import CheckpointError, DivergedError
+from multidelete.core.errors import CheckpointError, DivergedError
 
 
 def made(target: Path, text: str = "new", *, marked: bool = True) -> Path:
@@ -191,7 +191,7 @@ TINY_DISK = ["unshare", "--mount", "--map-root-user", "sh", "-c", 'mount -t tmpf
 WRITE = """
 import json, sys, torch
 from safetensors.torch import save_file
-from multidelete.errors import CheckpointError
+from multidelete.core.errors import CheckpointError
 base = Path({base!r})
 try:
     with whole_or_nothing(base / "new" / "out") as folder:

@@ -12,7 +12,7 @@ import pytest
 
 from multidelete.artifacts.folders import refuse_existing, whole_or_nothing
 from multidelete.artifacts.locks import in_turn, sole_writer
-from multidelete.errors import CheckpointError
+from multidelete.core.errors import CheckpointError
 
 HOLD = """
 import sys, time

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from multidelete.artifacts.folders import whole_or_nothing
+from multidelete.artifacts.manifest import digest_folder
 from multidelete.artifacts.marks import MARK
-from multidelete.errors import CheckpointError
-from multidelete.manifest import digest_folder
+from multidelete.core.errors import CheckpointError
 
 
 def write(target: Path, *, overwrite: bool = False, text: str = "one") -> None:

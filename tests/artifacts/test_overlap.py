@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from multidelete.artifacts.overlap import refuse_overlap, refuse_pictures
+from multidelete.core.errors import CheckpointError
 from multidelete.data.pairs import Pair, PairData, PairDataset
-from multidelete.errors import CheckpointError
 
 
 def made(target: Path) -> Path:

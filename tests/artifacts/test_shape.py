@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from multidelete.errors import CheckpointError
-from multidelete.manifest import MANIFEST, read_manifest, write_manifest
+from multidelete.artifacts.manifest import MANIFEST, read_manifest, write_manifest
+from multidelete.core.errors import CheckpointError
 
 WRONG: dict[str, tuple[object, str]] = {
     "text for a number": ({"seed": "1"}, "seed is '1'; it must be a whole number"),

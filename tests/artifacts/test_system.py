@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from multidelete.cli import run
-from multidelete.runtime import FILES_OF_A_WORKER, FILES_OPEN, possible_workers
+from multidelete.core.runtime import FILES_OF_A_WORKER, FILES_OPEN, possible_workers
 
 
 @pytest.fixture
@@ -32,8 +32,8 @@ def test_where_too_few_files_can_be_open_a_run_prepares_its_batches_itself(tmp_p
     script = """
 import resource, sys
 from multidelete.methods import Training
-from multidelete.loop import run_loop
-from multidelete.settings import LoopSettings
+from multidelete.training.loop import run_loop
+from multidelete.training.settings import LoopSettings
 from tests.tiny import own_clip, people
 data = people(2)
 adapter = own_clip(data)

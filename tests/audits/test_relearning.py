@@ -13,8 +13,8 @@ from multidelete.audits.controls import check_controls, mark_void
 from multidelete.audits.probing import probe_figures
 from multidelete.audits.relearning import STEPS, Parted, part, relearn
 from multidelete.audits.result import Figure
+from multidelete.core.errors import DivergedError
 from multidelete.data.pairs import PairDataset
-from multidelete.errors import DivergedError
 from multidelete.models import Adapter
 from tests.audits.world import every, model, models_of, pick, run, with_
 from tests.tiny import differing, family_model, parted, people, record_collated, trained, weights

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from multidelete.audits import Signals, cached, collect
+from multidelete.data.generated.personas import personas
 from multidelete.data.pairs import PairDataset
-from multidelete.data.personas import personas
 from multidelete.models import new_adapter
 from multidelete.models.base import Adapter
 from tests.audits.world import split_of

@@ -17,9 +17,9 @@ from multidelete.audits.controls import RANDOM_WEIGHTS, UNTOUCHED
 from multidelete.audits.inputs import RETRAINED_AGAIN
 from multidelete.audits.result import read_audit
 from multidelete.cli import run
-from multidelete.comparison import Block, compare
-from multidelete.comparison.experiment import CONTROLS
-from multidelete.errors import CheckpointError, ConfigError
+from multidelete.core.errors import CheckpointError, ConfigError
+from multidelete.experiments.comparison import Block, compare
+from multidelete.experiments.comparison.experiment import CONTROLS
 from multidelete.methods import METHODS
 
 ROOT = Path(__file__).parents[2]

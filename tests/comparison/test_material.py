@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from multidelete.comparison import Experiment, read_experiment
-from multidelete.comparison.material import load, model_of, request_of
-from multidelete.data.personas import write_personas
-from multidelete.errors import ConfigError
+from multidelete.core.errors import ConfigError
+from multidelete.data.generated.personas import write_personas
+from multidelete.experiments.comparison import Experiment, read_experiment
+from multidelete.experiments.comparison.material import load, model_of, request_of
+from multidelete.experiments.store import ModelStore
 from multidelete.models import load_adapter
-from multidelete.store import ModelStore
 
 SCRIPT = """
 from tests.tiny import own_clip, people

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from multidelete.cli import run
-from multidelete.comparison import read_experiment
-from multidelete.errors import ConfigError
+from multidelete.core.errors import ConfigError
+from multidelete.experiments.comparison import read_experiment
 from multidelete.methods import SCRUB, MultiDelete
 
 GOOD = """

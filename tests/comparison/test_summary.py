@@ -14,9 +14,9 @@ from multidelete.audits.compare import TO_RETRAINED
 from multidelete.audits.controls import RANDOM_WEIGHTS, UNTOUCHED
 from multidelete.audits.inputs import RETRAINED_AGAIN
 from multidelete.audits.result import Figure
-from multidelete.comparison.page import gap_table, main_table, wins_table, write_page
-from multidelete.comparison.plots import gaps_plot
-from multidelete.comparison.summary import Audit, Mean, summarise, t_quantile
+from multidelete.experiments.comparison.page import gap_table, main_table, wins_table, write_page
+from multidelete.experiments.comparison.plots import gaps_plot
+from multidelete.experiments.comparison.summary import Audit, Mean, summarise, t_quantile
 
 COLUMNS = {
     "test": ("utility", "recall@10", "test"),

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from multidelete.cli import run
+from multidelete.core.errors import RequestError
 from multidelete.data.pairs import Pair
 from multidelete.data.readers import load_data
 from multidelete.data.request import resolve_request
-from multidelete.errors import RequestError
 from tests.data.trouble import READERS, Reader, rows_with
 from tests.data.trouble import Kind as Plain
 

@@ -4,7 +4,7 @@ import torch
 
 from multidelete.data.augment import augmented
 from multidelete.data.pairs import Batch, PairData
-from multidelete.plan import MicroBatches, PlannedStep
+from multidelete.training.plan import MicroBatches, PlannedStep
 from tests.tiny import own_clip, people
 
 SEEDS = [(7, 0, 0, row) for row in range(4)]

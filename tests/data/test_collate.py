@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 from transformers import CLIPImageProcessorPil, ViltImageProcessorPil
 
+from multidelete.core.errors import UnsupportedError
 from multidelete.data.collate import ImagePreparer, TextPreparer, image_text_batch
 from multidelete.data.pairs import Pair
-from multidelete.errors import UnsupportedError
 from multidelete.models.fresh import train_tokenizer
 from tests.tiny import SIZE
 

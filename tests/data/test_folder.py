@@ -10,9 +10,9 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from datasets import Image as ImageFeature
 from PIL import Image
 
+from multidelete.core.errors import ConfigError, DataError
 from multidelete.data.pairs import open_image
 from multidelete.data.readers import load_data
-from multidelete.errors import ConfigError, DataError
 
 Row = Mapping[str, object]
 

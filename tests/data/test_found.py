@@ -11,9 +11,9 @@ import pytest
 from datasets import Dataset, DatasetDict, load_dataset
 from PIL import Image
 
+from multidelete.core.errors import DataError
 from multidelete.data.pairs import PairData, open_image
 from multidelete.data.readers import load_data
-from multidelete.errors import DataError
 
 TABLE = "id,file_name,text,subject\n007,a.png,one,null\n12345678901234567890,a.png,two,\n2014-01-01,a.png,three,NaN\n"
 IDS = ["007", "12345678901234567890", "2014-01-01"]

@@ -3,10 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from multidelete.core.errors import CheckpointError, DataError
 from multidelete.data.graph import EDGES_FILE, Graph, graph_source
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.data.split import with_holdout
-from multidelete.errors import CheckpointError, DataError
 
 #   a - b - c - d - e,  and  a - d
 NAMES = ["a", "b", "c", "d", "e", "alone"]

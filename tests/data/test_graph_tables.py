@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from multidelete.core.errors import ConfigError, DataError
 from multidelete.data.readers import load_data
 from multidelete.data.readers.graph_tables import read_graph_tables
-from multidelete.errors import ConfigError, DataError
 
 FILES = {
     "nodes.csv": "name,colour\na,red\nb,blue\nc,green\nd,grey\n",

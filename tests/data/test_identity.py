@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from multidelete.artifacts.manifest import read_manifest
 from multidelete.artifacts.picture_cache import FILE, kept_digests
-from multidelete.cli_inputs import read_for
-from multidelete.cli_options import DataOptions, KeyOptions
+from multidelete.cli.inputs import read_for
+from multidelete.cli.options import DataOptions, KeyOptions
+from multidelete.core.errors import RequestError
 from multidelete.data import picture_digests
 from multidelete.data.identity import with_true_sources
 from multidelete.data.lookalikes import lookalikes
@@ -22,12 +24,10 @@ from multidelete.data.picture_digests import file_digest
 from multidelete.data.readers import load_data
 from multidelete.data.request import resolve_request
 from multidelete.data.split import with_holdout
-from multidelete.errors import RequestError
-from multidelete.manifest import read_manifest
+from multidelete.experiments.store import ModelStore
 from multidelete.methods import Training
-from multidelete.pipeline import train
-from multidelete.settings import TrainSettings
-from multidelete.store import ModelStore
+from multidelete.models.settings import TrainSettings
+from multidelete.unlearning import train
 
 
 def picture(path: Path, seed: int) -> Path:

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from multidelete.core.errors import DataError
+from multidelete.data.generated.personas import personas
 from multidelete.data.images import check_images
 from multidelete.data.pairs import Pair, PairDataset
-from multidelete.data.personas import personas
-from multidelete.errors import DataError
 
 
 def encoded(kind: str) -> bytes:

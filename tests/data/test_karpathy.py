@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from multidelete.core.errors import ConfigError, DataError
 from multidelete.data.readers import load_data
 from multidelete.data.readers.karpathy import read_karpathy
-from multidelete.errors import ConfigError, DataError
 
 
 def entry(name: str, split: str, captions: int = 2, **more: str) -> dict[str, object]:

@@ -13,16 +13,16 @@ from PIL import Image
 
 from multidelete.audits.signals import collect
 from multidelete.audits.utility import correct
+from multidelete.core.errors import CheckpointError, ConfigError, DataError, RequestError
 from multidelete.data.classes import are_numbers, positions, with_classes
 from multidelete.data.pairs import Pair, PairData, PairDataset, text_source
 from multidelete.data.readers import load_data
 from multidelete.data.readers.snli_ve import CLASSES as SNLI
 from multidelete.data.request import resolve_request
-from multidelete.errors import CheckpointError, ConfigError, DataError, RequestError
 from multidelete.models import Adapter, load_adapter
 from multidelete.models.classes import name_classes, read_classes
-from multidelete.settings import TrainSettings
-from multidelete.start import fitted, starting_point
+from multidelete.models.initial import fitted, starting_point
+from multidelete.models.settings import TrainSettings
 from tests.data.test_identity import picture
 
 NUMBER = 24

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from multidelete.core.errors import ConfigError, DataError, RequestError
 from multidelete.data.readers import READERS, load_data
 from multidelete.data.request_file import read_request
-from multidelete.errors import ConfigError, DataError, RequestError
 
 
 def test_personas_settings_in_the_spec_win_over_the_seed_argument() -> None:

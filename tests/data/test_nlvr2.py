@@ -4,12 +4,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from multidelete.core.errors import DataError
 from multidelete.data.images import check_images
 from multidelete.data.readers import load_data
 from multidelete.data.readers.nlvr2 import looks_like_nlvr2, read_nlvr2
 from multidelete.data.request import resolve_request
 from multidelete.data.split import draw_request
-from multidelete.errors import DataError
 
 Row = dict[str, object]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from datasets import Dataset, DatasetDict
 
+from multidelete.core.errors import RequestError
 from multidelete.core.paths import user_path
 from multidelete.data.readers import load_data
 from multidelete.data.request import resolve_request
-from multidelete.errors import RequestError
 from tests.data.test_identity import picture, write
 
 NAMES = [

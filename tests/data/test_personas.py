@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from multidelete.core.errors import ConfigError, DataError
+from multidelete.data.generated.personas import invent_name, personas, write_personas
 from multidelete.data.pairs import PairData, open_image
-from multidelete.data.personas import invent_name, personas, write_personas
 from multidelete.data.readers import load_data
-from multidelete.errors import ConfigError, DataError
 
 
 def pixels(data: PairData) -> bytes:

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from multidelete.core.errors import ConfigError, DataError
 from multidelete.data.readers import load_data
 from multidelete.data.readers.pgr import read_obo, read_pgr
-from multidelete.errors import ConfigError, DataError
 
 COLUMNS = "FILE_ID SENTENCE GENE PHENOTYPE GENE_ID PHENOTYPE_ID GENE_START_POSITION RELATION".split()
 OBO = """format-version: 1.2

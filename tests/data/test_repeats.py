@@ -11,7 +11,7 @@ from datasets import Dataset
 from multidelete.data.pairs import Pair, PairDataset, text_source
 from multidelete.data.readers import load_data
 from multidelete.data.repeats import cached_note, kept_repeats, repeats_note
-from multidelete.pipeline import unlearn
+from multidelete.unlearning import unlearn
 from tests.data.test_identity import bitmap
 from tests.tiny import own_clip, people
 

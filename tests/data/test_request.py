@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
+from multidelete.core.errors import RequestError
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.data.request import Request, forget_retain, resolve_request, unit_keys
 from multidelete.data.request_file import Named, read_request
 from multidelete.data.split import draw_request
-from multidelete.errors import RequestError
 
 
 def pair(

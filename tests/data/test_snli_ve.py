@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from multidelete.core.errors import ConfigError, DataError
 from multidelete.data.images import check_images
 from multidelete.data.readers import load_data
 from multidelete.data.readers.snli_ve import read_snli_ve
 from multidelete.data.request import resolve_request
-from multidelete.errors import ConfigError, DataError
 
 LABELS = ("entailment", "neutral", "contradiction", "-")
 

@@ -1,9 +1,9 @@
 import pytest
 
+from multidelete.core.errors import ConfigError, DataError, RequestError
+from multidelete.data.generated.personas import personas
 from multidelete.data.pairs import Pair, PairData, PairDataset
-from multidelete.data.personas import personas
 from multidelete.data.split import draw_request, with_holdout
-from multidelete.errors import ConfigError, DataError, RequestError
 
 
 def captioned(count: int) -> PairData:

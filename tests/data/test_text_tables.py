@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from multidelete.core.errors import DataError
 from multidelete.data.tables import read_text_table
 from multidelete.data.tables.strict_json import JsonError, decode_json
-from multidelete.errors import DataError
 
 
 def table(folder: Path, name: str, content: str | bytes) -> list[list[object]]:

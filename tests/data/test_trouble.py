@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from multidelete.core.errors import DataError
 from multidelete.data.readers import load_data
-from multidelete.errors import DataError
 from tests.data.trouble import KINDS, READERS, Kind, Reader, expected, rows_with
 
 CELLS = [

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from multidelete.core.errors import RequestError
 from multidelete.data.request_file import Named, read_request
-from multidelete.errors import RequestError
 
 FORMATS = ("csv of ids", "csv", "csv with others", "tsv", "jsonl", "jsonl of strings", "txt")
 # A name, and whether it must be refused: always, or in formats that cannot hold it.

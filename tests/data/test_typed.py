@@ -8,8 +8,8 @@ import pytest
 from datasets import Dataset, Features, Value
 from PIL import Image
 
+from multidelete.core.errors import DataError
 from multidelete.data.readers import load_data
-from multidelete.errors import DataError
 
 
 def write(folder: Path, ids: list[object], kind: str, name: str = "id") -> Path:

@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from multidelete.core.errors import ConfigError, DataError
 from multidelete.data.images import check_images
 from multidelete.data.readers import load_data
 from multidelete.data.readers.vqa import looks_like_vqa, read_vqa
 from multidelete.data.request import resolve_request
-from multidelete.errors import ConfigError, DataError
 
 Asked = dict[str, list[tuple[int, int, str]]]
 """For each subset, questions as (image, question id, answer)."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from multidelete.data.pairs import Batch
 from multidelete.models import Adapter, PairOutputs
-from multidelete.step import Part, Step
+from multidelete.training.step import Part, Step
 from tests.relations import graph_text, relations
 from tests.tiny import own_clip, people
 

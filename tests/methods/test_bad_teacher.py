@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from multidelete.core.errors import ConfigError, UnsupportedError
 from multidelete.data.pairs import PairData
-from multidelete.errors import ConfigError, UnsupportedError
 from multidelete.methods import BadTeacher, Job
 from multidelete.models.fresh import untrained
 from tests.methods.steps import ALIKE, CROSSED, EYE, dual_encoder, part, similar, step, values

@@ -6,7 +6,7 @@ from math import log
 import pytest
 import torch
 
-from multidelete.errors import ConfigError, UnsupportedError
+from multidelete.core.errors import ConfigError, UnsupportedError
 from multidelete.methods import CLIPErase, Job
 from tests.methods.steps import CROSSED, EYE, dual_encoder, matched, part, similar, step, values
 from tests.models.cases import Case, case_adapter, case_data

@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from multidelete.core.errors import ConfigError, UnsupportedError
 from multidelete.data.pairs import Pair, PairData, PairDataset
-from multidelete.errors import ConfigError, UnsupportedError
-from multidelete.loop import run_loop
 from multidelete.methods import (
     LCODEC,
     METHODS,
@@ -29,6 +28,7 @@ from multidelete.methods import (
 )
 from multidelete.methods.base import sample_retain
 from multidelete.models import Adapter, PairOutputs
+from multidelete.training.loop import run_loop
 from tests.tiny import (
     RaiseScore,
     differing,

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from multidelete.core.errors import ConfigError
 from multidelete.data.pairs import PairData
-from multidelete.errors import ConfigError
 from multidelete.methods import DescentToDelete, FineTune, Job
 from multidelete.models import Adapter
 from tests.tiny import differing, own_clip, parted, people, quick, record_collated, trained, weights

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from multidelete.core.errors import DivergedError
 from multidelete.data.pairs import Batch, PairDataset
-from multidelete.errors import DivergedError
 from multidelete.methods.importance import draw_gallery, importance, mean_gradient, saliency_mask
 from multidelete.models import Adapter, PairOutputs
 from tests.models.cases import CASES, Case, case_adapter, case_data

@@ -6,8 +6,8 @@ from functools import partial
 import pytest
 import torch
 
+from multidelete.core.errors import ConfigError, UnsupportedError
 from multidelete.data.pairs import PairData
-from multidelete.errors import ConfigError, UnsupportedError
 from multidelete.methods import LCODEC, Job
 from multidelete.methods.base import sample_retain
 from multidelete.methods.conditional_dependence import codec, foci

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from multidelete.core.errors import ConfigError, UnsupportedError
 from multidelete.data.pairs import Batch, Pair, PairData, PairDataset
-from multidelete.errors import ConfigError, UnsupportedError
 from multidelete.methods import Job, MultiDelete, MultiDeletePaper
 from multidelete.methods.reference import Reference, build_reference
 from multidelete.methods.targets import ENOUGH, Stratum, matched_scores, score_targets, strata_of
 from multidelete.models import Adapter, PairOutputs
-from multidelete.step import Part, Step
+from multidelete.training.step import Part, Step
 from tests.methods.cells import world
 from tests.models.cases import Case, case_adapter, case_data
 from tests.relations import graph_text, relations

@@ -6,7 +6,7 @@ from math import log
 import pytest
 import torch
 
-from multidelete.errors import ConfigError
+from multidelete.core.errors import ConfigError
 from multidelete.methods import NPO, NegGrad
 from tests.methods.steps import CROSSED, EYE, dual_encoder, matched, part, similar, step, values
 

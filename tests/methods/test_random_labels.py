@@ -6,8 +6,8 @@ from math import log
 
 import pytest
 
+from multidelete.core.errors import ConfigError, DataError, RequestError, UnsupportedError
 from multidelete.data.pairs import Pair, PairData, PairDataset
-from multidelete.errors import ConfigError, DataError, RequestError, UnsupportedError
 from multidelete.methods import Job, RandomLabels
 from multidelete.methods.partners import Associations
 from tests.methods.steps import CROSSED, EYE, classifier, dual_encoder, part, similar, step, values

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from multidelete.core.errors import RequestError
 from multidelete.data.pairs import Pair, PairData, PairDataset, text_source
-from multidelete.errors import RequestError
 from multidelete.methods.partners import Associations, unassociated_pairs
 from multidelete.methods.reference import Reference, ReferenceSettings, build_reference, outputs_of
 from multidelete.models import PairOutputs

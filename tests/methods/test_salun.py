@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from multidelete.core.errors import ConfigError
 from multidelete.data.pairs import PairData
-from multidelete.errors import ConfigError
-from multidelete.frozen import FrozenEntries
-from multidelete.loop import run_loop
 from multidelete.methods import METHODS, GradDiff, GradientMethod, Job, SalUn
 from multidelete.methods.base import sample_retain
 from multidelete.methods.importance import draw_gallery, mean_gradient
 from multidelete.models import Adapter
+from multidelete.training.frozen import FrozenEntries
+from multidelete.training.loop import run_loop
 from tests.tiny import differing, own_clip, parted, people, quick, trained, weights
 
 GRADIENT_METHODS = sorted(name for name, method in METHODS.items() if issubclass(method, GradientMethod))

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from multidelete.core.errors import ConfigError
 from multidelete.data.pairs import PairData, PairDataset
-from multidelete.errors import ConfigError
 from multidelete.methods import SCRUB, Job
 from multidelete.methods.rewind import Rewind, counterparts, error_rate
 from multidelete.models import Adapter

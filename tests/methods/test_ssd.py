@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from multidelete.core.errors import ConfigError
 from multidelete.data.pairs import PairData
-from multidelete.errors import ConfigError
 from multidelete.methods import SSD, Job
 from multidelete.methods.base import sample_retain
 from multidelete.methods.importance import draw_gallery, importance

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import AutoImageProcessor, CLIPConfig
 
-from multidelete.errors import CheckpointError, ConfigError
+from multidelete.core.errors import CheckpointError, ConfigError
 from multidelete.models import load_adapter
 from multidelete.models.albef import AlbefConfig, AlbefForRetrieval
 from multidelete.models.albef_convert import Conversion, convert_albef, export_albef, resized_positions

@@ -14,8 +14,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel, CLIPModel
 
+from multidelete.core.errors import CheckpointError, ConfigError
 from multidelete.data.pairs import PairData
-from multidelete.errors import CheckpointError, ConfigError
 from multidelete.methods import MultiDelete
 from multidelete.models import Adapter, adapter_for, load_adapter, new_adapter
 from multidelete.models.checkpoint import choose_trainable

@@ -18,9 +18,9 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from multidelete.core.runtime import is_main_process, process_index, start_processes
 from multidelete.data.pairs import Pair, PairData
 from multidelete.models import FAMILIES, Adapter, PairOutputs, adapter_for, load_adapter, recognise
-from multidelete.runtime import is_main_process, process_index, start_processes
 from tests.models.cases import CASES, CLASSES, Case, case_adapter, case_data, own_scores
 from tests.tiny import differing, weights
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from multidelete.errors import ConfigError
+from multidelete.core.errors import ConfigError
 from multidelete.models.fresh import PAD, SPECIAL_TOKENS, new_model, train_tokenizer
 from tests.tiny import SIZE, captions, people
 

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from multidelete.core.errors import DataError
 from multidelete.data.pairs import Pair, source_key, text_source
-from multidelete.errors import DataError
 from multidelete.models import FAMILIES, load_adapter
 from multidelete.models.candidates import draw, gumbel
 from multidelete.models.fresh import Size, new_model, train_tokenizer

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AutoConfig
 
+from multidelete.core.errors import CheckpointError, ConfigError, DataError, UnsupportedError
 from multidelete.data.graph import Graph
 from multidelete.data.pairs import Pair, PairData, text_source
-from multidelete.errors import CheckpointError, ConfigError, DataError, UnsupportedError
 from multidelete.models import FAMILIES, Adapter, load_adapter
 from multidelete.models.base import PairOutputs
 from multidelete.models.graph_text import (

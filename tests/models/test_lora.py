@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from transformers import BlipForImageTextRetrieval, CLIPModel
 
 from multidelete import LoraSettings, audit, merge, unlearn
+from multidelete.core.errors import CheckpointError, ConfigError, UnsupportedError
 from multidelete.data.pairs import PairData
-from multidelete.errors import CheckpointError, ConfigError, UnsupportedError
-from multidelete.loop import run_loop
 from multidelete.methods import METHODS, GradDiff, Job
 from multidelete.models import Adapter, choose_trainable, load_adapter
 from multidelete.models.lora import add_lora, merge_lora, original
+from multidelete.training.loop import run_loop
 from tests.models.cases import CASES, Case, case_adapter, case_data
 from tests.tiny import differing, own_clip, parted, people, quick, scores, subjects_ids, weights
 

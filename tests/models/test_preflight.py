@@ -9,12 +9,12 @@ from PIL import Image
 from transformers import CLIPImageProcessorPil, CLIPProcessor, ViltImageProcessorPil, ViltProcessor
 
 from multidelete import unlearn
+from multidelete.auditing import audit
 from multidelete.cli import run
+from multidelete.core.errors import CheckpointError, DataError
+from multidelete.data.generated.personas import write_personas
 from multidelete.data.images import check_images, check_pictures
 from multidelete.data.pairs import Pair, PairData, PairDataset
-from multidelete.data.personas import write_personas
-from multidelete.errors import CheckpointError, DataError
-from multidelete.evidence import audit
 from multidelete.models import Adapter, adapter_for
 from multidelete.models.fresh import new_model, train_tokenizer
 from multidelete.models.preflight import oddest, preflight

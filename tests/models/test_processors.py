@@ -14,8 +14,8 @@ from transformers import (
 )
 from transformers.utils import sentencepiece_model_pb2_new as sentencepiece_model
 
+from multidelete.core.errors import CheckpointError, ConfigError, UnsupportedError
 from multidelete.data.pairs import PairData
-from multidelete.errors import CheckpointError, ConfigError, UnsupportedError
 from multidelete.models import adapter_for, load_adapter
 from multidelete.models.fresh import train_tokenizer
 from tests.tiny import SIDE, SIZE, captions, family_model, own_clip, people

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from multidelete import unlearn
+from multidelete.core.errors import CheckpointError, UnsupportedError
 from multidelete.data.pairs import PairData
-from multidelete.errors import CheckpointError, UnsupportedError
 from multidelete.models import load_adapter
 from tests.tiny import own_clip, people, quick
 

@@ -15,8 +15,8 @@ from transformers import (
     ViTModel,
 )
 
+from multidelete.core.errors import UnsupportedError
 from multidelete.data.pairs import PairData
-from multidelete.errors import UnsupportedError
 from multidelete.models import Adapter, adapter_for
 from multidelete.models.dual_encoder import context_length
 from multidelete.models.fresh import train_tokenizer

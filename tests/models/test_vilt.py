@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import ViltImageProcessorPil, ViltProcessor
 
+from multidelete.core.errors import DataError, UnsupportedError
 from multidelete.data.pairs import Batch, ImageInput, Pair, PairData, open_image, text_source
-from multidelete.errors import DataError, UnsupportedError
 from multidelete.models import load_adapter
 from multidelete.models.fresh import new_model, train_tokenizer
 from multidelete.models.vilt import ViltAdapter, _draw, new_vilt

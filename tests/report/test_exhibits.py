@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from multidelete.auditing import audit
 from multidelete.data.request import resolve_request
-from multidelete.evidence import audit
 from multidelete.methods import Training
-from multidelete.pipeline import train, unlearn
-from multidelete.settings import TrainSettings
+from multidelete.models.settings import TrainSettings
+from multidelete.unlearning import train, unlearn
 from tests.models.cases import CLASSES, Case, case_data
 
 

@@ -4,7 +4,8 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from multidelete.artifacts.sealed import SealError, State, read_sealed, run_of, write_sealed
+from multidelete.artifacts.sealed import SealError, read_sealed, run_of, write_sealed
+from multidelete.core.runtime import State
 
 logger = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from multidelete.artifacts.keys import key_id, keyed_digest, pair_alias
+from multidelete.core.errors import CheckpointError, DataError, RequestError
 from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.data.request import Request, what_is_missing_afterwards
-from multidelete.errors import CheckpointError, DataError, RequestError
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from multidelete.artifacts.locks import clear, lock_file, sole_writer
 from multidelete.artifacts.marks import mark, refuse_foreign
 from multidelete.artifacts.overlap import place_of
 from multidelete.artifacts.room import no_room, told_where_full
-from multidelete.errors import CheckpointError
+from multidelete.core.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 from multidelete.artifacts.room import make_whole
-from multidelete.errors import CheckpointError
-from multidelete.runtime import is_main_process, wait_for_everyone
+from multidelete.core.errors import CheckpointError
+from multidelete.core.runtime import is_main_process, wait_for_everyone
 
 KEY_BYTES = 32
 Matter = Literal["id", "content", "request", "data", "name"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from multidelete.errors import CheckpointError
+from multidelete.core.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ import os
 import zipfile
 from pathlib import Path
 
-from multidelete.errors import CheckpointError, first_few
+from multidelete.core.errors import CheckpointError, first_few
 
 MARK = ".multidelete"
 ARCHIVE_MARK = "written by multidelete convert"  # in checkpoints of tensors, which are files

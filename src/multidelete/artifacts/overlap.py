@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from multidelete.errors import CheckpointError
+from multidelete.core.errors import CheckpointError
 
 if TYPE_CHECKING:
     from multidelete.data.pairs import PairData

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from multidelete.artifacts.deletions import Lineage, without_earlier
+from multidelete.core.errors import RequestError
 from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, PairData
 from multidelete.data.request import Request
-from multidelete.errors import RequestError
 
 
 def refuse_other_requests(lineages: Mapping[str, Lineage], request: Request, forget: Sequence[Pair]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from multidelete.errors import CheckpointError, MultideleteError
+from multidelete.core.errors import CheckpointError, MultideleteError
 
 UNFINISHED = ".new"  # what the name of a file ends in until the file is whole
 _NO_ROOM = {

@@ -22,13 +22,12 @@ from torch import Tensor
 
 from multidelete.artifacts.locks import in_turn
 from multidelete.artifacts.room import make_whole
-from multidelete.errors import CheckpointError
+from multidelete.core.errors import CheckpointError
+from multidelete.core.runtime import State
 
 logger = logging.getLogger(__name__)
 
 NOTE = "run"  # in a work folder: which run it belongs to
-
-State = None | bool | int | float | str | Tensor | Sequence["State"] | Mapping[str, "State"] | Mapping[int, "State"]
 
 _WORDS, _SEAL = "words", "seal"
 _TENSOR, _NUMBERED = "tensor", "numbered"

@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from multidelete.config import shown
-from multidelete.errors import CheckpointError
+from multidelete.core.config import shown
+from multidelete.core.errors import CheckpointError
 
 _WORDS: dict[type, str] = {str: "a text", int: "a whole number", float: "a finite number", dict: "an object",
                            bool: "true or false", list: "a list"}  # fmt: skip

@@ -14,7 +14,7 @@ from multidelete.audits.membership import attack_scores
 from multidelete.audits.retrieval import KS, directions, search
 from multidelete.audits.signals import Signals
 from multidelete.audits.utility import correct
-from multidelete.errors import DataError
+from multidelete.core.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True)

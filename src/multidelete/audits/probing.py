@@ -12,9 +12,9 @@ from multidelete.audits.inputs import SPLITS, AuditInput, ModelSignals, units
 from multidelete.audits.result import Figure
 from multidelete.audits.separation import whole_units_first
 from multidelete.audits.signals import Signals, collect
+from multidelete.core.progress import Bar, progress_bar
 from multidelete.data.pairs import PairDataset
 from multidelete.models.base import Adapter
-from multidelete.progress import Bar, progress_bar
 
 RETAIN_LIMIT = 2000  # retain pairs that a changed model is asked about
 HOLDOUT_LIMIT = 1000

@@ -25,9 +25,9 @@ from multidelete.audits.inputs import AuditInput, groups, prefix, units
 from multidelete.audits.result import Figure
 from multidelete.audits.signals import Signals
 from multidelete.audits.stats import Array, Floats
+from multidelete.core.errors import DivergedError
 from multidelete.core.words import counted
 from multidelete.data.pairs import PairDataset
-from multidelete.errors import DivergedError
 from multidelete.models.base import Adapter
 
 AUDIT = "relearning"

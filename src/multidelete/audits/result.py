@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from multidelete.artifacts.room import write_whole
-from multidelete.config import shown
+from multidelete.core.config import shown
+from multidelete.core.errors import CheckpointError
 from multidelete.core.json_files import read_json_object
-from multidelete.errors import CheckpointError
 
 SCHEMA = 1
 Better = Literal["higher", "lower", "target"]

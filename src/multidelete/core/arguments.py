@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from multidelete.config import shown
-from multidelete.errors import ConfigError, SettingProblem
+from multidelete.core.config import shown
+from multidelete.core.errors import ConfigError, SettingProblem
 
 PLACE = (str, Path)
 

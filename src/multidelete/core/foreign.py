@@ -8,7 +8,7 @@ from pickle import UnpicklingError
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
-from multidelete.errors import CheckpointError, MultideleteError, UserError
+from multidelete.core.errors import CheckpointError, MultideleteError, UserError
 
 # transformers, torch and peft check little before they compute: a wrong type is an AttributeError deep inside them
 LIBRARY_ERRORS = (

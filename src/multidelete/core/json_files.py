@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from multidelete.errors import CheckpointError
+from multidelete.core.errors import CheckpointError
 
 
 def read_json_object(path: Path, remedy: str) -> dict[str, object]:

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from multidelete.core.errors import ConfigError, DataError, first_few
 from multidelete.core.words import counted
 from multidelete.data.pairs import PairData, PairDataset
-from multidelete.errors import ConfigError, DataError, first_few
 
 
 def are_numbers(names: Sequence[str]) -> bool:

@@ -14,11 +14,11 @@ from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from multidelete.core.errors import DataError, UnsupportedError, first_few
 from multidelete.core.foreign import LIBRARY_ERRORS, explained
 from multidelete.core.words import counted
 from multidelete.data.decode import ImageInput, open_image
 from multidelete.data.pairs import Batch, Pair, members, source_key
-from multidelete.errors import DataError, UnsupportedError, first_few
 
 CACHE_BYTES = 1 << 30
 

@@ -16,9 +16,9 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from multidelete.core.errors import CheckpointError, DataError, first_few
 from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, source_key
-from multidelete.errors import CheckpointError, DataError, first_few
 
 NAMES_FILE, EDGES_FILE = "graph.json", "graph.safetensors"
 

@@ -6,11 +6,11 @@ from typing import cast
 
 from PIL import Image
 
+from multidelete.core.errors import DataError, first_few
+from multidelete.core.progress import progress_bar
 from multidelete.core.words import counted
 from multidelete.data.decode import FORMATS, ImageError, ImageInput, open_image
 from multidelete.data.pairs import PairDataset, members
-from multidelete.errors import DataError, first_few
-from multidelete.progress import progress_bar
 
 Shapes = Mapping[str, tuple[int, int]]  # width and height in pixels of each picture, by its source
 

@@ -3,10 +3,10 @@
 import unicodedata
 from collections.abc import Collection, Iterable
 
+from multidelete.core.errors import first_few
 from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, PairData, PairDataset, members
 from multidelete.data.request_file import Named
-from multidelete.errors import first_few
 
 
 def plain_form(name: str) -> str:

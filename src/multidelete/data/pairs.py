@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, overload
 import torch
 from torch import Tensor
 
+from multidelete.core.errors import DataError
 from multidelete.core.words import counted
 from multidelete.data.decode import ImageInput as ImageInput
 from multidelete.data.decode import open_image as open_image
 from multidelete.data.picture_digests import input_digest
-from multidelete.errors import DataError
 
 if TYPE_CHECKING:
     from multidelete.data.graph import Graph

@@ -3,10 +3,10 @@
 import shlex
 from collections.abc import Collection
 
+from multidelete.core.errors import first_few
 from multidelete.core.words import counted
 from multidelete.data.identity import same_pictures
 from multidelete.data.pairs import Pair, PairData, PairDataset
-from multidelete.errors import first_few
 
 
 def kept_repeats(train: PairDataset, ids: Collection[str]) -> list[str]:

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
+from multidelete.core.errors import RequestError, first_few
 from multidelete.core.words import counted, share
 from multidelete.data.classes import class_name
 from multidelete.data.lookalikes import overlooked, plain_form
@@ -18,7 +19,6 @@ from multidelete.data.request_file import Named, read_request
 from multidelete.data.request_images import image_sources
 from multidelete.data.request_rows import check_texts, contradictions, means_one, skipped_ids
 from multidelete.data.tables.suspicion import whole
-from multidelete.errors import RequestError, first_few
 
 Unit = Literal["pair", "image", "subject", "node"]
 logger = logging.getLogger(__name__)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from multidelete.core.errors import DataError, RequestError, first_few, short
 from multidelete.core.paths import lies_there
 from multidelete.core.words import counted
 from multidelete.data.tables.delimited import Rows, begins_with_blank, other_separator, read_rows
@@ -12,7 +13,6 @@ from multidelete.data.tables.source import read_text
 from multidelete.data.tables.strict_json import Json
 from multidelete.data.tables.suspicion import looks_like_list, spells_missing
 from multidelete.data.tables.table import with_header
-from multidelete.errors import DataError, RequestError, first_few, short
 
 COLUMNS = ("id", "subject", "image", "node")
 _ANY = "id, subject, image or node"

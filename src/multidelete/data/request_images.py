@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from multidelete.core.errors import first_few
 from multidelete.data.pairs import PairData, members
-from multidelete.errors import first_few
 
 
 def image_sources(data: PairData, images: Sequence[str], problems: list[str]) -> list[str]:

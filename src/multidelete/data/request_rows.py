@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from multidelete.core.errors import RequestError, first_few, short
 from multidelete.core.words import counted
 from multidelete.data.pairs import PairData
 from multidelete.data.request_file import COLUMNS, Named
-from multidelete.errors import RequestError, first_few, short
 
 
 def check_texts(named: Mapping[str, Sequence[object]]) -> None:

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from multidelete.core.errors import ConfigError, DataError, RequestError
 from multidelete.core.words import counted
 from multidelete.data.identity import with_true_sources
 from multidelete.data.pairs import Pair, PairData, PairDataset, members
 from multidelete.data.request import UNITS, Unit, unit_keys
-from multidelete.errors import ConfigError, DataError, RequestError
 
 
 def with_holdout(data: PairData, *, fraction: float = 0.1, seed: int = 0) -> PairData:

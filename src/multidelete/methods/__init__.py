@@ -1,7 +1,7 @@
 """Unlearning methods, by name."""
 
-from multidelete.config import did_you_mean
-from multidelete.errors import ConfigError
+from multidelete.core.config import did_you_mean
+from multidelete.core.errors import ConfigError
 from multidelete.methods.bad_teacher import BadTeacher
 from multidelete.methods.base import GradientMethod, Job, Method, Outcome
 from multidelete.methods.clip_erase import CLIPErase
@@ -20,7 +20,7 @@ from multidelete.methods.salun import SalUn
 from multidelete.methods.scrub import SCRUB
 from multidelete.methods.ssd import SSD
 from multidelete.methods.training import Retrain, Training
-from multidelete.step import Part, Step
+from multidelete.training.step import Part, Step
 
 __all__ = [
     "DELETE",

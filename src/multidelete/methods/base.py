@@ -11,15 +11,15 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
+from multidelete.core.runtime import is_main_process, make_accelerator
 from multidelete.data.pairs import PairDataset
-from multidelete.loop import run_loop
 from multidelete.methods.reference import HOLDOUT_LIMIT, Reference, ReferenceSettings, build_reference
 from multidelete.methods.search import Search
 from multidelete.models.base import Adapter
-from multidelete.plan import plan_steps
-from multidelete.runtime import is_main_process, make_accelerator
-from multidelete.settings import LoopSettings
-from multidelete.step import Step
+from multidelete.training.loop import run_loop
+from multidelete.training.plan import plan_steps
+from multidelete.training.settings import LoopSettings
+from multidelete.training.step import Step
 
 FEW_PAIRS = 64  # requests below this are small
 

@@ -5,14 +5,14 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from multidelete.config import check_settings
-from multidelete.errors import UnsupportedError
+from multidelete.core.config import check_settings
+from multidelete.core.errors import UnsupportedError
 from multidelete.methods.base import GradientMethod, Job
 from multidelete.methods.distributions import divergences, similarity_logits
 from multidelete.methods.reference import ReferenceSettings, outputs_of
 from multidelete.methods.search import Factor, Search
-from multidelete.settings import LoopSettings
-from multidelete.step import Step
+from multidelete.training.settings import LoopSettings
+from multidelete.training.step import Step
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import torch
 
-from multidelete.config import check_settings
+from multidelete.core.config import check_settings
 from multidelete.methods.base import Job, Outcome
 from multidelete.methods.finetune import FineTune
 from multidelete.methods.importance import trainable

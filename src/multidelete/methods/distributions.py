@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from multidelete.core.runtime import gather_with_grad
 from multidelete.methods.targets import number_of_signals
 from multidelete.models.base import PairOutputs
 from multidelete.models.candidates import candidates
-from multidelete.runtime import gather_with_grad
-from multidelete.step import Part
+from multidelete.training.step import Part
 
 
 def has_matching_head(outputs: PairOutputs) -> bool:

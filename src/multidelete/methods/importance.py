@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from multidelete.core.errors import DivergedError
+from multidelete.core.progress import progress_bar
+from multidelete.core.runtime import alone, process_index, sum_over_processes, world_size
 from multidelete.data.pairs import Pair, PairDataset
-from multidelete.errors import DivergedError
 from multidelete.models.base import Adapter
-from multidelete.progress import progress_bar
-from multidelete.runtime import alone, process_index, sum_over_processes, world_size
 
 GALLERY = 15  # with the pair itself 16: as many as a small training step holds
 

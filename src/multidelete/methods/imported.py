@@ -5,8 +5,8 @@ import inspect
 from dataclasses import fields
 from typing import get_type_hints
 
-from multidelete.config import shown, takes
-from multidelete.errors import ConfigError
+from multidelete.core.config import shown, takes
+from multidelete.core.errors import ConfigError
 from multidelete.methods.base import Method
 
 

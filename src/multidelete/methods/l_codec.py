@@ -9,17 +9,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from multidelete.config import check_settings
+from multidelete.core.config import check_settings
+from multidelete.core.errors import UnsupportedError
+from multidelete.core.runtime import alone, make_accelerator, peak_bytes, sum_over_processes
 from multidelete.core.words import counted
 from multidelete.data.pairs import Batch, Pair
-from multidelete.errors import UnsupportedError
 from multidelete.methods.base import Job, Method, Outcome, Planned, sample_retain
 from multidelete.methods.conditional_dependence import foci
 from multidelete.methods.importance import draw_gallery, each_gradient
 from multidelete.methods.search import Factor, Search
 from multidelete.models.base import Adapter
-from multidelete.runtime import alone, make_accelerator, peak_bytes, sum_over_processes
-from multidelete.settings import LoopSettings
+from multidelete.training.settings import LoopSettings
 
 Unit = tuple[str, int]  # a linear or convolutional layer, and one of its outputs
 Layer = nn.Linear | nn.Conv2d

@@ -9,15 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from multidelete.config import check_settings
-from multidelete.errors import UnsupportedError
+from multidelete.core.config import check_settings
+from multidelete.core.errors import UnsupportedError
 from multidelete.methods.base import GradientMethod, Job, sample_pairs
 from multidelete.methods.reference import PartnerSource, Reference, ReferenceSettings
 from multidelete.methods.search import Factor, Search
 from multidelete.methods.targets import SIGNALS, association_signals
 from multidelete.models.base import Adapter
-from multidelete.settings import LoopSettings
-from multidelete.step import Part, Step
+from multidelete.training.settings import LoopSettings
+from multidelete.training.step import Part, Step
 
 REFRESH_PAIRS = 256
 LABELLED = 3  # a classifier's score, the margin of the label, counts this many times as much as a similarity

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from multidelete.methods.multidelete import MultiDelete
 from multidelete.methods.search import Factor, Search
 from multidelete.models.base import Adapter
-from multidelete.settings import LoopSettings
+from multidelete.training.settings import LoopSettings
 
 
 @dataclass(frozen=True, kw_only=True)

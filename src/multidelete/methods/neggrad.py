@@ -8,8 +8,8 @@ from torch import Tensor
 from multidelete.methods.base import GradientMethod
 from multidelete.methods.distributions import log_likelihood_B
 from multidelete.methods.search import Factor, Search
-from multidelete.settings import LoopSettings
-from multidelete.step import Step
+from multidelete.training.settings import LoopSettings
+from multidelete.training.step import Step
 
 
 @dataclass(frozen=True, kw_only=True)

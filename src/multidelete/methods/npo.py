@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from multidelete.config import check_settings
+from multidelete.core.config import check_settings
 from multidelete.methods.base import GradientMethod, Job
 from multidelete.methods.distributions import log_likelihood_B
 from multidelete.methods.reference import ReferenceSettings
 from multidelete.methods.search import Factor, Search
-from multidelete.step import Step
+from multidelete.training.step import Step
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from multidelete.core.errors import RequestError
 from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, PairDataset, members
-from multidelete.errors import RequestError
 
 
 class Associations:

@@ -7,16 +7,16 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
-from multidelete.config import check_settings
+from multidelete.core.config import check_settings
+from multidelete.core.errors import DataError, UnsupportedError, first_few
 from multidelete.data.pairs import Pair, PairDataset
-from multidelete.errors import DataError, UnsupportedError, first_few
 from multidelete.methods.base import GradientMethod, Job, sample_retain
 from multidelete.methods.partners import Associations, unassociated_second
 from multidelete.methods.reference import PartnerSource
 from multidelete.methods.search import Factor, Search
 from multidelete.models.base import Adapter
-from multidelete.settings import LoopSettings
-from multidelete.step import Step
+from multidelete.training.settings import LoopSettings
+from multidelete.training.step import Step
 
 
 @dataclass(frozen=True, kw_only=True)

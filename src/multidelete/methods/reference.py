@@ -18,12 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multidelete.artifacts.sealed import SealError, State, read_sealed, run_of, write_sealed
+from multidelete.artifacts.sealed import SealError, read_sealed, run_of, write_sealed
+from multidelete.core.progress import progress_bar
+from multidelete.core.runtime import State
 from multidelete.data.pairs import Pair, PairDataset
 from multidelete.methods.partners import Associations, unassociated_pairs
 from multidelete.methods.targets import SIGNALS, ScoreSource, association_signals, score_targets
 from multidelete.models.base import Adapter, PairOutputs
-from multidelete.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 

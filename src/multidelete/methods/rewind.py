@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multidelete.artifacts.sealed import State, read_sealed, run_of, write_sealed
+from multidelete.artifacts.sealed import read_sealed, run_of, write_sealed
+from multidelete.core.runtime import State, is_main_process, wait_for_everyone
 from multidelete.data.pairs import Pair, PairDataset
 from multidelete.methods.base import Job
 from multidelete.methods.distributions import choice_logits, own_options
 from multidelete.methods.reference import HOLDOUT_LIMIT
 from multidelete.models.base import Adapter
-from multidelete.runtime import is_main_process, wait_for_everyone
-from multidelete.step import Part
+from multidelete.training.step import Part
 
 
 def counterparts(

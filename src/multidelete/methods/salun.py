@@ -4,14 +4,14 @@ import time
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from multidelete.config import check_settings
-from multidelete.errors import ConfigError
+from multidelete.core.config import check_settings
+from multidelete.core.errors import ConfigError
+from multidelete.core.runtime import make_accelerator
 from multidelete.methods.base import GradientMethod, Job, Method, Outcome, Planned, sample_retain
 from multidelete.methods.importance import draw_gallery, mean_gradient, saliency_mask
 from multidelete.methods.search import Factor, Search
 from multidelete.models.base import Adapter
-from multidelete.runtime import make_accelerator
-from multidelete.settings import LoopSettings
+from multidelete.training.settings import LoopSettings
 
 
 @dataclass(frozen=True, kw_only=True)

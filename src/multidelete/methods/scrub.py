@@ -7,14 +7,14 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from multidelete.config import check_settings
+from multidelete.core.config import check_settings
 from multidelete.methods.base import GradientMethod, Job, Outcome
 from multidelete.methods.distributions import divergence_B
 from multidelete.methods.reference import ReferenceSettings
 from multidelete.methods.rewind import Rewind
 from multidelete.methods.search import Factor, Search
-from multidelete.settings import LoopSettings
-from multidelete.step import Step
+from multidelete.training.settings import LoopSettings
+from multidelete.training.step import Step
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from multidelete.errors import UnsupportedError
-from multidelete.settings import LoopSettings
+from multidelete.core.errors import UnsupportedError
+from multidelete.training.settings import LoopSettings
 
 if TYPE_CHECKING:
     from multidelete.methods.base import Method

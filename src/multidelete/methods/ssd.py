@@ -6,12 +6,12 @@ from typing import ClassVar
 
 import torch
 
-from multidelete.config import check_settings
+from multidelete.core.config import check_settings
+from multidelete.core.runtime import make_accelerator, peak_bytes
 from multidelete.methods.base import Job, Method, Outcome, Planned, sample_retain
 from multidelete.methods.importance import draw_gallery, importance, trainable
 from multidelete.methods.search import Factor, Search
-from multidelete.runtime import make_accelerator, peak_bytes
-from multidelete.settings import LoopSettings
+from multidelete.training.settings import LoopSettings
 
 
 @dataclass(frozen=True, kw_only=True)

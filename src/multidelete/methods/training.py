@@ -5,13 +5,13 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from multidelete.errors import UnsupportedError
-from multidelete.loop import run_loop
+from multidelete.core.errors import UnsupportedError
 from multidelete.methods.base import GradientMethod, Job, Method, Outcome, Planned
 from multidelete.models.base import Adapter
-from multidelete.plan import plan_steps
-from multidelete.settings import LoopSettings
-from multidelete.step import Step
+from multidelete.training.loop import run_loop
+from multidelete.training.plan import plan_steps
+from multidelete.training.settings import LoopSettings
+from multidelete.training.step import Step
 
 
 @dataclass(frozen=True, kw_only=True)

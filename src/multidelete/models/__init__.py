@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, cast
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixin
 
+from multidelete.artifacts.manifest import read_manifest
+from multidelete.core.errors import CheckpointError, ConfigError, UnsupportedError, UserError
 from multidelete.core.foreign import explained
-from multidelete.errors import CheckpointError, ConfigError, UnsupportedError, UserError
-from multidelete.manifest import read_manifest
 from multidelete.models.base import Adapter, PairOutputs, Task
 from multidelete.models.checkpoint import (
     LORA_CONFIG,

@@ -26,9 +26,9 @@ from transformers import (
 from multidelete.artifacts.folders import refuse_existing, whole_or_nothing
 from multidelete.artifacts.marks import ARCHIVE_MARK, is_marked_archive
 from multidelete.artifacts.overlap import refuse_overlap
+from multidelete.core.errors import CheckpointError, ConfigError, SettingProblem, first_few
 from multidelete.core.foreign import explained
 from multidelete.core.words import counted
-from multidelete.errors import CheckpointError, ConfigError, SettingProblem, first_few
 from multidelete.models.albef import AlbefConfig, AlbefForClassification, AlbefForRetrieval
 from multidelete.models.base import Task
 from multidelete.models.checkpoint import load_model

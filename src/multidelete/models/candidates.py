@@ -6,8 +6,8 @@ Shape suffixes: B pairs of this process, G pairs of all processes.
 import torch
 from torch import Tensor
 
+from multidelete.core.runtime import gather_with_grad, process_index, rows_of_processes
 from multidelete.data.pairs import Batch
-from multidelete.runtime import gather_with_grad, process_index, rows_of_processes
 
 
 def candidates(batch: Batch) -> tuple[Tensor, Tensor]:

@@ -12,10 +12,10 @@ from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import cached_file
 
+from multidelete.artifacts.manifest import digest_folder
+from multidelete.core.errors import CheckpointError, ConfigError, SettingProblem, first_few
 from multidelete.core.foreign import LIBRARY_ERRORS, explained, sentence
 from multidelete.core.words import counted
-from multidelete.errors import CheckpointError, ConfigError, SettingProblem, first_few
-from multidelete.manifest import digest_folder
 from multidelete.models.base import Adapter
 from multidelete.models.stored_weights import refuse_unfit, stored_dtypes, stored_tensors, unexpected, weight_files
 from multidelete.models.trust import refuse_devices, refuse_untrusted

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedConfig
 
+from multidelete.core.errors import CheckpointError
 from multidelete.core.words import counted
-from multidelete.errors import CheckpointError
 
 
 def name_classes(config: PreTrainedConfig, classes: Sequence[str]) -> None:

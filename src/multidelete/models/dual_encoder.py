@@ -18,13 +18,13 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import PreTrainedModel, ProcessorMixin
 
+from multidelete.core.errors import CheckpointError, UnsupportedError, first_few
+from multidelete.core.runtime import gather_with_grad
 from multidelete.data.collate import ImagePreparer, TextPreparer, Tokenizer, image_text_batch
 from multidelete.data.pairs import Batch, Pair
-from multidelete.errors import CheckpointError, UnsupportedError, first_few
 from multidelete.models.base import Adapter, PairOutputs
 from multidelete.models.candidates import candidates
 from multidelete.models.checkpoint import save_weights_as_stored
-from multidelete.runtime import gather_with_grad
 
 _LONGEST = 1 << 20  # tokens; of models without a limit, whose tokenizers say 10**30
 

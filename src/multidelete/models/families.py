@@ -15,7 +15,7 @@ from typing import cast
 import transformers
 from transformers import PreTrainedModel
 
-from multidelete.errors import CheckpointError, ConfigError, UnsupportedError
+from multidelete.core.errors import CheckpointError, ConfigError, UnsupportedError
 from multidelete.models.base import Adapter, Task
 from multidelete.models.checkpoint import read_config
 

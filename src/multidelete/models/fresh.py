@@ -31,7 +31,7 @@ from transformers import (
     VisionTextDualEncoderProcessor,
 )
 
-from multidelete.errors import ConfigError, DataError, UnsupportedError
+from multidelete.core.errors import ConfigError, DataError, UnsupportedError
 from multidelete.models.base import Adapter, Task
 from multidelete.models.families import get_family
 

@@ -20,16 +20,16 @@ from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 
+from multidelete.core.errors import DataError, first_few
+from multidelete.core.runtime import gather_with_grad
 from multidelete.core.words import counted
 from multidelete.data.collate import ImagePreparer, TextPreparer, Tokenizer, image_text_batch
 from multidelete.data.pairs import Batch, Pair
-from multidelete.errors import DataError, first_few
 from multidelete.models.base import Adapter, PairOutputs
 from multidelete.models.candidates import candidates, draw, gumbel
 from multidelete.models.checkpoint import save_weights_as_stored
 from multidelete.models.classes import read_classes
 from multidelete.models.dual_encoder import context_length
-from multidelete.runtime import gather_with_grad
 
 
 class FusionAdapter(Adapter):

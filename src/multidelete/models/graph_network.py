@@ -19,7 +19,7 @@ from transformers import AutoConfig, BertConfig, BertModel, PreTrainedConfig, Pr
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from multidelete.errors import ConfigError
+from multidelete.core.errors import ConfigError
 
 CONVOLUTIONS: dict[str, Callable[[int, int], nn.Module]] = {
     "sage": lambda width, heads: SAGEConv(width, width),

@@ -16,12 +16,13 @@ from torch import Tensor
 from transformers import AutoTokenizer, BertConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
+from multidelete.core.errors import CheckpointError, DataError, first_few
 from multidelete.core.foreign import explained
+from multidelete.core.runtime import gather_with_grad
 from multidelete.core.words import counted
 from multidelete.data.collate import TextPreparer, Tokenizer, stacked_labels, stacked_sources
 from multidelete.data.graph import EDGES_FILE, NAMES_FILE, Graph, nodes_of
 from multidelete.data.pairs import Batch, Pair
-from multidelete.errors import CheckpointError, DataError, first_few
 from multidelete.models.base import Adapter, PairOutputs, Task
 from multidelete.models.candidates import candidates
 from multidelete.models.checkpoint import save_weights_as_stored
@@ -30,7 +31,6 @@ from multidelete.models.dual_encoder import context_length
 from multidelete.models.fresh import LOGIT_SCALE, Size, _text_settings
 from multidelete.models.fusion import class_log_odds
 from multidelete.models.graph_network import GraphTextConfig, GraphTextForClassification, GraphTextForRetrieval
-from multidelete.runtime import gather_with_grad
 
 __all__ = [
     "GraphTextAdapter",

@@ -7,8 +7,8 @@ from transformers.utils import cached_file
 
 from multidelete.artifacts.deletions import Lineage, deletions_in, refuse_without_keys, without_earlier
 from multidelete.artifacts.keys import key_file, read_keys
+from multidelete.artifacts.manifest import MANIFEST, read_manifest
 from multidelete.data.pairs import PairData
-from multidelete.manifest import MANIFEST, read_manifest
 from multidelete.models.base import Adapter
 from multidelete.models.sources import may_be_hub_id
 

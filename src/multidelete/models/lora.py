@@ -17,12 +17,12 @@ from peft.utils.other import AuxiliaryTrainingWrapper
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from multidelete.core.errors import CheckpointError, UnsupportedError, first_few
 from multidelete.core.foreign import explained
 from multidelete.core.words import counted
-from multidelete.errors import CheckpointError, UnsupportedError, first_few
 from multidelete.models.base import Adapter
 from multidelete.models.checkpoint import LORA_CONFIG, not_finite
-from multidelete.settings import LoraSettings
+from multidelete.models.settings import LoraSettings
 
 LORA_WEIGHTS = "adapter_model.safetensors"
 PREFIX = "base_model.model."  # what peft puts before the names in its files

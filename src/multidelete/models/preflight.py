@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from multidelete.core.errors import CheckpointError, DataError, MultideleteError, first_few
 from multidelete.core.foreign import LIBRARY_ERRORS, sentence
+from multidelete.core.runtime import alone
 from multidelete.core.words import counted
 from multidelete.data.images import Shapes, check_pictures
 from multidelete.data.pairs import Pair, PairDataset, members
-from multidelete.errors import CheckpointError, DataError, MultideleteError, first_few
 from multidelete.models.base import Adapter, PairOutputs
 from multidelete.models.checkpoint import not_finite
-from multidelete.runtime import alone
 
 
 def preflight(adapter: Adapter, parts: Mapping[str, PairDataset], shapes: Shapes, *, name: str = "the model") -> None:

@@ -13,9 +13,9 @@ from transformers import (
 )
 from transformers.image_processing_base import ImageProcessingMixin
 
+from multidelete.core.errors import CheckpointError, UserError, first_few
 from multidelete.core.foreign import LIBRARY_ERRORS, sentence
 from multidelete.core.words import counted
-from multidelete.errors import CheckpointError, UserError, first_few
 from multidelete.models.families import get_family
 
 _PACKAGES = ("sentencepiece", "protobuf", "tiktoken", "torchvision")  # what slow tokenizers and processors need

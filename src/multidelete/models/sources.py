@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from multidelete.errors import CheckpointError, ConfigError, SettingProblem
+from multidelete.core.errors import CheckpointError, ConfigError, SettingProblem
 from multidelete.models.base import Adapter
 from multidelete.models.families import recognise_model
 

@@ -10,9 +10,9 @@ import torch
 from safetensors import safe_open
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from multidelete.core.errors import CheckpointError, first_few
 from multidelete.core.foreign import explained
 from multidelete.core.words import counted
-from multidelete.errors import CheckpointError, first_few
 
 WEIGHT_FILES = ("*.safetensors", "*.bin", "*.pth", "*.pt")
 _FLOATS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64}

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from multidelete.errors import CheckpointError, UnsupportedError, first_few
+from multidelete.core.errors import CheckpointError, UnsupportedError, first_few
 
 ATTENTION = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")  # without those of the hub
 _LARGEST, _MOST_CLASSES = 10**9, 10**6

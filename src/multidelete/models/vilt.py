@@ -24,10 +24,11 @@ from transformers import (
     ViltForQuestionAnswering,
 )
 
+from multidelete.core.errors import DataError, UnsupportedError, first_few
+from multidelete.core.runtime import gather_with_grad
 from multidelete.core.words import counted
 from multidelete.data.collate import ImagePreparer, TextPreparer, Tokenizer, image_text_batch
 from multidelete.data.pairs import Batch, Pair, members
-from multidelete.errors import DataError, UnsupportedError, first_few
 from multidelete.models.base import Adapter, PairOutputs, Task
 from multidelete.models.candidates import candidates, gumbel
 from multidelete.models.checkpoint import save_weights_as_stored
@@ -35,7 +36,6 @@ from multidelete.models.classes import name_classes, read_classes
 from multidelete.models.dual_encoder import context_length
 from multidelete.models.fresh import PAD, Size
 from multidelete.models.fusion import class_log_odds
-from multidelete.runtime import gather_with_grad
 
 PATCH = 8
 

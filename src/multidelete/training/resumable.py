@@ -10,8 +10,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from multidelete.artifacts.checkpoints import load_checkpoint, save_checkpoint
-from multidelete.artifacts.sealed import State
-from multidelete.runtime import (
+from multidelete.core.runtime import (
+    State,
     from_every_process,
     is_main_process,
     process_index,

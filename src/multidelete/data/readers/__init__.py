@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from multidelete.core.arguments import Wanted, check_arguments, names_by_name, place, whole
+from multidelete.core.errors import ConfigError, DataError
 from multidelete.core.paths import lies_there, user_path
 from multidelete.data.classes import with_classes
+from multidelete.data.generated.personas import personas
 from multidelete.data.identity import with_true_sources
 from multidelete.data.lookalikes import lookalike_notes, repeat_notes
 from multidelete.data.outside import outside_notes
 from multidelete.data.pairs import PairData
-from multidelete.data.personas import personas
 from multidelete.data.readers.folder import read_folder
 from multidelete.data.readers.graph_tables import looks_like_graph_tables, read_graph_tables
 from multidelete.data.readers.karpathy import looks_like_karpathy, read_karpathy
@@ -22,7 +23,6 @@ from multidelete.data.readers.nlvr2 import looks_like_nlvr2, read_nlvr2
 from multidelete.data.readers.pgr import looks_like_pgr, read_pgr
 from multidelete.data.readers.snli_ve import looks_like_snli_ve, read_snli_ve
 from multidelete.data.readers.vqa import ANSWERS, looks_like_vqa, read_vqa
-from multidelete.errors import ConfigError, DataError
 
 _PERSONA_SETTINGS = ("people", "unseen", "views", "size", "seed")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from multidelete.core.errors import DataError, first_few
 from multidelete.core.words import counted
 from multidelete.data.decode import open_encoded
 from multidelete.data.tables.strict_json import JsonError, decode_json
-from multidelete.errors import DataError, first_few
 
 _NAME = re.compile(r"((?:.*/|)[^./]+)\.([^/]+)")
 _PICTURES = set("png jpg jpeg jfif webp gif bmp tif tiff ppm pgm pbm avif heic jp2 ico".split())

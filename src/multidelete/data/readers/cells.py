@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
+from multidelete.core.errors import first_few
 from multidelete.core.words import counted
 from multidelete.data.tables.strict_json import Literal
 from multidelete.data.tables.suspicion import listed_texts, looks_like_list, spells_missing, whole
-from multidelete.errors import first_few
 
 
 class CellReader:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from multidelete.errors import first_few
+from multidelete.core.errors import first_few
 
 
 def find_columns(

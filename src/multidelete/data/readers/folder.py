@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from multidelete.core.errors import ConfigError, DataError, first_few, short
 from multidelete.core.paths import user_path
 from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, PairData, PairDataset
@@ -12,7 +13,6 @@ from multidelete.data.readers.labels import Labelled, number_labels
 from multidelete.data.readers.rows import RowReader
 from multidelete.data.readers.tables import Table, open_tables
 from multidelete.data.tables.suspicion import written_twice
-from multidelete.errors import ConfigError, DataError, first_few, short
 
 COLUMNS = ("image", "text", "id", "subject", "label", "kind", "split")
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from multidelete.errors import DataError, first_few
+from multidelete.core.errors import DataError, first_few
 
 SPLIT_NAMES = {
     "train": "train",

@@ -4,10 +4,10 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from multidelete.core.errors import first_few
 from multidelete.core.words import counted
 from multidelete.data.tables.suspicion import looks_like_list, spells_missing
 from multidelete.data.tables.table import TextTable, is_index, named
-from multidelete.errors import first_few
 
 _ENDS = (
     "from to source target src dst src_id dst_id head tail u v a b start end subject object parent child node1 node2 "

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from multidelete.core.errors import DataError, first_few
 from multidelete.core.words import counted
 from multidelete.data.graph import Graph, graph_source, nodes_of
 from multidelete.data.pairs import Pair, PairData, PairDataset, text_source
@@ -19,7 +20,6 @@ from multidelete.data.tables import TextTable, read_text_table
 from multidelete.data.tables.strict_json import Literal
 from multidelete.data.tables.suspicion import looks_like_list, written_twice
 from multidelete.data.tables.table import Row
-from multidelete.errors import DataError, first_few
 
 COLUMNS = ("nodes", "text", "id", "subject", "label", "kind", "split")
 _ENDINGS = (".csv", ".tsv", ".jsonl")

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from multidelete.core.errors import DataError, first_few
 from multidelete.core.paths import lies_there
 from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, PairData, PairDataset, text_source
 from multidelete.data.tables.source import is_file
 from multidelete.data.tables.strict_json import Json, read_json
 from multidelete.data.tables.suspicion import is_text
-from multidelete.errors import DataError, first_few
 
 _SPLITS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 _HEAD_BYTES = 1 << 16

@@ -4,11 +4,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from multidelete.core.errors import DataError, first_few
 from multidelete.core.words import counted
 from multidelete.data.pairs import Pair
 from multidelete.data.tables.strict_json import Literal
 from multidelete.data.tables.suspicion import whole
-from multidelete.errors import DataError, first_few
 
 Labelled = tuple[Pair, str | None]
 """A pair without its label, and the label as the data writes it."""

@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from multidelete.core.errors import DataError, first_few
 from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, PairDataset
 from multidelete.data.tables.json_rows import read_objects
 from multidelete.data.tables.source import is_file, read_text
 from multidelete.data.tables.strict_json import Json
 from multidelete.data.tables.suspicion import is_text, written_twice
-from multidelete.errors import DataError, first_few
 
 Row = Mapping[str, Json]
 

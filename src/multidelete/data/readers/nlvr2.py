@@ -7,11 +7,11 @@ ACL 2019, arXiv:1811.00491.
 import re
 from pathlib import Path
 
+from multidelete.core.errors import first_few
 from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, PairData, text_source
 from multidelete.data.readers.layouts import Pictures, Row, checked_splits, read_json_lines
 from multidelete.data.tables.strict_json import JsonError, decode_json
-from multidelete.errors import first_few
 
 CLASSES = ("False", "True")
 FILES = {"train": ("train.json",), "val": ("dev.json",), "test": ("test.json", "test1.json")}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from multidelete.core.errors import DataError, first_few
 from multidelete.core.words import counted
 from multidelete.data.graph import Graph, graph_source
 from multidelete.data.pairs import Pair, PairData, PairDataset, text_source
@@ -20,7 +21,6 @@ from multidelete.data.tables.delimited import read_unquoted
 from multidelete.data.tables.source import read_text
 from multidelete.data.tables.suspicion import is_text, written_twice
 from multidelete.data.tables.table import with_header
-from multidelete.errors import DataError, first_few
 
 CLASSES = ("no relation", "relation")
 _COLUMNS = ("FILE_ID", "SENTENCE", "GENE_ID", "PHENOTYPE_ID", "RELATION")

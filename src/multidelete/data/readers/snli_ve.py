@@ -5,10 +5,10 @@ Xie, Lai, Doran, Kadav: "Visual Entailment: A Novel Task for Fine-Grained Image 
 
 from pathlib import Path
 
+from multidelete.core.errors import first_few
 from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, PairData, text_source
 from multidelete.data.readers.layouts import Pictures, Row, checked_splits, read_json_lines
-from multidelete.errors import first_few
 
 CLASSES = ("contradiction", "neutral", "entailment")
 FILES = {"train": "snli_ve_train.jsonl", "val": "snli_ve_dev.jsonl", "test": "snli_ve_test.jsonl"}

@@ -10,6 +10,7 @@ from datasets import ClassLabel, Dataset, DatasetDict
 from datasets.exceptions import DatasetsError
 from PIL import Image
 
+from multidelete.core.errors import DataError, short
 from multidelete.core.paths import lies_there, user_path
 from multidelete.core.words import counted
 from multidelete.data.decode import open_encoded
@@ -19,7 +20,6 @@ from multidelete.data.readers.literal import literal
 from multidelete.data.readers.typed import text_rows
 from multidelete.data.tables import read_text_table
 from multidelete.data.tables.source import is_file
-from multidelete.errors import DataError, short
 
 _TYPED = {".parquet": "parquet", ".arrow": "arrow"}
 # What a damaged folder of `save_to_disk` raises, by what is broken in it; errors of arrow are among these.

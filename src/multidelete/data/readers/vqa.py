@@ -8,11 +8,11 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from multidelete.core.errors import ConfigError, DataError, first_few
 from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, PairData, text_source
 from multidelete.data.readers.layouts import Pictures, Row, checked_splits, complete
 from multidelete.data.tables.strict_json import read_json
-from multidelete.errors import ConfigError, DataError, first_few
 
 ANSWERS = 3129  # as is usual for VQA v2: those that were given at least nine times
 _QUESTIONS = re.compile(r".*OpenEnded_mscoco_([\w-]+)_questions\.json")

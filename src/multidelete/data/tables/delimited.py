@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 
+from multidelete.core.errors import DataError, first_few
 from multidelete.core.words import counted
-from multidelete.errors import DataError, first_few
 
 Rows = list[tuple[int, list[str]]]
 """Rows with the line that each begins on."""

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from multidelete.core.errors import DataError, first_few
 from multidelete.core.paths import lies_there
-from multidelete.errors import DataError, first_few
 
 _OTHER_FORMATS = {
     b"\xff\xfe": "UTF-16 text; save it as UTF-8",

@@ -4,8 +4,8 @@ import json
 import re
 from pathlib import Path
 
+from multidelete.core.errors import DataError
 from multidelete.data.tables.source import read_text
-from multidelete.errors import DataError
 
 Json = str | bool | None | list["Json"] | dict[str, "Json"]
 _SURROGATE = re.compile(r"\\u[dD][89abAB]|\\u[dD][c-fC-F]")

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from multidelete.core.errors import DataError, first_few
 from multidelete.core.words import counted
 from multidelete.data.tables.delimited import Rows, other_separator, read_rows
 from multidelete.data.tables.json_rows import read_objects
 from multidelete.data.tables.source import read_text
 from multidelete.data.tables.strict_json import Json
-from multidelete.errors import DataError, first_few
 
 Row = Mapping[str, Json]
 _INDEX = re.compile(r"|unnamed: ?\d+|level_\d+|index|\.\.\.1|rownames|row\.names", re.IGNORECASE)

@@ -1,0 +1,78 @@
+"""What a result folder says of itself (``multidelete.json``), and what tells its content from any other."""
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+
+from multidelete.artifacts.marks import MARK
+from multidelete.artifacts.shape import check_shape
+from multidelete.core.errors import CheckpointError
+from multidelete.core.json_files import read_json_object
+
+MANIFEST = "multidelete.json"
+
+
+def write_manifest(folder: Path, content: Mapping[str, object]) -> None:
+    """Write ``multidelete.json``; the content must be JSON without NaN."""
+    (folder / MANIFEST).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> dict[str, object] | None:
+    """Read ``multidelete.json``, or None where the folder has none.
+
+    Raises:
+        CheckpointError: The file is there, but is no JSON object, or what it holds is of another type than is written.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    remedy = "Restore it as it was written: it says what the model has forgotten; or write the folder anew."
+    content = read_json_object(path, remedy)
+    check_shape(content, str(path), remedy)
+    return content
+
+
+def versions() -> dict[str, str]:
+    """What a result was made with: Python, platform, this package and the libraries that decide the numbers."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in ("multidelete", "torch", "transformers", "accelerate"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "run without installation"
+    return found
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal; read in pieces.
+
+    Raises:
+        CheckpointError: The file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def digest_folder(folder: Path) -> str:
+    """SHA-256 of the names and contents of all files below a folder, whatever their order on disk.
+
+    ``multidelete.json`` and the mark of who wrote the folder do not count: they tell of a model, and are not part of
+    it.
+
+    Raises:
+        CheckpointError: It is no folder, or a file cannot be read.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is not a folder.")
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    sha = hashlib.sha256()
+    for name in names:
+        if name != MANIFEST and Path(name).name != MARK:
+            sha.update(repr((name, digest_file(folder / name))).encode())
+    return sha.hexdigest()

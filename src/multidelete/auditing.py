@@ -1,0 +1,383 @@
+"""The audit from end to end: signals of every model, figures, a verdict, and the report that shows them."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from multidelete.artifacts.deletions import Lineage, not_yet_deleted, refuse_without_keys, without_earlier
+from multidelete.artifacts.folders import whole_or_nothing
+from multidelete.artifacts.keys import new_key, pair_alias
+from multidelete.artifacts.manifest import digest_folder, read_manifest, versions
+from multidelete.artifacts.overlap import paths_of_model, refuse_overlap, refuse_pictures
+from multidelete.artifacts.requests import refuse_other_requests, without_other_requests
+from multidelete.audits import AuditInput, Shadow, Verdict, run_audits, unit_counts, verdict, with_targets
+from multidelete.audits.asking import Asking, Source, make_cache, members_of, refuse_seen, refuse_twins
+from multidelete.audits.controls import mark_void
+from multidelete.audits.copies import check_relearning, copier, relearning_rate
+from multidelete.audits.inputs import RETRAINED_AGAIN, UNLEARNED_AGAIN, units
+from multidelete.audits.probing import probe_figures
+from multidelete.audits.result import Figure, write_audit
+from multidelete.core.arguments import number, place, text, whole
+from multidelete.core.errors import CheckpointError, ConfigError, SettingProblem
+from multidelete.core.runtime import check_device
+from multidelete.data.identity import with_true_sources
+from multidelete.data.images import check_pictures
+from multidelete.data.pairs import PairData, PairDataset
+from multidelete.data.repeats import kept_repeats, repeats_note
+from multidelete.data.request import Request, forget_retain
+from multidelete.deletion import as_request, check_audit
+from multidelete.models import Adapter, Task, recognise
+from multidelete.models.checkpoint import weights_digest
+from multidelete.models.lineage import lineage_of
+from multidelete.report.build import build_report
+from multidelete.report.exhibits import chart_data, examples, extremes, secrets
+from multidelete.report.withhold import withhold
+
+RETAIN_LIMIT = 50_000  # retain pairs that every model is asked about; of more, a sample
+
+Manifests = Mapping[str, Mapping[str, object]]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """What an audit found, and the folder that holds ``report.html`` and ``audit.json``."""
+
+    figures: list[Figure]
+    verdict: Verdict
+    folder: Path
+
+
+def audit(
+    unlearned: Source,
+    original: Source,
+    data: PairData,
+    forget: Request | Sequence[str] | str | Path,
+    *,
+    retrained: Source | None = None,
+    retrained_again: Sequence[Source] = (),
+    unlearned_again: Sequence[Source] = (),
+    others: Mapping[str, Source] | None = None,
+    shadows: Sequence[str | Path] = (),
+    cache: str | Path | None = None,
+    out: str | Path,
+    show_forgotten: bool = False,
+    noun: str | None = None,
+    compress: bool = False,
+    relearn: bool = False,
+    relearn_lr: float | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    overwrite: bool = False,
+    allow_pickle: bool = False,
+    key: str | Path | None = None,
+    earlier_pairs_removed: bool = False,
+) -> AuditResult:
+    """Judge whether a model has forgotten what it was asked to, and write the report.
+
+    Args:
+        unlearned: The model to judge: a folder, a hub id, or an `Adapter`, which stays as it is.
+        original: The model before unlearning.
+        data: The pairs that the original was trained on, and held-out pairs where there are any.
+        forget: Ids, a request file, or a request with its unit: that by which the unlearned model was made, or where
+            it has forgotten several times, any one or several of these together. Pairs that the original had
+            forgotten before play no part, nor do those that a model has forgotten by other requests.
+        retrained: The model trained on the retain pairs alone: the yardstick. Without it the report says
+            what cannot be judged.
+        retrained_again: Retrained models of the same request and other seeds: what lies between them and the first
+            is the floor that every distance is read beside.
+        unlearned_again: Unlearned models of the same method and other seeds, for KLoM.
+        others: Further models by name, to stand beside these in the figures. ``untouched`` and ``random weights``
+            are taken as controls; see `multidelete.audits.controls`.
+        shadows: Folders of shadow models, as `ModelStore.shadow` makes them, for the per-pair attacks.
+        cache: Folder that keeps what each model folder says, for further audits of the same models and pairs. It
+            knows the deleted pairs: delete it with them.
+        out: Folder to write ``report.html`` and ``audit.json`` to.
+        show_forgotten: Show deleted pairs; otherwise neither file holds an id, subject or caption of theirs.
+        noun: What a deleted unit is called, in the plural (``"people"``).
+        compress: Also ask copies of the models with 8-bit and 4-bit weights.
+        relearn: Also train copies of the models on a quarter of the deleted units, and see what comes back of the rest.
+        relearn_lr: Learning rate of that; None is 0.3 times the rate that the original was trained at, or
+            1e-5 where that is not recorded.
+        device: ``auto`` (a CUDA device if there is one, else the CPU), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        seed: Of samples and bootstraps.
+        overwrite: Replace ``out`` if it exists.
+        allow_pickle: Also read weights that are not safetensors, as plain tensors.
+        key: Key file of the models' deletions, beside those that lie beside the models (``MODEL.key``).
+        earlier_pairs_removed: Say that the data holds no pairs of other requests, where keys are missing.
+
+    Raises:
+        UserError: The request, a model, the data or a setting is wrong; nothing was written.
+    """
+    check_audit(
+        data,
+        {"unlearned": unlearned, "original": original, "retrained": retrained or original},
+        several={"retrained_again": retrained_again, "unlearned_again": unlearned_again, "shadows": shadows},
+        switches={"show_forgotten": show_forgotten, "compress": compress, "relearn": relearn, "overwrite": overwrite,
+                  "allow_pickle": allow_pickle},
+        other={"out": place(out), "key": place(key, optional=True),
+               "cache": place(cache, optional=True), "noun": text(noun, optional=True),
+               "device": text(device), "seed": whole(seed), "relearn_lr": number(relearn_lr, optional=True)},
+    )  # fmt: skip
+    data = with_true_sources(data)
+    asked_for = as_request(data, forget)
+    check_device(device)
+    check_relearning(relearn, relearn_lr)
+    models = _named(original, unlearned, retrained, retrained_again, unlearned_again, others or {})
+    manifests = _manifests(models | {f"shadow {at}": folder for at, folder in enumerate(shadows)})
+    lineages = _lineages(models, key, removed=earlier_pairs_removed)
+    left = without_earlier(data, lineages["original"])
+    request = not_yet_deleted(asked_for, data, left)
+    forget_pairs = left.train.only(request.ids, "forget")
+    repeats = kept_repeats(left.train, request.ids)
+    if repeats:
+        logger.warning("%s", repeats_note(repeats))
+    made = {f"{name} {_place(models[name])}": lineages[name] for name in models if name != "original"}
+    refuse_other_requests(made, request, forget_pairs.pairs)
+    refuse_seen(models, manifests, data)
+    members = members_of(shadows, left)
+    everything, data = data, without_other_requests(left, made, forget_pairs.pairs)
+    named = [
+        *models.values(),
+        *shadows,
+        *([] if cache is None else [cache]),
+        *([forget] if isinstance(forget, str | Path) else []),
+    ]
+    read = [path for source in named if not isinstance(source, Adapter) for path in paths_of_model(source)]
+    refuse_overlap(Path(out), read)
+    refuse_pictures(Path(out), data)
+    refuse_twins(models, shadows, allow_pickle=allow_pickle)
+    if cache is not None:
+        make_cache(Path(cache), Path(out), [*models.values(), *shadows])
+    with whole_or_nothing(Path(out), overwrite=overwrite) as folder:
+        forget_pairs, retain = forget_retain(data.train, request)
+        splits = {"forget": forget_pairs, "retain": sample_retain_pairs(retain, seed)}
+        splits |= {name: data.splits[name] for name in ("test", "val") if data.splits.get(name)}
+        shapes = check_pictures(splits)
+        asked = replace(data, splits={"train": forget_pairs, **splits})
+        asking = Asking(
+            data=asked, unit=request.unit, seed=seed, device=device, allow_pickle=allow_pickle,
+            cache=None if cache is None else Path(cache), shapes=shapes,
+        )  # fmt: skip
+        signals = {name: asking.ask(name, source) for name, source in models.items()}
+        given = AuditInput(
+            models=signals, cost=_cost(manifests), seed=seed, unit=request.unit, noun=noun, retain_pairs=len(retain),
+            shadows=[Shadow(asking.ask(f"shadow {at}", folder), members[at]) for at, folder in enumerate(shadows)],
+        )  # fmt: skip
+        figures = run_audits(given)
+        if compress or relearn:
+            copies = {name: copier(source, asked, device, allow_pickle) for name, source in models.items()}
+            lr = relearning_rate(manifests["original"]) if relearn_lr is None else relearn_lr
+            probed = probe_figures(given, copies, compress=compress, relearn=relearn, lr=lr)
+            figures += mark_void(with_targets(probed))
+        judged = verdict(figures, unit_counts(given), kept_repeats=len(repeats))
+        hidden = [] if show_forgotten else secrets(given, data.train)
+        about = _run(models, manifests, data, given, splits)
+        judged_by = {deletion.key: deletion for one in made.values() for deletion in one.whole(forget_pairs.pairs)}
+        told = cast(dict[str, str], about["digests"])
+        told |= {f"request of key {key}": f"HMAC-SHA-256 {one.request}" for key, one in judged_by.items()}
+        if left_out := sum(len(everything.splits[name]) - len(pairs) for name, pairs in data.splits.items()):
+            about["left out"] = {"pairs of other requests": left_out}
+        if earlier_pairs_removed:
+            about["earlier pairs"] = "removed from the data, as the user says"
+        run = cast(dict[str, object], withhold(about, hidden))
+        write_audit(folder / "audit.json", run, figures)
+        shown, gallery = examples(given, data.train)
+        charts = chart_data(given, judged, seconds=_seconds(manifests), gallery=gallery)
+        build_report(
+            folder, run=run, figures=figures, verdict=judged, charts=charts, examples=shown,
+            extremes=extremes(given, data.train, data.classes), deleted=len(forget_pairs),
+            show_forgotten=show_forgotten, forgotten=hidden,
+            name_of=_names(made, forget_pairs),
+        )  # fmt: skip
+    return AuditResult(figures, judged, Path(out))
+
+
+def _named(
+    original: Source,
+    unlearned: Source,
+    retrained: Source | None,
+    retrained_again: Sequence[Source],
+    unlearned_again: Sequence[Source],
+    others: Mapping[str, Source],
+) -> dict[str, Source]:
+    """All models by name, in the order of the report."""
+    models: dict[str, Source] = {"original": original, "unlearned": unlearned}
+    if retrained is not None:
+        models["retrained"] = retrained
+    elif retrained_again:
+        raise ConfigError(
+            SettingProblem(
+                "retrained_again",
+                "is given without a first retrained model, which is what it is measured against. Give one of "
+                "its models as that.",
+            )
+        )
+    for name, again in ((RETRAINED_AGAIN, retrained_again), (UNLEARNED_AGAIN, unlearned_again)):
+        models |= {name if at == 1 else f"{name} {at}": source for at, source in enumerate(again, 1)}
+    taken = sorted({"retrained", *models} & set(others))
+    if taken:
+        raise ConfigError(
+            f"other models are called {', '.join(taken)}; these names have a meaning of their own. Rename them."
+        )
+    return models | dict(others)
+
+
+def _manifests(models: Mapping[str, Source]) -> Manifests:
+    """What each model's folder says of itself; refuses models that do not belong together, before any is loaded.
+
+    Raises:
+        CheckpointError: A folder is no model, or of another family than the original.
+    """
+    found: dict[str, Mapping[str, object]] = {}
+    kinds: dict[str, str] = {}
+    problems: list[str] = []
+    for name, source in models.items():
+        try:
+            family, task = _kind(source)
+            kinds[name] = f"{family} model for {task}"
+            found[name] = {} if isinstance(source, Adapter) else read_manifest(Path(source)) or {}
+        except CheckpointError as error:
+            problems += error.problems
+    problems += [
+        f"{name} {_place(models[name])} is a {kind}, and the original a {kinds['original']}; "
+        "all models of an audit must be of one family and task. Give the model that was made from this original."
+        for name, kind in kinds.items()
+        if kind != kinds.get("original", kind)
+    ]
+    if problems:
+        raise CheckpointError(problems)
+    return found
+
+
+def _names(lineages: Mapping[str, Lineage], forget: PairDataset) -> Callable[[str], str]:
+    """What pairs are called in reports: the same in all of one request, where its key is known."""
+    for lineage in lineages.values():
+        named = lineage.aliases(forget.pairs)
+        if len(named) == len(forget):
+            return named.__getitem__
+    return partial(pair_alias, new_key())
+
+
+def _lineages(models: Mapping[str, Source], key: str | Path | None, *, removed: bool) -> dict[str, Lineage]:
+    """What each model has forgotten; any model's keys serve all of them.
+
+    Raises:
+        CheckpointError: Keys are missing, and the user does not say that the pairs are.
+    """
+    found = {name: lineage_of(source, key) for name, source in models.items()}
+    keys = {name: one for lineage in found.values() for name, one in lineage.keys.items()}
+    lineages = {name: lineage.with_keys(keys) for name, lineage in found.items()}
+    refuse_without_keys({f"{name} {_place(models[name])}": one for name, one in lineages.items()}, removed=removed)
+    return lineages
+
+
+def sample_retain_pairs(retain: PairDataset, seed: int) -> PairDataset:
+    """All retain pairs, or as many as the models are asked about, at random and in their order."""
+    if len(retain) <= RETAIN_LIMIT:
+        return retain
+    drawn = np.sort(np.random.default_rng(seed).permutation(len(retain))[:RETAIN_LIMIT])
+    return PairDataset(retain[drawn.tolist()], f"{RETAIN_LIMIT:,} retain pairs")
+
+
+def _cost(manifests: Manifests) -> dict[str, float | None]:
+    """What unlearning cost, and how long retraining took; a model that only was trained has not been unlearned."""
+    made = manifests["unlearned"]
+    cost = dict(_recorded(made)) if made.get("command") == "unlearn" else {}
+    search = _recorded(made, "search").get("wall_s") if cost else None
+    retrained = _recorded(manifests.get("retrained", {})).get("wall_s")
+    return {**cost, "search_wall_s": search, "retrained_wall_s": retrained}
+
+
+def _seconds(manifests: Manifests) -> dict[str, float]:
+    """Wall seconds of each model's making beside the original, where they are known."""
+    wall_s = {name: _recorded(m).get("wall_s") for name, m in manifests.items() if name != "original"}
+    wall_s["unlearned"] = _cost(manifests).get("wall_s")
+    return {name: seconds for name, seconds in wall_s.items() if seconds is not None}
+
+
+def _recorded(manifest: Mapping[str, object], what: str = "cost") -> dict[str, float]:
+    cost = manifest.get(what)
+    if not isinstance(cost, dict):
+        return {}
+    return {str(key): float(value) for key, value in cost.items() if isinstance(value, int | float)}
+
+
+def _run(
+    models: Mapping[str, Source],
+    manifests: Manifests,
+    data: PairData,
+    given: AuditInput,
+    splits: Mapping[str, PairDataset],
+) -> dict[str, object]:
+    """What was done, without naming a pair: what stands at the top of the report, then the settings."""
+    made = manifests["unlearned"]
+    method = made.get("method")
+    deleted = len(set(units(given.original.forget, given.unit)))
+    request: dict[str, object] = {"unit": given.unit, given.unit_noun: deleted, "pairs": len(given.original.forget)}
+    counts = {name: len(pairs) for name, pairs in splits.items()} | {"retain": given.retain_pairs}
+    if given.retain_is_sampled:
+        counts["retain pairs asked about"] = len(splits["retain"])
+    family, task = _kind(models["original"])
+    run: dict[str, object] = {
+        "model": _name(models["unlearned"]),
+        "family": family,
+        "task": task,
+        "method": method["name"] if isinstance(method, dict) else "not recorded",
+        "data": data.name,
+        "date": datetime.now(UTC).date().isoformat(),
+        "request": request,
+        "counts": counts,
+        "seed": given.seed,
+        "digests": _digests(models),
+        "versions": versions(),
+    }
+    kept = ("date", "seed", "method", "loop", "trainable", "lora", "truncated_captions", "original", "cost", "search",
+            "tokenizer")  # fmt: skip
+    if given.shadows:
+        run["shadows"] = len(given.shadows)
+    for name, source in models.items():
+        recorded = {key: manifests[name][key] for key in kept if key in manifests[name]}
+        if manifests[name].get("versions", run["versions"]) != run["versions"]:
+            recorded["versions"] = manifests[name]["versions"]
+        run[name] = {"folder": _name(source), **recorded}
+    return run
+
+
+def _digests(models: Mapping[str, Source]) -> dict[str, str]:
+    """What tells each judged model from all others: of a folder its files but ``multidelete.json``."""
+    found = {}
+    for name, source in models.items():
+        if isinstance(source, Adapter):
+            found[name] = f"sha256 of the weights {weights_digest(source)}"
+        elif Path(source).is_dir():
+            found[name] = f"sha256 of the files {digest_folder(Path(source))}"
+        else:
+            found[name] = f"{source} on the Hugging Face hub"
+    return found
+
+
+def _kind(source: Source) -> tuple[str, Task]:
+    """Family and task of a model."""
+    if isinstance(source, Adapter):
+        return source.family, source.task
+    found = recognise(source)
+    return found.family, found.task
+
+
+def _name(source: Source) -> str:
+    """A folder's own name, a hub id, or that there is no folder."""
+    if isinstance(source, Adapter):
+        return _place(source)
+    return Path(source).resolve().name if Path(source).is_dir() else str(source)
+
+
+def _place(source: Source) -> str:
+    return "in memory" if isinstance(source, Adapter) else str(source)

@@ -1,0 +1,5 @@
+"""``python -m multidelete.cli``, which ``accelerate launch`` needs."""
+
+from multidelete.cli import main
+
+main()

@@ -1,0 +1,81 @@
+"""The commands ``convert`` and ``merge``: official checkpoints to model folders and back, adapters to models."""
+
+from pathlib import Path
+
+from multidelete.cli import show
+from multidelete.cli.flags import Given, take
+from multidelete.cli.options import ConvertOptions, MergeOptions, OutOptions
+from multidelete.core.errors import CheckpointError, ConfigError
+
+
+def convert(given: Given) -> None:
+    """Turn an official ALBEF checkpoint (.pth) into a model folder, or such a folder back into a checkpoint.
+
+    The checkpoint tells its task: retrieval, or classification of one image or two.
+    Momentum copies, queues and the masked language head are left out.
+    """
+    made = given.settings()
+    options, out = take(made, ConvertOptions), take(made, OutOptions)
+    source, target = Path(options.source), Path(out.out)
+    if options.to_official:
+        unused = [name for name in given.names(ConvertOptions) if name not in ("source", "to_official")]
+        if unused:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
+            raise ConfigError(f"--to-official writes the model as it is. Leave out {flags}.")
+        _to_official(source, target, overwrite=out.overwrite, as_json=given.json)
+    else:
+        _to_folder(source, target, options, overwrite=out.overwrite, as_json=given.json)
+
+
+def merge(given: Given) -> None:
+    """Make a full model, in its family's own format, of a LoRA adapter and the model that it names."""
+    made = given.settings()
+    options, out = take(made, MergeOptions), take(made, OutOptions)
+    from multidelete.models.merging import merge as run_merge
+    from multidelete.models.sources import refuse_missing
+
+    refuse_missing({"adapter": options.adapter})
+    folder = run_merge(options.adapter, out.out, overwrite=out.overwrite, allow_pickle=options.allow_pickle)
+    if given.json:
+        show.show_json({"folder": str(folder), "adapter": options.adapter})
+    else:
+        show.show_table(["", ""], [["written", folder], ["of the adapter", options.adapter]])
+
+
+def _to_folder(source: Path, folder: Path, options: ConvertOptions, *, overwrite: bool, as_json: bool) -> None:
+    from multidelete.models.albef_convert import convert_albef
+
+    if not source.is_file():
+        what = "is a folder" if source.is_dir() else "does not exist"
+        raise CheckpointError(f"{source} {what}. Give a checkpoint file, or --to-official with a model folder.")
+    found = convert_albef(
+        source,
+        folder,
+        tokenizer=options.tokenizer,
+        image_size=options.image_size,
+        classes=options.classes,
+        head_width=options.head_width,
+        overwrite=overwrite,
+    )
+    if as_json:
+        told = {"task": found.task, "images": found.images, "classes": list(found.classes)}
+        sizes = dict(zip(("image_size_before", "image_size"), found.image_size, strict=True))
+        show.show_json({"folder": str(folder), **told, **sizes, "dropped": dict(found.dropped)})
+        return
+    before, after = found.image_size
+    size = f"{after} px" if before == after else f"{after} px, positions interpolated from {before}"
+    rows: list[list[object]] = [["written", folder], ["task", found.task], ["images", f"{found.images} a pair"]]
+    rows += [["classes", ", ".join(found.classes)]] if found.classes else []
+    rows.append(["image size", size])
+    rows += [["left out", f"{what}: {count}"] for what, count in found.dropped.items()]
+    show.show_table(["", ""], rows)
+
+
+def _to_official(folder: Path, file: Path, *, overwrite: bool, as_json: bool) -> None:
+    from multidelete.models.albef_convert import export_albef
+
+    tensors = len(export_albef(folder, file, overwrite=overwrite))
+    if as_json:
+        show.show_json({"file": str(file), "tensors": tensors})
+    else:
+        show.show_table(["", ""], [["written", file], ["tensors", tensors]])

@@ -1,0 +1,255 @@
+"""Command-line options from settings classes: a field exists once, with its type, default and description.
+
+The fields of a command's settings classes become its flags and the keys of its ``--config`` file.
+"""
+
+import inspect
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar, cast, get_type_hints
+
+import typer
+
+from multidelete.artifacts.folders import partial_folder
+from multidelete.cli.paths import refuse_touching
+from multidelete.core.config import did_you_mean, read_toml, resolve
+from multidelete.core.described import descriptions, metavar, title
+from multidelete.core.errors import ConfigError, SettingProblem, UserError
+from multidelete.training.settings import LoopSettings
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+S = TypeVar("S", bound="DataclassInstance")
+
+_TOGETHER = ("train", "unlearn")  # commands that several processes run as one
+REPEATED = {"repeated": True}  # give the flag several times; its values may hold commas
+
+
+def as_mapping(option: str, entries: Sequence[str]) -> dict[str, str]:
+    """``("image=photo", "text=caption")`` as a mapping.
+
+    Raises:
+        ConfigError: Entries without a name or a value, or a name given twice.
+    """
+    found: dict[str, str] = {}
+    problems = []
+    for entry in entries:
+        name, _, value = (part.strip() for part in entry.partition("="))
+        if not (name and value):
+            problems.append(f"--{option} has {entry!r}; it must be NAME=VALUE.")
+        elif name in found:
+            problems.append(f"--{option} names {name!r} twice ({found[name]!r} and {value!r}). Give it once.")
+        found[name] = value
+    if problems:
+        raise ConfigError(problems)
+    return found
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a command was given: flags, and the settings file.
+
+    Attributes:
+        kinds: The command's settings classes.
+        flags: Value of each flag by field name; None where it was not given.
+        file: The settings file, or None.
+        flags_only: Those of them that the file is not read for.
+        tables: Further keys that the file may have, and that the command reads itself.
+        json: Whether to write JSON to standard output.
+    """
+
+    kinds: Sequence[type["DataclassInstance"]]
+    flags: Mapping[str, object]
+    file: Path | None = None
+    flags_only: Collection[type["DataclassInstance"]] = ()
+    tables: Collection[str] = ()
+    json: bool = False
+
+    def content(self) -> dict[str, object]:
+        """The settings file, with underscores in its top-level keys."""
+        if self.file is None:
+            return {}
+        return {key.replace("-", "_"): value for key, value in read_toml(self.file).items()}
+
+    def paths(self) -> dict[str, object]:
+        """Whatever was given by field, as it was written, the settings file itself as ``config``."""
+        told = {name: value for name, value in self.flags.items() if value is not None}
+        return {**self.content(), **told, "config": self.file}
+
+    def names(self, kind: type["DataclassInstance"]) -> list[str]:
+        """Fields of ``kind`` that were given, as a flag or in the file."""
+        content = self.content()
+        return [name for name in _names(kind) if self.flags.get(name) is not None or name in content]
+
+    def settings(self) -> dict[type, object]:
+        """An instance of each settings class.
+
+        Raises:
+            ConfigError: Everything that is wrong with the file and the flags.
+        """
+        read = [kind for kind in self.kinds if kind not in self.flags_only]
+        every = [*(name for kind in read for name in _names(kind)), *self.tables]
+        unknown = [name for name in self.content() if name not in every]
+        problems = [f"{self.file}: unknown setting {name!r}. {did_you_mean(name, every)}" for name in unknown]
+        made: dict[type, object] = {}
+        for kind in read:
+            own = set(_names(kind))
+            others = {*every, *unknown} - own
+            try:
+                made[kind] = resolve(kind, self.file, {name: self.flags.get(name) for name in own}, also=others)
+            except ConfigError as error:
+                problems += error.problems
+        if problems:
+            raise ConfigError(problems)
+        return made
+
+
+def flag(name: str) -> str:
+    """How a field is typed."""
+    return f"--{name.replace('_', '-')}"
+
+
+def with_flags(problems: Sequence[str], names: Collection[str], arguments: Collection[str] = ()) -> list[str]:
+    """Problems with settings, each called as it is typed: by its flag, or in capitals where it is given by place."""
+    typed = {name: name.upper() if name in arguments else flag(name) for name in names}
+    return [
+        problem.called(typed[problem.setting])
+        if isinstance(problem, SettingProblem) and problem.setting in typed
+        else problem
+        for problem in problems
+    ]
+
+
+def take(made: Mapping[type, object], kind: type[S]) -> S:
+    """The instance of ``kind`` among a command's settings."""
+    return cast(S, made[kind])
+
+
+def options(
+    kinds: Sequence[type["DataclassInstance"]], *, arguments: Collection[str] = (), config: bool = True
+) -> list[inspect.Parameter]:
+    """The parameters that typer makes a command's flags from.
+
+    Args:
+        kinds: The command's settings classes.
+        arguments: Fields that are given by position instead.
+        config: Whether the command reads a settings file.
+    """
+    made = [parameter for kind in kinds for parameter in _parameters(kind, arguments)]
+    if config:
+        made.append(
+            _parameter(
+                "config",
+                Path | None,
+                typer.Option(None, "--config", metavar="FILE.toml", help=_CONFIG_HELP, rich_help_panel="General"),
+            )
+        )
+    made.append(_parameter("json", bool, typer.Option(False, "--json", help=_JSON_HELP, rich_help_panel="General")))
+    names = [parameter.name for parameter in made]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two settings classes share a field: {sorted(names)}")
+    return sorted(made, key=lambda parameter: parameter.name not in arguments)
+
+
+_CONFIG_HELP = "Settings file: the names of the flags (batch_size = 64); flags override it."
+_JSON_HELP = "Machine-readable output on standard output; everything else goes to standard error."
+
+
+def _parameter(name: str, annotation: object, default: object) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _parameters(kind: type["DataclassInstance"], arguments: Collection[str]) -> Iterator[inspect.Parameter]:
+    told, hints, panel = descriptions(kind), get_type_hints(kind), title(kind)
+    if kind is LoopSettings:
+        panel += " (what is not given: the method's own, see multidelete methods)"
+    for one in fields(kind):
+        wanted = hints[one.name]
+        text = told[one.name]
+        if one.name in arguments:
+            argument = typer.Argument(None, metavar=one.name.upper(), help=text, show_default=False)
+            yield _parameter(one.name, str | None, argument)
+            continue
+        is_flag, repeated = wanted is bool, "repeated" in one.metadata
+        annotation = bool | None if is_flag else list[str] | None if repeated else str | None
+        option = typer.Option(
+            None,
+            flag(one.name),
+            metavar=None if is_flag else metavar(wanted, repeated=repeated),
+            help=text if kind is LoopSettings else text + _default(one),
+            rich_help_panel=panel,
+            show_default=False,
+        )
+        yield _parameter(one.name, annotation, option)
+
+
+def _names(kind: type["DataclassInstance"]) -> list[str]:
+    return [one.name for one in fields(kind) if one.init]
+
+
+def _default(one: "Field[object]") -> str:
+    if one.default is MISSING:
+        return " Required."
+    return "" if one.default is None or one.default is False or one.default == () else f" Default: {one.default}."
+
+
+def add_command(
+    app: typer.Typer,
+    body: Callable[[Given], None],
+    *kinds: type["DataclassInstance"],
+    example: str,
+    arguments: Collection[str] = (),
+    flags_only: Collection[type["DataclassInstance"]] = (),
+    tables: Collection[str] = (),
+    config: bool = True,
+) -> None:
+    """Make a function a command with the flags of its settings classes."""
+
+    def command(**values: object) -> None:
+        file, as_json = cast(Path | None, values.pop("config", None)), bool(values.pop("json"))
+        # A flag that was not given is None, False or empty, depending on what it takes.
+        flags = {name: None if value is False or value == [] else value for name, value in values.items()}
+        given = Given(kinds, flags, file, flags_only, tables, as_json)
+        try:
+            if body.__name__ not in _TOGETHER and (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
+                raise ConfigError(
+                    f"{body.__name__} runs in one process, and {processes} were started. Start it without accelerate "
+                    f"launch; {' and '.join(_TOGETHER)} run in several."
+                )
+            refuse_touching(given.paths())
+            body(given)
+        except UserError as error:
+            error.problems = with_flags(error.problems, flags, arguments)
+            raise
+        except KeyboardInterrupt as error:  # here, since typer answers it in a way that depends on its version
+            typer.echo(_interrupted(given), err=True)
+            raise typer.Exit(130) from error
+
+    parameters = options(kinds, arguments=arguments, config=config)
+    made = cast("_Signed", command)
+    made.__signature__ = inspect.Signature(parameters)
+    made.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    made.__doc__ = body.__doc__
+    app.command(body.__name__, epilog=f"Example: {example}")(command)
+
+
+def _interrupted(given: Given) -> str:
+    """What to tell somebody who stopped a command."""
+    if "store" in given.flags:
+        return "interrupted; models that were complete are kept. Run the same command to go on from there."
+    out = given.flags.get("out") or given.content().get("out")
+    partial = partial_folder(Path(str(out))) if out else None
+    if partial is None or not partial.exists():
+        return "interrupted; nothing was written."
+    return f"interrupted; what was done is kept in {partial}. Run the same command with --resume to go on from there."
+
+
+if TYPE_CHECKING:
+
+    class _Signed:
+        """A function whose signature is replaced."""
+
+        __signature__: inspect.Signature

@@ -1,0 +1,240 @@
+"""What the commands read before they run: pairs, requests, methods, loop settings."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from multidelete.artifacts.search_cost import SearchCost
+from multidelete.cli import show
+from multidelete.cli.flags import Given, as_mapping, take
+from multidelete.cli.options import DataOptions, ForgetOptions, KeyOptions, MethodOptions
+from multidelete.core.config import resolve
+from multidelete.core.errors import ConfigError, DataError, SettingProblem
+from multidelete.core.paths import user_path
+from multidelete.models.settings import LoraSettings
+from multidelete.training.settings import LoopSettings
+
+if TYPE_CHECKING:
+    from multidelete.data.pairs import PairData
+    from multidelete.data.request import Request, Unit
+    from multidelete.methods import Method
+
+_READ_BYTES = 4 * 2**30  # pictures are compared with those of the training where reading takes seconds
+
+
+def read_pairs(options: DataOptions) -> "PairData":
+    """The pairs that the data flags name."""
+    from multidelete.data.readers import load_data
+
+    return load_data(
+        options.data,
+        columns=as_mapping("columns", options.columns),
+        splits=as_mapping("splits", options.splits),
+        image_root=None if options.image_root is None else user_path(options.image_root),
+        classes=options.classes,
+    )
+
+
+def read_telling(options: DataOptions) -> "PairData":
+    """The pairs that the data flags name, with what is odd about them told."""
+    pairs = read_pairs(options)
+    for note in pairs.notes:
+        show.say(f"note: {note}")
+    return pairs
+
+
+def read_for(
+    options: DataOptions, original: str, keys: KeyOptions
+) -> tuple["PairData", Mapping[str, object] | None]:  # fmt: skip
+    """The pairs as the original was trained on them, and what was held out, as its folder records it.
+
+    Raises:
+        DataError: Held-out pairs were drawn from the data, and it is not the same any more.
+    """
+    from multidelete.artifacts.deletions import data_digest
+    from multidelete.artifacts.manifest import read_manifest
+    from multidelete.models.lineage import known_lineage
+
+    origin = read_manifest(Path(original)) or {}
+    holdout = cast(Mapping[str, object] | None, origin.get("holdout"))
+    pairs = set_aside(read_telling(options), holdout)
+    trained = origin.get("data")
+    if not isinstance(trained, dict):
+        return pairs, holdout
+    lineage, left = known_lineage(original, pairs, keys.key, removed=keys.earlier_pairs_removed)
+    recorded, found = trained.get("digest"), pairs.train.digest
+    if lineage:
+        kept = trained.get("retained", trained.get("digest"))
+        recorded = None if lineage.deletions[-1] in lineage.without_key else kept
+        found = data_digest(lineage.newest_key, left.train) if recorded else ""
+    if holdout and lineage and recorded != found:
+        raise DataError(
+            f"{original} records held-out pairs that were drawn from the data, and {pairs.name} is not that data any "
+            "more: others would be drawn, which the model was trained on. Give the data as it was (what was deleted "
+            "is left out of it), or data with splits val and test."
+        )
+    if recorded and recorded != found:
+        show.say(
+            f"note: {original} records other training pairs ({trained.get('pairs')} of {trained.get('name')}) than the "
+            f"{len(pairs.train)} of {pairs.name}. Pairs that it was never trained on cannot be forgotten."
+        )
+    elif _has_other_pictures(pairs, trained.get("content")):
+        show.say(
+            f"note: {original} was trained on other pictures than those that {pairs.name} has under the same names "
+            "now. What it learned of the others can neither be forgotten nor judged with these."
+        )
+    return pairs, holdout
+
+
+def _has_other_pictures(pairs: "PairData", content: object) -> bool:
+    from multidelete.data.identity import file_bytes
+
+    return content is not None and file_bytes(pairs.train) <= _READ_BYTES and content != pairs.train.content
+
+
+def set_aside(pairs: "PairData", holdout: Mapping[str, object] | None) -> "PairData":
+    """The pairs with held-out ones set aside, where a fraction and seed are recorded."""
+    from multidelete.data.split import with_holdout
+
+    if not holdout:
+        return pairs
+    parted = with_holdout(pairs, fraction=cast(float, holdout["fraction"]), seed=cast(int, holdout["seed"]))
+    for note in parted.notes[len(pairs.notes) :]:
+        show.say(f"note: {note}")
+    return parted
+
+
+def read_forget(pairs: "PairData", options: ForgetOptions) -> "Request":
+    """The deletion request."""
+    from multidelete.data.request import resolve_request
+
+    named = {"subject": options.forget_subject, "image": options.forget_image, "node": options.forget_node}
+    # What is named by one sort of flag alone is deleted as such a whole.
+    sole = [unit for unit, names in named.items() if names]
+    inferred = sole[0] if len(sole) == 1 and options.forget is None else None
+    return resolve_request(
+        pairs,
+        subjects=options.forget_subject,
+        images=options.forget_image,
+        nodes=options.forget_node,
+        file=None if options.forget is None else user_path(options.forget),
+        unit=options.unit or cast("Unit | None", inferred),
+    )
+
+
+def chosen_method(given: Given) -> "Method":
+    """The method with its hyperparameters: of the file's [method] table, overridden by ``--set``."""
+    from multidelete.methods import get_method
+
+    options = resolve(MethodOptions, None, {name: given.flags[name] for name in ("method", "set")})
+    table = given.content().get("method")
+    named = table.get("name") if isinstance(table, dict) else table
+    if named is not None and not isinstance(named, str):
+        raise ConfigError(f"{given.file}: method is {named!r}; it must be a name, or a table with a name.")
+    kind = get_method(options.method if given.flags["method"] or named is None else named)
+    file = given.file if isinstance(table, dict) else None
+    with _spelt("--set"):
+        return resolve(kind, file, as_mapping("set", options.set), table="method", also=("name",))
+
+
+def given_keys(made: Mapping[type, object]) -> KeyOptions:
+    """The key file, with a ``~`` at its beginning as the home folder, and what was said of earlier pairs."""
+    given = take(made, KeyOptions)
+    return given if given.key is None else replace(given, key=str(user_path(given.key)))
+
+
+def fresh_tokenizer(method: "Method") -> "Method":
+    """The method with a tokenizer trained anew.
+
+    Raises:
+        ConfigError: It is not the one that trains from the start.
+    """
+    from multidelete.methods import Retrain
+
+    if not isinstance(method, Retrain):
+        raise ConfigError(
+            f"--fresh-tokenizer is for --method retrain, and the method is {method.name}: its weights belong to the "
+            "original's tokenizer. Leave it out, or retrain."
+        )
+    return replace(method, fresh_tokenizer=True)
+
+
+def given_search(given: Given) -> SearchCost | None:
+    """What the file's [search] table says of how its settings were found; None for another method than was tuned."""
+    content = given.content()
+    table = content.get("method")
+    named = table.get("name") if isinstance(table, dict) else table
+    if "search" not in content or given.flags["method"] not in (None, named):
+        return None
+    return resolve(SearchCost, given.file, table="search")
+
+
+def given_loop(given: Given, made: Mapping[type, object]) -> dict[str, object]:
+    """Loop settings that were given; the rest is the method's own."""
+    from multidelete.core.runtime import check_device
+
+    loop = take(made, LoopSettings)
+    check_device(loop.device)
+    return {name: getattr(loop, name) for name in given.names(LoopSettings)}
+
+
+def given_lora(entries: Sequence[str]) -> LoraSettings | None:
+    """What ``--lora`` says; None where it is not given."""
+    with _spelt("--lora"):
+        return resolve(LoraSettings, None, as_mapping("lora", entries)) if entries else None
+
+
+@contextmanager
+def _spelt(option: str) -> Iterator[None]:
+    """Problems with settings that are given as NAME=VALUE of an option say so."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(
+            [
+                told.called(f"{option} {told.setting}") if isinstance(told, SettingProblem) else told
+                for told in error.problems
+            ]
+        ) from error
+
+
+def check_all(pairs: "PairData", model: str | None = None) -> None:
+    """Read every image of every split, and try the pairs with a model where one is named.
+
+    Raises:
+        DataError: Images cannot be read, or do not fit the model; or some pairs do not.
+        CheckpointError: The folder is no model, or no pairs fit it.
+    """
+    from multidelete.data.images import check_pictures
+
+    if model is None:
+        check_pictures(pairs.splits)
+        show.say("all images can be read")
+        return
+    from multidelete.models import load_adapter
+    from multidelete.models.initial import fitted
+    from multidelete.models.preflight import preflight
+
+    adapter = load_adapter(model)
+    preflight(adapter, fitted(adapter, pairs).splits, check_pictures(pairs.splits, adapter.check_picture), name=model)
+    show.say(f"all images can be read, and {model} takes them")
+
+
+def write_people(spec: str, folder: Path) -> None:
+    """Write the generated people that ``spec`` names, which has been read without complaint.
+
+    Raises:
+        UserError: The data is not generated, or the folder cannot be written.
+    """
+    from multidelete.artifacts.folders import whole_or_nothing
+    from multidelete.data.generated.personas import write_personas
+
+    name, _, settings = spec.partition(":")
+    if name != "personas":
+        raise ConfigError(f"--write writes generated people, and the data is {spec!r}. Give personas, or leave it out.")
+    numbers = {key.strip(): int(value) for key, _, value in (s.partition("=") for s in settings.split(",") if s)}
+    with whole_or_nothing(folder) as unfinished:
+        write_personas(unfinished, **numbers)
+    show.say(f"written to {folder}")

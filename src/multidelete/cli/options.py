@@ -1,0 +1,364 @@
+"""What each command can be given. Fields are flags and keys of a settings file; their descriptions are the help."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from multidelete.cli.flags import REPEATED
+from multidelete.core.config import check_settings
+
+SEED_RULE = "0 or more, and below 2 to the power of 63"
+
+
+def _is_seed(seed: int) -> bool:
+    return 0 <= seed < 2**63
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Data.
+
+    Attributes:
+        data: The pairs: `personas`, a folder, a file or a hub id (`multidelete data`).
+        columns: Which column holds what, where names differ: `image=photo,text=caption`; also id, subject, label,
+            kind and split.
+        splits: Which split is what, where names differ: `train=training,test=dev`. Splits not named are left out.
+        image_root: Folder that relative image paths start from.
+        classes: Names of the classes, where labels are numbers or the model has no names of its own: in the order of
+            the numbers, which is that of the model's outputs.
+    """
+
+    data: str
+    columns: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ()
+    image_root: str | None = None
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgetOptions:
+    """Deletion request.
+
+    Attributes:
+        forget: Request file: one pair id per line, or CSV or JSONL with a column id, subject, image or node.
+        forget_subject: A subject to forget, with all of its pairs. May be given several times.
+        forget_image: An image file to forget, with all of its pairs. May be given several times.
+        forget_node: A node of the graph to forget, with all pairs that name it. May be given several times.
+        unit: What is deleted as a whole: `image` adds everything attached to the images of the pairs named,
+            `subject` all pairs of their subjects, `node` all pairs of their nodes. Without it: what the flags
+            above name, and `pair` for a file.
+    """
+
+    forget: str | None = None
+    forget_subject: tuple[str, ...] = field(default=(), metadata=REPEATED)
+    forget_image: tuple[str, ...] = field(default=(), metadata=REPEATED)
+    forget_node: tuple[str, ...] = field(default=(), metadata=REPEATED)
+    unit: Literal["pair", "image", "subject", "node"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyOptions:
+    """Earlier deletions.
+
+    Attributes:
+        key: File of the keys that tell which pairs the model has forgotten before; those of a deletion are added to
+            it. Without it `MODEL.key`, beside each model's folder. Whoever has it can confirm who was deleted.
+        earlier_pairs_removed: Where the keys are lost: say that the data does not hold pairs that the model has
+            forgotten before. It is recorded.
+    """
+
+    key: str | None = None
+    earlier_pairs_removed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutOptions:
+    """Output.
+
+    Attributes:
+        out: Folder to write. It appears when it is complete, or not at all.
+        overwrite: Replace the folder if it exists.
+    """
+
+    out: str
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Run.
+
+    Attributes:
+        seed: Of everything that is drawn, 0 or more.
+        resume: Go on where a killed run of the same command stopped.
+    """
+
+    seed: int = 0
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        check_settings(self, {"seed": (_is_seed(self.seed), SEED_RULE)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions:
+    """Demo.
+
+    Attributes:
+        out: Folder to write: original, unlearned, retrained and report.
+        people: People in the training set, 2 or more.
+        seed: Of the people and of everything else that is drawn.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        overwrite: Replace the folder if it exists.
+    """
+
+    out: str = "multidelete-demo"
+    people: int = 400
+    seed: int = 1
+    device: str = "auto"
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        check_settings(self, {"seed": (_is_seed(self.seed), SEED_RULE)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(RunOptions):
+    """Run.
+
+    Attributes:
+        holdout: Where the data has neither val nor test: share of the pairs to set aside for each, in whole groups,
+            above 0 and below 0.5. Recorded, so that `unlearn` and `audit` set the same pairs aside.
+    """
+
+    holdout: float | None = None
+
+    def __post_init__(self) -> None:
+        is_share = self.holdout is None or 0 < self.holdout < 0.5
+        check_settings(
+            self,
+            {"seed": (_is_seed(self.seed), SEED_RULE), "holdout": (is_share, "above 0 and below 0.5, or left out")},
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnlearnOptions(RunOptions):
+    """Run.
+
+    Attributes:
+        original: The trained model: a folder or a hub id. It is not changed.
+        train: Which parameters to train: `auto` (what the method prefers), `all`, `projections`, `text` or `image` (an
+            encoder that stands by itself), `but-image` (all but that), or a regular expression over parameter names.
+        lora: Train LoRA beside the linear layers of that part, and nothing else: `r=8,alpha=16`, rank and scale. The
+            result is an adapter of a few MB (`multidelete merge`); deleting it is reverting.
+        allow_pickle: Also read weights that are not safetensors, as plain tensors.
+    """
+
+    original: str
+    train: str = "auto"
+    lora: tuple[str, ...] = ()
+    allow_pickle: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RehearsalOptions:
+    """Rehearsal.
+
+    Attributes:
+        dry_run: Say what would go and what would stay, the settings and what it would cost, and write nothing.
+        name_forgotten: With `--dry-run`: also list the ids of the pairs that would go.
+    """
+
+    dry_run: bool = False
+    name_forgotten: bool = False
+
+    def __post_init__(self) -> None:
+        fits = self.dry_run or not self.name_forgotten
+        check_settings(self, {"name_forgotten": (fits, "left out without --dry-run")})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerOptions:
+    """Retraining.
+
+    Attributes:
+        fresh_tokenizer: With the method `retrain`: train the tokenizer anew, on the captions that are kept. That of
+            the original may hold words of deleted captions, names among them, as whole tokens.
+    """
+
+    fresh_tokenizer: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneOptions(UnlearnOptions):
+    """Run.
+
+    Attributes:
+        trials: Settings to try, 1 or more; the first are those given, or else the method's own.
+        out: Settings file to write, for `unlearn --config`; ends in .toml. Beside it, in a .jsonl file, a row for
+            each trial.
+        overwrite: Replace the file if it exists.
+    """
+
+    trials: int = 12
+    out: str
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodOptions:
+    """Method.
+
+    Attributes:
+        method: Name (`multidelete methods`), or package.module:Class. In a settings file also a table
+            of that name, with the method's name and hyperparameters.
+        set: A hyperparameter of the method: NAME=VALUE. May be given several times.
+    """
+
+    method: str = "multidelete"
+    set: tuple[str, ...] = field(default=(), metadata=REPEATED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditOptions:
+    """Models and report.
+
+    Attributes:
+        unlearned: The model to judge.
+        original: The model it was made from.
+        retrained: A model trained without the forget pairs: the yardstick.
+        retrained_again: Such models of other seeds: the floor that distances are read beside.
+        unlearned_again: Models that the same method made with other seeds, for KLoM.
+        shadows: Shadow models that `references` made, for attacks that calibrate each pair.
+        cache: Folder that keeps what each model says, for further audits of the same models and pairs. It knows
+            the deleted pairs: delete it with them.
+        noun: What the deleted units are called in the report, such as `people`.
+        compress: Also ask copies of the models with 8-bit and 4-bit weights.
+        relearn: Also train copies of the models on a quarter of the deleted units, and see what comes back of the rest.
+        relearn_lr: Learning rate of that, greater than 0; left out, 0.3 times the rate that the original was trained
+            at, or 1e-5 where its folder does not record it.
+        show_forgotten: Show the forget pairs in the report. Without it they appear as hashed ids only.
+        allow_pickle: Also read weights that are not safetensors, as plain tensors.
+        seed: Of everything that is drawn, 0 or more.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+    """
+
+    unlearned: str
+    original: str
+    retrained: str | None = None
+    retrained_again: tuple[str, ...] = field(default=(), metadata=REPEATED)
+    unlearned_again: tuple[str, ...] = field(default=(), metadata=REPEATED)
+    shadows: tuple[str, ...] = field(default=(), metadata=REPEATED)
+    cache: str | None = None
+    noun: str | None = None
+    compress: bool = False
+    relearn: bool = False
+    relearn_lr: float | None = None
+    show_forgotten: bool = False
+    allow_pickle: bool = False
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        is_rate = self.relearn_lr is None or self.relearn_lr > 0
+        check_settings(
+            self, {"seed": (_is_seed(self.seed), SEED_RULE), "relearn_lr": (is_rate, "greater than 0, or left out")}
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferencesOptions:
+    """Reference models.
+
+    Attributes:
+        original: The trained model, as `train` wrote it: its recipe is in its folder.
+        store: Folder of the models. It holds models that know the deleted pairs: delete it with them.
+        retrained: Models to train without the forget pairs, 0 or more; their seeds count up from the original's.
+        shadows: Models to train on random halves of the training and held-out pairs, 0 or more; of an even number
+            every pair is a member of half, four are the least for LiRA, and more make it stronger.
+    """
+
+    original: str
+    store: str
+    retrained: int = 2
+    shadows: int = 4
+
+    def __post_init__(self) -> None:
+        rules = {name: (getattr(self, name) >= 0, "0 or more") for name in ("retrained", "shadows")}
+        check_settings(self, rules)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions:
+    """Comparison.
+
+    Attributes:
+        experiment: The experiment file (docs/comparisons.md).
+        out: Folder of the audits and the page of results; without it runs/NAME. What is there is not run again.
+        store: Folder of the models, which several experiments may share; without it models in the folder above.
+            It holds models that know the deleted pairs: delete it with them.
+        data_root: Folder that data paths start from; without it what MULTIDELETE_DATA names, or the working folder.
+        shard: Run only every N-th group, from the I-th: `I/N`, for several machines.
+        discard: Delete the unlearned models once they are audited.
+    """
+
+    experiment: str
+    out: str | None = None
+    store: str | None = None
+    data_root: str | None = None
+    shard: str | None = None
+    discard: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeOptions:
+    """Merging.
+
+    Attributes:
+        adapter: The folder that `unlearn --lora` wrote. Neither it nor the model that it names is changed.
+        allow_pickle: Also read weights that are not safetensors, as plain tensors.
+    """
+
+    adapter: str
+    allow_pickle: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertOptions:
+    """Conversion.
+
+    Attributes:
+        source: The official checkpoint, a file; with --to-official the model folder.
+        to_official: Write the model folder SOURCE as an official checkpoint: OUT is a file.
+        tokenizer: Folder or hub id of the tokenizer that the checkpoint was trained with, which it does not hold.
+        image_size: Height and width of the pictures, in pixels, a multiple of the patch size. The
+            checkpoint's own where it is not given; positions are interpolated to another one.
+        classes: Names of the classes, in the order of the classifier's outputs. Checkpoints for entailment
+            (contradiction, neutral, entailment) and NLVR2 (False, True) need none.
+        head_width: Width of an attention head, which no tensor's shape tells.
+    """
+
+    source: str
+    to_official: bool = False
+    tokenizer: str = "bert-base-uncased"
+    image_size: int | None = None
+    classes: tuple[str, ...] = ()
+    head_width: int = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookOptions(DataOptions):
+    """Data.
+
+    Attributes:
+        examples: Training pairs to show, 0 or more.
+        check: Read every image, and name those that cannot be read.
+        model: Model folder: with --check, each image also goes through its processor, and the oddest pairs of each
+            split through the model.
+        write: Folder to write generated people to, as an ordinary image folder.
+    """
+
+    data: str | None = None  # type: ignore[assignment]  # required by every other command
+    examples: int = 3
+    check: bool = False
+    model: str | None = None
+    write: str | None = None

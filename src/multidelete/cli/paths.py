@@ -1,0 +1,104 @@
+"""Which flags name what a command reads and what it writes: nothing of the one may touch the other."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from multidelete.artifacts.overlap import paths_of_model, refuse_overlap
+from multidelete.core.errors import CheckpointError
+
+
+def _paths_of_data(spec: str) -> list[Path]:
+    """Where pairs are read from: a path may follow the name of a reader."""
+    _, colon, rest = spec.partition(":")
+    return [Path(spec), *([Path(rest)] if colon and rest else [])]
+
+
+def _plain(name: str) -> list[Path]:
+    return [Path(name)]
+
+
+MODELS = (
+    *(
+        "original",
+        "start",
+        "unlearned",
+        "retrained",
+        "retrained_again",
+        "unlearned_again",
+        "shadows",
+        "adapter",
+        "model",
+    ),
+    "source",
+    "model",
+)
+READS: Mapping[str, Callable[[str], list[Path]]] = {
+    "config": _plain,
+    "data": _paths_of_data,
+    "experiment": _plain,
+    "forget": _plain,
+    "forget_image": _plain,
+    "image_root": _plain,
+    "key": _plain,
+    "tokenizer": _plain,
+    **dict.fromkeys(MODELS, paths_of_model),
+}
+"""Fields of all commands that name files and folders to read, and how."""
+
+WRITES = ("out", "write")
+"""Fields that name what is written and may replace what is there."""
+
+ADDS_TO = ("cache", "store")
+"""Fields that name folders which are read, and to which files are added; a store holds models that are read."""
+
+
+def refuse_touching(given: Mapping[str, object]) -> None:
+    """Refuse outputs that are, hold or lie inside anything that is read.
+
+    Args:
+        given: All that a command was given, by field, from flags and settings file.
+
+    Raises:
+        CheckpointError: One line for each pair of paths.
+    """
+    read = {name: [p for text in _texts(given.get(name)) for p in _ways(READS[name], text)] for name in READS}
+    others = [path for name, paths in read.items() if name not in MODELS for path in paths]
+    models = [path for name in MODELS for path in read[name]]
+    problems: list[str] = []
+
+    def check(output: Path, inputs: list[Path], *, may_hold: bool = False) -> None:
+        try:
+            refuse_overlap(output, inputs, may_hold=may_hold)
+        except CheckpointError as error:
+            problems.extend(problem for problem in error.problems if problem not in problems)
+
+    kept = [Path(text) for name in ADDS_TO for text in _texts(given.get(name))]
+    for name in WRITES:
+        for text in _texts(given.get(name)):
+            for output in _outputs(Path(text)):
+                check(output, [*others, *models, *([] if "experiment" in given else kept)])
+    for name in ADDS_TO:
+        for text in _texts(given.get(name)):
+            check(Path(text), others)
+            check(Path(text), models, may_hold=name == "store")
+    for text in _texts(given.get("key")):  # which the new key is added to
+        check(Path(text), [path for name, paths in read.items() if name != "key" for path in paths])
+    if problems:
+        raise CheckpointError(problems)
+
+
+def _outputs(out: Path) -> list[Path]:
+    """What is written: beside a settings file also the rows of its search."""
+    return [out, out.with_suffix(".jsonl")] if out.suffix == ".toml" else [out]
+
+
+def _ways(paths: Callable[[str], list[Path]], text: str) -> list[Path]:
+    """The paths that a text may mean: as it is written, and with a ``~`` at its beginning as the home folder."""
+    home = str(Path(text).expanduser()) if text.startswith("~/") or text == "~" else text
+    return [path for one in dict.fromkeys((text, home)) for path in paths(one)]
+
+
+def _texts(value: object) -> list[str]:
+    if isinstance(value, str | Path):
+        return [str(value)]
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list | tuple) else []

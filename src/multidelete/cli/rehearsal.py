@@ -1,0 +1,54 @@
+"""What ``unlearn --dry-run`` prints."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from multidelete.cli import show
+from multidelete.core.progress import span
+from multidelete.core.words import counted
+
+if TYPE_CHECKING:
+    from multidelete.rehearsal import Rehearsal
+
+
+def show_rehearsal(found: "Rehearsal", out: Path, *, named: bool, as_json: bool) -> None:
+    """What would go and stay, the settings, and the time; ids of pairs only where ``named`` asks for them."""
+    if as_json:
+        told = {name: value for name, value in asdict(found).items() if name not in ("forget", "kept_repeats")}
+        told["kept_repeats"] = list(found.kept_repeats) if named else len(found.kept_repeats)
+        told |= {"forget": list(found.forget)} if named else {}
+        told |= {part: _counts(getattr(found, part), ("go", "of")) for part in ("kinds",)}
+        told |= {part: _counts(getattr(found, part), ("of_pairs_that_go", "stay")) for part in ("members",)}
+        show.show_json({"dry_run": True, "folder": str(out), **told})
+        return
+    request = found.request
+    rows: list[list[object]] = [["would go", f"{request['pairs']} of {request['of']} training pairs"]]
+    if request["unit"] != "pair":
+        rows.append(["", f"all pairs of {request['units']} units of the kind {request['unit']}"])
+    rows += [["", f"of kind {kind}: {go} of {of}"] for kind, (go, of) in found.kinds.items()]
+    for name, (go, stay) in found.members.items():
+        shared = f"; {stay} of them stay, since kept pairs have them too" if stay else ""
+        rows.append([f"their {name}s", f"{go}{shared}"])
+    if found.kept_repeats:
+        rows.append(["the same pairs", f"{len(found.kept_repeats)} stay under other ids, and would go on teaching it"])
+    settings = {name: value for name, value in found.method.items() if name != "name"}
+    rows.append(["method", found.method["name"]])
+    rows.append(["hyperparameters", ", ".join(f"{name}={value}" for name, value in settings.items()) or "none"])
+    rows.append(["loop", ", ".join(f"{name}={value}" for name, value in found.loop.items())])
+    part = found.trainable
+    rows.append(["trained", f"{part['chosen']}: {part['parameters']} tensors of parameters"])
+    if found.pairs_backward is not None:
+        asked = f", {found.pairs_forward:,} asked of frozen models" if found.pairs_forward else ""
+        steps = f"{counted(found.steps, 'steps')}, " if found.steps else ""
+        rows.append(["cost", f"{steps}{counted(found.pairs_backward, 'pairs')} trained on{asked}"])
+    rows.append(["time", "unknown" if found.wall_s is None else f"about {span(max(1, found.wall_s))}"])
+    rows.append(["", found.estimated])
+    rows.append(["written", f"nothing; a run would write {out}"])
+    show.show_table(["", ""], rows)
+    if named:
+        show.show_lines(found.forget)
+
+
+def _counts(found: "dict[str, tuple[int, int]]", names: tuple[str, str]) -> dict[str, dict[str, int]]:
+    return {name: dict(zip(names, pair, strict=True)) for name, pair in found.items()}

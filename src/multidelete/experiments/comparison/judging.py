@@ -1,0 +1,191 @@
+"""The audits of one group: the same pairs asked of all of its models, and a verdict on each."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from multidelete.auditing import RETAIN_LIMIT, sample_retain_pairs
+from multidelete.audits import (
+    AuditInput,
+    ModelSignals,
+    Shadow,
+    Signals,
+    cached,
+    collect,
+    compression,
+    cost,
+    distance,
+    membership,
+    per_pair,
+    relearning,
+    run_audits,
+    separation,
+    unit_counts,
+    verdict,
+    with_targets,
+)
+from multidelete.audits.controls import UNTOUCHED, mark_void
+from multidelete.audits.copies import copier, relearning_rate
+from multidelete.audits.criteria import Lookup
+from multidelete.audits.forgetting import UnitCounts, headline_name
+from multidelete.audits.gallery import MEMBERS, score_galleries
+from multidelete.audits.inputs import drawn_sets, prefix
+from multidelete.audits.probing import probe_figures
+from multidelete.audits.result import Figure
+from multidelete.audits.verdict import Verdict
+from multidelete.data.pairs import PairData, PairDataset
+from multidelete.data.request import Request, forget_retain
+from multidelete.models import Adapter
+from multidelete.models.initial import fitted
+
+Probe = Callable[[AuditInput], list[Figure]]  # figures of copies that may be changed
+Columns = dict[str, tuple[str, str, str]]  # of a table: audit, figure and split it shows
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The pairs that all models of a group are asked about."""
+
+    data: PairData
+    request: Request
+    seed: int
+    folder: Path  # where answers on these pairs are kept
+
+    def signals(self, adapter: Adapter, key: str | None) -> ModelSignals:
+        """What a model says; kept under its key, so that the original is asked once for all draws."""
+        forget, retain = forget_retain(self.data.train, self.request)
+        asked = self.held_out()
+        if len(retain) <= RETAIN_LIMIT:
+            asked["train"] = self.data.train
+        else:
+            asked |= {"forget": forget, "retain": sample_retain_pairs(retain, self.seed)}
+        pairs = fitted(adapter, replace(self.data, splits={"train": self.data.train, **asked}))
+        adapter.to("cuda" if torch.cuda.is_available() else "cpu")
+        found = {split: self._asked(adapter, pairs.splits[split], key) for split in asked}
+        if "train" in found:
+            is_forgotten = np.isin(np.array(self.data.train.ids), np.array(self.request.ids))
+            train = found.pop("train")
+            found |= {"forget": train.select(is_forgotten), "retain": train.select(~is_forgotten)}
+        if adapter.task == "retrieval" and found["forget"].embeddings is None:
+            splits = {name: pairs.train.only(signals.ids, name) if name in ("forget", "retain") else pairs.splits[name]
+                      for name, signals in found.items()}  # fmt: skip
+            sets = drawn_sets(found, splits, self.request.unit, self.seed, members=MEMBERS)
+            gallery = score_galleries(adapter, sets)
+            found = {name: replace(signals, gallery=gallery) for name, signals in found.items()}
+        return ModelSignals(**found, logit_scale=adapter.logit_scale)
+
+    def held_out(self) -> dict[str, PairDataset]:
+        """The splits that no model trained on."""
+        return {name: self.data.splits[name] for name in ("test", "val") if self.data.splits.get(name)}
+
+    def _asked(self, adapter: Adapter, pairs: PairDataset, key: str | None) -> Signals:
+        if key is None:
+            return collect(adapter, pairs)
+        return cached(self.folder, f"{key} {pairs.content}", lambda: collect(adapter, pairs))
+
+
+def probe_of(
+    asked: Asked,
+    sources: Mapping[str, Path | Adapter],
+    told: Mapping[str, object],
+    *,
+    compress: bool,
+    relearn: bool,
+) -> Probe:
+    """Asks copies of the models: with weights of few bits, and while they learn some forget pairs again.
+
+    Args:
+        asked: The pairs.
+        sources: The models by name, ``original`` among them.
+        told: What the original's folder says of it, for the rate to learn at.
+        compress: Whether to round weights.
+        relearn: Whether to learn again.
+    """
+    forget, retain = forget_retain(asked.data.train, asked.request)
+    splits = {"forget": forget, "retain": retain, **asked.held_out()}
+    pairs = replace(asked.data, splits={"train": forget, **splits})
+    copies = {name: copier(source, pairs, "auto", False) for name, source in sources.items()}
+    copies["unlearned"] = copies["original"]
+    rate = relearning_rate(told)
+    return lambda audit: probe_figures(audit, copies, compress=compress, relearn=relearn, lr=rate)
+
+
+def audited(
+    models: Mapping[str, ModelSignals], costs: Mapping[str, Mapping[str, float]], *, unit: str, noun: str | None,
+    seed: int, retain_pairs: int, shadows: Sequence[Shadow] = (), probe: Probe | None = None,
+) -> tuple[list[Figure], dict[str, Verdict], Columns]:  # fmt: skip
+    """All figures of all models, a verdict on each, and which figures the tables show.
+
+    The original stands a second time among the models, as one that unlearning left untouched.
+
+    Args:
+        models: ``original``, ``retrained``, and the others by name.
+        costs: What making each model took, by name.
+        unit: What was deleted as a whole.
+        noun: What a unit is called, in the plural.
+        seed: Of samples and bootstraps.
+        retain_pairs: Number of retain pairs there are.
+        shadows: Reference models of other training pairs.
+        probe: What else to ask of copies of the models.
+    """
+    given = AuditInput(
+        models={**models, "unlearned": models["original"], UNTOUCHED: models["original"]}, shadows=shadows,
+        unit=unit, noun=noun, seed=seed, retain_pairs=retain_pairs,
+    )  # fmt: skip
+    figures = [row for row in run_audits(given) if row.audit != cost.AUDIT]
+    if probe is not None:
+        once = replace(given, models={name: model for name, model in given.models.items() if name != UNTOUCHED})
+        probed = [replace(row, model=UNTOUCHED) if row.model == "unlearned" else row for row in probe(once)]
+        figures += mark_void(with_targets(probed))
+    counts = unit_counts(given)
+    measure = headline_name(given, given.headline_kind())
+    columns = _columns([replace(row, void=None) for row in figures], counts, measure)
+    figures = [row for row in figures if row.model != "unlearned"]
+    judged = {
+        name: verdict(_as_unlearned(figures, name), counts and counts.of_model(name))
+        for name in (*models, UNTOUCHED)
+        if name not in ("original", "retrained")
+    }
+    retrained_s = costs["retrained"].get("wall_s")
+    for name, spent in costs.items():
+        rows = cost.figures(replace(given, cost={**spent, "retrained_wall_s": retrained_s}))
+        figures += [replace(row, model=name) for row in rows if row.model == "unlearned"]
+    return figures, judged, columns
+
+
+def _as_unlearned(figures: Sequence[Figure], name: str) -> list[Figure]:
+    """The figures as an audit of this model alone has them."""
+    return [replace(row, model="unlearned") if row.model == name else row for row in figures]
+
+
+def _columns(figures: Sequence[Figure], counts: UnitCounts | None, measure: str) -> Columns:
+    """Which figure each column shows: the verdict's own; of membership the signal that tells most of the original."""
+    look, kind = Lookup(figures), counts.kind if counts else None
+    found = {
+        row.criterion: (row.unlearned.audit, row.unlearned.figure, row.unlearned.split or "")
+        for row in reversed(verdict(figures, counts).rows)  # the headline's kind comes first
+        if row.unlearned is not None
+    }
+    columns = {name: found[row] for name, row in (("test", "test"), ("retain", "retain"), ("forget", "forgetting"))
+               if row in found}  # fmt: skip
+    columns["separation"] = (separation.AUDIT, f"{prefix(kind)}auc", separation.SPLIT)
+    columns["as released"] = (separation.AUDIT, f"{prefix(kind)}{separation.AS_RELEASED}", separation.SPLIT)
+    columns["per pair"] = (per_pair.AUDIT, f"{prefix(kind)}auc of {per_pair.LIRA}", membership.SPLIT)
+    columns["margin gap"] = (distance.AUDIT, f"{prefix(kind)}{distance.SIGNED}", "forget")
+    probed = {
+        "4 bits": (compression.AUDIT, f"{measure}, 4-bit weights", "forget"),
+        "relearned": (relearning.AUDIT, measure + relearning.MEAN, relearning.SPLIT),
+    }
+    there = {(row.audit, row.figure, row.split) for row in figures}
+    columns |= {name: key for name, key in probed.items() if key in there}
+    attacks = [key for key in look.keys(membership.AUDIT) if key[1].startswith(f"{prefix(kind)}auc of ")]
+    confidence = (membership.AUDIT, f"{prefix(kind)}auc of {membership.CONFIDENCE}", membership.SPLIT)
+    if confidence in attacks:  # tells models apart that the others do not: it needs no label
+        columns["confidence"] = confidence
+        attacks.remove(confidence)
+    if attacks:
+        columns["membership"] = max(attacks, key=lambda key: look.value(key, "original") or 0.0)
+    return columns

@@ -1,0 +1,83 @@
+"""What is kept of a group: one audit of all of its models."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+from multidelete.artifacts.manifest import read_manifest, versions
+from multidelete.audits import ModelSignals, Shadow, Verdict
+from multidelete.audits.inputs import prefix
+from multidelete.audits.result import Figure, write_audit
+from multidelete.experiments.comparison.judging import Probe, audited
+from multidelete.experiments.comparison.planning import Audit, Planned
+
+
+def write_group(
+    path: Path, planned: Planned, models: Mapping[str, ModelSignals], shadows: Sequence[Shadow],
+    absent: Mapping[str, str], kept: Audit | None, probe: Probe | None,
+) -> None:  # fmt: skip
+    """The group's audit: new rows, and those of finished cells as they were."""
+    group = planned.group
+    manifests = {name: read_manifest(planned.folders[name]) or {} for name in models if name in planned.folders}
+    costs = {name: _cost(manifest) for name, manifest in manifests.items() if name != "original"}
+    figures, judged, columns = audited(
+        models, costs, unit=planned.request.unit, noun=group.setting.noun, seed=group.draw,
+        retain_pairs=len(planned.data.train) - len(planned.request.ids), shadows=shadows, probe=probe,
+    )  # fmt: skip
+    told: dict[str, object] = {name: _told(name, manifests, judged) for name in (*models, *judged)}
+    told |= {name: {"absent": why} for name, why in absent.items()}
+    figures = _short(figures)
+    figures += [Figure(audit="comparison", figure="model", model=name, absent=why) for name, why in absent.items()]
+    if kept is not None:
+        finished = {n: t for n, t in cast(dict[str, object], kept[0]["models"]).items() if n not in told}
+        figures += [row for row in kept[1] if row.model in finished]
+        told |= finished
+    run: dict[str, object] = {
+        "setting": group.setting.name,
+        "data": planned.data.name,
+        "family": group.setting.model.family,
+        "fraction": group.fraction,
+        "draw": group.draw,
+        "seed": group.seed,
+        "request": {"unit": group.setting.unit, "pairs": len(planned.request.ids)},
+        "counts": {name: len(pairs) for name, pairs in planned.data.splits.items()},
+        "date": datetime.now(UTC).date().isoformat(),
+        "versions": versions(),
+        "columns": {name: list(key) for name, key in columns.items()},
+        "keys": dict(planned.keys),
+        "models": told,
+    }
+    write_audit(path, run, figures)
+
+
+def _short(figures: Sequence[Figure]) -> list[Figure]:
+    """Six digits, each note once, no targets (the retrained model has rows of its own): there are many such files."""
+    noted: set[tuple[str, str, str | None, str | None]] = set()
+    found = []
+    for row in figures:
+        key = (row.audit, row.figure, row.split, row.note)
+        found.append(_rounded(replace(row, target=None, note=None if key in noted else row.note)))
+        noted.add(key)
+    return found
+
+
+def _rounded(row: Figure) -> Figure:
+    value, low, high = (None if part is None else float(f"{part:.6g}") for part in (row.value, row.low, row.high))
+    return replace(row, value=value, low=low, high=high)
+
+
+def _cost(manifest: Mapping[str, object]) -> dict[str, float]:
+    return {key: float(value) for key, value in cast(dict[str, float], manifest.get("cost", {})).items()}
+
+
+def _told(name: str, manifests: Mapping[str, Mapping[str, object]], judged: Mapping[str, Verdict]) -> dict[str, object]:
+    """What the audit's head says of one model."""
+    made = manifests.get(name, {})
+    told = {key: made[key] for key in ("method", "loop", "trainable", "seed", "decisions", "cost") if key in made}
+    if name in judged:
+        one = judged[name]
+        rows = {f"{prefix(row.kind)}{row.criterion}": {"gap": row.gap, "state": row.state} for row in one.rows}
+        told["verdict"] = {"outcome": one.outcome, "headline": one.headline, "criteria": rows}
+    return told

@@ -1,0 +1,233 @@
+"""Search for a method's settings: by validation pairs and the request alone, with the same budget for every method."""
+
+import copy
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import cast
+
+from transformers import ProcessorMixin
+
+from multidelete.artifacts.deletions import not_yet_deleted
+from multidelete.artifacts.folders import writing
+from multidelete.artifacts.manifest import read_manifest
+from multidelete.artifacts.overlap import paths_of_model, refuse_overlap
+from multidelete.artifacts.search_cost import SearchCost
+from multidelete.core.arguments import check_arguments, place, whole
+from multidelete.core.errors import CheckpointError, ConfigError, DivergedError, SettingProblem
+from multidelete.core.progress import progress_bar
+from multidelete.core.runtime import check_device, start_processes, world_size
+from multidelete.core.words import counted
+from multidelete.data.identity import with_true_sources
+from multidelete.data.pairs import PairData
+from multidelete.data.request import Request
+from multidelete.deletion import as_request, check_deletion
+from multidelete.experiments.judge import Judge
+from multidelete.experiments.trials import Trial, TrialFile, best_of, search_cost, settings_file
+from multidelete.methods import Method, get_method
+from multidelete.methods.defaults import loop_settings
+from multidelete.methods.search import check_search, drawn_settings, with_settings
+from multidelete.models import adapter_for, hold_in_float32, load_adapter
+from multidelete.models.checkpoint import weights_digest
+from multidelete.models.lineage import known_lineage
+from multidelete.models.settings import LoraSettings
+from multidelete.training.settings import LoopSettings
+from multidelete.unlearning import Unlearned, unlearn
+
+OF_THE_MACHINE = {"device", "workers", "trackers", "checkpoint_steps"}  # loop settings that a result does not rest on
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The result of `tune`: arguments for `multidelete.unlearn`, and how they were found.
+
+    Attributes:
+        method: With the hyperparameters found.
+        settings: Loop settings that were found or given; the rest is the method's own.
+        trials: All settings tried, the first with the defaults.
+        cost: What the search took; ``notes={"search": asdict(cost)}`` puts it into a result's ``multidelete.json``.
+        file: The settings file, or None.
+    """
+
+    method: Method
+    settings: Mapping[str, object]
+    trials: Sequence[Trial]
+    cost: SearchCost
+    file: Path | None = None
+
+    @property
+    def best(self) -> Trial:
+        """The trial whose settings these are."""
+        return cast(Trial, best_of(self.trials))
+
+
+def tune(
+    model: object,
+    data: PairData,
+    forget: Request | Sequence[str] | str | Path,
+    *,
+    processor: ProcessorMixin | None = None,
+    method: Method | str = "multidelete",
+    settings: LoopSettings | Mapping[str, object] | None = None,
+    trainable: str = "auto",
+    lora: LoraSettings | None = None,
+    trials: int = 12,
+    out: str | Path | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+    resume: bool = False,
+    allow_pickle: bool = False,
+    key: str | Path | None = None,
+    earlier_pairs_removed: bool = False,
+) -> Tuned:
+    """Search for settings of a method by seeded random trials; the first has the defaults.
+
+    Every trial unlearns in memory, with the same seed, and is judged by `multidelete.audits.objective` on the forget
+    pairs, as many retain pairs, and the ``val`` split. The ``test`` split is never read. A trial whose loss or scores
+    are not finite, or whose settings do not go together, counts as failed.
+
+    Args:
+        model: Folder, hub id, a loaded `transformers` model of a known family, or an `Adapter`; it stays as it is.
+        data: The pairs it was trained on, with validation pairs.
+        forget: Ids, a request file, or a request with its unit. To compare methods, tune on another draw than is
+            reported.
+        processor: Of a loaded model.
+        method: Name, or an instance with the hyperparameters to begin with; its ``search`` says what is varied.
+        settings: Loop settings to begin with: all of them, or only what differs from the method's own.
+        trainable: As for `multidelete.unlearn`.
+        lora: As for `multidelete.unlearn`.
+        trials: Settings to try, >= 1.
+        out: Settings file to write for ``multidelete unlearn --config``, with a row for each trial beside it; None
+            writes nothing.
+        seed: Of what is drawn, and of every trial's run.
+        overwrite: Replace ``out`` if it exists.
+        resume: Go on where a killed run of the same search stopped; needs ``out``.
+        allow_pickle: Also read weights that are not safetensors, as plain tensors.
+        key: Key file of the model's earlier deletions; without it ``MODEL.key`` beside it. Their pairs take no part.
+        earlier_pairs_removed: Say that the data holds no pairs of them, where there is no key.
+
+    Raises:
+        UserError: The model, data, request or settings are wrong, or there are no validation pairs.
+        DivergedError: Every trial failed.
+    """
+    check_arguments({"out": place(out, optional=True), "key": place(key, optional=True), "trials": whole(trials)})
+    check_deletion(
+        model, data, processor=processor, method=method, settings=settings, trainable=trainable, lora=lora, seed=seed,
+        overwrite=overwrite, resume=resume, allow_pickle=allow_pickle,
+    )  # fmt: skip
+    start_processes()
+    if world_size() > 1:
+        raise ConfigError(f"tune runs in one process, and there are {world_size()}. Start it without a launcher.")
+    if trials < 1:
+        raise ConfigError(SettingProblem("trials", f"is {trials}; it must be 1 or more."))
+    data = with_true_sources(data)
+    _, left = known_lineage(model, data, key, removed=earlier_pairs_removed)
+    request, data = not_yet_deleted(as_request(data, forget), data, left), left
+    chosen = get_method(method)() if isinstance(method, str) else method
+    check_search(chosen)
+    given = asdict(settings) if isinstance(settings, LoopSettings) else dict(settings or {})
+    origin = read_manifest(Path(model)) if isinstance(model, str | Path) else None
+    loop = loop_settings(chosen, given, origin, len(request.ids))
+    check_device(loop.device)
+    with nullcontext() if out is None else writing(Path(out)):
+        file = None if out is None else TrialFile(Path(out), overwrite=overwrite, resume=resume)
+        if file is not None:
+            inputs = [path for one in (model, forget) if isinstance(one, str | Path) for path in paths_of_model(one)]
+            refuse_overlap(file.out, inputs)
+            refuse_overlap(file.rows_path, inputs)
+        judge = Judge(data, request, seed=seed, device=loop.device)
+        if isinstance(model, str | Path):
+            original = load_adapter(model, allow_pickle=allow_pickle)
+        else:
+            original = copy.deepcopy(adapter_for(model, processor))
+            hold_in_float32(original.model)
+        identity: list[object] = [weights_digest(original), chosen.name, asdict(chosen), asdict(loop), trainable, seed]
+        identity += [request.digest, data.train.digest, judge.seen.splits["val"].digest, lora and asdict(lora)]
+        identity += [{name: asdict(factor) for name, factor in chosen.search.items()}]
+        done = [] if file is None else file.read(identity)[:trials]
+        _refuse_strangers(done, chosen, loop, seed)
+        started = time.perf_counter()
+        judge.hear(original)
+        asked_s, asked_pairs = time.perf_counter() - started, judge.pairs
+        del original  # every trial loads its own
+
+        def run(own: Method, own_loop: LoopSettings) -> Unlearned:
+            return unlearn(
+                model, judge.seen, request, processor=processor, method=own, settings=own_loop,
+                trainable=trainable, lora=lora, seed=seed, allow_pickle=allow_pickle, key=key,
+                earlier_pairs_removed=True,
+            )  # fmt: skip
+
+        with progress_bar("trials", trials) as bar:
+            while len(done) < trials:
+                best = best_of(done)
+                bar.to(len(done), None if best is None else f"trials (best objective {best.objective:.3f})")
+                done.append(_trial(len(done), chosen, loop, seed, run, judge))
+                if file is not None:
+                    file.write(done)
+        best = best_of(done)
+        if best is None:
+            raise DivergedError(f"all {counted(trials, 'trials')} failed; the first: {done[0].failed}")
+        cost = search_cost(done, asked_s=asked_s, asked_pairs=asked_pairs, request_pairs=len(request.ids), seed=seed)
+        found, found_loop = with_settings(chosen, loop, best.drawn)
+        names = [name for name in asdict(loop) if name in {*best.drawn, *given} - OF_THE_MACHINE]
+        if file is not None:
+            file.end(settings_file(found, found_loop, names, cost, trainable=trainable, lora=lora))
+        return Tuned(
+            method=found,
+            settings={name: getattr(found_loop, name) for name in names},  # names of fields
+            trials=done,
+            cost=cost,
+            file=None if file is None else file.out,
+        )
+
+
+def _refuse_strangers(done: Sequence[Trial], method: Method, loop: LoopSettings, seed: int) -> None:
+    """Refuse trials of an unfinished search with other numbers or settings than this search draws.
+
+    Raises:
+        CheckpointError: The file of trials was changed.
+    """
+    for number, trial in enumerate(done):
+        try:
+            drawn = drawn_settings(method, loop, trial=number, seed=seed)[2]
+        except ConfigError:
+            drawn = {}
+        if trial.number != number or (dict(trial.drawn) != drawn and not (trial.failed and not trial.drawn)):
+            raise CheckpointError(
+                f"trial {number} of the unfinished search is not one that this search draws: its file was changed. "
+                "Give --overwrite to start afresh."
+            )
+
+
+def _trial(
+    number: int,
+    method: Method,
+    loop: LoopSettings,
+    seed: int,
+    run: Callable[[Method, LoopSettings], Unlearned],
+    judge: Judge,
+) -> Trial:
+    """One setting, run and judged; the first has the user's own, so that what is wrong with those is raised."""
+    started, asked = time.perf_counter(), judge.pairs
+    trial = Trial(number=number, drawn={})
+    try:
+        own, own_loop, drawn = drawn_settings(method, loop, trial=number, seed=seed)
+        trial = replace(trial, drawn=drawn)
+        result = run(own, own_loop)
+        cost = cast(Mapping[str, int], result.manifest["cost"])
+        found = judge.judged(result.adapter)
+        trial = replace(
+            trial,
+            objective=found.value,
+            terms=asdict(found),
+            pairs_forward=cost["pairs_forward"] + judge.pairs - asked,
+            pairs_backward=cost["pairs_backward"],
+        )
+    except (DivergedError, ConfigError) as error:
+        if number == 0 and isinstance(error, ConfigError):
+            raise
+        trial = replace(trial, failed=str(error))
+    return replace(trial, wall_s=time.perf_counter() - started)

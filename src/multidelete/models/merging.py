@@ -1,0 +1,46 @@
+"""Make a model of an adapter and the model it belongs to."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+from multidelete.artifacts.card import model_card
+from multidelete.artifacts.folders import whole_or_nothing
+from multidelete.artifacts.keys import keep_keys, key_target
+from multidelete.artifacts.manifest import read_manifest, write_manifest
+from multidelete.artifacts.overlap import paths_of_model, refuse_overlap
+from multidelete.core.errors import CheckpointError
+from multidelete.models import load_adapter
+from multidelete.models.checkpoint import LORA_CONFIG, lora_base
+from multidelete.models.lineage import lineage_of
+
+
+def merge(folder: str | Path, out: str | Path, *, overwrite: bool = False, allow_pickle: bool = False) -> Path:
+    """Write a LoRA folder and its base model as one full model, in the family's own format.
+
+    Args:
+        folder: What ``unlearn`` with ``lora`` wrote, or peft. It is not changed, and neither is its base model.
+        out: Folder to write; ``multidelete.json`` goes along, and the keys beside the folder to ``OUT.key``.
+        overwrite: Replace ``out`` if it exists.
+        allow_pickle: Also read weights of the base model that are not safetensors, as plain tensors.
+
+    Raises:
+        CheckpointError: No LoRA folder, one that does not fit its base model, or ``out`` cannot be written.
+    """
+    folder, out = Path(folder), Path(out)
+    base = lora_base(folder)
+    if base is None:
+        raise CheckpointError(f"{folder} is no adapter folder: it has no {LORA_CONFIG}. There is nothing to merge.")
+    refuse_overlap(out, paths_of_model(folder))
+    keys = lineage_of(folder).own_keys
+    target = key_target(out, None) if keys else None
+    with whole_or_nothing(out, overwrite=overwrite) as unfinished:
+        load_adapter(folder, allow_pickle=allow_pickle).save(unfinished)
+        manifest = read_manifest(folder)
+        if manifest is not None:
+            manifest["lora"] = {**cast(Mapping[str, object], manifest.get("lora", {})), "merged": True}
+            write_manifest(unfinished, manifest)
+            (unfinished / "README.md").write_text(model_card(manifest), encoding="utf-8")
+        if target is not None:
+            keep_keys(target, keys, out)
+    return out

@@ -1,0 +1,204 @@
+"""What a deletion would do, without doing it: what goes, what stays, the settings, and what it would cost."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+from torch import Tensor
+from transformers import ProcessorMixin
+
+from multidelete.artifacts.deletions import not_yet_deleted
+from multidelete.artifacts.folders import refuse_existing
+from multidelete.core.arguments import check_arguments, place
+from multidelete.core.words import counted
+from multidelete.data.pairs import PairData, PairDataset, members
+from multidelete.data.repeats import kept_repeats
+from multidelete.data.request import Request, unit_keys
+from multidelete.deletion import as_request, check_deletion
+from multidelete.methods import GradientMethod, Job, Method
+from multidelete.methods.base import Planned, sample_retain
+from multidelete.methods.reference import ReferenceSettings, outputs_of
+from multidelete.models.lineage import known_lineage
+from multidelete.models.preflight import check_pairs
+from multidelete.models.settings import LoraSettings
+from multidelete.training.loop import run_loop
+from multidelete.training.settings import LoopSettings
+from multidelete.training.step import Step
+from multidelete.unlearning import base_for_lora, prepared, resolved
+
+STEPS = 3  # timed, after one that is not
+ASKED = 64  # pairs asked about, to time asking
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsal:
+    """What `unlearn` would do with the same arguments.
+
+    Attributes:
+        request: Pairs that go, of how many, and the unit.
+        kinds: Pairs of each kind that go, and how many of it there are.
+        members: For each modality, and for subjects, how many distinct ones the pairs that go have, and how many of
+            them stay in the data, since kept pairs have them too.
+        kept_repeats: Ids of kept pairs that are the same as one that goes, and would go on teaching it.
+        method: Its name and hyperparameters.
+        loop: How the loop would run.
+        trainable: Which part of the model would be trained, and of how many parameters it is.
+        steps: Optimizer steps.
+        pairs_backward: Pairs trained on; None where the method does not say.
+        pairs_forward: Pairs asked of frozen models.
+        wall_s: Estimated seconds, without loading the model and writing the result; None where it cannot be told.
+        estimated: How.
+        forget: Ids of the pairs that go.
+    """
+
+    request: Mapping[str, object]
+    kinds: Mapping[str, tuple[int, int]]
+    members: Mapping[str, tuple[int, int]]
+    kept_repeats: tuple[str, ...]
+    method: Mapping[str, object]
+    loop: Mapping[str, object]
+    trainable: Mapping[str, object]
+    steps: int | None
+    pairs_backward: int | None
+    pairs_forward: int | None
+    wall_s: float | None
+    estimated: str
+    forget: tuple[str, ...]
+
+
+def rehearse(
+    model: object,
+    data: PairData,
+    forget: Request | Sequence[str] | str | Path,
+    *,
+    processor: ProcessorMixin | None = None,
+    method: Method | str = "multidelete",
+    settings: LoopSettings | Mapping[str, object] | None = None,
+    trainable: str = "auto",
+    lora: LoraSettings | None = None,
+    out: str | Path | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+    allow_pickle: bool = False,
+    key: str | Path | None = None,
+    earlier_pairs_removed: bool = False,
+) -> Rehearsal:
+    """Find out what `unlearn` would do, by the same checks; nothing is written, and the model is not changed.
+
+    A few steps on the pairs of the run, which are thrown away, tell how long one takes.
+
+    Args:
+        model: As for `unlearn`, and so are all others.
+        data: The pairs it was trained on.
+        forget: What is to go.
+        processor: Of a loaded model.
+        method: Name or instance.
+        settings: How the loop would run.
+        trainable: Which part of the model.
+        lora: Whether LoRA would be trained.
+        out: Folder that a run would write; what stands in its way is said here too.
+        seed: Of everything that is drawn.
+        overwrite: Whether a run would replace ``out``.
+        allow_pickle: As for `unlearn`.
+        key: As for `unlearn`.
+        earlier_pairs_removed: As for `unlearn`.
+
+    Raises:
+        UserError: What `unlearn` would refuse too.
+    """
+    check_deletion(
+        model, data, processor=processor, method=method, settings=settings, trainable=trainable, lora=lora, seed=seed,
+        overwrite=overwrite, resume=False, allow_pickle=allow_pickle,
+    )  # fmt: skip
+    check_arguments({"out": place(out, optional=True)})
+    if out is not None:
+        refuse_existing(Path(out), overwrite=overwrite)
+    lineage, left = known_lineage(model, data, key, removed=earlier_pairs_removed)
+    request, data = not_yet_deleted(as_request(data, forget), data, left), left
+    chosen, origin, loop = resolved(model, request, method, settings, trainable)
+    if lora is not None:
+        base_for_lora(model, chosen, in_memory=out is None)
+    job, part, parameters = prepared(
+        model, data, request, processor, chosen, loop, trainable, lora, seed, None, False, allow_pickle, origin,
+        keep_tokenizer=bool(lineage),
+    )  # fmt: skip
+    check_pairs(job.adapter, {"the forget pairs": job.forget, "the retain pairs": sample_retain(job)})
+    plan = chosen.planned(job)
+    wall_s, estimated = _estimate(chosen, job, plan)
+    return Rehearsal(
+        request={"pairs": len(job.forget), "of": len(job.train), "unit": request.unit, "units": _units(job, request)},
+        kinds=_kinds(job),
+        members=_members(job),
+        kept_repeats=tuple(kept_repeats(data.train, request.ids)),
+        method={"name": chosen.name, **asdict(chosen)},
+        loop=asdict(loop),
+        trainable={"chosen": part, "parameters": parameters},
+        steps=None if plan is None else plan.steps,
+        pairs_backward=None if plan is None else plan.pairs_backward,
+        pairs_forward=None if plan is None else plan.pairs_forward,
+        wall_s=wall_s,
+        estimated=estimated,
+        forget=tuple(request.ids),
+    )
+
+
+def _units(job: Job, request: Request) -> int:
+    return len({key for pair in job.forget for key in unit_keys(pair, request.unit)})
+
+
+def _kinds(job: Job) -> dict[str, tuple[int, int]]:
+    """How many pairs of each kind go, of how many; empty where pairs have none."""
+    going, every = (Counter(pair.kind for pair in pairs if pair.kind is not None) for pairs in (job.forget, job.train))
+    return {kind: (going[kind], every[kind]) for kind in every}
+
+
+def _members(job: Job) -> dict[str, tuple[int, int]]:
+    """Distinct members and subjects of the pairs that go, and how many of each kept pairs have too."""
+    found = {}
+    for modality in job.adapter.modalities:
+        going, kept = (
+            {source for pair in pairs for source, _ in members(pair, modality)} for pairs in (job.forget, job.retain)
+        )
+        found[modality] = (len(going), len(going & kept))
+    gone, left = ({pair.subject for pair in pairs} - {None} for pairs in (job.forget, job.retain))
+    return found | ({"subject": (len(gone), len(gone & left))} if gone else {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class _TaskLoss(GradientMethod):
+    """The family's own loss on whatever a step holds: what a step of any method is little more than."""
+
+    name: ClassVar[str] = "rehearsal"
+
+    def losses(self, step: Step) -> dict[str, Tensor]:
+        return {name: part.mean(part.task_loss_B) for name, part in step.parts.items()}
+
+
+def _estimate(method: Method, job: Job, plan: Planned | None) -> tuple[float | None, str]:
+    """Seconds that a run would take, and how they were found."""
+    if plan is None:
+        return None, f"not estimated: {method.name} does not say what it will cost"
+    parts = {"forget": job.forget, "retain": sample_retain(job)}
+    a_pass = max(1, round(len(job.forget) / job.settings.batch_size))
+    few = replace(job.settings, trackers=(), checkpoint_steps=0, workers=0, passes=1 / a_pass)
+    _timed(job, parts, few)  # the first step makes room, and says nothing of the others
+    wall_s, pairs = _timed(job, parts, replace(few, passes=STEPS / a_pass))
+    seconds = plan.pairs_backward * wall_s / pairs
+    how = f"{STEPS} steps of {pairs // STEPS:,} pairs with the family's own loss took {wall_s:,.2f} s"
+    if plan.pairs_forward:
+        asked = [*job.forget.pairs, *parts["retain"].pairs][:ASKED]
+        started = time.perf_counter()
+        outputs_of(job.adapter, asked, ReferenceSettings().batch_size, "rehearsal")
+        asking_s = time.perf_counter() - started
+        seconds += plan.pairs_forward * asking_s / len(asked)
+        how += f", asking about {counted(len(asked), 'pairs')} {asking_s:,.2f} s"
+    return seconds, f"{how}; times the pairs of the whole run"
+
+
+def _timed(job: Job, parts: Mapping[str, PairDataset], settings: LoopSettings) -> tuple[float, int]:
+    """Seconds of a few steps, and the pairs in them."""
+    done = run_loop(job.adapter, _TaskLoss(), parts, settings=settings, seed=job.seed, title="rehearsal")
+    return done.wall_s, done.pairs

@@ -1,0 +1,70 @@
+"""How the loop runs."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from multidelete.core.config import check_settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopSettings:
+    """How the loop runs.
+
+    Attributes:
+        passes: Budget, in passes over the forget set (for training, all pairs), > 0.
+        batch_size: Forget pairs (for training, any pairs) in one optimizer step, over all processes
+            and accumulated micro-batches, >= 1.
+        retain_per_forget: Retain pairs beside each forget pair, >= 1.
+        retain_sample: Least number of retain pairs that are sampled for the whole run, >= 0; otherwise eight for
+            each forget pair. Those that are not sampled lose more.
+        lr: Peak learning rate of AdamW, > 0.
+        weight_decay: AdamW's weight decay, >= 0.
+        warmup: Fraction of the steps in which the learning rate rises, in [0, 1).
+        schedule: What the learning rate does afterwards.
+        optimizer: ``adamw``, or ``sgd`` (plain, for exact comparisons).
+        max_grad_norm: Gradients are clipped at this norm; 0 turns clipping off.
+        accumulation: Micro-batches in one optimizer step; contrastive negatives are those of a micro-batch.
+        augment: Train on randomly scaled, turned, shifted and tinted pictures: small models that are trained from
+            scratch then recognise unseen pictures. Methods that compare with the original leave pictures as they are.
+        precision: ``no`` (float32), ``bf16`` or ``fp16`` autocasting.
+        workers: Processes that prepare batches; 0 prepares them in this one.
+        checkpoint_steps: A checkpoint for resuming every so many optimizer steps; 0 keeps none.
+        trackers: Names that accelerate knows (``tensorboard``, ``wandb``, ...).
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    """
+
+    passes: float = 8.0
+    batch_size: int = 8
+    retain_per_forget: int = 8
+    retain_sample: int = 2048
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    warmup: float = 0.1
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    max_grad_norm: float = 1.0
+    accumulation: int = 1
+    augment: bool = False
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    workers: int = 0
+    checkpoint_steps: int = 200
+    trackers: tuple[str, ...] = ()
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_settings(
+            self,
+            {
+                "passes": (self.passes > 0, "greater than 0"),
+                "batch_size": (self.batch_size >= 1, "1 or more"),
+                "retain_per_forget": (self.retain_per_forget >= 1, "1 or more"),
+                "retain_sample": (self.retain_sample >= 0, "0 or more; 0 leaves it at eight for each forget pair"),
+                "lr": (self.lr > 0, "greater than 0; 3e-4 suits small models, 1e-5 large ones"),
+                "weight_decay": (self.weight_decay >= 0, "0 or more"),
+                "warmup": (0 <= self.warmup < 1, "at least 0 and less than 1: a fraction of the steps"),
+                "max_grad_norm": (self.max_grad_norm >= 0, "0 or more; 0 turns clipping off"),
+                "accumulation": (self.accumulation >= 1, "1 or more"),
+                "workers": (self.workers >= 0, "0 or more"),
+                "checkpoint_steps": (self.checkpoint_steps >= 0, "0 or more; 0 keeps none"),
+            },
+        )
