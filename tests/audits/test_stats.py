@@ -71,6 +71,15 @@ def test_auc_equals_counting_all_pairs_with_ties_half() -> None:
         assert stats.auc(negatives, positives) == pytest.approx(1 - np.mean(wins))
 
 
+def test_auc_of_as_many_wins_is_the_same_number_in_any_order_and_precision() -> None:
+    rng = np.random.default_rng(8)
+    for dtype in (np.float32, np.float64):
+        positives, negatives = rng.normal(size=9).astype(dtype), rng.normal(size=700).astype(dtype)
+        wins = int((positives[:, None] > negatives).sum())
+        assert stats.auc(positives, negatives) == wins / 9 / 700
+        assert stats.auc(positives, np.r_[negatives, np.inf, -np.inf].astype(dtype)) == (wins + 9) / 9 / 702
+
+
 @pytest.mark.parametrize(("positives", "message"), [([], "at least one"), ([np.nan], "NaN")])
 def test_auc_refuses(positives: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -16,7 +16,7 @@ from multidelete.audits.inputs import RETRAINED_AGAIN
 from multidelete.audits.result import Figure
 from multidelete.experiments.comparison.page import gap_table, main_table, wins_table, write_page
 from multidelete.experiments.comparison.plots import gaps_plot
-from multidelete.experiments.comparison.summary import Audit, Mean, summarise, t_quantile
+from multidelete.experiments.comparison.summary import Audit, Mean, summarise
 
 COLUMNS = {
     "test": ("utility", "recall@10", "test"),
@@ -105,9 +105,11 @@ def test_one_group_has_no_interval() -> None:
     assert not any("\N{PLUS-MINUS SIGN}" in cell for row in table.rows for cell in row)
 
 
-@pytest.mark.parametrize("freedom", [1, 2, 5, 15, 16, 17, 30, 100])
-def test_t_quantile_is_scipys(freedom: int) -> None:
-    assert t_quantile(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), abs=2e-3)
+@pytest.mark.parametrize("groups", [2, 3, 6, 16, 17, 100])
+def test_half_width_is_of_students_t(groups: int) -> None:
+    values = np.random.default_rng(groups).random(groups)
+    test = stats.ttest_1samp(values, 0.0)
+    assert Mean.of(values.tolist()).half == pytest.approx(np.ptp(test.confidence_interval(0.95)) / 2, abs=5.1e-4)
 
 
 @pytest.mark.parametrize(

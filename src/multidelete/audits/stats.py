@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import mannwhitneyu
 
 Floats = NDArray[np.float64]
 Array = NDArray[np.floating]
@@ -74,8 +75,10 @@ def auc(positives: Array, negatives: Array) -> float:
     Raises:
         ValueError: One side is empty, or a score is NaN.
     """
-    low_P, high_P = _beaten(positives, negatives)
-    return float((low_P + high_P).mean() / (2 * len(negatives)))
+    _check_scores(positives, negatives)
+    # counted in ranks, not added up as an area: equal counts must give equal numbers, since signals are ranked by them
+    wins = mannwhitneyu(positives.astype(np.float64), negatives.astype(np.float64), method="asymptotic").statistic
+    return float(wins / len(positives) / len(negatives))
 
 
 def tpr_at_fpr(positives: Array, negatives: Array, fpr: float) -> float:

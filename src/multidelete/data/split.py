@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from multidelete.core.errors import ConfigError, DataError, RequestError
 from multidelete.core.words import counted
@@ -95,23 +97,17 @@ def draw_request(train: PairDataset, *, fraction: float, unit: Unit, seed: int) 
 
 def _groups(train: PairDataset) -> list[list[Pair]]:
     """Pairs that must stay together, in the order of their first pair."""
-    root = list(range(len(train)))
-
-    def find(i: int) -> int:
-        while root[i] != i:
-            root[i] = root[root[i]]
-            i = root[i]
-        return i
-
     first: dict[tuple[str, str], int] = {}
+    edges: list[tuple[int, int]] = []
     for position, pair in enumerate(train):
         shared = list(pair.sources.items()) if pair.subject is None else [("subject", pair.subject)]
         if "image" in pair.inputs:
             shared += [("image", source) for source, _ in members(pair, "image")]
-        for key in shared:
-            one, other = find(first.setdefault(key, position)), find(position)
-            root[max(one, other)] = min(one, other)
+        edges += [(first.setdefault(key, position), position) for key in shared]
+    ends_2E = np.array(edges, dtype=np.int64).reshape(-1, 2).T
+    joined = coo_array((np.ones(len(edges)), ends_2E), shape=(len(train), len(train)))
+    _, group_N = connected_components(joined, directed=False)
     groups: dict[int, list[Pair]] = {}
-    for position, pair in enumerate(train):
-        groups.setdefault(find(position), []).append(pair)
+    for pair, group in zip(train, group_N.tolist(), strict=True):
+        groups.setdefault(group, []).append(pair)
     return list(groups.values())

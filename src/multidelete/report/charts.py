@@ -19,6 +19,7 @@ from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, MaxNLocator, PercentFormatter
+from sklearn.metrics import roc_curve
 
 from multidelete.report.embedding_map import MAX_FORGET, Array, Embeddings, all_points, evenly, map_points
 
@@ -180,7 +181,8 @@ def membership_roc(members: Mapping[str, Array], nonmembers: Mapping[str, Array]
     axes = canvas.subplots()
     axes.plot([0, 1], [0, 1], color=FAINT, lw=1)
     for model in models:
-        false_N, true_N = roc_curve(members[model], nonmembers[model])
+        is_member_N = np.repeat([True, False], [len(members[model]), len(nonmembers[model])])
+        false_N, true_N, _ = roc_curve(is_member_N, np.concatenate([members[model], nonmembers[model]]))
         area = float(np.trapezoid(true_N, false_N))
         dash = MODEL_DASHES.get(model, "-")
         axes.plot(false_N, true_N, color=model_colour(model), lw=1.7, ls=dash, label=f"{_short(model)}  {area:.2f}")
@@ -194,20 +196,6 @@ def membership_roc(members: Mapping[str, Array], nonmembers: Mapping[str, Array]
         loc="outside upper left", title="area under the curve (AUC)", title_fontsize=8, fontsize=8.5, alignment="left"
     )
     return Chart(title, to_svg(canvas, "roc"))
-
-
-def roc_curve(members: Array, nonmembers: Array) -> tuple[Array, Array]:
-    """False and true positive rates of "member if the score reaches the threshold", thresholds falling.
-
-    Equal scores share one threshold, so ties give a slanted line: constant scores are the diagonal.
-
-    >>> false, true = roc_curve(np.array([2.0, 1.0]), np.array([1.0, 0.0]))
-    >>> false.tolist(), true.tolist()
-    ([0.0, 0.0, 0.5, 1.0], [0.0, 0.5, 1.0, 1.0])
-    """
-    thresholds = np.unique(np.concatenate([members, nonmembers]))
-    true = [1 - np.searchsorted(np.sort(s), thresholds, side="left") / len(s) for s in (nonmembers, members)]
-    return np.append(true[0], 0.0)[::-1], np.append(true[1], 0.0)[::-1]
 
 
 @mpl.rc_context(STYLE)

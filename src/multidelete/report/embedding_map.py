@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import orthogonal_procrustes
+from sklearn.decomposition import PCA
 
 Array = NDArray[np.floating[Any]]
 
@@ -28,41 +30,17 @@ class Embeddings:
     retain_text: Array
 
 
-@dataclass(frozen=True)
-class Projection:
-    """A flat map of an embedding space: ``(points - mean) @ axes.T``.
-
-    Attributes:
-        mean: (D,) mean of the fitted points.
-        axes: (2, D) orthonormal directions of greatest variance; each one's largest entry is positive.
-        explained: Share of the fitted points' variance that the map shows, [0, 1].
-    """
-
-    mean: Array
-    axes: Array
-    explained: float
-
-    def __call__(self, points_ND: Array) -> Array:
-        mapped: Array = (points_ND - self.mean) @ self.axes.T
-        return mapped
-
-
-def map_projection(points_ND: Array) -> Projection:
-    """Principal component analysis to two dimensions.
+def map_projection(points_ND: Array) -> PCA:
+    """Principal component analysis to two dimensions; each axis has its largest entry positive.
 
     Raises:
         ValueError: Fewer than two points or dimensions, or all points equal.
     """
     if min(points_ND.shape) < 2:
         raise ValueError(f"a map needs two points and two dimensions; the array is {points_ND.shape}")
-    mean_D = points_ND.mean(axis=0)
-    _, spread, axes = np.linalg.svd(points_ND - mean_D, full_matrices=False)
-    variance = spread**2
-    if not variance[0] > 0:
+    if not np.ptp(points_ND, axis=0).any():
         raise ValueError("all points are equal")
-    axes_2D = axes[:2]
-    signs = np.sign(axes_2D[np.arange(2), np.abs(axes_2D).argmax(axis=1)])
-    return Projection(mean_D, axes_2D * signs[:, None], float(variance[:2].sum() / variance.sum()))
+    return PCA(2, svd_solver="full").fit(points_ND.astype(np.float64))
 
 
 def turn_onto(points_ND: Array, target_ND: Array) -> Array:
@@ -71,10 +49,11 @@ def turn_onto(points_ND: Array, target_ND: Array) -> Array:
     Orthogonal Procrustes: similarities within a model do not change under it. Directions that the
     points do not span are left as they are, thanks to a small multiple of the identity.
     """
-    cross_DD = points_ND.T @ target_ND
-    left, spread, right = np.linalg.svd(cross_DD)
-    left, _, right = np.linalg.svd(cross_DD + 1e-6 * (spread[0] or 1.0) * np.eye(len(cross_DD)))
-    rotation: Array = left @ right
+    points, target = points_ND.astype(np.float64), target_ND.astype(np.float64)
+    largest = float(np.linalg.norm(points.T @ target, 2)) or 1.0
+    held_DD = np.sqrt(1e-6 * largest) * np.eye(points.shape[1])
+    rotation: Array
+    rotation, _ = orthogonal_procrustes(np.concatenate([points, held_DD]), np.concatenate([target, held_DD]))
     return rotation
 
 
@@ -90,18 +69,18 @@ def map_points(embeddings: Mapping[str, Embeddings]) -> tuple[dict[str, Embeddin
     """
     centred = {model: _centre(e) for model, e in embeddings.items()}
     first = centred.get("original") or next(iter(centred.values()))
-    project = map_projection(np.concatenate(all_points(first)))
+    fitted = map_projection(np.concatenate(all_points(first)))
     placed = {}
     for model, e in centred.items():
         retain, target = (np.concatenate([x.retain_image, x.retain_text]) for x in (e, first))
         rotation_DD = np.eye(retain.shape[1]) if e is first else turn_onto(retain, target)
         placed[model] = Embeddings(
-            forget_image=project(e.forget_image @ rotation_DD),
-            forget_text=project(e.forget_text @ rotation_DD),
-            retain_image=project(e.retain_image @ rotation_DD),
-            retain_text=project(e.retain_text @ rotation_DD),
+            forget_image=fitted.transform(e.forget_image @ rotation_DD),
+            forget_text=fitted.transform(e.forget_text @ rotation_DD),
+            retain_image=fitted.transform(e.retain_image @ rotation_DD),
+            retain_text=fitted.transform(e.retain_text @ rotation_DD),
         )
-    return placed, project.explained
+    return placed, float(fitted.explained_variance_ratio_.sum())
 
 
 def _centre(e: Embeddings) -> Embeddings:

@@ -6,6 +6,8 @@ from math import inf, sqrt
 from statistics import mean, stdev
 from typing import cast
 
+from scipy.stats import t as student_t
+
 from multidelete.audits import distance
 from multidelete.audits.compare import TO_RETRAINED
 from multidelete.audits.controls import RANDOM_WEIGHTS, UNTOUCHED
@@ -91,7 +93,7 @@ class Mean:
         """Student's t over the groups as they are: draws, and seeds where there are several."""
         half = None
         if len(values) > 1:
-            half = round(t_quantile(len(values) - 1) * stdev(values) / sqrt(len(values)), 3)
+            half = round(float(student_t.ppf(0.975, len(values) - 1)) * stdev(values) / sqrt(len(values)), 3)
         return Mean(round(mean(values), 9), half, len(values))
 
 
@@ -273,22 +275,3 @@ def _wins(key: str, readings: Iterable[Readings], methods: Sequence[str]) -> dic
         for name, gap in gaps.items():
             counts[name] += gap <= min(gaps.values()) + NOISE
     return counts
-
-
-_T = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
-)  # fmt: skip
-
-
-def t_quantile(freedom: int) -> float:
-    """The 0.975 quantile of Student's t, to two decimals or better.
-
-    From 16 degrees of freedom on by the first terms of its expansion around the normal distribution's.
-
-    >>> round(t_quantile(2), 2), round(t_quantile(30), 2)
-    (4.3, 2.04)
-    """
-    if freedom <= len(_T):
-        return _T[freedom - 1]
-    z = 1.959964
-    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
