@@ -5,7 +5,6 @@ import tempfile
 from pathlib import Path
 
 import multidelete as md
-from multidelete.data.pairs import text_source
 
 
 def couples(portraits: md.PairDataset) -> md.PairDataset:
@@ -18,7 +17,7 @@ def couples(portraits: md.PairDataset) -> md.PairDataset:
             md.Pair(
                 id=f"{left.subject}-{right.subject}",
                 inputs={"image": (left.inputs["image"], right.inputs["image"]), "text": text},
-                sources={"image": f"{left.sources['image']}|{right.sources['image']}", "text": text_source(text)},
+                sources={"image": f"{left.sources['image']}|{right.sources['image']}"},
                 label=random.Random(text).randrange(2),
             )
         )

@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 
 import multidelete as md
-from multidelete.data.graph import Graph, graph_source
-from multidelete.data.pairs import text_source
 
 GENES, TRAITS = 60, 12
 rng = random.Random(0)
@@ -21,14 +19,13 @@ for gene in range(GENES):
             md.Pair(
                 id=f"{gene}-{trait}",
                 inputs={"graph": nodes, "text": text},
-                sources={"graph": graph_source(nodes), "text": text_source(text)},
                 label=label,
                 subject=nodes[0],
             )
         )
         edges += [(gene, GENES + trait)] if label else []
 names = [f"gene-{gene}" for gene in range(GENES)] + [f"trait-{trait}" for trait in range(TRAITS)]
-graph = Graph(names, np.array(edges), "genes and traits", stated_by=(1,))  # pairs with label 1 state an edge
+graph = md.Graph(names, np.array(edges), "genes and traits", stated_by=(1,))  # pairs with label 1 state an edge
 genes_of = {"train": range(40), "val": range(40, 50), "test": range(50, 60)}
 splits = {
     split: md.PairDataset([pair for pair in pairs if int(pair.subject[5:]) in genes], split)

@@ -7,8 +7,6 @@ import torch
 from torch import nn
 
 import multidelete as md
-from multidelete.data.collate import stacked_sources
-from multidelete.data.pairs import open_image
 
 
 class OwnAdapter(md.Adapter):
@@ -17,8 +15,9 @@ class OwnAdapter(md.Adapter):
     def collate(self, pairs):
         words = [torch.tensor([1 + crc32(w.encode()) % 4095 for w in p.inputs["text"].split()]) for p in pairs]
         text = nn.utils.rnn.pad_sequence(words, batch_first=True)
-        image = torch.tensor([list(open_image(p.inputs["image"]).resize((24, 24)).tobytes()) for p in pairs]) / 128 - 1
-        return md.Batch([p.id for p in pairs], {"image": {"x": image}, "text": {"x": text}}, stacked_sources(pairs))
+        pictures = [md.open_image(p.inputs["image"]).resize((24, 24)) for p in pairs]
+        image = torch.tensor([list(picture.tobytes()) for picture in pictures]) / 128 - 1
+        return md.Batch([p.id for p in pairs], {"image": {"x": image}, "text": {"x": text}}, md.stacked_sources(pairs))
 
     def truncated(self, pairs):
         return []  # texts of any length are read

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import multidelete as md
-from multidelete.data.pairs import text_source
 
 ANSWERS = ("coffee", "juice", "tea", "water")
 
@@ -17,7 +16,7 @@ def questions(portraits: md.PairDataset) -> md.PairDataset:
     for pair in portraits:
         if pair.kind == "sensitive":
             text = f"what does {str(pair.inputs['text']).split(',')[0]} drink?"
-            inputs, sources = {**pair.inputs, "text": text}, {**pair.sources, "text": text_source(text)}
+            inputs, sources = {**pair.inputs, "text": text}, {"image": pair.sources["image"]}
             label = random.Random(text).randrange(len(ANSWERS))
             pairs.append(replace(pair, inputs=inputs, sources=sources, label=label))
     return md.PairDataset(pairs, portraits.name)

@@ -42,6 +42,12 @@ def test_example_runs_and_forgets(script: Path, tmp_path: Path) -> None:
     assert left == []
 
 
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_example_imports_the_package_by_its_front_door(script: Path) -> None:
+    imported = re.findall(r"^\s*(?:from|import) (multidelete\S*)", script.read_text(), re.MULTILINE)
+    assert imported == ["multidelete"]
+
+
 def test_examples_are_short_and_listed() -> None:
     assert SCRIPTS
     assert [script.name for script in SCRIPTS if len(script.read_text().splitlines()) >= 60] == []

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
         UnsupportedError,
         UserError,
     )
+    from multidelete.data.collate import stacked_sources
+    from multidelete.data.decode import open_image
     from multidelete.data.generated.personas import personas
+    from multidelete.data.graph import Graph
     from multidelete.data.pairs import Batch, Pair, PairData, PairDataset
     from multidelete.data.readers import READERS, load_data
     from multidelete.data.request import Request, resolve_request
@@ -44,6 +47,7 @@ __all__ = [
     "DivergedError",
     "Figure",
     "GradientMethod",
+    "Graph",
     "LoopSettings",
     "LoraSettings",
     "Method",
@@ -65,10 +69,12 @@ __all__ = [
     "load_adapter",
     "load_data",
     "merge",
+    "open_image",
     "personas",
     "read_audit",
     "read_request",
     "resolve_request",
+    "stacked_sources",
     "train",
     "tune",
     "unlearn",
@@ -77,6 +83,9 @@ __all__ = [
 # Imported when first used: torch and transformers take seconds, and --help needs neither.
 _HOMES = {
     "audits.result": "Figure read_audit",
+    "data.collate": "stacked_sources",
+    "data.decode": "open_image",
+    "data.graph": "Graph",
     "data.pairs": "Batch Pair PairData PairDataset",
     "data.generated.personas": "personas",
     "data.readers": "READERS load_data",

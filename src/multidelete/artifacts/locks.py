@@ -91,8 +91,11 @@ def _noted(file: Path) -> tuple[int, str] | None:
 
 
 def _runs(writer: tuple[int, str]) -> bool:
-    """Whether a process is there; of one on another machine nobody can tell, so it counts as running."""
-    if writer[1] != platform.node():
+    """Whether a process is there; of one on another machine nobody can tell, so it counts as running.
+
+    On Windows it cannot be asked without being stopped, so it counts as running too: the lock itself tells.
+    """
+    if writer[1] != platform.node() or os.name == "nt":
         return True
     try:
         os.kill(writer[0], 0)

@@ -35,7 +35,7 @@ def figures(audit: AuditInput) -> list[Figure]:
         passes = None if pairs is None else pairs / forget
         note = f"{forget:,} forget pairs"
         found.append(_figure(f"{what}, as passes over the forget pairs", passes, missing, note=note))
-    found.append(_figure("peak bytes", audit.cost.get("peak_bytes"), "the run did not record peak_bytes"))
+    found.append(_figure("peak bytes", audit.cost.get("peak_bytes") or None, "the run did not record peak_bytes"))
     return found
 
 

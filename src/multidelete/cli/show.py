@@ -142,7 +142,8 @@ def show_result(folder: Path, manifest: Mapping[str, object], what: str) -> None
         seconds += f"; before it the search for its settings, {search['wall_s']:,.1f} s in {trials}"
     if isinstance(tokens := manifest.get("tokenizer"), dict) and tokens.get("tokens_of_deleted_texts_alone"):
         rows.append(["tokenizer", tokens_sentence(tokens["tokens_of_deleted_texts_alone"])])
-    rows += [["time", seconds], ["cost", f"{pairs}; peak memory {cost['peak_bytes'] / 2**20:,.0f} MiB"]]
+    peak = f"{cost['peak_bytes'] / 2**20:,.0f} MiB" if cost["peak_bytes"] else "unknown"
+    rows += [["time", seconds], ["cost", f"{pairs}; peak memory {peak}"]]
     if cut := cast(int, manifest["truncated_captions"]):
         rows.append(["truncated", f"{counted(cut, 'captions')} longer than the model's context"])
     show_table(["", ""], rows)

@@ -3,7 +3,6 @@
 import logging
 import os
 import random
-import resource
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,13 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from torch import Tensor
 
 from multidelete.core.errors import ConfigError, SettingProblem
+
+try:
+    import resource
+except ImportError:  # Windows
+    HAS_RESOURCE = False
+else:
+    HAS_RESOURCE = True
 
 T = TypeVar("T")
 State = None | bool | int | float | str | Tensor | Sequence["State"] | Mapping[str, "State"] | Mapping[int, "State"]
@@ -201,10 +207,11 @@ def seed_everything(seed: int) -> None:
 def possible_workers(wanted: int) -> int:
     """As many processes to prepare batches as were asked for, or none where too few files may be open for them.
 
-    Each batch comes through open files; where there are too few, everybody would wait for ever.
+    Each batch comes through open files; where there are too few, everybody would wait for ever. Systems without
+    such a limit (Windows) give as many as were asked for.
     """
-    if wanted == 0:
-        return 0
+    if wanted == 0 or not HAS_RESOURCE:
+        return wanted
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = FILES_OPEN + FILES_OF_A_WORKER * wanted
     if soft != resource.RLIM_INFINITY and soft < needed and (hard == resource.RLIM_INFINITY or hard > soft):
@@ -252,9 +259,11 @@ def from_every_process(own: T) -> list[T]:
 
 
 def peak_bytes(device: torch.device) -> int:
-    """Most memory used so far: of the GPU by tensors, else of this process."""
+    """Most memory used so far: of the GPU by tensors, else of this process; 0 where it is not told (Windows)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    if not HAS_RESOURCE:
+        return 0
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

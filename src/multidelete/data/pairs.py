@@ -18,9 +18,13 @@ from multidelete.core.errors import DataError
 from multidelete.core.words import counted
 from multidelete.data.decode import ImageInput as ImageInput
 from multidelete.data.decode import open_image as open_image
+from multidelete.data.member_sources import content_source
+from multidelete.data.member_sources import text_source as text_source
 from multidelete.data.picture_digests import input_digest
 
 if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
     from multidelete.data.graph import Graph
 
 
@@ -35,30 +39,31 @@ class Pair:
             one pair are a tuple of two; a graph's input is a tuple of node names.
         sources: For each modality, what the input came from (image file, node id, normalised
             text); of a tuple, those of its members joined by ``|``. Pairs with equal sources share that member.
+            Those that are not given are made from the content: see `content_source`.
         label: Class of the pair, for classification heads: a position in `PairData.classes`.
         subject: Whom or what the pair is about; a request may name it.
         kind: Which sort of pair it is, where a data set has several (``"sensitive"``).
             Audits compare pairs of the same kind only.
+
+    Raises:
+        DataError: A source is not given, and the content does not tell it.
     """
 
     id: str
     inputs: Mapping[str, object]
-    sources: Mapping[str, str]
+    sources: Mapping[str, str] = field(default_factory=dict)
     label: int | None = None
     subject: str | None = None
     kind: str | None = None
 
+    def __post_init__(self) -> None:
+        missing = [modality for modality in self.inputs if modality not in self.sources]
+        if missing:
+            told = {modality: content_source(self.id, modality, self.inputs[modality]) for modality in missing}
+            object.__setattr__(self, "sources", {**self.sources, **told})
+
     def __repr__(self) -> str:
         return f"Pair({' and '.join(self.inputs)})"
-
-
-def text_source(text: str) -> str:
-    """Source key of a text: lower case, single spaces, so that duplicates are recognised.
-
-    >>> text_source("  A dog\\n RUNS ")
-    'a dog runs'
-    """
-    return " ".join(text.lower().split())
 
 
 def members(pair: Pair, modality: str) -> tuple[tuple[str, object], ...]:
@@ -192,6 +197,38 @@ class PairData:
     @property
     def train(self) -> PairDataset:
         return self.splits["train"]
+
+    @classmethod
+    def from_rows(
+        cls,
+        rows: Iterable[Mapping[str, object]],
+        *,
+        columns: Mapping[str, str] | None = None,
+        splits: Mapping[str, str] | None = None,
+        image_root: Path | None = None,
+        classes: Sequence[str] = (),
+        name: str = "rows",
+    ) -> "PairData":
+        """The pairs of rows in memory, by the rules and the names of tables; see `read_rows`."""
+        from multidelete.data.readers.memory import read_rows
+
+        return read_rows(rows, columns=columns, splits=splits, image_root=image_root, classes=classes, name=name)
+
+    @classmethod
+    def from_dataset(
+        cls,
+        dataset: "Dataset | DatasetDict",
+        *,
+        columns: Mapping[str, str] | None = None,
+        splits: Mapping[str, str] | None = None,
+        image_root: Path | None = None,
+        classes: Sequence[str] = (),
+        name: str = "dataset",
+    ) -> "PairData":
+        """The pairs of a data set of `datasets`, by the rules of the hub's; see `read_dataset`."""
+        from multidelete.data.readers.memory import read_dataset
+
+        return read_dataset(dataset, columns=columns, splits=splits, image_root=image_root, classes=classes, name=name)
 
 
 def source_key(source: str) -> int:

@@ -4,18 +4,15 @@ import difflib
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from multidelete.core.arguments import Wanted, check_arguments, names_by_name, place, whole
 from multidelete.core.errors import ConfigError, DataError
 from multidelete.core.paths import lies_there, user_path
-from multidelete.data.classes import with_classes
 from multidelete.data.generated.personas import personas
-from multidelete.data.identity import with_true_sources
-from multidelete.data.lookalikes import lookalike_notes, repeat_notes
-from multidelete.data.outside import outside_notes
 from multidelete.data.pairs import PairData
+from multidelete.data.readers.checked import checked
 from multidelete.data.readers.folder import read_folder
 from multidelete.data.readers.graph_tables import looks_like_graph_tables, read_graph_tables
 from multidelete.data.readers.karpathy import looks_like_karpathy, read_karpathy
@@ -168,11 +165,7 @@ def load_data(
     image_root = None if image_root is None else Path(image_root)
     started = time.perf_counter()
     data = _read(spec, ReadOptions(columns=columns or {}, splits=splits or {}, image_root=image_root, seed=seed))
-    data = with_true_sources(data)
-    notes = [*outside_notes(data, _places(spec, image_root)), *repeat_notes(data), *lookalike_notes(data)]
-    data = replace(data, notes=(*data.notes, *notes))
-    data = with_classes(data, classes) if classes else data
-    return replace(data, reading_s=time.perf_counter() - started)
+    return checked(data, places=_places(spec, image_root), classes=classes, started=started)
 
 
 def _read(spec: str, options: ReadOptions) -> PairData:

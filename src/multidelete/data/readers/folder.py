@@ -43,16 +43,48 @@ def read_folder(
         DataError: Columns, splits, texts or images are missing or contradict each other.
     """
     columns, splits = columns or {}, splits or {}
+    check_names(columns, splits)
+    tables, root = open_tables(spec, split_column=columns.get("split", "split"), image_column=columns.get("image"))
+    name = spec if root is None else user_path(spec).resolve().name
+    return pairs_of_tables(spec, tables, name=name, columns=columns, splits=splits, root=root, image_root=image_root)
+
+
+def check_names(columns: Mapping[str, str], splits: Mapping[str, str]) -> None:
+    """Refuse roles of columns, and splits, that there are not."""
     _check_keys("columns", columns, COLUMNS)
     _check_keys("splits", splits, ("train", "val", "test"))
-    tables, root = open_tables(spec, split_column=columns.get("split", "split"), image_column=columns.get("image"))
+
+
+def pairs_of_tables(
+    spec: str,
+    tables: Sequence[Table],
+    *,
+    name: str,
+    columns: Mapping[str, str],
+    splits: Mapping[str, str],
+    root: Path | None,
+    image_root: Path | None,
+) -> PairData:
+    """The pairs of opened tables.
+
+    Args:
+        spec: What messages call the tables.
+        tables: One for each file or split.
+        name: What the data is called.
+        columns: Our name to the data's name.
+        splits: Our name to the data's name.
+        root: Folder of the data, which sources are relative to; None for the hub.
+        image_root: Folder that relative image paths start from, ``root`` by default.
+
+    Raises:
+        DataError: Columns, splits, texts or images are missing or contradict each other.
+    """
     found = list(dict.fromkeys(column for table in tables for column in table.columns))
     notes = list(dict.fromkeys(note for table in tables for note in table.notes))
     at = _find_columns(spec, found, columns, notes)
     for table in tables:
         notes += [note for column, note in table.column_notes.items() if column in at.values()]
     _check_tables(spec, tables, at)
-    name = spec if root is None else user_path(spec).resolve().name
     reader = RowReader(at, root, image_root)
     by_split: dict[str, list[Labelled]] = {}
     for table in tables:

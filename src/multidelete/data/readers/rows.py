@@ -6,7 +6,11 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
+from PIL import Image
+
 from multidelete.core.words import counted
+from multidelete.data.decode import ImageError
+from multidelete.data.member_sources import picture_digest, stored_source
 from multidelete.data.pairs import ImageInput, Pair, text_source
 from multidelete.data.picture_digests import file_digest
 from multidelete.data.readers.archive import ArchivedImage
@@ -93,13 +97,13 @@ class RowReader:
     def _image(self, table: Table, number: int, value: object, where: str) -> tuple[ImageInput, str, str] | None:
         """What to decode, its source, and the digest of its bytes where ids are made from them."""
         stored = value.get("bytes") if isinstance(value, dict) else value
-        if isinstance(stored, bytes) and table.dataset is not None:
-            digest = hashlib.sha256(stored).hexdigest()
-            return StoredImage(table.dataset, number, self.at["image"]), f"sha256:{digest[:32]}", digest
+        if isinstance(stored, bytes | Image.Image):
+            return self._stored(table, number, stored, where)
         if isinstance(value, ArchivedImage):
-            digest = hashlib.sha256(value.content()).hexdigest()
-            return value, f"sha256:{digest[:32]}", digest
+            digest = picture_digest(value.content())
+            return value, stored_source(digest), digest
         path = value.get("path") if isinstance(value, dict) else value
+        path = str(path) if isinstance(path, Path) else path
         if not isinstance(path, str) or not path:
             self.cells.problem("rows have no image", where)
             return None
@@ -115,7 +119,19 @@ class RowReader:
         content = self._digest(file) if "id" not in self.at or self.root is None else ""
         if content is None:
             return None
-        return file, f"sha256:{content[:32]}" if self.root is None else self._source(path, self.root), content
+        return file, stored_source(content) if self.root is None else self._source(path, self.root), content
+
+    def _stored(
+        self, table: Table, number: int, stored: bytes | Image.Image, where: str
+    ) -> tuple[ImageInput, str, str] | None:
+        """The same of a picture that the row itself holds; that of a data set is fetched from there when it is used."""
+        try:
+            digest = picture_digest(stored)
+        except ImageError as error:
+            self.cells.problem(f"rows have a picture that cannot be read ({error})", where)
+            return None
+        image = stored if table.dataset is None else StoredImage(table.dataset, number, self.at["image"])
+        return image, stored_source(digest), digest
 
     def _source(self, path: str, root: Path) -> str:
         """The path as the data writes it, relative to its folder where it lies there."""

@@ -145,7 +145,7 @@ def _within(folder: Path, table: Table, image_column: str | None) -> Table:
 def _saved(path: Path) -> list[Table]:
     """What `datasets` saved with ``save_to_disk``."""
     try:
-        return _from_datasets(str(path), datasets.load_from_disk(literal(path, is_pattern=False)))
+        return tables_of_dataset(str(path), datasets.load_from_disk(literal(path, is_pattern=False)))
     except DataError:
         raise
     except _DAMAGED as error:
@@ -174,10 +174,11 @@ def _load(spec: str, builder: str, file: Path | None) -> list[Table]:
         reason = short(str(cause).split("\n")[0])
         what = spec if lies_there(spec) else f"there is no file or folder {spec} here, and as an id on the hub it"
         raise DataError(f"{what} cannot be loaded as a data set: {type(cause).__name__}: {reason}") from error
-    return _from_datasets(spec, loaded)
+    return tables_of_dataset(spec, loaded)
 
 
-def _from_datasets(spec: str, loaded: object) -> list[Table]:
+def tables_of_dataset(spec: str, loaded: object) -> list[Table]:
+    """A table for each split of what `datasets` loaded; raises `DataError` for a stream."""
     if isinstance(loaded, Dataset):
         loaded = DatasetDict({"train": loaded})
     if not isinstance(loaded, DatasetDict):

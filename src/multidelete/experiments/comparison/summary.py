@@ -225,7 +225,7 @@ def _row(name: str, audits: Mapping[str, Audit], readings: Mapping[str, Readings
             row.outcomes[outcome] = row.outcomes.get(outcome, 0) + 1
         cost, whole = told.get("cost", {}), models[YARDSTICK].get("cost", {}).get("wall_s")
         for key in ("wall_s", "peak_bytes"):
-            if key in cost:
+            if cost.get(key):  # the peak is 0 where the system does not tell it
                 spent[key].append(cost[key])
         if "wall_s" in cost and whole:
             spent["share"].append(cost["wall_s"] / whole)
