@@ -26,6 +26,7 @@ from multidelete.audits.result import Figure, write_audit
 from multidelete.core.arguments import number, place, text, whole
 from multidelete.core.errors import CheckpointError, ConfigError, SettingProblem
 from multidelete.core.runtime import check_device
+from multidelete.core.streams import Stream, stream
 from multidelete.data.identity import with_true_sources
 from multidelete.data.images import check_pictures
 from multidelete.data.pairs import PairData, PairDataset
@@ -283,7 +284,7 @@ def sample_retain_pairs(retain: PairDataset, seed: int) -> PairDataset:
     """All retain pairs, or as many as the models are asked about, at random and in their order."""
     if len(retain) <= RETAIN_LIMIT:
         return retain
-    drawn = np.sort(np.random.default_rng(seed).permutation(len(retain))[:RETAIN_LIMIT])
+    drawn = np.sort(stream(seed, Stream.AUDITED_RETAIN).permutation(len(retain))[:RETAIN_LIMIT])
     return PairDataset(retain[drawn.tolist()], f"{RETAIN_LIMIT:,} retain pairs")
 
 

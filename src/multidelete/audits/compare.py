@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from multidelete.audits import stats
 from multidelete.audits.result import Better, Figure
+from multidelete.core.streams import Stream, stream
 from multidelete.core.words import counted
 
 TO_ORIGINAL, TO_RETRAINED = ", difference to original", ", difference to retrained"
@@ -109,7 +110,7 @@ def absent_figures(audit: str, figure: str, split: str, models: Mapping[str, obj
 
 def shuffled(length: int, limit: int, seed: int) -> NDArray[np.intp]:
     """At most ``limit`` of ``length`` positions at random, in ascending order."""
-    return np.sort(np.random.default_rng(seed).permutation(length)[:limit])
+    return np.sort(stream(seed, Stream.AUDITED_ROWS).permutation(length)[:limit])
 
 
 def _rows(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multidelete.audits.signals import Signals
+from multidelete.core.streams import Stream, stream
 from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, PairDataset
 
@@ -147,7 +148,7 @@ class AuditInput:
         wanted = len(set(units(self.original.forget, self.unit)))
         of_pair = units(self.original.retain, self.unit)
         names = sorted(set(of_pair))
-        drawn = np.random.default_rng(self.seed).permutation(len(names))[:wanted]
+        drawn = stream(self.seed, Stream.COMPARED_RETAIN).permutation(len(names))[:wanted]
         chosen = {names[i] for i in drawn}
         return np.array([name in chosen for name in of_pair], dtype=bool)
 
@@ -187,7 +188,7 @@ def _drawn(signals: Signals, unit: str, seed: int, members: int, taken: tuple[se
     """Ids of pairs, unit by unit at random, while ``taken``, the members so far by modality, have room."""
     of_pair = units(signals, unit)
     names = sorted(set(of_pair))
-    rank = dict(zip(names, np.random.default_rng(seed).permutation(len(names)).tolist(), strict=True))
+    rank = dict(zip(names, stream(seed, Stream.AUDITED_SETS).permutation(len(names)).tolist(), strict=True))
     found = []
     for at in sorted(range(len(signals)), key=lambda at: rank[of_pair[at]]):
         both = list(zip((sources[at] for sources in signals.sources.values()), taken, strict=True))

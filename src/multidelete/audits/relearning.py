@@ -26,6 +26,7 @@ from multidelete.audits.result import Figure
 from multidelete.audits.signals import Signals
 from multidelete.audits.stats import Array, Floats
 from multidelete.core.errors import DivergedError
+from multidelete.core.streams import Stream, stream
 from multidelete.core.words import counted
 from multidelete.data.pairs import PairDataset
 from multidelete.models.base import Adapter
@@ -51,7 +52,7 @@ def part(audit: AuditInput) -> Parted | str:
     """A quarter of the units, at least one, by the audit's seed, and the others; or why that cannot be done."""
     forget, of_pair = audit.original.forget, units(audit.original.forget, audit.unit)
     names = sorted(set(of_pair))
-    order = np.random.default_rng([audit.seed, 4]).permutation(len(names))
+    order = stream(audit.seed, Stream.RELEARNED_UNITS).permutation(len(names))
     drawn = {names[i] for i in order[: max(1, round(SHARE * len(names)))]}
     chosen = [unit in drawn for unit in of_pair]
     taken = {m: {key for key, is_in in zip(keys, chosen, strict=True) if is_in} for m, keys in forget.sources.items()}
@@ -101,8 +102,8 @@ def relearn(
     adapter.eval()
     adapter.requires_grad_(True)
     optimizer = torch.optim.AdamW(adapter.parameters(), lr=lr, weight_decay=0.0)
-    few = _batches(len(forget), FORGET_PER_STEP, np.random.default_rng([seed, 5]))
-    many = _batches(len(retain), RETAIN_PER_STEP, np.random.default_rng([seed, 6]))
+    few = _batches(len(forget), FORGET_PER_STEP, stream(seed, Stream.RELEARNED_ORDER))
+    many = _batches(len(retain), RETAIN_PER_STEP, stream(seed, Stream.RELEARNED_BESIDE))
     for step in range(STEPS[-1] + 1):
         if step in STEPS:
             yield step

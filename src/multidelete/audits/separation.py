@@ -17,6 +17,7 @@ from multidelete.audits.compare import Measured, absent_figures, auc_figures, ta
 from multidelete.audits.inputs import AuditInput, groups, prefix, units
 from multidelete.audits.result import Figure
 from multidelete.audits.signals import Signals
+from multidelete.core.streams import Stream, stream
 
 AUDIT = "separation"
 SPLIT = "forget and retain"
@@ -126,6 +127,6 @@ def _released_figures(
 def whole_units_first(unit_of_pair: list[str], seed: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
     """Positions of pairs, unit after unit in random order."""
     names = sorted(set(unit_of_pair))
-    order = np.random.default_rng(seed).permutation(len(names))
+    order = stream(seed, Stream.SEPARATED_UNITS).permutation(len(names))
     place = {names[i]: rank for rank, i in enumerate(order)}
     return np.argsort([place[unit] for unit in unit_of_pair], kind="stable")

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu
 
+from multidelete.core.streams import Stream, stream
+
 Floats = NDArray[np.float64]
 Array = NDArray[np.floating]
 RESAMPLES = 1000
@@ -150,7 +152,7 @@ def mean_resamples(
         return None
     sum_G = np.bincount(index_N, weights=values, minlength=count)
     size_G = np.bincount(index_N, minlength=count)
-    rng = np.random.default_rng(seed)
+    rng = stream(seed, Stream.BOOTSTRAP)
     return np.concatenate(
         [sum_G[draw_RG].sum(axis=1) / size_G[draw_RG].sum(axis=1) for draw_RG in _draws(rng, count, resamples, count)]
     )
@@ -172,7 +174,7 @@ def auc_resamples(
     if min(count_P, count_M) < 2:
         return None
     width = len(positives) + len(negatives)
-    rng_P, rng_M = np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1])
+    rng_P, rng_M = stream(seed, Stream.POSITIVE_BOOTSTRAP), stream(seed, Stream.NEGATIVE_BOOTSTRAP)
     draws = zip(_draws(rng_P, count_P, resamples, width), _draws(rng_M, count_M, resamples, width), strict=True)
     blocks = []
     for drawn_P, drawn_M in draws:
@@ -200,7 +202,7 @@ def tpr_resamples(
     if min(count_P, count_M) < 2:
         return None
     order_P, order_M = np.argsort(positives, kind="stable"), np.argsort(-negatives, kind="stable")
-    rng_P, rng_M = np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1])
+    rng_P, rng_M = stream(seed, Stream.POSITIVE_BOOTSTRAP), stream(seed, Stream.NEGATIVE_BOOTSTRAP)
     width = len(positives) + len(negatives)
     draws = zip(_draws(rng_P, count_P, resamples, width), _draws(rng_M, count_M, resamples, width), strict=True)
     blocks = []

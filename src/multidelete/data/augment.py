@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from multidelete.core.streams import Stream, stream
 from multidelete.data.pairs import Batch
 
 SCALE = 0.15  # largest change of size, as a fraction
@@ -34,8 +35,10 @@ def augmented(batch: Batch, seeds: Sequence[Sequence[int]]) -> Batch:
     if inputs is None:
         return batch
     pixels = inputs["pixel_values"]
-    draws = np.stack([np.random.default_rng(list(seed)).uniform(-1, 1, 9) for seed in seeds])
-    mixes = np.stack([np.random.default_rng([*seed, 1]).normal(0, MIXING, (3, 3)) for seed in seeds])
+    draws = np.stack([stream(seed, Stream.PICTURE_CHANGES, *place).uniform(-1, 1, 9) for seed, *place in seeds])
+    mixes = np.stack(
+        [stream(seed, Stream.PICTURE_CHANGES, *place, 1).normal(0, MIXING, (3, 3)) for seed, *place in seeds]
+    )
     drawn_B, mixed_B = torch.tensor(draws, dtype=pixels.dtype), torch.tensor(mixes, dtype=pixels.dtype)
     pictures = pixels.unbind(1) if pixels.ndim == 5 else [pixels]
     altered = [_alter(picture, drawn_B, mixed_B) for picture in pictures]

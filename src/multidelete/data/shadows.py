@@ -2,8 +2,7 @@
 
 import hashlib
 
-import numpy as np
-
+from multidelete.core.streams import Stream, stream
 from multidelete.data.pairs import Pair, PairData, PairDataset
 
 
@@ -20,7 +19,7 @@ def shadow_members(data: PairData, index: int) -> frozenset[str]:
     """
     pool = shadow_pool(data)
     names = sorted({_unit(pair) for pair in pool})
-    order = np.random.default_rng([index // 2, 0]).permutation(len(names))
+    order = stream(index // 2, Stream.SHADOW_UNITS).permutation(len(names))
     half = len(names) // 2
     drawn = {names[i] for i in (order[:half] if index % 2 == 0 else order[half:])}
     return frozenset(pair.id for pair in pool if _unit(pair) in drawn)

@@ -7,6 +7,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from multidelete.core.errors import ConfigError, DataError, RequestError
+from multidelete.core.streams import Stream, stream
 from multidelete.core.words import counted
 from multidelete.data.identity import with_true_sources
 from multidelete.data.pairs import Pair, PairData, PairDataset, members
@@ -39,7 +40,7 @@ def with_holdout(data: PairData, *, fraction: float = 0.1, seed: int = 0) -> Pai
     wanted = max(1, round(fraction * len(data.train)))
     held: dict[str, set[str]] = {"val": set(), "test": set()}
     kept = len(groups)
-    for number in np.random.default_rng(seed).permutation(len(groups)):
+    for number in stream(seed, Stream.HELD_OUT_GROUPS).permutation(len(groups)):
         group = groups[int(number)]
         split = min(held, key=lambda name: len(held[name]))
         too_big = len(held[split]) + len(group) > wanted and (held[split] or len(group) > 2 * wanted)
@@ -91,7 +92,7 @@ def draw_request(train: PairDataset, *, fraction: float, unit: Unit, seed: int) 
     if not units:
         raise RequestError(f"The pairs of {train.name} have no {unit}s to draw; use the unit pair.")
     count = max(1, round(fraction * len(units)))
-    drawn = {units[int(i)] for i in np.random.default_rng(seed).permutation(len(units))[:count]}
+    drawn = {units[int(i)] for i in stream(seed, Stream.REQUESTED_UNITS).permutation(len(units))[:count]}
     return [pair.id for pair, several in zip(train, keys, strict=True) if drawn.intersection(several)]
 
 

@@ -10,6 +10,7 @@ from multidelete.audits.gallery import score_galleries
 from multidelete.audits.inputs import drawn_sets, kinds_of
 from multidelete.audits.objective import Objective, objective
 from multidelete.core.errors import DataError, DivergedError
+from multidelete.core.streams import Stream, stream
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.data.request import Request, forget_retain, unit_keys
 from multidelete.data.split import draw_request
@@ -43,7 +44,7 @@ class Judge:
             )
         forget, retain = forget_retain(data.train, request)
         self.seen = replace(data, splits={"train": data.train, "val": val})
-        chosen = np.sort(np.random.default_rng([seed, 4]).permutation(len(val))[:VAL_LIMIT])
+        chosen = np.sort(stream(seed, Stream.SEARCHED_VAL).permutation(len(val))[:VAL_LIMIT])
         self.splits = {
             "forget": forget,
             "retain": _as_many(retain, len(forget), request, seed + 1),

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 from torch import Tensor
 
 from multidelete.core.runtime import is_main_process, make_accelerator
+from multidelete.core.streams import Stream, stream
 from multidelete.data.pairs import PairDataset
 from multidelete.methods.reference import HOLDOUT_LIMIT, Reference, ReferenceSettings, build_reference
 from multidelete.methods.search import Search
@@ -211,7 +211,9 @@ class GradientMethod(Method):
         job.adapter.to(make_accelerator(device=job.settings.device).device)
         parts = dict(datasets)
         if asked.score_targets == "holdout" and job.holdout is not None:
-            parts["holdout"] = sample_pairs(job.holdout, HOLDOUT_LIMIT, job.seed, "sampled held-out pairs")
+            parts["holdout"] = sample_pairs(
+                job.holdout, HOLDOUT_LIMIT, job.seed, Stream.HELD_OUT_SAMPLE, "sampled held-out pairs"
+            )
         return build_reference(
             job.adapter, parts, job.train, asked, seed=job.seed, key=job.key,
             folder=job.work if is_main_process() else None,  # two processes cannot write one file
@@ -264,12 +266,12 @@ RETAIN_POOL_PER_FORGET = 8
 def sample_retain(job: Job) -> PairDataset:
     """Retain pairs for the whole run, eight for each forget pair or ``retain_sample``: cost grows with F alone."""
     wanted = max(RETAIN_POOL_PER_FORGET * len(job.forget), job.settings.retain_sample)
-    return sample_pairs(job.retain, wanted, job.seed, "sampled retain pairs")
+    return sample_pairs(job.retain, wanted, job.seed, Stream.RETAIN_SAMPLE, "sampled retain pairs")
 
 
-def sample_pairs(pairs: PairDataset, wanted: int, seed: int, name: str) -> PairDataset:
+def sample_pairs(pairs: PairDataset, wanted: int, seed: int, of: Stream, name: str) -> PairDataset:
     """At most ``wanted`` pairs, in the data set's order."""
     if wanted >= len(pairs):
         return pairs
-    chosen = np.random.default_rng([seed, 1]).choice(len(pairs), wanted, replace=False)
+    chosen = stream(seed, of).choice(len(pairs), wanted, replace=False)
     return PairDataset(pairs[sorted(chosen.tolist())], name)

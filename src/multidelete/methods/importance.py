@@ -14,13 +14,13 @@ Values depend on the gallery, so those that are compared with each other must ha
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from multidelete.core.errors import DivergedError
 from multidelete.core.progress import progress_bar
 from multidelete.core.runtime import alone, process_index, sum_over_processes, world_size
+from multidelete.core.streams import Stream, stream
 from multidelete.data.pairs import Pair, PairDataset
 from multidelete.models.base import Adapter
 
@@ -38,7 +38,7 @@ def draw_gallery(adapter: Adapter, pool: PairDataset, seed: int, size: int = GAL
     """
     if adapter.task == "classification":
         return []
-    rng = np.random.default_rng([seed, 2])
+    rng = stream(seed, Stream.GALLERY)
     chosen = rng.choice(len(pool), min(size, len(pool)), replace=False)
     return pool[sorted(chosen.tolist())]
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from multidelete.core.config import check_settings
 from multidelete.core.errors import UnsupportedError
+from multidelete.core.streams import Stream
 from multidelete.methods.base import GradientMethod, Job, sample_pairs
 from multidelete.methods.reference import PartnerSource, Reference, ReferenceSettings
 from multidelete.methods.search import Factor, Search
@@ -135,7 +136,9 @@ class MultiDelete(GradientMethod):
     def update_reference(self, reference: Reference, job: Job, number: int) -> None:
         """Match the targets again where another of the refreshes is due."""
         if job.holdout is not None and self._matches_again(job) and self._is_due(number, job.settings.passes):
-            holdout = sample_pairs(job.holdout, REFRESH_PAIRS, job.seed, "sampled held-out pairs")
+            holdout = sample_pairs(
+                job.holdout, REFRESH_PAIRS, job.seed, Stream.REFRESH_SAMPLE, "sampled held-out pairs"
+            )
             reference.match_again(job.adapter, {"forget": job.forget, "holdout": holdout}, job.train)
 
     def reference_settings(self, job: Job) -> ReferenceSettings:

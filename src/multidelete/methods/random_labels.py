@@ -9,6 +9,7 @@ from torch import Tensor
 
 from multidelete.core.config import check_settings
 from multidelete.core.errors import DataError, UnsupportedError, first_few
+from multidelete.core.streams import Stream, stream
 from multidelete.data.pairs import Pair, PairDataset
 from multidelete.methods.base import GradientMethod, Job, sample_retain
 from multidelete.methods.partners import Associations, unassociated_second
@@ -88,7 +89,7 @@ def wrong_pairs(
         UnsupportedError: There is only one class.
         RequestError: Every caption of the pool belongs to some pair's first member.
     """
-    rng = np.random.default_rng([seed, 2])
+    rng = stream(seed, Stream.WRONG_TARGETS)
     if adapter.task == "classification":
         return PairDataset([_mislabelled(pair, len(adapter.classes), rng) for pair in parts["forget"]], "wrong labels")
     associations = Associations(train, adapter.modalities)

@@ -14,13 +14,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from multidelete.artifacts.sealed import SealError, read_sealed, run_of, write_sealed
 from multidelete.core.progress import progress_bar
 from multidelete.core.runtime import State
+from multidelete.core.streams import Stream, stream
 from multidelete.data.pairs import Pair, PairDataset
 from multidelete.methods.partners import Associations, unassociated_pairs
 from multidelete.methods.targets import SIGNALS, ScoreSource, association_signals, score_targets
@@ -174,7 +174,7 @@ def build_reference(
     partners: list[PairOutputs] = []
     if settings.partners is not None:
         associations = Associations(train, adapter.modalities)
-        rng = np.random.default_rng(seed)
+        rng = stream(seed, Stream.PARTNERS)
         pool = parts[settings.partners].pairs
         for draw in range(settings.draws):
             drawn = unassociated_pairs(pool, parts["forget"].pairs, associations, rng)

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from multidelete.artifacts.sealed import read_sealed, run_of, write_sealed
 from multidelete.core.runtime import State, is_main_process, wait_for_everyone
+from multidelete.core.streams import Stream, stream
 from multidelete.data.pairs import Pair, PairDataset
 from multidelete.methods.base import Job
 from multidelete.methods.distributions import choice_logits, own_options
@@ -31,7 +31,7 @@ def counterparts(
         return pair.kind, pair.label if adapter.task == "classification" else None
 
     left: dict[tuple[str | None, int | None], list[Pair]] = {}
-    for at in np.random.default_rng([seed, 3]).permutation(len(holdout)):
+    for at in stream(seed, Stream.COUNTERPARTS).permutation(len(holdout)):
         left.setdefault(group(holdout[int(at)]), []).append(holdout[int(at)])
     found = [(pair, left[group(pair)].pop()) for pair in forget if left.get(group(pair))][:HOLDOUT_LIMIT]
     return [one for one, _ in found], [other for _, other in found]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from multidelete.core.errors import UnsupportedError
+from multidelete.core.streams import Stream, stream
 from multidelete.training.settings import LoopSettings
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def drawn_settings(
     Returns:
         The method, the loop's settings, and what was drawn by name.
     """
-    rng = np.random.default_rng([seed, trial])
+    rng = stream(seed, Stream.TRIALS, trial)
     own = {one.name for one in fields(method)}
     before = {name: getattr(method if name in own else loop, name) for name in method.search}
     drawn = dict(before) if trial == 0 else {name: span.draw(rng, before[name]) for name, span in method.search.items()}

@@ -8,6 +8,7 @@ from torch.utils.data import Dataset
 
 from multidelete.core.errors import ConfigError
 from multidelete.core.runtime import process_index, world_size
+from multidelete.core.streams import Stream, stream
 from multidelete.data.augment import augmented
 from multidelete.data.pairs import Batch, PairDataset
 from multidelete.models.base import Adapter
@@ -55,8 +56,8 @@ def plan_steps(parts: Sequence[str], sizes: Mapping[str, int], settings: LoopSet
     lead = "forget" if "forget" in sizes else parts[0]
     others = [part for part in parts if part != lead]
     for_each = settings.retain_per_forget + (lead not in parts)
-    rng = np.random.default_rng(seed)
-    streams = {part: _shuffled(sizes[part], np.random.default_rng([seed, i])) for i, part in enumerate(others)}
+    rng = stream(seed, Stream.LEAD_ORDER)
+    streams = {part: _shuffled(sizes[part], stream(seed, Stream.PART_ORDERS, i)) for i, part in enumerate(others)}
     per_pass = max(1, round(sizes[lead] / settings.batch_size))
     total = max(1, round(per_pass * settings.passes))
     steps: list[PlannedStep] = []

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from multidelete.core.errors import ConfigError, DataError
+from multidelete.core.streams import Stream, stream
 from multidelete.data.generated.looks import Looks, View, draw_looks, draw_view, one_of
 from multidelete.data.generated.portrait import draw_portrait
 from multidelete.data.pairs import Pair, PairData, PairDataset, text_source
@@ -178,7 +179,7 @@ def _people(count: int, seed: int) -> Iterator[Person]:
     """The first ``count`` people of a seed; who comes later does not change who came before."""
     taken: set[str] = set()
     for number in range(count):
-        rng = np.random.default_rng([seed, number])
+        rng = stream(seed, Stream.PEOPLE, number)
         looks = draw_looks(rng)
         name = invent_name(rng, taken)
         taken.add(name)
@@ -201,7 +202,7 @@ def invent_name(rng: np.random.Generator, taken: Container[str]) -> str:
 
 def _pairs_of(person: Person, number: int, views: int, size: int, seed: int) -> Iterator[Pair]:
     for view in range(views):
-        rng = np.random.default_rng([seed, number, view + 1])
+        rng = stream(seed, Stream.PEOPLE, number, view + 1)
         image = Portrait(person.looks, draw_view(rng), size)
         captions = {"descriptive": _describe(person.looks, rng), "sensitive": person.sensitive_caption}
         for kind, text in captions.items():
