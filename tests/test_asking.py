@@ -9,11 +9,11 @@ import pytest
 from multidelete.auditing import AuditResult, audit
 from multidelete.audits.result import Figure
 from multidelete.core.errors import CheckpointError, ConfigError
+from multidelete.core.settings import TrainSettings
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import Request, resolve_request
 from multidelete.experiments.store import ModelStore
 from multidelete.models import load_adapter
-from multidelete.models.settings import TrainSettings
 from tests.audits.world import pick
 from tests.tiny import SIDE, people, quick
 

@@ -23,13 +23,13 @@ from multidelete.cli import run
 from multidelete.cli.options import ForgetOptions
 from multidelete.cli.show import data_row, show_verdict, show_verdict_json
 from multidelete.core.described import descriptions
+from multidelete.core.settings import LoopSettings
 from multidelete.data.generated.personas import write_personas
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.data.request import UNITS
 from multidelete.data.split import with_holdout
 from multidelete.methods import METHODS
 from multidelete.models import FAMILIES
-from multidelete.training.settings import LoopSettings
 from tests.audits import world
 from tests.processes import ROOT, command, interrupted
 

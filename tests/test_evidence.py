@@ -17,13 +17,13 @@ from multidelete.auditing import AuditResult, audit
 from multidelete.audits import AuditInput, ModelSignals, Signals
 from multidelete.audits.result import read_audit
 from multidelete.core.errors import CheckpointError, ConfigError, RequestError
+from multidelete.core.settings import TrainSettings
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.data.request import Request, resolve_request
 from multidelete.demonstration import demo
 from multidelete.methods import Training
 from multidelete.models import load_adapter
 from multidelete.models.lineage import lineage_of
-from multidelete.models.settings import TrainSettings
 from multidelete.report.exhibits import examples, secrets
 from multidelete.unlearning import train, unlearn
 from tests.tiny import differing, family_model, people, weights

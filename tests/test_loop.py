@@ -13,12 +13,12 @@ from torch import Tensor
 from multidelete.artifacts.checkpoints import newest_checkpoint
 from multidelete.core.config import resolve
 from multidelete.core.errors import ConfigError, DivergedError
+from multidelete.core.settings import LoopSettings
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.methods import FineTune, GradDiff, GradientMethod, NegGrad, Step, Training
 from multidelete.models import Adapter, choose_trainable
 from multidelete.training.loop import run_loop
 from multidelete.training.plan import plan_steps
-from multidelete.training.settings import LoopSettings
 from tests.tiny import (
     RaiseScore,
     differing,

@@ -20,14 +20,13 @@ from multidelete.core.errors import (
     RequestError,
     UnsupportedError,
 )
+from multidelete.core.settings import LoopSettings, TrainSettings
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import resolve_request
 from multidelete.methods import GradDiff, NegGrad, Training
 from multidelete.models import load_adapter
 from multidelete.models.initial import starting_point
-from multidelete.models.settings import TrainSettings
 from multidelete.training.loop import run_loop
-from multidelete.training.settings import LoopSettings
 from multidelete.unlearning import train, unlearn, weights_digest
 from tests.tiny import differing, own_clip, people, quick, record_collated, subjects_ids, vit_roberta, weights
 

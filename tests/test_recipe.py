@@ -2,9 +2,9 @@
 
 import pytest
 
+from multidelete.core.settings import LoopSettings
 from multidelete.methods import METHODS, GradDiff, Method
 from multidelete.methods.defaults import loop_settings
-from multidelete.training.settings import LoopSettings
 
 
 def trained_at(lr: float, command: str = "train") -> dict[str, object]:

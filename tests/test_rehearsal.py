@@ -9,9 +9,9 @@ import pytest
 import multidelete
 from multidelete.cli import run
 from multidelete.core.errors import CheckpointError, RequestError, UnsupportedError
+from multidelete.core.settings import LoraSettings
 from multidelete.data.pairs import PairDataset
 from multidelete.methods import METHODS
-from multidelete.models.settings import LoraSettings
 from multidelete.rehearsal import rehearse
 from tests.tiny import differing, own_clip, people, subjects_ids, weights
 

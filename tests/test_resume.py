@@ -13,10 +13,9 @@ from safetensors.torch import load_file
 from multidelete.artifacts.folders import partial_folder
 from multidelete.artifacts.manifest import digest_folder, read_manifest
 from multidelete.core.errors import CheckpointError, ConfigError
+from multidelete.core.settings import LoopSettings, TrainSettings
 from multidelete.data.pairs import PairData
 from multidelete.methods import FineTune, MultiDelete
-from multidelete.models.settings import TrainSettings
-from multidelete.training.settings import LoopSettings
 from multidelete.unlearning import train, unlearn
 from tests.tiny import differing, people, subjects_ids, vit_roberta
 

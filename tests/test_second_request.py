@@ -14,6 +14,7 @@ from multidelete.artifacts.keys import key_of_run, read_keys
 from multidelete.artifacts.manifest import read_manifest
 from multidelete.auditing import audit
 from multidelete.core.errors import CheckpointError, UserError
+from multidelete.core.settings import TrainSettings
 from multidelete.data.pairs import Pair, PairData, PairDataset, open_image
 from multidelete.data.request import Request, resolve_request
 from multidelete.data.request_file import Named
@@ -21,7 +22,6 @@ from multidelete.experiments.store import ModelStore
 from multidelete.experiments.tuning import tune
 from multidelete.methods import METHODS, Retrain
 from multidelete.models import load_adapter
-from multidelete.models.settings import TrainSettings
 from multidelete.models.tokens import tokenizer_of
 from multidelete.unlearning import Unlearned, train, unlearn
 from tests.tiny import people, quick

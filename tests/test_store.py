@@ -18,6 +18,7 @@ from multidelete.artifacts.folders import partial_folder
 from multidelete.artifacts.manifest import read_manifest
 from multidelete.cli import run
 from multidelete.core.errors import DataError, UnsupportedError
+from multidelete.core.settings import TrainSettings
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import Request, resolve_request
 from multidelete.data.shadows import shadow_members
@@ -25,7 +26,6 @@ from multidelete.experiments.store import ModelStore, code_digest
 from multidelete.methods import GradDiff, NegGrad
 from multidelete.models import load_adapter
 from multidelete.models.lineage import lineage_of
-from multidelete.models.settings import TrainSettings
 from multidelete.unlearning import unlearn
 from tests.processes import ROOT, command, interrupted, wait_for
 from tests.tiny import SIDE, differing, own_clip, people, quick, subjects_ids

@@ -11,13 +11,13 @@ from safetensors.torch import load_file, save_file
 from multidelete.auditing import audit
 from multidelete.audits import Figure
 from multidelete.core.errors import CheckpointError, DataError, UnsupportedError
+from multidelete.core.settings import TrainSettings
 from multidelete.data.graph import Graph
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import resolve_request
 from multidelete.methods import Training
 from multidelete.models import FAMILIES, load_adapter, new_adapter
 from multidelete.models.initial import fitted, starting_point
-from multidelete.models.settings import TrainSettings
 from multidelete.unlearning import train, unlearn
 from tests.models.cases import CASES, CLASSES, Case, case_data
 from tests.tiny import captions, differing, weights

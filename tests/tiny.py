@@ -20,13 +20,13 @@ from transformers import (
     ViTConfig,
 )
 
+from multidelete.core.settings import LoopSettings
 from multidelete.data.generated.personas import personas
 from multidelete.data.pairs import Batch, Pair, PairData, PairDataset
 from multidelete.methods import GradientMethod, Step, Training
 from multidelete.models import FAMILIES, Adapter, adapter_for
 from multidelete.models.fresh import PAD, Size, new_model, train_tokenizer
 from multidelete.training.loop import run_loop
-from multidelete.training.settings import LoopSettings
 
 SIDE = 32
 SIZE = Size(width=32, layers=1, stages=(16, 32), depths=(1, 1), projection=24, context=40, vocabulary=400)

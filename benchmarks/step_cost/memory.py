@@ -16,6 +16,7 @@ import torch
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor
 
 from multidelete import personas, resolve_request
+from multidelete.core.settings import LoopSettings
 from multidelete.data.request import forget_retain
 from multidelete.data.split import draw_request
 from multidelete.methods import FineTune, Job, MultiDelete
@@ -23,7 +24,6 @@ from multidelete.methods.base import GradientMethod, sample_retain
 from multidelete.methods.reference import build_reference
 from multidelete.models import SIZES, adapter_for, choose_trainable, train_tokenizer
 from multidelete.training.loop import run_loop
-from multidelete.training.settings import LoopSettings
 
 SIDE_PX, WIDTH, LAYERS = 128, 640, 8
 FORGET, RETAIN_PER_FORGET = 4, 7  # 32 pairs in a step of either method

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         UnsupportedError,
         UserError,
     )
+    from multidelete.core.settings import LoopSettings, LoraSettings, TrainSettings
     from multidelete.data.collate import stacked_sources
     from multidelete.data.decode import open_image
     from multidelete.data.generated.personas import personas
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from multidelete.methods import METHODS, GradientMethod, Method
     from multidelete.models import FAMILIES, Adapter, PairOutputs, load_adapter
     from multidelete.models.merging import merge
-    from multidelete.models.settings import LoraSettings, TrainSettings
-    from multidelete.training.settings import LoopSettings
     from multidelete.unlearning import train, unlearn
 
 __version__ = "0.1.0"
@@ -82,6 +81,7 @@ __all__ = [
 
 # Imported when first used: torch and transformers take seconds, and --help needs neither.
 _HOMES = {
+    "core.settings": "LoopSettings LoraSettings TrainSettings",
     "audits.result": "Figure read_audit",
     "data.collate": "stacked_sources",
     "data.decode": "open_image",
@@ -100,8 +100,6 @@ _HOMES = {
     "methods": "METHODS GradientMethod Method",
     "models": "FAMILIES Adapter PairOutputs load_adapter",
     "unlearning": "train unlearn",
-    "models.settings": "LoraSettings TrainSettings",
-    "training.settings": "LoopSettings",
     "experiments.store": "ModelStore",
     "experiments.tuning": "Tuned tune",
 }

@@ -8,14 +8,13 @@ import torch
 from multidelete.core.arguments import Wanted, check_arguments, flag, text, whole
 from multidelete.core.config import shown
 from multidelete.core.errors import RequestError, SettingProblem, first_few
+from multidelete.core.settings import LoopSettings, LoraSettings
 from multidelete.core.words import counted
 from multidelete.data.pairs import PairData
 from multidelete.data.request import Request, resolve_request
 from multidelete.methods import Method
 from multidelete.models.base import Adapter
-from multidelete.models.settings import LoraSettings
 from multidelete.models.sources import check_processor, refuse_missing
-from multidelete.training.settings import LoopSettings
 
 
 def as_request(data: PairData, forget: object) -> Request:

@@ -7,11 +7,11 @@ from multidelete.artifacts.folders import whole_or_nothing
 from multidelete.auditing import AuditResult, audit
 from multidelete.core.arguments import Wanted, check_arguments, flag, place, text, whole
 from multidelete.core.runtime import check_device
+from multidelete.core.settings import TrainSettings
 from multidelete.data.generated.personas import personas
 from multidelete.data.request import resolve_request
 from multidelete.data.split import draw_request
 from multidelete.methods import Training
-from multidelete.models.settings import TrainSettings
 from multidelete.unlearning import train, unlearn
 
 FRACTION = 0.1

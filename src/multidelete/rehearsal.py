@@ -13,6 +13,7 @@ from transformers import ProcessorMixin
 from multidelete.artifacts.deletions import not_yet_deleted
 from multidelete.artifacts.folders import refuse_existing
 from multidelete.core.arguments import check_arguments, place
+from multidelete.core.settings import LoopSettings, LoraSettings
 from multidelete.core.words import counted
 from multidelete.data.pairs import PairData, PairDataset, members
 from multidelete.data.repeats import kept_repeats
@@ -23,9 +24,7 @@ from multidelete.methods.base import Planned, sample_retain
 from multidelete.methods.reference import ReferenceSettings, outputs_of
 from multidelete.models.lineage import known_lineage
 from multidelete.models.preflight import check_pairs
-from multidelete.models.settings import LoraSettings
 from multidelete.training.loop import run_loop
-from multidelete.training.settings import LoopSettings
 from multidelete.training.step import Step
 from multidelete.unlearning import base_for_lora, prepared, resolved
 

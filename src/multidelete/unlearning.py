@@ -20,6 +20,7 @@ from multidelete.artifacts.result_folder import RUN_KEY, result_folder, work_fol
 from multidelete.core.arguments import Wanted, check_arguments, place
 from multidelete.core.errors import CheckpointError, ConfigError, UnsupportedError
 from multidelete.core.runtime import is_main_process, make_accelerator
+from multidelete.core.settings import LoopSettings, LoraSettings, TrainSettings
 from multidelete.data.identity import with_true_sources
 from multidelete.data.pairs import PairData
 from multidelete.data.repeats import cached_note, kept_repeats, repeats_note
@@ -33,11 +34,9 @@ from multidelete.models.checkpoint import lora_base, weights_digest
 from multidelete.models.initial import fitted, refuse_fresh_tokenizer, starting_point
 from multidelete.models.lineage import known_lineage, remember
 from multidelete.models.preflight import check_pairs
-from multidelete.models.settings import LoraSettings, TrainSettings
 from multidelete.models.sources import refuse_missing
 from multidelete.models.tokens import tokenizer_of, tokens_of_deleted_alone
 from multidelete.training.loop import run_loop
-from multidelete.training.settings import LoopSettings
 
 logger = logging.getLogger(__name__)
 

@@ -33,7 +33,7 @@ def test_where_too_few_files_can_be_open_a_run_prepares_its_batches_itself(tmp_p
 import resource, sys
 from multidelete.methods import Training
 from multidelete.training.loop import run_loop
-from multidelete.training.settings import LoopSettings
+from multidelete.core.settings import LoopSettings
 from tests.tiny import own_clip, people
 data = people(2)
 adapter = own_clip(data)

@@ -16,6 +16,7 @@ from multidelete.artifacts.picture_cache import FILE, kept_digests
 from multidelete.cli.inputs import read_for
 from multidelete.cli.options import DataOptions, KeyOptions
 from multidelete.core.errors import RequestError
+from multidelete.core.settings import TrainSettings
 from multidelete.data import picture_digests
 from multidelete.data.identity import with_true_sources
 from multidelete.data.lookalikes import lookalikes
@@ -26,7 +27,6 @@ from multidelete.data.request import resolve_request
 from multidelete.data.split import with_holdout
 from multidelete.experiments.store import ModelStore
 from multidelete.methods import Training
-from multidelete.models.settings import TrainSettings
 from multidelete.unlearning import train
 
 

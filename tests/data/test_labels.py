@@ -14,6 +14,7 @@ from PIL import Image
 from multidelete.audits.signals import collect
 from multidelete.audits.utility import correct
 from multidelete.core.errors import CheckpointError, ConfigError, DataError, RequestError
+from multidelete.core.settings import TrainSettings
 from multidelete.data.classes import are_numbers, positions, with_classes
 from multidelete.data.pairs import Pair, PairData, PairDataset, text_source
 from multidelete.data.readers import load_data
@@ -22,7 +23,6 @@ from multidelete.data.request import resolve_request
 from multidelete.models import Adapter, load_adapter
 from multidelete.models.classes import name_classes, read_classes
 from multidelete.models.initial import fitted, starting_point
-from multidelete.models.settings import TrainSettings
 from tests.data.test_identity import picture
 
 NUMBER = 24

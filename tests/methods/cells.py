@@ -6,11 +6,11 @@ from functools import cache
 
 import torch
 
+from multidelete.core.settings import LoopSettings
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.methods import LCODEC, METHODS, Job, Outcome
 from multidelete.methods.distributions import choice_logits, has_matching_head, own_options
 from multidelete.models import Adapter
-from multidelete.training.settings import LoopSettings
 from multidelete.training.step import Part
 from tests.models.cases import CASES, Case, case_adapter, case_data
 from tests.tiny import mean_loss, parted, quick, train_until

@@ -13,10 +13,10 @@ from torch import Tensor
 from multidelete.artifacts.manifest import read_manifest, write_manifest
 from multidelete.core.config import as_toml, resolve
 from multidelete.core.errors import DivergedError, UnsupportedError
+from multidelete.core.settings import LoopSettings
 from multidelete.data.pairs import Batch, Pair, PairDataset
 from multidelete.methods import METHODS, Job, Method, Outcome
 from multidelete.models import Adapter, load_adapter
-from multidelete.training.settings import LoopSettings
 from tests.methods.cells import (
     APART,
     BLIND,

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from multidelete.core.errors import UnsupportedError
+from multidelete.core.settings import LoopSettings
 from multidelete.methods import METHODS
 from multidelete.methods.search import Factor, check_search, drawn_settings
-from multidelete.training.settings import LoopSettings
 
 LOOP = {one.name for one in fields(LoopSettings)}
 TUNED = sorted(name for name, method in METHODS.items() if method.search)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from multidelete.auditing import audit
+from multidelete.core.settings import TrainSettings
 from multidelete.data.request import resolve_request
 from multidelete.methods import Training
-from multidelete.models.settings import TrainSettings
 from multidelete.unlearning import train, unlearn
 from tests.models.cases import CLASSES, Case, case_data
 

@@ -6,10 +6,10 @@ from typing import get_type_hints
 
 from multidelete.catalogue import Catalogue, FamilyRow, MethodRow, ReaderRow, SettingRow
 from multidelete.core.described import descriptions, metavar, title
+from multidelete.core.settings import LoopSettings
 from multidelete.data.readers import READERS
 from multidelete.methods import METHODS, Method, Retrain, Training
 from multidelete.models import FAMILIES, Family
-from multidelete.training.settings import LoopSettings
 
 _TOLD = ("passes", "batch_size", "lr")  # loop settings that are told of every method that trains
 

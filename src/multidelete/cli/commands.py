@@ -55,8 +55,7 @@ from multidelete.cli.references import references
 from multidelete.cli.tune import tune
 from multidelete.core.config import resolve
 from multidelete.core.errors import ConfigError, MultideleteError
-from multidelete.models.settings import TrainSettings
-from multidelete.training.settings import LoopSettings
+from multidelete.core.settings import LoopSettings, TrainSettings
 
 app = typer.Typer(
     add_completion=False,

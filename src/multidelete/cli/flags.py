@@ -17,7 +17,7 @@ from multidelete.cli.paths import refuse_touching
 from multidelete.core.config import did_you_mean, read_toml, resolve
 from multidelete.core.described import descriptions, metavar, title
 from multidelete.core.errors import ConfigError, SettingProblem, UserError
-from multidelete.training.settings import LoopSettings
+from multidelete.core.settings import LoopSettings
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -13,8 +13,7 @@ from multidelete.cli.options import DataOptions, ForgetOptions, KeyOptions, Meth
 from multidelete.core.config import resolve
 from multidelete.core.errors import ConfigError, DataError, SettingProblem
 from multidelete.core.paths import user_path
-from multidelete.models.settings import LoraSettings
-from multidelete.training.settings import LoopSettings
+from multidelete.core.settings import LoopSettings, LoraSettings
 
 if TYPE_CHECKING:
     from multidelete.data.pairs import PairData

@@ -20,6 +20,7 @@ from multidelete.artifacts.picture_cache import kept_digests
 from multidelete.artifacts.room import told_where_full
 from multidelete.core.errors import CheckpointError, UnsupportedError
 from multidelete.core.runtime import start_processes, world_size
+from multidelete.core.settings import LoopSettings, TrainSettings
 from multidelete.data.identity import with_true_sources
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import Request
@@ -29,9 +30,7 @@ from multidelete.methods.defaults import loop_settings, recorded, training_of
 from multidelete.models import load_adapter
 from multidelete.models.initial import starting_point
 from multidelete.models.lineage import known_lineage
-from multidelete.models.settings import TrainSettings
 from multidelete.models.tokens import tokenizer_of
-from multidelete.training.settings import LoopSettings
 from multidelete.unlearning import train, unlearn
 
 _SHARED = {Method.__module__, "abc", "builtins", "typing"}

@@ -13,10 +13,9 @@ from multidelete.artifacts.search_cost import SearchCost
 from multidelete.artifacts.shape import Shape, Values, mismatches
 from multidelete.core.config import as_toml
 from multidelete.core.errors import CheckpointError, ConfigError, SettingProblem
+from multidelete.core.settings import LoopSettings, LoraSettings
 from multidelete.core.words import counted
 from multidelete.methods import METHODS, Method
-from multidelete.models.settings import LoraSettings
-from multidelete.training.settings import LoopSettings
 
 _FOUND_BY = "# Found by multidelete tune"  # how a settings file begins
 

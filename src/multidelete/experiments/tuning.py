@@ -19,6 +19,7 @@ from multidelete.core.arguments import check_arguments, place, whole
 from multidelete.core.errors import CheckpointError, ConfigError, DivergedError, SettingProblem
 from multidelete.core.progress import progress_bar
 from multidelete.core.runtime import check_device, start_processes, world_size
+from multidelete.core.settings import LoopSettings, LoraSettings
 from multidelete.core.words import counted
 from multidelete.data.identity import with_true_sources
 from multidelete.data.pairs import PairData
@@ -32,8 +33,6 @@ from multidelete.methods.search import check_search, drawn_settings, with_settin
 from multidelete.models import adapter_for, hold_in_float32, load_adapter
 from multidelete.models.checkpoint import weights_digest
 from multidelete.models.lineage import known_lineage
-from multidelete.models.settings import LoraSettings
-from multidelete.training.settings import LoopSettings
 from multidelete.unlearning import Unlearned, unlearn
 
 OF_THE_MACHINE = {"device", "workers", "trackers", "checkpoint_steps"}  # loop settings that a result does not rest on

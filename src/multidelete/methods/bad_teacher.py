@@ -8,13 +8,13 @@ from torch import Tensor
 
 from multidelete.core.config import check_settings
 from multidelete.core.runtime import make_accelerator
+from multidelete.core.settings import LoopSettings
 from multidelete.data.pairs import PairDataset
 from multidelete.methods.base import GradientMethod, Job
 from multidelete.methods.distributions import divergence_B
 from multidelete.methods.reference import Reference, ReferenceSettings, outputs_of
 from multidelete.methods.search import Factor, Search
 from multidelete.models.fresh import untrained
-from multidelete.training.settings import LoopSettings
 from multidelete.training.step import Step
 
 

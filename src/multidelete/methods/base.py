@@ -11,6 +11,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from multidelete.core.runtime import is_main_process, make_accelerator
+from multidelete.core.settings import LoopSettings
 from multidelete.core.streams import Stream, stream
 from multidelete.data.pairs import PairDataset
 from multidelete.methods.reference import HOLDOUT_LIMIT, Reference, ReferenceSettings, build_reference
@@ -18,7 +19,6 @@ from multidelete.methods.search import Search
 from multidelete.models.base import Adapter
 from multidelete.training.loop import run_loop
 from multidelete.training.plan import plan_steps
-from multidelete.training.settings import LoopSettings
 from multidelete.training.step import Step
 
 FEW_PAIRS = 64  # requests below this are small

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from multidelete.core.config import check_settings
 from multidelete.core.errors import UnsupportedError
+from multidelete.core.settings import LoopSettings
 from multidelete.methods.base import GradientMethod, Job
 from multidelete.methods.distributions import divergences, similarity_logits
 from multidelete.methods.reference import ReferenceSettings, outputs_of
 from multidelete.methods.search import Factor, Search
-from multidelete.training.settings import LoopSettings
 from multidelete.training.step import Step
 
 

@@ -6,8 +6,8 @@ from typing import cast
 
 from multidelete.core.config import Settings, resolve
 from multidelete.core.errors import CheckpointError, ConfigError
+from multidelete.core.settings import LoopSettings
 from multidelete.methods import Method, Retrain
-from multidelete.training.settings import LoopSettings
 
 USUAL_RATE = 1e-3  # the models on which the methods' defaults were found were trained at no less
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from multidelete.core.runtime import gather_with_grad
+from multidelete.core.settings import LoopSettings
 from multidelete.methods.base import GradientMethod, Job, Outcome, Planned
 from multidelete.methods.distributions import choice_logits, divergences, own_options
 from multidelete.methods.reference import ReferenceSettings
 from multidelete.methods.search import Factor, Search
 from multidelete.models.base import PairOutputs
-from multidelete.training.settings import LoopSettings
 from multidelete.training.step import Step
 
 

@@ -5,9 +5,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from multidelete.core.settings import LoopSettings
 from multidelete.methods.base import GradientMethod
 from multidelete.methods.search import Factor, Search
-from multidelete.training.settings import LoopSettings
 from multidelete.training.step import Step
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from multidelete.core.config import check_settings
 from multidelete.core.errors import UnsupportedError
 from multidelete.core.runtime import alone, make_accelerator, peak_bytes, sum_over_processes
+from multidelete.core.settings import LoopSettings
 from multidelete.core.words import counted
 from multidelete.data.pairs import Batch, Pair
 from multidelete.methods.base import Job, Method, Outcome, Planned, sample_retain
@@ -19,7 +20,6 @@ from multidelete.methods.conditional_dependence import foci
 from multidelete.methods.importance import draw_gallery, each_gradient
 from multidelete.methods.search import Factor, Search
 from multidelete.models.base import Adapter
-from multidelete.training.settings import LoopSettings
 
 Unit = tuple[str, int]  # a linear or convolutional layer, and one of its outputs
 Layer = nn.Linear | nn.Conv2d

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from multidelete.core.config import check_settings
 from multidelete.core.errors import UnsupportedError
+from multidelete.core.settings import LoopSettings
 from multidelete.core.streams import Stream
 from multidelete.methods.base import GradientMethod, Job, sample_pairs
 from multidelete.methods.reference import PartnerSource, Reference, ReferenceSettings
 from multidelete.methods.search import Factor, Search
 from multidelete.methods.targets import SIGNALS, association_signals
 from multidelete.models.base import Adapter
-from multidelete.training.settings import LoopSettings
 from multidelete.training.step import Part, Step
 
 REFRESH_PAIRS = 256

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from multidelete.core.settings import LoopSettings
 from multidelete.methods.multidelete import MultiDelete
 from multidelete.methods.search import Factor, Search
 from multidelete.models.base import Adapter
-from multidelete.training.settings import LoopSettings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,10 +5,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from multidelete.core.settings import LoopSettings
 from multidelete.methods.base import GradientMethod
 from multidelete.methods.distributions import log_likelihood_B
 from multidelete.methods.search import Factor, Search
-from multidelete.training.settings import LoopSettings
 from multidelete.training.step import Step
 
 

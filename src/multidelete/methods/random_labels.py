@@ -9,6 +9,7 @@ from torch import Tensor
 
 from multidelete.core.config import check_settings
 from multidelete.core.errors import DataError, UnsupportedError, first_few
+from multidelete.core.settings import LoopSettings
 from multidelete.core.streams import Stream, stream
 from multidelete.data.pairs import Pair, PairDataset
 from multidelete.methods.base import GradientMethod, Job, sample_retain
@@ -16,7 +17,6 @@ from multidelete.methods.partners import Associations, unassociated_second
 from multidelete.methods.reference import PartnerSource
 from multidelete.methods.search import Factor, Search
 from multidelete.models.base import Adapter
-from multidelete.training.settings import LoopSettings
 from multidelete.training.step import Step
 
 

@@ -7,11 +7,11 @@ from typing import ClassVar
 from multidelete.core.config import check_settings
 from multidelete.core.errors import ConfigError
 from multidelete.core.runtime import make_accelerator
+from multidelete.core.settings import LoopSettings
 from multidelete.methods.base import GradientMethod, Job, Method, Outcome, Planned, sample_retain
 from multidelete.methods.importance import draw_gallery, mean_gradient, saliency_mask
 from multidelete.methods.search import Factor, Search
 from multidelete.models.base import Adapter
-from multidelete.training.settings import LoopSettings
 
 
 @dataclass(frozen=True, kw_only=True)

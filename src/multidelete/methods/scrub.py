@@ -8,12 +8,12 @@ from typing import ClassVar
 from torch import Tensor
 
 from multidelete.core.config import check_settings
+from multidelete.core.settings import LoopSettings
 from multidelete.methods.base import GradientMethod, Job, Outcome
 from multidelete.methods.distributions import divergence_B
 from multidelete.methods.reference import ReferenceSettings
 from multidelete.methods.rewind import Rewind
 from multidelete.methods.search import Factor, Search
-from multidelete.training.settings import LoopSettings
 from multidelete.training.step import Step
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from multidelete.core.errors import UnsupportedError
+from multidelete.core.settings import LoopSettings
 from multidelete.core.streams import Stream, stream
-from multidelete.training.settings import LoopSettings
 
 if TYPE_CHECKING:
     from multidelete.methods.base import Method

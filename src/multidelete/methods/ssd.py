@@ -8,10 +8,10 @@ import torch
 
 from multidelete.core.config import check_settings
 from multidelete.core.runtime import make_accelerator, peak_bytes
+from multidelete.core.settings import LoopSettings
 from multidelete.methods.base import Job, Method, Outcome, Planned, sample_retain
 from multidelete.methods.importance import draw_gallery, importance, trainable
 from multidelete.methods.search import Factor, Search
-from multidelete.training.settings import LoopSettings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,11 +6,11 @@ from typing import ClassVar
 from torch import Tensor
 
 from multidelete.core.errors import UnsupportedError
+from multidelete.core.settings import LoopSettings
 from multidelete.methods.base import GradientMethod, Job, Method, Outcome, Planned
 from multidelete.models.base import Adapter
 from multidelete.training.loop import run_loop
 from multidelete.training.plan import plan_steps
-from multidelete.training.settings import LoopSettings
 from multidelete.training.step import Step
 
 

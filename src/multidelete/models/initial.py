@@ -5,6 +5,7 @@ from typing import cast
 from transformers import PreTrainedTokenizerFast
 
 from multidelete.core.errors import DataError, UnsupportedError, first_few
+from multidelete.core.settings import TrainSettings
 from multidelete.core.words import counted
 from multidelete.data.classes import class_names, positions, relabelled
 from multidelete.data.pairs import PairData, PairDataset
@@ -18,7 +19,6 @@ from multidelete.models import (
     with_new_head,
     with_task,
 )
-from multidelete.models.settings import TrainSettings
 
 
 def starting_point(

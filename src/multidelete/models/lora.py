@@ -19,10 +19,10 @@ from torch import nn
 
 from multidelete.core.errors import CheckpointError, UnsupportedError, first_few
 from multidelete.core.foreign import explained
+from multidelete.core.settings import LoraSettings
 from multidelete.core.words import counted
 from multidelete.models.base import Adapter
 from multidelete.models.checkpoint import LORA_CONFIG, not_finite
-from multidelete.models.settings import LoraSettings
 
 LORA_WEIGHTS = "adapter_model.safetensors"
 PREFIX = "base_model.model."  # what peft puts before the names in its files

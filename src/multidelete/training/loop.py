@@ -31,13 +31,13 @@ from multidelete.core.runtime import (
     seed_everything,
     world_size,
 )
+from multidelete.core.settings import LoopSettings
 from multidelete.core.words import counted
 from multidelete.data.pairs import PairDataset
 from multidelete.models.base import Adapter
 from multidelete.training.frozen import FrozenEntries
 from multidelete.training.plan import MicroBatch, MicroBatches, plan_steps
 from multidelete.training.resumable import HasState, Resumable
-from multidelete.training.settings import LoopSettings
 from multidelete.training.step import Answers, Losses, Part, Step
 
 

@@ -8,11 +8,11 @@ from torch.utils.data import Dataset
 
 from multidelete.core.errors import ConfigError
 from multidelete.core.runtime import process_index, world_size
+from multidelete.core.settings import LoopSettings
 from multidelete.core.streams import Stream, stream
 from multidelete.data.augment import augmented
 from multidelete.data.pairs import Batch, PairDataset
 from multidelete.models.base import Adapter
-from multidelete.training.settings import LoopSettings
 
 
 @dataclass(frozen=True)

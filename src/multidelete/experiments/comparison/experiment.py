@@ -8,11 +8,10 @@ from pathlib import Path
 from multidelete.audits.controls import RANDOM_WEIGHTS, UNTOUCHED
 from multidelete.audits.inputs import RETRAINED_AGAIN
 from multidelete.core.config import check_settings
+from multidelete.core.settings import LoopSettings, TrainSettings
 from multidelete.data.request import Unit
 from multidelete.methods import Method
 from multidelete.models.fresh import Size
-from multidelete.models.settings import TrainSettings
-from multidelete.training.settings import LoopSettings
 
 CONTROLS = (UNTOUCHED, RANDOM_WEIGHTS, RETRAINED_AGAIN)
 

@@ -10,6 +10,7 @@ from typing import cast
 from multidelete.artifacts.folders import whole_or_nothing
 from multidelete.artifacts.manifest import digest_file
 from multidelete.core.errors import ConfigError, DataError
+from multidelete.core.settings import TrainSettings
 from multidelete.core.words import counted
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.readers import READERS, load_data
@@ -22,7 +23,6 @@ from multidelete.models import get_family
 from multidelete.models.fresh import Size, new_model, train_tokenizer
 from multidelete.models.initial import chosen_task, classes_of, pictures_per_pair
 from multidelete.models.lineage import known_lineage
-from multidelete.models.settings import TrainSettings
 
 
 def load(setting: Setting, root: Path) -> PairData:

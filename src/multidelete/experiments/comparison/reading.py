@@ -9,6 +9,7 @@ from typing import Literal, TypeVar
 from multidelete.core.config import did_you_mean, read_toml, resolve
 from multidelete.core.errors import ConfigError, MultideleteError
 from multidelete.core.runtime import check_device
+from multidelete.core.settings import LoopSettings, TrainSettings
 from multidelete.experiments.comparison.experiment import (
     CONTROLS,
     Experiment,
@@ -21,8 +22,6 @@ from multidelete.experiments.comparison.experiment import (
 from multidelete.methods import Retrain, Training, get_method
 from multidelete.models.families import get_family
 from multidelete.models.fresh import Size, get_size
-from multidelete.models.settings import TrainSettings
-from multidelete.training.settings import LoopSettings
 
 M = TypeVar("M")
 
