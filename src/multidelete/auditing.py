@@ -135,7 +135,7 @@ def audit(
     manifests = _manifests(models | {f"shadow {at}": folder for at, folder in enumerate(shadows)})
     lineages = _lineages(models, key, removed=earlier_pairs_removed)
     left = without_earlier(data, lineages["original"])
-    request = not_yet_deleted(asked_for, data, left)
+    request = not_yet_deleted(asked_for, data, left, lineages["original"])
     forget_pairs = left.train.only(request.ids, "forget")
     repeats = kept_repeats(left.train, request.ids)
     if repeats:

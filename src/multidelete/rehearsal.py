@@ -116,7 +116,7 @@ def rehearse(
     if out is not None:
         refuse_existing(Path(out), overwrite=overwrite)
     lineage, left = known_lineage(model, data, key, removed=earlier_pairs_removed)
-    request, data = not_yet_deleted(as_request(data, forget), data, left), left
+    request, data = not_yet_deleted(as_request(data, forget), data, left, lineage), left
     chosen, origin, loop = resolved(model, request, method, settings, trainable)
     if lora is not None:
         base_for_lora(model, chosen, in_memory=out is None)

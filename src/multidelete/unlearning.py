@@ -207,7 +207,7 @@ def unlearn(
     )  # fmt: skip
     data = with_true_sources(data)
     lineage, left = known_lineage(model, data, key, removed=earlier_pairs_removed)
-    request, data = not_yet_deleted(as_request(data, forget), data, left), left
+    request, data = not_yet_deleted(as_request(data, forget), data, left, lineage), left
     repeats = kept_repeats(data.train, request.ids)
     if repeats:
         logger.warning("%s", repeats_note(repeats))

@@ -47,6 +47,31 @@ def test_deleted_pairs_are_known_by_id_and_by_content() -> None:
     assert not made.earlier([pair("p7", image="p0.png")]), "one shared member makes no pair"
 
 
+def test_deleted_pairs_are_known_under_other_names_by_what_their_pictures_hold(tmp_path: Path) -> None:
+    for name, content in {"a/cat.png": b"cat", "b/IMG_004.png": b"cat", "b/cat.png": b"dog"}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+
+    def of(pair_id: str, file: str, source: str) -> Pair:
+        image = tmp_path / file
+        return Pair(id=pair_id, inputs={"image": image, "text": "t"}, sources={"image": source, "text": "t"})
+
+    key = new_key()
+    made = Lineage().then(record(key, [of("p0", "a/cat.png", "cat.png")], "pair"), key)
+    again = [of("row1", "b/IMG_004.png", "IMG_004.png"), of("row2", "b/cat.png", "cat.png")]
+    assert made.earlier(again) == {"row1"}
+
+
+def test_an_id_that_was_deleted_and_means_another_pair_now_is_refused() -> None:
+    moved = [pair("p0", image="p3.png", text="caption p3"), *PAIRS[1:6]]
+    data = PairData("moved", {"train": PairDataset(moved, "train")})
+    made = lineage([0])
+    left = without_earlier(data, made)
+    request = resolve_request(data, ids=["p0", "p1"])
+    with pytest.raises(RequestError, match=r"another picture or text than those had: p0\. One id must mean one pair"):
+        not_yet_deleted(request, data, left, made)
+
+
 def test_a_record_names_nothing_and_depends_on_its_key() -> None:
     rows = [as_rows(lineage([0, 1]).deletions) for _ in range(2)]
     assert "p0" not in json.dumps(rows)
@@ -66,13 +91,14 @@ def test_earlier_pairs_leave_every_split() -> None:
 
 
 def test_a_request_for_deleted_pairs_is_narrowed_or_refused(caplog: pytest.LogCaptureFixture) -> None:
-    left = without_earlier(DATA, lineage([0, 1]))
-    assert not_yet_deleted(resolve_request(DATA, ids=["p1", "p2"]), DATA, left).ids == ("p2",)
+    made = lineage([0, 1])
+    left = without_earlier(DATA, made)
+    assert not_yet_deleted(resolve_request(DATA, ids=["p1", "p2"]), DATA, left, made).ids == ("p2",)
     assert "of the 2 pairs requested, 1" in caplog.text
     with pytest.raises(RequestError, match="all 2 pairs of the request were deleted"):
-        not_yet_deleted(resolve_request(DATA, ids=["p0", "p1"]), DATA, left)
+        not_yet_deleted(resolve_request(DATA, ids=["p0", "p1"]), DATA, left, made)
     with pytest.raises(RequestError, match="At least two must be kept"):
-        not_yet_deleted(resolve_request(DATA, ids=["p0", "p2", "p3", "p4"]), DATA, left)
+        not_yet_deleted(resolve_request(DATA, ids=["p0", "p2", "p3", "p4"]), DATA, left, made)
 
 
 def test_without_its_key_a_lineage_is_refused_unless_the_pairs_are_gone() -> None:

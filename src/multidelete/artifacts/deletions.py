@@ -8,11 +8,13 @@ import json
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 from multidelete.artifacts.keys import key_id, keyed_digest, pair_alias
-from multidelete.core.errors import CheckpointError, DataError, RequestError
+from multidelete.core.errors import CheckpointError, DataError, RequestError, first_few
 from multidelete.core.words import counted
-from multidelete.data.pairs import Pair, PairData, PairDataset
+from multidelete.data.pairs import Pair, PairData, PairDataset, members
+from multidelete.data.picture_digests import input_digest
 from multidelete.data.request import Request, what_is_missing_afterwards
 
 logger = logging.getLogger(__name__)
@@ -30,7 +32,7 @@ class Deletion:
         pairs: How many pairs.
         request: Keyed digest of the request: of all ids together.
         ids: Keyed digest of each pair's id, sorted.
-        contents: Keyed digest of each pair's sources, that is of both members together, sorted.
+        contents: Keyed digest of what both members of each pair are: what a picture's file holds, and the text.
     """
 
     key: str
@@ -63,7 +65,21 @@ def _of_id(key: bytes, pair: Pair) -> str:
 
 
 def _of_content(key: bytes, pair: Pair) -> str:
-    return keyed_digest(key, "content", json.dumps(sorted(pair.sources.items())))
+    return keyed_digest(key, "content", json.dumps(sorted((m, _known_by(pair, m)) for m in pair.sources)))
+
+
+def _known_by(pair: Pair, modality: str) -> list[str]:
+    """What tells a member wherever it lies: of picture files what they hold, of all others their sources."""
+    if modality != "image":
+        return [pair.sources[modality]]
+    return [_picture(source, given) for source, given in members(pair, modality)]
+
+
+def _picture(source: str, given: object) -> str:
+    if not isinstance(given, str | Path | bytes):
+        return source
+    digest = input_digest(given, "image")
+    return source if digest == "missing" else f"sha256:{digest[:32]}"  # as sources of stored pictures are
 
 
 @dataclass(frozen=True)
@@ -125,6 +141,18 @@ class Lineage:
     def _holds(self, deletion: Deletion, references: frozenset[str], pair: Pair) -> bool:
         key = self.keys.get(deletion.key)
         return key is not None and (_of_id(key, pair) in references or _of_content(key, pair) in references)
+
+    def renumbered(self, pairs: Iterable[Pair]) -> list[str]:
+        """Ids of those of the pairs that hold something else than the deleted pairs whose ids they have."""
+        return [
+            pair.id
+            for pair in pairs
+            if not any(
+                key is not None and _of_content(key, pair) in deletion.contents
+                for deletion in self.deletions
+                for key in (self.keys.get(deletion.key),)
+            )
+        ]
 
     def earlier(self, pairs: Iterable[Pair]) -> set[str]:
         """Ids of the pairs that are among those deleted."""
@@ -259,20 +287,29 @@ def without_earlier(data: PairData, lineage: Lineage, *, but: Collection[str] = 
     return replace(data, splits=splits, notes=(*data.notes, note), graph=graph)
 
 
-def not_yet_deleted(request: Request, all_data: PairData, left: PairData) -> Request:
+def not_yet_deleted(request: Request, all_data: PairData, left: PairData, lineage: Lineage) -> Request:
     """The request without pairs that earlier requests deleted, which is said.
 
     Args:
         request: As it fits all of the data.
         all_data: The data as it was read.
         left: The data without earlier pairs.
+        lineage: What was deleted before.
 
     Raises:
-        RequestError: Nothing is left of the request, or not enough of the data.
+        RequestError: An id is that of a deleted pair and stands for another pair now, nothing is left of the request,
+            or not enough of the data.
     """
     earlier = [pair_id for pair_id in request.ids if pair_id not in left.train.index]
     if left is all_data or not earlier:
         return request
+    others = lineage.renumbered(all_data.train[all_data.train.index[pair_id]] for pair_id in earlier)
+    if others:
+        raise RequestError(
+            f"{counted(len(others), 'pairs')} of the request have ids of pairs that earlier requests deleted, and "
+            f"another picture or text than those had: {first_few(others)}. One id must mean one pair: give the data "
+            "the ids that it had, or these pairs ids of their own."
+        )
     kept = tuple(pair_id for pair_id in request.ids if pair_id in left.train.index)
     if not kept:
         raise RequestError(

@@ -122,8 +122,8 @@ def tune(
     if trials < 1:
         raise ConfigError(SettingProblem("trials", f"is {trials}; it must be 1 or more."))
     data = with_true_sources(data)
-    _, left = known_lineage(model, data, key, removed=earlier_pairs_removed)
-    request, data = not_yet_deleted(as_request(data, forget), data, left), left
+    lineage, left = known_lineage(model, data, key, removed=earlier_pairs_removed)
+    request, data = not_yet_deleted(as_request(data, forget), data, left, lineage), left
     chosen = get_method(method)() if isinstance(method, str) else method
     check_search(chosen)
     given = asdict(settings) if isinstance(settings, LoopSettings) else dict(settings or {})
