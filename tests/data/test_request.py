@@ -347,3 +347,25 @@ def test_ids_that_look_like_comments_are_not_skipped(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ids", [[1], [None], "pair-0"])
 def test_names_that_are_no_texts_are_refused(data: PairData, ids: object) -> None:
     assert "ids" in problems_of(data, ids=ids)[0]
+
+
+def test_paths_of_other_files_mean_no_picture_by_their_ends(tmp_path: Path) -> None:
+    for name, content in {
+        "data/a.png": b"one",
+        "data/b.png": b"two",
+        "other/a.png": b"two",
+        "other/c.png": b"three",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    pairs = [
+        Pair(id=name, inputs={"image": tmp_path / "data" / f"{name}.png", "text": name},
+             sources={"image": f"{name}.png", "text": name})
+        for name in "ab"
+    ]  # fmt: skip
+    more = [Pair(id=str(n), inputs={"text": str(n)}, sources={"text": str(n)}) for n in range(4)]
+    data = PairData("photos", {"train": PairDataset([*pairs, *more], "train")})
+    assert resolve_request(data, images=[str(tmp_path / "other" / "a.png")]).ids == ("b",), "it holds b's bytes"
+    for name in (str(tmp_path / "other" / "c.png"), "elsewhere/a.png"):
+        with pytest.raises(RequestError, match="not among the training pairs"):
+            resolve_request(data, images=[name])

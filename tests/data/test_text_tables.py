@@ -100,3 +100,10 @@ def test_json_nested_too_deeply_or_not_at_all() -> None:
     with pytest.raises(JsonError, match="nested too deeply"):
         decode_json('{"a": ' * 50_000)
     assert decode_json(json.dumps({"a": [1, {"b": False}]})) == {"a": ["1", {"b": "False"}]}
+
+
+def test_a_last_column_without_a_name_that_holds_something_is_refused(tmp_path: Path) -> None:
+    table = tmp_path / "pairs.csv"
+    table.write_text("file_name,text,\na.png,a cat,\nb.png,Doe,Jane of Rome\n")
+    with pytest.raises(DataError, match=r"1 row has a cell in column 3, which has no name: lines 3"):
+        read_text_table(table)

@@ -1,17 +1,20 @@
 """Which pictures a request means by the names it gives them."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from multidelete.core.errors import first_few
 from multidelete.data.pairs import PairData, members
+from multidelete.data.picture_digests import file_digest
 
 
 def image_sources(data: PairData, images: Sequence[str], problems: list[str]) -> list[str]:
     """The sources of pictures that are named, two names of one picture once; what cannot be found as it came.
 
-    A picture is named as the data writes it, by any file that holds it, or by the end of either where that is
-    unambiguous.
+    A picture is named as the data writes it, by the end of that or of its file's path where that is unambiguous, or by
+    any file that holds the same bytes. The path of another file that is here never means a picture of the data, however
+    it ends; a longer path that is not here means the picture in the folder that it ends with.
 
     Args:
         data: The pairs of all splits.
@@ -21,6 +24,7 @@ def image_sources(data: PairData, images: Sequence[str], problems: list[str]) ->
     if not images:
         return []
     by_end: dict[str, dict[str, str]] = {}  # by the last part of a name, each name and the source that it means
+    files: dict[str, str] = {}
     sources = set()
     for pairs in data.splits.values():
         for pair in pairs:
@@ -35,26 +39,46 @@ def image_sources(data: PairData, images: Sequence[str], problems: list[str]) ->
                 if isinstance(given, str | Path):
                     file = Path(given).absolute().as_posix()
                     by_end.setdefault(_last(file), {})[file] = source
-    meant = {image: image if image in sources else _meant(image, by_end, problems) for image in images}
+                    files[file] = source
+    meant = {image: image if image in sources else _meant(image, by_end, files, problems) for image in images}
     first = {source: image for image, source in reversed(meant.items())}
     found = [(image, meant[image]) for image in images]
     return [source for image, source in found if source is not None and first[source] == image]
 
 
-def _meant(image: str, by_end: dict[str, dict[str, str]], problems: list[str]) -> str | None:
+def _meant(
+    image: str, by_end: Mapping[str, Mapping[str, str]], files: Mapping[str, str], problems: list[str]
+) -> str | None:
     for spelt in dict.fromkeys((image, image.replace("\\", "/"))):
         names = by_end.get(_last(spelt), {})
+        is_here = _is_file(spelt)
         alike = {
             source: None
             for name, source in names.items()
-            if f"/{spelt}".endswith(f"/{name}") or f"/{name}".endswith(f"/{spelt}")
+            if f"/{name}".endswith(f"/{spelt}") or (not is_here and "/" in name and f"/{spelt}".endswith(f"/{name}"))
         }
         if len(alike) > 1:
             problems.append(f"The image name {image} is ambiguous: {first_few(sorted(alike))}. Write the whole path.")
             return None
         if alike:
             return next(iter(alike))
-    return image
+    return _of_same_bytes(image, files) or image
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def _of_same_bytes(given: str, files: Mapping[str, str]) -> str | None:
+    """The source of a picture of the data that holds what a file holds."""
+    if not _is_file(given):
+        return None
+    size = os.path.getsize(given)
+    alike = [file for file in files if os.path.isfile(file) and os.path.getsize(file) == size]
+    return next((files[file] for file in alike if file_digest(file) == file_digest(given)), None)
 
 
 def _last(name: str) -> str:

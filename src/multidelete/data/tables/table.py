@@ -70,6 +70,13 @@ def with_header(path: Path, rows: Rows, notes: Sequence[str] = ()) -> TextTable:
         )
     if header.count("") > 1:
         raise DataError(f"{path}: {header.count('')} columns have no name; give each one.")
+    nameless = header.index("") if "" in header[1:] and header[0] else 0
+    cut = [line for line, cells in rows[1:] if nameless and cells[nameless].strip()]
+    if cut:
+        raise DataError(
+            f"{path}: {counted(len(cut), 'rows have')} a cell in column {nameless + 1}, which has no name: lines "
+            f"{first_few(cut)}. Name the column, or put a cell that holds a comma in double quotation marks."
+        )
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     separator = other_separator(header, delimiter)
     if separator is not None:
