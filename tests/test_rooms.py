@@ -7,7 +7,19 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "multidelete"
 ROOMS = (
-    *("core", "data", "artifacts", "models", "training", "methods", "audits", "report", "deletion", "unlearning"),
+    *(
+        "core",
+        "data",
+        "artifacts",
+        "models",
+        "curvature",
+        "training",
+        "methods",
+        "audits",
+        "report",
+        "deletion",
+        "unlearning",
+    ),
     *("auditing", "rehearsal", "experiments", "demonstration", "catalogue", "cli"),
 )  # ground first
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -1,0 +1,147 @@
+"""The change of the weights that moves given numbers by given amounts and disturbs kept pairs least.
+
+With g_n the gradient of the n-th number, r_n the amount, and H the metric (damped):
+
+    minimise <D, H D>   subject to   <g_n, D> = r_n,
+
+which is D = H^-1 G' c with (G H^-1 G' + ridge) c = r. The kernel G H^-1 G' has a row for each number, whatever the size
+of the model, and is a sum over layers.
+
+Shape suffixes: N rows, O outputs, I inputs, P entries of a parameter.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from multidelete.curvature.metric import CHUNK_BYTES, Metric, ParameterMetric
+from multidelete.curvature.rows import MatrixRows, Rows, TableRows, VectorRows
+
+
+def damping(metric: Metric, parameters: Mapping[str, Tensor], strength: float) -> dict[str, float]:
+    """What is added to every moment of each parameter, such that equal *relative* changes cost the same everywhere.
+
+    In units of a parameter's root mean square the mean moment over all entries is m; the damping there is
+    ``strength * m``. Parameters that are zero throughout count as if their mean square were the mean of all.
+    """
+    squares = {name: parameters[name].square().mean().item() for name in metric}
+    sizes = {name: metric[name].moments.numel() for name in metric}
+    typical = sum(squares[name] * sizes[name] for name in metric) / sum(sizes.values())
+    squares = {name: square if square > 0 else typical for name, square in squares.items()}
+    relative = sum(metric[name].moments.double().sum().item() * squares[name] for name in metric) / sum(sizes.values())
+    return {name: strength * relative / squares[name] for name in metric}
+
+
+def kernel(rows: Mapping[str, Rows], metric: Metric, dampings: Mapping[str, float]) -> Tensor:
+    """G H^-1 G', (N, N), float64."""
+    total: Tensor | None = None
+    for name, one in rows.items():
+        if name in metric:
+            part = _part(one, metric[name], dampings[name])
+            total = part if total is None else total + part
+    if total is None:
+        raise ValueError("no parameter has both rows and a metric")
+    return total
+
+
+def _part(rows: Rows, metric: ParameterMetric, damping: float) -> Tensor:
+    match rows:
+        case MatrixRows():
+            return _matrix_part(rows, metric, damping)
+        case TableRows():
+            return _table_part(rows, metric, damping)
+        case VectorRows():
+            every_NP = torch.cat(rows.gradients)
+            scaled_NP = every_NP / (metric.moments.flatten().to(every_NP) + damping).sqrt()
+            return (scaled_NP @ scaled_NP.T).double().cpu()
+    raise TypeError(f"{type(rows).__name__} has no kernel")
+
+
+def _matrix_part(rows: MatrixRows, metric: ParameterMetric, damping: float) -> Tensor:
+    left, right = metric.left, metric.right
+    if left is None or right is None:
+        raise ValueError("the metric of a matrix needs its bases")
+    device = rows.inputs[0].device
+    left, right, moments = left.to(device), right.to(device), metric.moments.to(device)
+    turned = [(inputs @ right, gradients @ left) for inputs, gradients in rows.pieces()]
+    total = torch.zeros(len(rows), len(rows), dtype=torch.float64)
+    wide = max(1, CHUNK_BYTES // (4 * len(rows) * right.shape[0]))
+    for start in range(0, left.shape[0], wide):
+        here = slice(start, start + wide)
+        scale_OI = (moments[here] + damping).rsqrt()
+        scaled = [
+            torch.einsum("nto,nti->noi", gradients[:, :, here], inputs).mul_(scale_OI).flatten(1)
+            for inputs, gradients in turned
+        ]
+        every = torch.cat(scaled)
+        total += (every @ every.T).double().cpu()
+    return total
+
+
+def _table_part(rows: TableRows, metric: ParameterMetric, damping: float) -> Tensor:
+    touched = torch.unique(torch.cat([entries.flatten() for entries in rows.entries]))
+    at = torch.full((rows.shape[0],), -1, device=touched.device)
+    at[touched] = torch.arange(len(touched), device=touched.device)
+    moments = metric.moments[touched.cpu()].to(touched.device)
+    total = torch.zeros(len(rows), len(rows), dtype=torch.float64)
+    wide = max(1, CHUNK_BYTES // (4 * len(rows) * len(touched)))
+    for start in range(0, rows.shape[1], wide):
+        here = slice(start, start + wide)
+        width = len(range(rows.shape[1])[here])
+        dense = torch.zeros(len(rows), len(touched), width, device=touched.device)
+        row = 0
+        for entries_NT, gradients_NTO in zip(rows.entries, rows.output_gradients, strict=True):
+            for entries_T, gradients_TO in zip(entries_NT, gradients_NTO, strict=True):
+                dense[row].index_add_(0, at[entries_T], gradients_TO[:, here])
+                row += 1
+        scaled = dense.mul_((moments[:, here] + damping).rsqrt()).flatten(1)
+        total += (scaled @ scaled.T).double().cpu()
+    return total
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A step of the weights.
+
+    Attributes:
+        change: Of each parameter, by name, on the CPU.
+        predicted: How far each number moves by it to first order, (N,).
+        coefficients: The c above, (N,).
+    """
+
+    change: Mapping[str, Tensor]
+    predicted: Tensor
+    coefficients: Tensor
+
+
+def solve(
+    rows: Mapping[str, Rows], metric: Metric, dampings: Mapping[str, float], amounts_N: Tensor, ridges_N: Tensor
+) -> Solution:
+    """The least change, in the damped metric, that moves the numbers by ``amounts_N``.
+
+    Args:
+        rows: Gradients of the numbers, by parameter name.
+        metric: By parameter name; parameters without one stay as they are.
+        dampings: Added to the moments, by parameter name, > 0.
+        amounts_N: How far each number is to move.
+        ridges_N: How much each amount may be missed: relative to the mean of the kernel's diagonal, >= 0.
+    """
+    kernel_NN = kernel(rows, metric, dampings)
+    ridge_N = ridges_N.double() * kernel_NN.diagonal().mean()
+    coefficients_N = torch.linalg.solve(kernel_NN + ridge_N.diag(), amounts_N.double())
+    change = {
+        name: _preconditioned(one.weighted_sum(coefficients_N.float()), metric[name], dampings[name])
+        for name, one in rows.items()
+        if name in metric
+    }
+    return Solution(change, (kernel_NN @ coefficients_N).float(), coefficients_N.float())
+
+
+def _preconditioned(gradient: Tensor, metric: ParameterMetric, damping: float) -> Tensor:
+    """H^-1 times a gradient of the parameter's shape."""
+    if metric.left is None or metric.right is None:
+        return gradient / (metric.moments + damping)
+    turned_OI = metric.left.T @ gradient.reshape(metric.moments.shape) @ metric.right
+    return (metric.left @ (turned_OI / (metric.moments + damping)) @ metric.right.T).view(gradient.shape)

@@ -1,0 +1,93 @@
+"""The kernel, the metric and the step, against dense computations in float64."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from multidelete.curvature.metric import metric_of
+from multidelete.curvature.rows import PairGradients, Rows
+from multidelete.curvature.solve import damping, kernel, solve
+from multidelete.data.pairs import Batch
+from multidelete.models import PairOutputs
+from tests.models.cases import CASES, Case, case_adapter, case_data
+
+QUICK = ("clip retrieval", "albef retrieval", "graph-text classification")  # of each sort of network one
+every_case = pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[] if str(case) in QUICK else [pytest.mark.slow], id=str(case)) for case in CASES]
+)
+
+
+def score(outputs: PairOutputs, batch: Batch) -> Tensor:
+    return outputs.score
+
+
+def rows_of(case: Case) -> tuple[dict[str, Rows], dict[str, Tensor], object]:
+    data = case_data(case)
+    adapter = case_adapter(case, data).eval()
+    rows = PairGradients(adapter).of(data.train.pairs[:6], [score], batch_size=4)[0]
+    return rows, {name: p.detach() for name, p in adapter.named_parameters()}, (adapter, data)
+
+
+def dense_metric(rows: dict[str, Rows]) -> dict[str, Tensor]:
+    """The metric as an explicit symmetric matrix for each parameter, in float64."""
+    made = {}
+    for name, one in metric_of(rows).items():
+        if one.left is None or one.right is None:
+            made[name] = one.moments.double().flatten().diag()
+        else:
+            basis = torch.kron(one.left.double(), one.right.double())
+            made[name] = basis @ one.moments.double().flatten().diag() @ basis.T
+    return made
+
+
+@every_case
+def test_one_step_equals_a_dense_constrained_solve(case: Case) -> None:
+    """D = H^-1 G' (G H^-1 G')^-1 r, with H and G as explicit matrices, on the small parameters of each family."""
+    rows, parameters, _ = rows_of(case)
+    small = {name: one for name, one in rows.items() if parameters[name].numel() <= 1100}
+    metric = metric_of(small)
+    dampings = damping(metric, parameters, 0.3)
+    amounts = torch.linspace(-0.2, 0.3, 6)
+    solution = solve(small, metric, dampings, amounts, torch.full((6,), 1e-2))
+    dense = dense_metric(small)
+    total, steps = torch.zeros(6, 6, dtype=torch.float64), {}
+    for name, one in small.items():
+        gradients = one.dense().double().flatten(1)
+        inverse = torch.linalg.inv(dense[name] + dampings[name] * torch.eye(gradients.shape[1]))
+        steps[name] = inverse @ gradients.T
+        total += gradients @ steps[name]
+    torch.testing.assert_close(kernel(small, metric, dampings), total, rtol=1e-3, atol=1e-4 * total.abs().max().item())
+    ridge = 1e-2 * total.diagonal().mean() * torch.eye(6)
+    coefficients = torch.linalg.solve(total + ridge, amounts.double())
+    for name in small:
+        expected = (steps[name] @ coefficients).view(parameters[name].shape)
+        scale = max(solution.change[name].abs().max().item(), 1e-12)
+        torch.testing.assert_close(solution.change[name].double(), expected, rtol=2e-2, atol=2e-3 * scale)
+
+
+def test_metric_equals_an_explicit_second_moment_where_it_is_diagonal() -> None:
+    """In its own basis: mean over pairs of (left' dW right)^2, and of the squared gradient where there is no basis."""
+    rows, _, _ = rows_of(CASES[0])
+    for name, one in metric_of(rows).items():
+        gradients = rows[name].dense()
+        if one.left is None or one.right is None:
+            torch.testing.assert_close(one.moments, gradients.square().mean(dim=0))
+        else:
+            turned = one.left.T @ gradients.flatten(2).view(len(gradients), *one.moments.shape) @ one.right
+            torch.testing.assert_close(one.moments, turned.square().mean(dim=0), rtol=1e-3, atol=1e-9)
+
+
+@every_case
+def test_small_steps_move_scores_as_predicted(case: Case) -> None:
+    rows, parameters, (adapter, data) = rows_of(case)
+    metric = metric_of(rows)
+    amounts = torch.linspace(-1e-3, 1e-3, 6)
+    solution = solve(rows, metric, damping(metric, parameters, 0.3), amounts, torch.full((6,), 1e-3))
+    batch = adapter.collate(data.train.pairs[:6])
+    with torch.no_grad():
+        before = adapter(batch).score
+        for name, change in solution.change.items():
+            adapter.get_parameter(name).add_(change)
+        moved = adapter(batch).score - before
+    scale = solution.predicted.abs().max().item()
+    torch.testing.assert_close(moved, solution.predicted, rtol=0.1, atol=0.1 * scale)
