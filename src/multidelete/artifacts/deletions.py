@@ -144,15 +144,8 @@ class Lineage:
 
     def renumbered(self, pairs: Iterable[Pair]) -> list[str]:
         """Ids of those of the pairs that hold something else than the deleted pairs whose ids they have."""
-        return [
-            pair.id
-            for pair in pairs
-            if not any(
-                key is not None and _of_content(key, pair) in deletion.contents
-                for deletion in self.deletions
-                for key in (self.keys.get(deletion.key),)
-            )
-        ]
+        keyed = [(self.keys[one.key], frozenset(one.contents)) for one in self.deletions if one.key in self.keys]
+        return [pair.id for pair in pairs if not any(_of_content(key, pair) in known for key, known in keyed)]
 
     def earlier(self, pairs: Iterable[Pair]) -> set[str]:
         """Ids of the pairs that are among those deleted."""

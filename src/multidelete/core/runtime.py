@@ -98,7 +98,7 @@ def gather_with_grad(rows: Tensor) -> Tensor:
     numbers = rows_of_processes(len(rows), rows.device)
     padded = torch.cat([rows, rows.new_zeros(max(numbers) - len(rows), *rows.shape[1:])])
     if rows.is_floating_point():
-        gathered = dist_nn.all_gather(padded)  # type: ignore[no-untyped-call]
+        gathered = dist_nn.all_gather(padded)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     else:
         gathered = [torch.empty_like(padded) for _ in range(world_size())]
         dist.all_gather(gathered, padded)

@@ -21,7 +21,6 @@ from multidelete.data.pairs import Batch, Pair
 from multidelete.models.base import Adapter, PairOutputs
 
 Scalars = Callable[[PairOutputs, Batch], Tensor]  # one number for each pair, (B,)
-NORMS = (nn.LayerNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm)
 
 
 class Rows(ABC):
@@ -136,7 +135,6 @@ class VectorRows(Rows):
 class _Call:
     """One use of a layer in a forward pass."""
 
-    name: str
     layer: nn.Module
     inputs: Tensor
     output: Tensor
@@ -193,18 +191,15 @@ class PairGradients:
     def _recording(self, size: int) -> Iterator[list[_Call]]:
         calls: list[_Call] = []
 
-        def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
-            def record(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-                first = inputs[0].detach()
-                if size > 1 and len(output) == 1:  # one lookup for the whole batch, as of positions
-                    output = output.expand(size, *output.shape[1:])
-                    first = first.expand(size, *first.shape[1:])
-                calls.append(_Call(name, layer, first, output))
-                return output
+        def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            first = inputs[0].detach()
+            if size > 1 and len(output) == 1:  # one lookup for the whole batch, as of positions
+                output = output.expand(size, *output.shape[1:])
+                first = first.expand(size, *first.shape[1:])
+            calls.append(_Call(layer, first, output))
+            return output
 
-            return record
-
-        handles = [layer.register_forward_hook(hook(name)) for name, layer in self.layers.items()]
+        handles = [layer.register_forward_hook(hook) for layer in self.layers.values()]
         try:
             with torch.enable_grad():
                 yield calls

@@ -67,7 +67,6 @@ def with_settings(method: "Method", loop: LoopSettings, drawn: Mapping[str, obje
     own = {one.name for one in fields(method)}
     return (
         replace(method, **{name: value for name, value in drawn.items() if name in own}),
-        # names of fields with values of their kinds, which the checker cannot see
         # each value is of its field's type, which mypy cannot see
         replace(loop, **{name: value for name, value in drawn.items() if name not in own}),  # type: ignore[arg-type]
     )
