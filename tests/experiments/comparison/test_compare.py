@@ -21,8 +21,8 @@ from multidelete.core.errors import CheckpointError, ConfigError
 from multidelete.experiments.comparison import Block, compare
 from multidelete.experiments.comparison.experiment import CONTROLS
 from multidelete.methods import METHODS
+from tests.processes import ROOT
 
-ROOT = Path(__file__).parents[2]
 TINY = """
 name = "tiny"
 draws = [1, 2]

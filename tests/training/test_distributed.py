@@ -28,6 +28,7 @@ from multidelete.models import Adapter, load_adapter
 from multidelete.training.loop import run_loop
 from multidelete.unlearning import unlearn
 from tests.models.cases import Case, case_adapter, case_data
+from tests.processes import ROOT
 from tests.tiny import MODELS, differing, family_model, parted, people, quick, subjects_ids, weights
 
 FUSED = Case("blip", "classification", 1)
@@ -129,13 +130,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes under ``accelerate launch`` wrote."""
     folder = tmp_path_factory.mktemp("two")
     family_model("clip", people(8)).save(folder / "original")
-    root = Path(__file__).parents[1]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(root), *sys.path])}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     done = subprocess.run(
         [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_processes", "2",
          "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
-         "-m", "tests.test_distributed", str(folder)],
-        capture_output=True, text=True, env=environment, cwd=root, timeout=300, check=False,
+         "-m", "tests.training.test_distributed", str(folder)],
+        capture_output=True, text=True, env=environment, cwd=ROOT, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
     return folder

@@ -272,7 +272,7 @@ def asking(root: Path) -> "subprocess.Popen[str]":
     """A real process of its own that asks the store for a slow original."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.test_store", str(root)],
+        [sys.executable, "-m", "tests.experiments.test_store", str(root)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT,
     )  # fmt: skip
 
