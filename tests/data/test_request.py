@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -323,11 +324,79 @@ def test_rows_with_an_id_and_a_subject_need_a_unit(data: PairData, tmp_path: Pat
 def test_rows_that_contradict_the_data_are_refused(data: PairData, tmp_path: Path) -> None:
     (tmp_path / "r.csv").write_text("id,subject\npair-0,tom\npair-2,tom\n")
     assert (
-        "1 row gives a pair another subject than pets does: line 3 (pair-2 is of kit, not tom)"
+        "1 row gives what no pair of pets has together: line 3 (id 'pair-2' and subject 'tom')"
         in problems_of(data, file=tmp_path / "r.csv", unit="pair")[0]
     )
     (tmp_path / "r.csv").write_text("subject,image\ntom,cats/tom.png\n")
     assert "1 row names neither a pair nor an id: lines 2" in problems_of(data, file=tmp_path / "r.csv", unit="pair")[0]
+
+
+@pytest.mark.parametrize("unit", [None, "pair", "image", "subject"])
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"id": "pair-0", "subject": "kit"},
+        {"id": "pair-0", "image": "cats/kit.png"},
+        {"id": "pair-0", "file_name": "kit.png"},
+        {"image": "cats/tom.png", "subject": "rex"},
+        {"id": "pair-0", "text": "text 1"},
+        {"subject": "tom", "caption": "text 5"},
+        {"image": "cats/tom.png", "text": "text 2"},
+        {"id": "pair-0", "subject": "nobody"},
+        {"id": "pair-0", "node": "n1"},
+        {"id": "pair-0", "subject": "tom", "image": "cats/tom.png", "text": "text 1"},
+        {"id": "nothing", "subject": "tom"},
+        {"key": "pair-2", "subject": "tom"},
+    ],
+)
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_rows_that_name_things_of_different_pairs_are_refused(
+    data: PairData, tmp_path: Path, row: dict[str, str], unit: str | None, form: str
+) -> None:
+    file = tmp_path / f"r.{form}"
+    file.write_text(f"{','.join(row)}\n{','.join(row.values())}\n" if form == "csv" else json.dumps(row))
+    problem = problems_of(data, file=file, unit=unit)[0]
+    assert f"1 row gives what no pair of pets has together: line {2 if form == 'csv' else 1} (" in problem
+
+
+def test_rows_that_say_the_same_of_one_pair_are_one_name(data: PairData, tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("id,text,why\npair-0,Text  0,asked\n")
+    assert resolve_request(data, file=tmp_path / "r.csv").ids == ("pair-0",)
+    (tmp_path / "r.csv").write_text("id,subject,file_name,text\npair-0,tom,tom.png,text 0\n")
+    assert resolve_request(data, file=tmp_path / "r.csv", unit="pair").ids == ("pair-0",)
+
+
+def test_rows_that_name_nodes_of_other_pairs_are_refused(tmp_path: Path) -> None:
+    pairs = [
+        Pair(
+            id=str(n),
+            inputs={"graph": nodes, "text": f"t{n}"},
+            sources={"graph": "|".join(nodes), "text": f"t{n}"},
+            subject=f"s{n % 3}",
+        )
+        for n, nodes in enumerate([("a", "b"), ("b", "c"), ("c", "d"), ("d", "a"), ("e", "f")])
+    ]
+    data = PairData("g", {"train": PairDataset(pairs, "train")})
+    file = tmp_path / "r.csv"
+    for row in ("id,node\n0,c\n", "subject,node\ns0,e\n", "node,text\na,t1\n", "id,nodes\n0,b|c\n"):
+        file.write_text(row)
+        for unit in ("pair", "subject", "node"):
+            assert "line 2" in problems_of(data, file=file, unit=unit)[0]
+    file.write_text("id,nodes,node\n0,a|b,a\n")
+    assert "has the columns id, node, nodes" in problems_of(data, file=file)[0]
+    file.write_text("id,nodes\n0,a|b\n")
+    assert resolve_request(data, file=file, unit="pair").ids == ("0",)
+
+
+@pytest.mark.parametrize("columns", ["id,key", "image,file_name", "Subject,person", "ID,id", "node,nodes"])
+def test_two_columns_for_one_meaning_are_refused_in_requests(tmp_path: Path, columns: str) -> None:
+    (tmp_path / "r.csv").write_text(f"{columns}\npair-0,pair-0\n")
+    with pytest.raises(RequestError, match=r"has the columns .* once"):
+        read_request(tmp_path / "r.csv")
+    first, second = columns.split(",")
+    (tmp_path / "r.jsonl").write_text(json.dumps({first: "pair-0", second: "pair-0"}))
+    with pytest.raises(RequestError, match="or has one twice"):
+        read_request(tmp_path / "r.jsonl")
 
 
 def test_ids_in_other_spellings_of_a_number_are_pointed_out() -> None:

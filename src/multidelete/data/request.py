@@ -14,10 +14,10 @@ from multidelete.core.errors import RequestError, first_few
 from multidelete.core.words import counted, share
 from multidelete.data.classes import class_name
 from multidelete.data.lookalikes import overlooked, plain_form
-from multidelete.data.pairs import Pair, PairData, PairDataset, members
+from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.data.request_file import Named, read_request
-from multidelete.data.request_images import image_sources
-from multidelete.data.request_rows import check_texts, contradictions, means_one, skipped_ids
+from multidelete.data.request_images import each_once, image_sources
+from multidelete.data.request_rows import check_texts, means_one, names_of, refuse_contradictions, skipped_ids
 from multidelete.data.tables.suspicion import whole
 
 Unit = Literal["pair", "image", "subject", "node"]
@@ -78,22 +78,25 @@ def resolve_request(
 
     Raises:
         RequestError: With all problems at once: nothing named, unknown or repeated names, names
-            of held-out pairs, rows that carry several names and no unit, rows whose id has another subject than they
-            say, a request for everything, or one that leaves a class without training pairs or a kind of pairs with
+            of held-out pairs, rows that carry several names and no unit, rows that say what no pair has together, a
+            request for everything, or one that leaves a class without training pairs or a kind of pairs with
             fewer than two.
     """
     if unit is not None and unit not in UNITS:
         raise RequestError(f"Unknown unit {unit!r}; it must be one of {', '.join(UNITS)}.")
     read = Named() if file is None else read_request(file)
     check_texts({"ids": ids, "subjects": subjects, "images": images, "nodes": nodes})
+    problems: list[str] = []
+    pictures = [*images, *read.images, *(row["image"] for _, row in read.rows if "image" in row)]
+    meant = image_sources(data, list(dict.fromkeys(pictures)), problems)
+    refuse_contradictions(data, read, meant, file)
     read = means_one(read, unit, file)
     unit = unit or "pair"
     named = Named((*ids, *read.ids), (*subjects, *read.subjects), (*images, *read.images), (*nodes, *read.nodes))
-    problems = contradictions(data, read, file)
     chosen = {
         *_match(data, "id", named.ids, problems),
         *_match(data, "subject", named.subjects, problems),
-        *_match(data, "image", image_sources(data, named.images, problems), problems),
+        *_match(data, "image", each_once(named.images, meant), problems),
         *_match(data, "node", named.nodes, problems),
     }
     problems += skipped_ids(data, read, file)
@@ -105,7 +108,7 @@ def resolve_request(
         problems += what_is_missing_afterwards(data.train, chosen, data.classes)
     if problems:
         raise RequestError(problems)
-    for note in overlooked(data.train, chosen, named):
+    for note in (*(f"{file}: {note}" for note in read.notes), *overlooked(data.train, chosen, named)):
         logger.warning("%s", note)
     forget = tuple(pair.id for pair in data.train if pair.id in chosen)
     parts = [
@@ -135,18 +138,6 @@ def forget_retain(train: PairDataset, request: Request) -> tuple[PairDataset, Pa
     return train.only(request.ids, "forget"), train.without(request.ids, "retain")
 
 
-def _names(pair: Pair, what: str) -> tuple[str, ...]:
-    """By which names a pair can be meant: of two pictures both together and each alone."""
-    if what in ("id", "subject"):
-        name = pair.id if what == "id" else pair.subject
-        return () if name is None else (name,)
-    modality = "graph" if what == "node" else "image"
-    if modality not in pair.inputs:
-        return ()
-    each = tuple(source for source, _ in members(pair, modality))
-    return each if what == "node" else tuple(dict.fromkeys((pair.sources[modality], *each)))
-
-
 def unit_keys(pair: Pair, unit: Unit) -> tuple[str, ...]:
     """What must be deleted with the pair as a whole: of two pictures both together, of nodes each.
 
@@ -154,7 +145,7 @@ def unit_keys(pair: Pair, unit: Unit) -> tuple[str, ...]:
     """
     if unit == "image":
         return (pair.sources["image"],) if "image" in pair.inputs else ()
-    return _names(pair, "id" if unit == "pair" else unit)
+    return names_of(pair, "id" if unit == "pair" else unit)
 
 
 def _match(data: PairData, what: str, names: Sequence[str], problems: list[str]) -> set[str]:
@@ -170,7 +161,7 @@ def _match(data: PairData, what: str, names: Sequence[str], problems: list[str])
         )
     trained: dict[str, list[str]] = {}
     for pair in data.train:
-        for key in _names(pair, what):
+        for key in names_of(pair, what):
             if key in wanted or what != "id":
                 trained.setdefault(key, []).append(pair.id)
     missing = [name for name in dict.fromkeys(names) if name not in trained]
@@ -180,7 +171,7 @@ def _match(data: PairData, what: str, names: Sequence[str], problems: list[str])
             for split, pairs in data.splits.items()
             if split != "train"
             for pair in pairs
-            for name in _names(pair, what)
+            for name in names_of(pair, what)
         }
         elsewhere = [f"{name} ({held_out[name]})" for name in missing if name in held_out]
         if elsewhere:
@@ -196,7 +187,7 @@ def _match(data: PairData, what: str, names: Sequence[str], problems: list[str])
 
 
 def _unknown(data: PairData, what: str, unknown: Sequence[str], named: int) -> str:
-    known = list(dict.fromkeys(name for pair in data.train for name in _names(pair, what)))
+    known = list(dict.fromkeys(name for pair in data.train for name in names_of(pair, what)))
     if not known:
         return f"The training pairs of {data.name} have no {what}s; name pairs by id, or map a column to {what}."
     spelled = {number: name for name in known if (number := _number(name)) is not None}

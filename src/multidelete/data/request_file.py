@@ -1,12 +1,13 @@
 """Files that name what is to be forgotten."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from multidelete.core.errors import DataError, RequestError, first_few, short
 from multidelete.core.paths import lies_there
 from multidelete.core.words import counted
+from multidelete.data.tables.columns import READ, columns_of
 from multidelete.data.tables.delimited import Rows, begins_with_blank, other_separator, read_rows
 from multidelete.data.tables.json_rows import read_lines
 from multidelete.data.tables.source import read_text
@@ -16,9 +17,10 @@ from multidelete.data.tables.table import with_header
 
 COLUMNS = ("id", "subject", "image", "node")
 _ANY = "id, subject, image or node"
+_HEADERS = {way for name in COLUMNS for way in READ[name]}
 
 Row = Mapping[str, str]
-"""What one row names, by column."""
+"""What one row says of the pairs that it is about: the columns that name them, and the text."""
 
 
 @dataclass(frozen=True)
@@ -30,17 +32,27 @@ class Named:
         subjects: Subjects.
         images: Image files.
         nodes: Nodes of a graph.
-        several: Rows that name in more than one column, with their lines: each means one thing, and the
-            file does not say which. What they name is in none of the above.
+        rows: Rows that say more than one thing of what they are about, with their lines.
         comments: Lines that were skipped as comments.
+        notes: What is odd about the file.
     """
 
     ids: tuple[str, ...] = ()
     subjects: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
     nodes: tuple[str, ...] = ()
-    several: tuple[tuple[int, Row], ...] = ()
+    rows: tuple[tuple[int, Row], ...] = ()
     comments: tuple[str, ...] = field(default=(), compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def several(self) -> list[tuple[int, Row]]:
+        """Rows that name in more than one column: each means one thing, and the file does not say which.
+
+        What they name is in none of the attributes above.
+        """
+        named = [(line, {name: row[name] for name in COLUMNS if name in row}) for line, row in self.rows]
+        return [(line, row) for line, row in named if len(row) > 1]
 
     def __repr__(self) -> str:
         return f"Named({len(self.ids) + len(self.subjects) + len(self.images) + len(self.nodes)} names)"
@@ -49,10 +61,12 @@ class Named:
 def read_request(path: Path) -> Named:
     """Read a request file. Every row of it names something, or is refused.
 
-    - ``.csv``, ``.tsv``: columns ``id``, ``subject``, ``image`` or ``node`` (others are ignored), or a
-      single column of ids without a header.
+    - ``.csv``, ``.tsv``: columns ``id``, ``subject``, ``image`` (or ``file_name``) or ``node``, or a single column of
+      ids without a header.
     - ``.jsonl``: on each line a string (an id) or an object with ``id``, ``subject``, ``image`` or ``node``.
     - anything else: text, one id per line; lines that start with ``#`` are comments.
+
+    Of what else a row holds, the text of the pair is compared with it, and everything else is ignored.
 
     Raises:
         RequestError: The file is missing, or has rows that are none of these: rows that name nothing, have more or
@@ -64,7 +78,7 @@ def read_request(path: Path) -> Named:
         text = read_text(path)
         match path.suffix.lower():
             case ".csv" | ".tsv":
-                return _read_table(path, read_rows(path, text)[0])
+                return _read_table(path, *read_rows(path, text))
             case ".jsonl":
                 return _read_json_lines(path, text)
             case ".json":
@@ -82,9 +96,9 @@ def _about_the_request(error: DataError) -> list[str]:
     return [f"The request file {problem}" for problem in error.problems]
 
 
-def _read_table(path: Path, rows: Rows) -> Named:
+def _read_table(path: Path, rows: Rows, notes: Sequence[str]) -> Named:
     header = [cell.strip() for cell in rows[0][1]] if rows else []
-    if not {cell.lower() for cell in header} & set(COLUMNS):
+    if not _HEADERS & {cell.lower() for cell in header}:
         separator = other_separator(header, "\t" if path.suffix.lower() == ".tsv" else ",")
         if len(header) > 1 or (separator and any(name in header[0].lower() for name in COLUMNS)):
             seems = f" Its cells seem to be separated by {separator}." if separator else ""
@@ -92,9 +106,9 @@ def _read_table(path: Path, rows: Rows) -> Named:
                 f"{path} has the columns {first_few(header)}; a request table has a column {_ANY}, or a single column "
                 f"of ids.{seems}"
             )
-        return _named(path, [(line, {"id": cells[0]}) for line, cells in rows])
-    table = with_header(path, rows)
-    ours = {column: column.lower() for column in table.columns if column.lower() in COLUMNS}
+        return replace(_named(path, [(line, {"id": cells[0]}) for line, cells in rows]), notes=tuple(notes))
+    table = with_header(path, rows, notes)
+    ours = _meanings(table.columns)
     after_comma = [line for line, cells in rows[1:] for cell in cells[1:] if begins_with_blank(cell)]
     if after_comma:
         raise RequestError(
@@ -104,8 +118,14 @@ def _read_table(path: Path, rows: Rows) -> Named:
         )
     if len(set(ours.values())) < len(ours):
         raise RequestError(f"{path} has the columns {first_few(list(ours))}; give each of {_ANY} once.")
-    entries = [{ours[column]: row[column] for column in ours} for row in table.rows]
-    return _named(path, list(zip(table.lines, entries, strict=True)))
+    entries = [{name: row[column] for column, name in ours.items()} for row in table.rows]
+    return replace(_named(path, list(zip(table.lines, entries, strict=True))), notes=tuple(table.notes))
+
+
+def _meanings(columns: Iterable[str]) -> dict[str, str]:
+    """What the columns of a request mean, for those that say what a row is about."""
+    every = list(columns)
+    return {column: name for name in (*COLUMNS, "text") for column in columns_of(name, every)}
 
 
 def _read_json_lines(path: Path, text: str) -> Named:
@@ -115,9 +135,10 @@ def _read_json_lines(path: Path, text: str) -> Named:
     ]
     entries: list[tuple[int, Mapping[str, Json]]] = []
     for line, entry in found:
-        keys = [key.strip().lower() for key in entry] if isinstance(entry, dict) else []
-        if isinstance(entry, dict) and set(keys) & set(COLUMNS) and len(set(keys)) == len(keys):
-            entries.append((line, dict(zip(keys, entry.values(), strict=True))))
+        ours = _meanings(entry) if isinstance(entry, dict) else {}
+        is_named = any(key.strip().lower() in _HEADERS for key in ours)
+        if isinstance(entry, dict) and is_named and len(set(ours.values())) == len(ours):
+            entries.append((line, {name: entry[key] for key, name in ours.items()}))
         elif isinstance(entry, dict | list):
             problems.append(f"{path}, line {line}: {short(str(entry), limit=60)} has no key {_ANY}, or has one twice.")
         else:
@@ -130,34 +151,36 @@ def _read_json_lines(path: Path, text: str) -> Named:
 def _named(path: Path, entries: Iterable[tuple[int, Mapping[str, Json]]]) -> Named:
     """What the rows name, each in one column; those that name in several apart."""
     found: dict[str, list[str]] = {name: [] for name in COLUMNS}
-    several: list[tuple[int, Row]] = []
+    rows: list[tuple[int, Row]] = []
     wrong: dict[str, list[str]] = {}
     for line, entry in entries:
-        cells = {name: entry[name] for name in COLUMNS if entry.get(name) is not None}
+        cells = {name: cell for name, cell in entry.items() if cell is not None}
         row = {name: cell.strip() for name, cell in cells.items() if isinstance(cell, str) and cell.strip()}
         rule = _what_is_wrong(cells, row)
         if rule is not None:
             wrong.setdefault(rule, []).append(f"line {line}")
-        elif len(row) > 1:
-            several.append((line, row))
-        else:
-            for name, value in row.items():
-                found[name].append(value)
+            continue
+        names = [name for name in COLUMNS if name in row]
+        if len(names) == 1:
+            found[names[0]].append(row[names[0]])
+        if len(row) > 1:
+            rows.append((line, row))
     if wrong:
         raise RequestError(
             [f"{path}: {counted(len(where), f'rows {rule}')}: {first_few(where)}." for rule, where in wrong.items()]
         )
     ids, subjects, images, nodes = (tuple(found[name]) for name in COLUMNS)
-    return Named(ids, subjects, images, nodes, tuple(several))
+    return Named(ids, subjects, images, nodes, tuple(rows))
 
 
 def _what_is_wrong(cells: Mapping[str, Json], row: Row) -> str | None:
     """Which rule a row breaks."""
     if any(not isinstance(cell, str) for cell in cells.values()) or any(map(looks_like_list, row.values())):
         return "hold a list or an object; write a row for each name"
-    if not row:
+    names = [row[name] for name in COLUMNS if name in row]
+    if not names:
         return f"name nothing: their {_ANY} is empty. Complete or remove them"
-    words = [value for value in row.values() if spells_missing(value)]
+    words = [name for name in names if spells_missing(name)]
     if words:
         return (
             f"name {words[0]!r}, as programs write what is missing. Where somebody is called so, name them by "

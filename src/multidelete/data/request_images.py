@@ -9,8 +9,8 @@ from multidelete.data.pairs import PairData, members
 from multidelete.data.picture_digests import file_digest
 
 
-def image_sources(data: PairData, images: Sequence[str], problems: list[str]) -> list[str]:
-    """The sources of pictures that are named, two names of one picture once; what cannot be found as it came.
+def image_sources(data: PairData, images: Sequence[str], problems: list[str]) -> dict[str, str | None]:
+    """For each name of a picture its source; the name where it cannot be found, None where it is ambiguous.
 
     A picture is named as the data writes it, by the end of that or of its file's path where that is unambiguous, or by
     any file that holds the same bytes. The path of another file that is here never means a picture of the data, however
@@ -22,7 +22,7 @@ def image_sources(data: PairData, images: Sequence[str], problems: list[str]) ->
         problems: Names that several pictures could mean are added here.
     """
     if not images:
-        return []
+        return {}
     by_end: dict[str, dict[str, str]] = {}  # by the last part of a name, each name and the source that it means
     files: dict[str, str] = {}
     sources = set()
@@ -40,10 +40,13 @@ def image_sources(data: PairData, images: Sequence[str], problems: list[str]) ->
                     file = Path(given).absolute().as_posix()
                     by_end.setdefault(_last(file), {})[file] = source
                     files[file] = source
-    meant = {image: image if image in sources else _meant(image, by_end, files, problems) for image in images}
-    first = {source: image for image, source in reversed(meant.items())}
-    found = [(image, meant[image]) for image in images]
-    return [source for image, source in found if source is not None and first[source] == image]
+    return {image: image if image in sources else _meant(image, by_end, files, problems) for image in images}
+
+
+def each_once(images: Sequence[str], meant: Mapping[str, str | None]) -> list[str]:
+    """The sources that names stand for, two names of one picture once; a name that stands there twice stays so."""
+    first = {meant[image]: image for image in reversed(images)}
+    return [source for image in images if (source := meant[image]) is not None and first[source] == image]
 
 
 def _meant(

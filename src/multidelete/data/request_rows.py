@@ -6,7 +6,7 @@ from pathlib import Path
 
 from multidelete.core.errors import RequestError, first_few, short
 from multidelete.core.words import counted
-from multidelete.data.pairs import PairData
+from multidelete.data.pairs import Pair, PairData, members, text_source
 from multidelete.data.request_file import COLUMNS, Named
 
 
@@ -62,19 +62,59 @@ def _which_of_the_two(file: Path | None, read: Named) -> str:
     )
 
 
-def contradictions(data: PairData, read: Named, file: Path | None) -> list[str]:
-    """A line where rows give a pair another subject than it has; rows of other data are no request for these pairs."""
-    wrong = []
-    for line, row in read.several:
-        at = data.train.index.get(row.get("id", ""))
-        pair = None if at is None else data.train[at]
-        if pair is not None and "subject" in row and pair.subject != row["subject"]:
-            wrong.append(f"line {line} ({pair.id} is of {pair.subject}, not {row['subject']})")
-    if not wrong:
-        return []
-    return [
-        f"{file}: {counted(len(wrong), 'rows give')} a pair another subject than {data.name} does: {first_few(wrong)}."
+def refuse_contradictions(data: PairData, read: Named, images: Mapping[str, str | None], file: Path | None) -> None:
+    """Refuse rows that say things which no pair has together; rows of other data are no request for these pairs.
+
+    Args:
+        data: The pairs of all splits.
+        read: The request.
+        images: The sources of the pictures that its rows name.
+        file: Where it was read from.
+
+    Raises:
+        RequestError: There are such rows; all are counted.
+    """
+    said = [
+        [(what, name) for what, cell in row.items() for name in _as_kept(what, cell, images)] for _, row in read.rows
     ]
+    having: dict[tuple[str, str], set[int]] = {one: set() for row in said for one in row}
+    every = [pair for pairs in data.splits.values() for pair in pairs] if said else []
+    for at, pair in enumerate(every):
+        for what in (*COLUMNS, "text"):
+            for name in names_of(pair, what):
+                if (what, name) in having:
+                    having[what, name].add(at)
+    wrong = [
+        f"line {line} ({' and '.join(f'{what} {short(cell)!r}' for what, cell in row.items())})"
+        for (line, row), named in zip(read.rows, said, strict=True)
+        if not set.intersection(*(having[one] for one in named))
+    ]
+    if wrong:
+        raise RequestError(
+            f"{file}: {counted(len(wrong), 'rows give')} what no pair of {data.name} has together: {first_few(wrong)}. "
+            "Correct them, or leave out the columns that do not say who is meant."
+        )
+
+
+def names_of(pair: Pair, what: str) -> tuple[str, ...]:
+    """By which names a pair can be meant: of two pictures both together and each alone."""
+    if what in ("id", "subject"):
+        name = pair.id if what == "id" else pair.subject
+        return () if name is None else (name,)
+    modality = "graph" if what == "node" else what
+    if modality not in pair.inputs:
+        return ()
+    each = tuple(source for source, _ in members(pair, modality))
+    return each if what == "node" else tuple(dict.fromkeys((pair.sources[modality], *each)))
+
+
+def _as_kept(what: str, cell: str, images: Mapping[str, str | None]) -> tuple[str, ...]:
+    """A cell as sources of pairs are written; the names of several nodes are joined."""
+    if what == "image":
+        return (images[cell] or cell,)
+    if what == "node":
+        return tuple(name.strip() for name in cell.split("|"))
+    return (text_source(cell) if what == "text" else cell,)
 
 
 def skipped_ids(data: PairData, read: Named, file: Path | None) -> list[str]:

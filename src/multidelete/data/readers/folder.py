@@ -7,11 +7,11 @@ from multidelete.core.errors import ConfigError, DataError, first_few, short
 from multidelete.core.paths import user_path
 from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, PairData, PairDataset
-from multidelete.data.readers.columns import find_columns
 from multidelete.data.readers.found import SPLIT_NAMES
 from multidelete.data.readers.labels import Labelled, number_labels
 from multidelete.data.readers.rows import RowReader
 from multidelete.data.readers.tables import Table, open_tables
+from multidelete.data.tables.columns import find_columns
 from multidelete.data.tables.suspicion import written_twice
 
 COLUMNS = ("image", "text", "id", "subject", "label", "kind", "split")
@@ -81,7 +81,7 @@ def pairs_of_tables(
     """
     found = list(dict.fromkeys(column for table in tables for column in table.columns))
     notes = list(dict.fromkeys(note for table in tables for note in table.notes))
-    at = _find_columns(spec, found, columns, notes)
+    at = _find_columns(spec, tables, found, columns, notes)
     for table in tables:
         notes += [note for column, note in table.column_notes.items() if column in at.values()]
     _check_tables(spec, tables, at)
@@ -129,9 +129,17 @@ def _check_keys(option: str, given: Mapping[str, str], known: Sequence[str]) -> 
         )
 
 
-def _find_columns(spec: str, found: Sequence[str], columns: Mapping[str, str], notes: list[str]) -> dict[str, str]:
+def _find_columns(
+    spec: str, tables: Sequence[Table], found: Sequence[str], columns: Mapping[str, str], notes: list[str]
+) -> dict[str, str]:
     """Our names to the data's, for the columns that are there, exactly so or in other letter case."""
-    at = find_columns(COLUMNS, found, columns, notes)
+    rows = ((table.row_name(number), row) for table in tables for number, row in enumerate(table.rows))
+    twice: list[str] = []
+    at = find_columns(COLUMNS, found, columns, rows, notes, twice)
+    if twice:
+        raise DataError(
+            [f"{spec}: {one}. Say which is meant, as in --columns image=NAME, or remove one." for one in twice]
+        )
     problems = [
         f"{spec} has no column {at.get(name, name)!r} for the {name}."
         for name in dict.fromkeys(("image", "text", *at))

@@ -12,11 +12,11 @@ from multidelete.core.words import counted
 from multidelete.data.graph import Graph, graph_source, nodes_of
 from multidelete.data.pairs import Pair, PairData, PairDataset, text_source
 from multidelete.data.readers.cells import CellReader
-from multidelete.data.readers.columns import find_columns
 from multidelete.data.readers.folder import _check_keys, _rename_splits, _without_repeats
 from multidelete.data.readers.graph_names import check_header, features_of, odd_names, rows_of_names
 from multidelete.data.readers.labels import Labelled, number_labels
 from multidelete.data.tables import TextTable, read_text_table
+from multidelete.data.tables.columns import find_columns
 from multidelete.data.tables.strict_json import Literal
 from multidelete.data.tables.suspicion import looks_like_list, written_twice
 from multidelete.data.tables.table import Row
@@ -127,7 +127,10 @@ def _columns_of(
     """Our names to the data's, for each table of pairs that has the columns it needs."""
     found = {}
     for name, table in asked.items():
-        at = find_columns(COLUMNS, table.columns, columns, notes)
+        rows = ((f"line {line}", row) for line, row in zip(table.lines, table.rows, strict=True))
+        twice: list[str] = []
+        at = find_columns(COLUMNS, table.columns, columns, rows, notes, twice)
+        problems += [f"{tables[name]}: {one}. Say which is meant, as in --columns text=NAME." for one in twice]
         needed = (*at.get("nodes", "nodes").split("+"), at.get("text", "text"), *columns.values())
         missing = [column for column in dict.fromkeys(needed) if column not in table.columns and "+" not in column]
         if missing:

@@ -51,7 +51,7 @@ class RowReader:
 
     def pairs_of(self, table: Table, number: int, row: Mapping[str, object]) -> Iterator[Labelled]:
         """The pairs of one row: one, or one for each of its texts."""
-        where = f"{table.file or table.split or ''} row {number + 1}".strip()
+        where = table.row_name(number)
         found = self._image(table, number, row.get(self.at["image"]), where)
         texts = self.cells.texts(row.get(self.at["text"]), where)
         if texts and found is not None:

@@ -19,6 +19,7 @@ from multidelete.data.readers.found import ENDINGS, SPLIT_NAMES, WORKBOOKS, find
 from multidelete.data.readers.literal import literal
 from multidelete.data.readers.typed import text_rows
 from multidelete.data.tables import read_text_table
+from multidelete.data.tables.columns import columns_of
 from multidelete.data.tables.source import is_file
 
 _TYPED = {".parquet": "parquet", ".arrow": "arrow"}
@@ -59,6 +60,10 @@ class Table:
 
     def __repr__(self) -> str:
         return f"Table({counted(len(self.columns), 'columns')})"
+
+    def row_name(self, number: int) -> str:
+        """What messages call a row, counted from 0."""
+        return f"{self.file or self.split or ''} row {number + 1}".strip()
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ def open_tables(spec: str, *, split_column: str, image_column: str | None) -> tu
             below = file.parent.relative_to(path)
             opened = [_within(below, table, image_column) for table in opened]
             if split is None and below == Path():
-                opened = [t if split_column in t.columns else _split_by_folder(t, split_column) for t in opened]
+                opened = [_split_by_folder(table, split_column, image_column) for table in opened]
         tables += opened
     several = len(found.files) > len({split for _, split in found.files})
     names = [str(file.relative_to(path)) for file, _ in found.files]
@@ -133,13 +138,17 @@ def _open_file(path: Path, split: str | None) -> list[Table]:
 
 def _within(folder: Path, table: Table, image_column: str | None) -> Table:
     """The table with relative paths of images that start one or more folders above."""
-    column = image_column or ("file_name" if "file_name" in table.columns else "image")
-    if folder == Path() or column not in table.columns or table.dataset is not None:
+    columns = _image_columns(table, image_column)
+    if folder == Path() or table.dataset is not None:
         return table
     rows = [
-        {**row, column: str(folder / name) if isinstance(name := row.get(column), str) else name} for row in table.rows
+        {**row, **{c: str(folder / name) for c in columns if isinstance(name := row.get(c), str)}} for row in table.rows
     ]
     return replace(table, rows=rows)
+
+
+def _image_columns(table: Table, mapped: str | None) -> list[str]:
+    return [mapped] if mapped is not None else columns_of("image", table.columns)
 
 
 def _saved(path: Path) -> list[Table]:
@@ -156,10 +165,14 @@ def _saved(path: Path) -> list[Table]:
         ) from error
 
 
-def _split_by_folder(table: Table, split_column: str) -> Table:
-    """The table with a split column, where all its files lie in folders named after splits."""
-    folders = [str(row.get("file_name")).partition("/")[0] for row in table.rows]
-    if not folders or not all(folder in SPLIT_NAMES for folder in folders):
+def _split_by_folder(table: Table, split_column: str, image_column: str | None) -> Table:
+    """The table with a split column, where it has none and all its files lie in folders named after splits."""
+    images = _image_columns(table, image_column)
+    folders = [str(row.get(images[0])).partition("/")[0] for row in table.rows if images]
+    splits = (
+        columns_of("split", table.columns) if split_column == "split" else {split_column}.intersection(table.columns)
+    )
+    if splits or not folders or not all(folder in SPLIT_NAMES for folder in folders):
         return table
     rows = [{**row, split_column: folder} for row, folder in zip(table.rows, folders, strict=True)]
     return replace(table, columns=[*table.columns, split_column], rows=rows)

@@ -1,0 +1,98 @@
+"""Which column of a table holds what."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from multidelete.core.errors import first_few, short
+
+Located = tuple[str, Mapping[str, object]]
+"""A row, and where it stands (``val row 3``)."""
+
+MEANINGS: Mapping[str, tuple[str, ...]] = {
+    "image": ("image", "file_name", "image_path", "image_file"),
+    "text": ("text", "caption", "captions", "sentence"),
+    "id": ("id", "key", "pair_id"),
+    "subject": ("subject", "subject_id", "person"),
+    "label": ("label", "labels", "class", "target"),
+    "kind": ("kind",),
+    "split": ("split",),
+    "node": ("node", "nodes"),
+    "nodes": ("nodes", "node"),
+}
+"""What columns are called that hold one thing; ours first."""
+READ = {**{name: (name,) for name in MEANINGS}, "image": ("image", "file_name")}
+"""By which of these names a column is read without being mapped, in any letter case."""
+
+
+def columns_of(name: str, columns: Iterable[str]) -> list[str]:
+    """The columns that mean one thing, those that are called exactly as is read first.
+
+    >>> columns_of("image", ["File Name", "id", "image"])
+    ['image', 'File Name']
+    """
+    meant = set(map(_joined, MEANINGS[name]))
+    found = [column for column in columns if _joined(column) in meant]
+    return sorted(found, key=lambda column: READ[name].index(column) if column in READ[name] else len(found))
+
+
+def find_columns(
+    names: Sequence[str],
+    found: Sequence[str],
+    mapped: Mapping[str, str],
+    rows: Iterable[Located],
+    notes: list[str],
+    problems: list[str],
+) -> dict[str, str]:
+    """Our names to the data's, for the columns that are there, exactly so or else in other letter case.
+
+    Args:
+        names: Our names.
+        found: The columns that there are.
+        mapped: Our name to the data's, as the user says.
+        rows: The rows; they are read where two columns mean one thing.
+        notes: Gets a line for each column that is taken though its name is not exactly ours, and for columns that
+            hold what another does.
+        problems: Gets a line for each two columns that mean one thing and do not hold the same.
+
+    >>> notes, problems, columns = [], [], ["file_name", "ID", "key"]
+    >>> rows = [("row 1", {"file_name": "a.png", "ID": "7", "key": "8"})]
+    >>> find_columns(("image", "id"), columns, {}, rows, notes, problems)
+    {'image': 'file_name', 'id': 'ID'}
+    >>> notes, problems
+    (["column 'ID' is read as the id"], ["columns 'ID' and 'key' both mean the id, and differ (row 1: '7' and '8')"])
+    """
+    at: dict[str, str] = {}
+    twice: dict[str, tuple[str, str]] = {}
+    for name in names:
+        every = columns_of(name, found)
+        read = [column for column in every if column.strip().lower() in READ[name]]
+        alike = [column for column in every if column in read or column not in mapped.values()]
+        if name in mapped or not read:
+            continue
+        at[name] = read[0]
+        if at[name] not in READ[name]:
+            notes.append(f"column {at[name]!r} is read as the {name}")
+        twice |= {other: (name, at[name]) for other in alike if other != at[name]}
+    differ = _where_they_differ(rows, {other: taken for other, (_, taken) in twice.items()}) if twice else {}
+    for other, (name, taken) in twice.items():
+        if other in differ:
+            problems.append(f"columns {taken!r} and {other!r} both mean the {name}, and differ ({differ[other]})")
+        else:
+            notes.append(f"columns {first_few([taken, other])} hold the same: the {name} is taken from {taken!r}")
+    return at | dict(mapped)
+
+
+def _joined(column: str) -> str:
+    """A name in small letters and without what stands between its words."""
+    return re.sub(r"(?<=\w)[\s_-]+(?=[^\W_])", "", column.strip().lower().strip("_")) if column[:1] != "_" else column
+
+
+def _where_they_differ(rows: Iterable[Located], columns: Mapping[str, str]) -> dict[str, str]:
+    """For each column that differs from the other one, the first row where it does."""
+    differ: dict[str, str] = {}
+    for where, row in rows:
+        for column, other in columns.items():
+            if column not in differ and row.get(column) != row.get(other):
+                told = [short(repr(row.get(name)), limit=60) for name in (other, column)]
+                differ[column] = f"{where}: {' and '.join(told)}"
+    return differ
