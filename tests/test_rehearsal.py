@@ -1,6 +1,7 @@
 """A dry run says what a run would do, and does none of it."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +11,19 @@ import multidelete
 from multidelete.cli import run
 from multidelete.core.errors import CheckpointError, RequestError, UnsupportedError
 from multidelete.core.settings import LoraSettings
-from multidelete.data.pairs import PairDataset
+from multidelete.data.pairs import PairData, PairDataset
+from multidelete.deletion.arguments import DeletionArguments
 from multidelete.methods import METHODS
-from multidelete.rehearsal import rehearse
+from multidelete.rehearsal import Rehearsal, rehearse
 from tests.tiny import differing, own_clip, people, subjects_ids, weights
 
 DATA = people(8, unseen=8)
 SPEC = "personas:people=6,unseen=4,size=16"
+
+
+def rehearsed(model: object, data: PairData, forget: Sequence[str], **options: object) -> Rehearsal:
+    out = options.pop("out", None)
+    return rehearse(DeletionArguments(model=model, data=data, forget=forget, **options), out)  # type: ignore[arg-type]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -35,7 +42,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_planned_cost_is_what_a_run_costs(name: str) -> None:
     adapter, forget = own_clip(DATA), subjects_ids(DATA.train, 2)
     settings = {"passes": 3.0, "batch_size": 3, "retain_per_forget": 2, "retain_sample": 0}
-    told = rehearse(adapter, DATA, forget, method=name, settings=settings)
+    told = rehearsed(adapter, DATA, forget, method=name, settings=settings)
     made = multidelete.unlearn(adapter, DATA, forget, method=name, settings=settings).manifest["cost"]
     assert isinstance(made, dict)
     assert told.pairs_backward == made["pairs_backward"]
@@ -80,7 +87,7 @@ def test_json_has_the_settings_and_names_nobody_unless_asked(
 
 def test_members_that_kept_pairs_have_too_are_counted_as_staying() -> None:
     first, second = [pair.id for pair in DATA.train if pair.subject == "person-0001"][:2]
-    told = rehearse(own_clip(DATA), DATA, [first], settings={"passes": 1.0})
+    told = rehearsed(own_clip(DATA), DATA, [first], settings={"passes": 1.0})
     assert told.members["subject"] == (1, 1)
     assert second not in told.forget
 
@@ -89,23 +96,23 @@ def test_kept_pairs_that_are_the_same_are_counted() -> None:
     first = DATA.train.pairs[0]
     train = PairDataset([*DATA.train, replace(first, id="again")], "doubled")
     doubled = replace(DATA, splits={**DATA.splits, "train": train})
-    told = rehearse(own_clip(DATA), doubled, [first.id], settings={"passes": 1.0})
+    told = rehearsed(own_clip(DATA), doubled, [first.id], settings={"passes": 1.0})
     assert told.kept_repeats == ("again",)
 
 
 def test_network_in_memory_stays_as_it_was() -> None:
     adapter = own_clip(DATA)
     before = weights(adapter)
-    rehearse(adapter, DATA, subjects_ids(DATA.train, 1), method="grad_diff")
+    rehearsed(adapter, DATA, subjects_ids(DATA.train, 1), method="grad_diff")
     assert differing(before, weights(adapter)) == []
 
 
 def test_what_a_run_would_refuse_is_refused(original: Path, tmp_path: Path) -> None:
     adapter = own_clip(DATA)
     with pytest.raises(RequestError, match="not among the training pairs"):
-        rehearse(adapter, DATA, ["nobody"])
+        rehearsed(adapter, DATA, ["nobody"])
     with pytest.raises(CheckpointError, match="already exists"):
-        rehearse(adapter, DATA, subjects_ids(DATA.train, 1), out=tmp_path)
+        rehearsed(adapter, DATA, subjects_ids(DATA.train, 1), out=tmp_path)
     with pytest.raises(UnsupportedError, match="cannot train LoRA"):
-        rehearse(adapter, DATA, subjects_ids(DATA.train, 1), method="ssd", lora=LoraSettings())
+        rehearsed(adapter, DATA, subjects_ids(DATA.train, 1), method="ssd", lora=LoraSettings())
     assert run(["unlearn", str(original), "--data", SPEC, "--out", "o", "--name-forgotten"]) == 2

@@ -25,9 +25,10 @@ from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import resolve_request
 from multidelete.methods import GradDiff, NegGrad, Training
 from multidelete.models import load_adapter
+from multidelete.models.checkpoint import weights_digest
 from multidelete.models.initial import starting_point
 from multidelete.training.loop import run_loop
-from multidelete.unlearning import train, unlearn, weights_digest
+from multidelete.unlearning import train, unlearn
 from tests.tiny import differing, own_clip, people, quick, record_collated, subjects_ids, vit_roberta, weights
 
 QUICK = {"passes": 1, "batch_size": 8, "device": "cpu"}

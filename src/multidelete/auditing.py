@@ -32,7 +32,7 @@ from multidelete.data.images import check_pictures
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.repeats import kept_repeats, repeats_note
 from multidelete.data.request import Request, forget_retain
-from multidelete.deletion import as_request, check_audit
+from multidelete.deletion.arguments import as_request, check_audit
 from multidelete.models import Adapter, Task, recognise
 from multidelete.models.checkpoint import weights_digest
 from multidelete.models.lineage import lineage_of

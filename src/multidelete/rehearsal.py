@@ -2,31 +2,27 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 from torch import Tensor
-from transformers import ProcessorMixin
 
-from multidelete.artifacts.deletions import not_yet_deleted
 from multidelete.artifacts.folders import refuse_existing
-from multidelete.core.arguments import check_arguments, place
-from multidelete.core.settings import LoopSettings, LoraSettings
+from multidelete.core.arguments import check_arguments, flag, place
+from multidelete.core.settings import LoopSettings
 from multidelete.core.words import counted
-from multidelete.data.pairs import PairData, PairDataset, members
-from multidelete.data.repeats import kept_repeats
+from multidelete.data.pairs import PairDataset, members
 from multidelete.data.request import Request, unit_keys
-from multidelete.deletion import as_request, check_deletion
+from multidelete.deletion.arguments import DeletionArguments
+from multidelete.deletion.job import prepare
 from multidelete.methods import GradientMethod, Job, Method
 from multidelete.methods.base import Planned, sample_retain
 from multidelete.methods.reference import ReferenceSettings, outputs_of
-from multidelete.models.lineage import known_lineage
 from multidelete.models.preflight import check_pairs
 from multidelete.training.loop import run_loop
 from multidelete.training.step import Step
-from multidelete.unlearning import base_for_lora, prepared, resolved
 
 STEPS = 3  # timed, after one that is not
 ASKED = 64  # pairs asked about, to time asking
@@ -68,73 +64,38 @@ class Rehearsal:
     forget: tuple[str, ...]
 
 
-def rehearse(
-    model: object,
-    data: PairData,
-    forget: Request | Sequence[str] | str | Path,
-    *,
-    processor: ProcessorMixin | None = None,
-    method: Method | str = "multidelete",
-    settings: LoopSettings | Mapping[str, object] | None = None,
-    trainable: str = "auto",
-    lora: LoraSettings | None = None,
-    out: str | Path | None = None,
-    seed: int = 0,
-    overwrite: bool = False,
-    allow_pickle: bool = False,
-    key: str | Path | None = None,
-    earlier_pairs_removed: bool = False,
-) -> Rehearsal:
+def rehearse(arguments: DeletionArguments, out: str | Path | None = None, *, overwrite: bool = False) -> Rehearsal:
     """Find out what `unlearn` would do, by the same checks; nothing is written, and the model is not changed.
 
     A few steps on the pairs of the run, which are thrown away, tell how long one takes.
 
     Args:
-        model: As for `unlearn`, and so are all others.
-        data: The pairs it was trained on.
-        forget: What is to go.
-        processor: Of a loaded model.
-        method: Name or instance.
-        settings: How the loop would run.
-        trainable: Which part of the model.
-        lora: Whether LoRA would be trained.
+        arguments: What `unlearn` would be given.
         out: Folder that a run would write; what stands in its way is said here too.
-        seed: Of everything that is drawn.
         overwrite: Whether a run would replace ``out``.
-        allow_pickle: As for `unlearn`.
-        key: As for `unlearn`.
-        earlier_pairs_removed: As for `unlearn`.
 
     Raises:
         UserError: What `unlearn` would refuse too.
     """
-    check_deletion(
-        model, data, processor=processor, method=method, settings=settings, trainable=trainable, lora=lora, seed=seed,
-        overwrite=overwrite, resume=False, allow_pickle=allow_pickle,
-    )  # fmt: skip
-    check_arguments({"out": place(out, optional=True)})
+    check_arguments({"out": place(out, optional=True), "overwrite": flag(overwrite)})
     if out is not None:
         refuse_existing(Path(out), overwrite=overwrite)
-    lineage, left = known_lineage(model, data, key, removed=earlier_pairs_removed)
-    request, data = not_yet_deleted(as_request(data, forget), data, left, lineage), left
-    chosen, origin, loop = resolved(model, request, method, settings, trainable)
-    if lora is not None:
-        base_for_lora(model, chosen, in_memory=out is None)
-    job, part, parameters = prepared(
-        model, data, request, processor, chosen, loop, trainable, lora, seed, None, False, allow_pickle, origin,
-        keep_tokenizer=bool(lineage),
-    )  # fmt: skip
+    deletion = arguments.resolved()
+    if out is not None:
+        deletion.lora_base()
+    prepared = prepare(deletion)
+    job, method, request = prepared.job, deletion.method, deletion.request
     check_pairs(job.adapter, {"the forget pairs": job.forget, "the retain pairs": sample_retain(job)})
-    plan = chosen.planned(job)
-    wall_s, estimated = _estimate(chosen, job, plan)
+    plan = method.planned(job)
+    wall_s, estimated = _estimate(method, job, plan)
     return Rehearsal(
         request={"pairs": len(job.forget), "of": len(job.train), "unit": request.unit, "units": _units(job, request)},
         kinds=_kinds(job),
         members=_members(job),
-        kept_repeats=tuple(kept_repeats(data.train, request.ids)),
-        method={"name": chosen.name, **asdict(chosen)},
-        loop=asdict(loop),
-        trainable={"chosen": part, "parameters": parameters},
+        kept_repeats=tuple(deletion.repeats),
+        method={"name": method.name, **asdict(method)},
+        loop=asdict(deletion.loop),
+        trainable={"chosen": prepared.part, "parameters": prepared.parameters},
         steps=None if plan is None else plan.steps,
         pairs_backward=None if plan is None else plan.pairs_backward,
         pairs_forward=None if plan is None else plan.pairs_forward,

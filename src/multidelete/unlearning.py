@@ -1,8 +1,7 @@
-"""Train, unlearn, audit: the only place that knows all rooms. Reads top to bottom."""
+"""Train and unlearn: where rooms meet. Reads top to bottom."""
 
-import copy
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,30 +11,30 @@ import torch
 from transformers import ProcessorMixin
 
 from multidelete.artifacts.card import model_card
-from multidelete.artifacts.deletions import Lineage, data_digest, deletions_entry, not_yet_deleted, record
+from multidelete.artifacts.deletions import Lineage, data_digest, deletions_entry, record
 from multidelete.artifacts.keys import keep_keys, key_of_run, key_target, new_key
-from multidelete.artifacts.manifest import digest_folder, read_manifest, versions, write_manifest
+from multidelete.artifacts.manifest import digest_of, versions, write_manifest
 from multidelete.artifacts.overlap import paths_of_model, refuse_pictures
 from multidelete.artifacts.result_folder import RUN_KEY, result_folder, work_folder
-from multidelete.core.arguments import Wanted, check_arguments, place
-from multidelete.core.errors import CheckpointError, ConfigError, UnsupportedError
-from multidelete.core.runtime import is_main_process, make_accelerator
+from multidelete.core.arguments import Wanted, check_arguments, flag, place, whole
+from multidelete.core.runtime import is_main_process
 from multidelete.core.settings import LoopSettings, LoraSettings, TrainSettings
 from multidelete.data.identity import with_true_sources
 from multidelete.data.pairs import PairData
-from multidelete.data.repeats import cached_note, kept_repeats, repeats_note
-from multidelete.data.request import Request, forget_retain
-from multidelete.deletion import as_request, check_deletion, run_arguments
-from multidelete.methods import METHODS, GradientMethod, Job, Method, Outcome, Training, get_method
+from multidelete.data.repeats import cached_note, repeats_note
+from multidelete.data.request import Request
+from multidelete.deletion.arguments import DeletionArguments
+from multidelete.deletion.job import check_machine, prepare
+from multidelete.deletion.resolved import Deletion, content_of
+from multidelete.methods import Method, Outcome, Training
 from multidelete.methods.base import sample_retain
-from multidelete.methods.defaults import loop_settings, recorded, training_of
-from multidelete.models import Adapter, adapter_for, choose_trainable, hold_in_float32, load_adapter
-from multidelete.models.checkpoint import lora_base, weights_digest
-from multidelete.models.initial import fitted, refuse_fresh_tokenizer, starting_point
+from multidelete.methods.defaults import training_of
+from multidelete.models import Adapter
+from multidelete.models.initial import fitted, starting_point
 from multidelete.models.lineage import known_lineage, remember
 from multidelete.models.preflight import check_pairs
 from multidelete.models.sources import refuse_missing
-from multidelete.models.tokens import tokenizer_of, tokens_of_deleted_alone
+from multidelete.models.tokens import tokens_of_deleted_alone
 from multidelete.training.loop import run_loop
 
 logger = logging.getLogger(__name__)
@@ -82,7 +81,9 @@ def train(
             "key": place(key, optional=True),
             "model": Wanted(model, (TrainSettings, Adapter), "TrainSettings or an Adapter", optional=True),
             "settings": Wanted(settings, (LoopSettings,), "LoopSettings", optional=True),
-            **run_arguments(seed=seed, overwrite=overwrite, resume=resume),
+            "seed": whole(seed),
+            "overwrite": flag(overwrite),
+            "resume": flag(resume),
         }
     )
     refuse_missing({"start": model.start if isinstance(model, TrainSettings) else None})
@@ -93,11 +94,11 @@ def train(
     lineage, data = known_lineage(model.start or "" if isinstance(model, TrainSettings) else model, data, key,
                                   removed=earlier_pairs_removed)  # fmt: skip
     keys_to = key_target(out, key) if lineage else None
-    begin = [_content(model)] if isinstance(model, Adapter) else [asdict(model), _content(model.start or "")]
-    identity = [*begin, asdict(settings), seed, data.train.content]
+    begin = [content_of(model)] if isinstance(model, Adapter) else [asdict(model), content_of(model.start or "")]
+    digest = digest_of([*begin, asdict(settings), seed, data.train.content])
     refuse_pictures(out, data)
-    with result_folder(out, inputs, overwrite, resume, identity) as folder:
-        _check_machine(settings, folder)
+    with result_folder(out, inputs, overwrite=overwrite, resume=resume, digest=digest) as folder:
+        check_machine(settings, folder)
         adapter = model if isinstance(model, Adapter) else starting_point(model, data, seed)
         pairs = fitted(adapter, data).train
         check_pairs(adapter, {"the training pairs": pairs})
@@ -200,239 +201,92 @@ def unlearn(
         UserError: The request, the model, the data or the settings are wrong; nothing was written.
         DivergedError: A loss is not finite.
     """
-    check_arguments({"out": place(out, optional=True), "key": place(key, optional=True)})
-    check_deletion(
-        model, data, processor=processor, method=method, settings=settings, trainable=trainable, lora=lora, seed=seed,
-        overwrite=overwrite, resume=resume, allow_pickle=allow_pickle,
+    arguments = DeletionArguments(
+        model=model, data=data, forget=forget, processor=processor, method=method, settings=settings,
+        trainable=trainable, lora=lora, seed=seed, allow_pickle=allow_pickle, key=key,
+        earlier_pairs_removed=earlier_pairs_removed,
     )  # fmt: skip
-    data = with_true_sources(data)
-    lineage, left = known_lineage(model, data, key, removed=earlier_pairs_removed)
-    request, data = not_yet_deleted(as_request(data, forget), data, left, lineage), left
-    repeats = kept_repeats(data.train, request.ids)
-    if repeats:
-        logger.warning("%s", repeats_note(repeats))
-    chosen, origin, loop = resolved(model, request, method, settings, trainable)
-    base = None if lora is None else base_for_lora(model, chosen, in_memory=out is None)
-    deleted = data.train.only(request.ids, "forget").pairs
+    return carried_out(arguments, out, overwrite=overwrite, resume=resume, notes=notes)
+
+
+def carried_out(
+    arguments: DeletionArguments,
+    out: str | Path | None,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    notes: Mapping[str, object] | None = None,
+) -> Unlearned:
+    """`unlearn` with its first arguments in one."""
+    check_arguments({"out": place(out, optional=True), "overwrite": flag(overwrite), "resume": flag(resume)})
+    deletion = arguments.resolved()
+    if deletion.repeats:
+        logger.warning("%s", repeats_note(deletion.repeats))
+    key = arguments.key
     if out is None:
-        own_key = new_key()
-        lineage = lineage.then(record(own_key, deleted, request.unit), own_key)
-        done = _unlearn(
-            model, data, request, processor, chosen, loop, trainable, lora, seed, None, False, allow_pickle, origin,
-            lineage, earlier_pairs_removed,
-        )  # fmt: skip
+        done = forgotten(deletion)
         if key is not None:
-            keep_keys(Path(key), lineage.own_keys)
+            keep_keys(Path(key), done.keys)
         return done
-    keys_to = key_target(Path(out), key)
-    identity: list[object] = [_content(model if isinstance(model, str | Path) else adapter_for(model, processor))]
-    identity += [chosen.name, asdict(chosen), asdict(loop), trainable, seed, request.digest, data.train.digest]
-    identity.append(data.train.only(request.ids, "forget").content)
-    identity += [] if lora is None else [asdict(lora)]
-    inputs = paths_of_model(model) if isinstance(model, str | Path) else []
-    inputs += [Path(forget)] if isinstance(forget, str | Path) else []
-    refuse_pictures(Path(out), data)
-    with result_folder(Path(out), inputs, overwrite, resume, identity) as folder:
-        own_key = key_of_run(work_folder(folder) / RUN_KEY)
-        lineage = lineage.then(record(own_key, deleted, request.unit), own_key)
-        done = _unlearn(
-            model, data, request, processor, chosen, loop, trainable, lora, seed, work_folder(folder), resume,
-            allow_pickle, origin, lineage, earlier_pairs_removed,
-        )  # fmt: skip
-        done = replace(done, manifest=done.manifest | dict(notes or {}))
+    out, base, keys_to = Path(out), deletion.lora_base(), key_target(Path(out), key)
+    inputs = [*deletion.model_paths, *arguments.files]
+    refuse_pictures(out, deletion.data)
+    with result_folder(out, inputs, overwrite=overwrite, resume=resume, digest=deletion.digest) as folder:
+        done = forgotten(deletion, work_folder(folder), resume=resume)
+        done = replace(done, manifest=done.manifest | dict(notes or {}), folder=out)
         _write_result(folder, done.adapter, done.manifest, base)
         if is_main_process():
             (folder / "README.md").write_text(model_card(done.manifest), encoding="utf-8")
-        keep_keys(keys_to, lineage.own_keys, Path(out))
-    if (note := cached_note(data)) is not None and is_main_process():
+        keep_keys(keys_to, done.keys, out)
+    if (note := cached_note(deletion.data)) is not None and is_main_process():
         logger.warning("%s", note)
-    return replace(done, folder=Path(out))
+    return done
 
 
-def resolved(
-    model: object,
-    request: Request,
-    method: Method | str,
-    settings: LoopSettings | Mapping[str, object] | None,
-    trainable: str,
-) -> tuple[Method, dict[str, object] | None, LoopSettings]:
-    """The method, what the original's folder records, and the loop's settings.
-
-    Raises:
-        UnsupportedError: A part of the model is asked for, and the method trains all of it.
-    """
-    chosen = get_method(method)() if isinstance(method, str) else method
-    origin = read_manifest(Path(model)) if isinstance(model, str | Path) else None
-    loop = loop_settings(chosen, settings, origin, len(request.ids))
-    if trainable not in ("auto", "all") and not chosen.takes_part:
-        raise UnsupportedError(
-            f"{chosen.name} trains a model of its own, all of it, and the part to train is {trainable!r}. Leave it out."
-        )
-    return chosen, origin, loop
-
-
-def _unlearn(
-    model: object,
-    data: PairData,
-    request: Request,
-    processor: ProcessorMixin | None,
-    method: Method,
-    loop: LoopSettings,
-    trainable: str,
-    lora: LoraSettings | None,
-    seed: int,
-    work: Path | None,
-    resume: bool,
-    allow_pickle: bool,
-    origin: Mapping[str, object] | None,
-    lineage: Lineage,
-    earlier_pairs_removed: bool,
-) -> Unlearned:
-    """`unlearn` once everything is resolved; the lineage ends with this deletion."""
-    job, part, trained = prepared(
-        model, data, request, processor, method, loop, trainable, lora, seed, work, resume, allow_pickle, origin,
-        keep_tokenizer=len(lineage.deletions) > 1,
-    )  # fmt: skip
+def forgotten(deletion: Deletion, work: Path | None = None, *, resume: bool = False) -> Unlearned:
+    """Carry out a deletion in memory; ``work`` is a folder for its key, checkpoints and caches."""
+    prepared = prepare(deletion, work, resume=resume)
+    job, method = prepared.job, deletion.method
+    own_key = new_key() if work is None else key_of_run(work / RUN_KEY)
+    lineage = deletion.lineage.then(record(own_key, deletion.pairs, deletion.request.unit), own_key)
     parts = {"the forget pairs": job.forget, "the retain pairs": sample_retain(job)}
-    check_pairs(job.adapter, parts, name=str(model) if isinstance(model, str | Path) else "the model")
+    check_pairs(job.adapter, parts, name=deletion.model_name)
     cut = job.adapter.truncated([pair for pairs in parts.values() for pair in pairs])
     done: Outcome = method.run(job)
     cost = {
-        "wall_s": data.reading_s + done.wall_s,
-        "reading_s": data.reading_s,
+        "wall_s": deletion.data.reading_s + done.wall_s,
+        "reading_s": deletion.data.reading_s,
         "reference_s": done.reference_s,
         "pairs_forward": done.pairs_forward,
         "pairs_backward": done.pairs_backward,
         "peak_bytes": done.peak_bytes,
     }
-    manifest = _manifest("unlearn", data, done.adapter, seed, cost, cut, lineage) | {
+    request: dict[str, object] = {
+        "pairs": len(job.forget), "unit": deletion.request.unit, "digest": lineage.deletions[-1].request,
+    }  # fmt: skip
+    if deletion.repeats:
+        request["kept_repeats"] = len(deletion.repeats)
+    manifest = _manifest("unlearn", deletion.data, done.adapter, deletion.seed, cost, cut, lineage) | {
         "method": {"name": method.name, **asdict(method)},
-        "loop": asdict(loop),
-        "trainable": {"chosen": part, "parameters": trained},
-        "request": {"pairs": len(job.forget), "unit": request.unit, "digest": lineage.deletions[-1].request},
+        "loop": asdict(deletion.loop),
+        "trainable": {"chosen": prepared.part, "parameters": prepared.parameters},
+        "request": request,
         "original": {"weights": job.key},
         "scales": done.scales,
         "decisions": done.decisions,
         "history": _thin(done.history),
     }
-    if repeats := kept_repeats(data.train, request.ids):
-        manifest["request"] = {**cast(dict[str, object], manifest["request"]), "kept_repeats": len(repeats)}
     told_data = cast(dict[str, object], manifest["data"])
     alone = tokens_of_deleted_alone(done.adapter, job.forget, job.retain)
     manifest["tokenizer"] = {"tokens_of_deleted_texts_alone": alone}
     told_data["retained"] = data_digest(lineage.newest_key, job.retain)
-    manifest |= deletions_entry(lineage, removed=earlier_pairs_removed)
-    if recipe := training_of(origin):
+    manifest |= deletions_entry(lineage, removed=deletion.earlier_pairs_removed)
+    if recipe := training_of(deletion.origin):
         manifest["training"] = recipe
-    if lora is not None:
-        manifest["lora"] = {**asdict(lora), "merged": False}
+    if deletion.lora is not None:
+        manifest["lora"] = {**asdict(deletion.lora), "merged": False}
     remember(done.adapter, lineage)
     return Unlearned(done.adapter, manifest, keys=lineage.own_keys)
-
-
-def prepared(
-    model: object,
-    data: PairData,
-    request: Request,
-    processor: ProcessorMixin | None,
-    method: Method,
-    loop: LoopSettings,
-    trainable: str,
-    lora: LoraSettings | None,
-    seed: int,
-    work: Path | None,
-    resume: bool,
-    allow_pickle: bool,
-    origin: Mapping[str, object] | None,
-    *,
-    keep_tokenizer: bool,
-) -> tuple[Job, str, int]:
-    """The deletion as a method gets it, the part of the model that is trained, and how many parameters that is."""
-    _check_machine(loop, work)
-    if isinstance(model, str | Path):
-        adapter = load_adapter(model, allow_pickle=allow_pickle)
-    else:
-        adapter = copy.deepcopy(adapter_for(model, processor))
-        hold_in_float32(adapter.model)
-    pairs = fitted(adapter, data)
-    forget, retain = forget_retain(pairs.train, request)
-    key = weights_digest(adapter)
-    adapter.remove(forget.pairs, retain.pairs)
-    part = method.trainable(adapter) if trainable == "auto" else trainable
-    trained = choose_trainable(adapter, part)
-    if lora is not None:
-        from multidelete.models.lora import add_lora  # peft takes a second to import
-
-        training_mode = isinstance(method, GradientMethod) and method.training_mode
-        trained = add_lora(adapter, lora, seed=seed, training_mode=training_mode)
-    recipe = training_of(origin)
-    start: Callable[[bool], Adapter] | None = None
-    if "model" in recipe:
-        settings = recorded(TrainSettings, recipe, "model")
-        start_seed = cast(int, recipe["seed"])
-        # Where pairs are missing, their captions cannot make the tokenizer that the original had.
-        tokenizer = copy.deepcopy(tokenizer_of(adapter)) if keep_tokenizer else None
-
-        def start(fresh_tokenizer: bool) -> Adapter:
-            if fresh_tokenizer:
-                refuse_fresh_tokenizer(settings)
-                own = replace(data, splits={**data.splits, "train": data.train.without(request.ids, "retain")})
-                made = starting_point(settings, own, start_seed)
-            else:
-                made = starting_point(settings, data, start_seed, tokenizer=tokenizer)
-            made.remove(forget.pairs, retain.pairs)
-            return made
-
-    job = Job(
-        adapter=adapter,
-        train=pairs.train,
-        forget=forget,
-        retain=retain,
-        settings=loop,
-        seed=seed,
-        key=key,
-        work=work,
-        resume=resume,
-        holdout=pairs.splits.get("val"),
-        start=start,
-    )
-    return job, part, len(trained)
-
-
-def base_for_lora(model: object, method: Method, *, in_memory: bool) -> str | None:
-    """What a LoRA folder will name as its base: the model's folder or hub id; None where nothing is written."""
-    if not method.takes_lora:
-        able = ", ".join(name for name, kind in METHODS.items() if kind.takes_lora)
-        raise UnsupportedError(
-            f"{method.name} changes the weights themselves and cannot train LoRA. Methods that can: {able}."
-        )
-    if in_memory:
-        return None
-    if not isinstance(model, str | Path):
-        raise ConfigError(
-            "the model is given in memory, and an adapter folder must name the model it belongs to. "
-            "Give a folder or hub id, or no output folder."
-        )
-    if lora_base(model) is not None:
-        raise CheckpointError(f"{model} is an adapter itself. Make it a model with 'multidelete merge' first.")
-    return str(Path(model).resolve()) if Path(model).is_dir() else str(model)
-
-
-def _check_machine(settings: LoopSettings, folder: Path | None) -> None:
-    """Refuse a device, precision or tracker that is not here before anything is read or asked."""
-    make_accelerator(
-        device=settings.device,
-        mixed_precision=settings.precision,
-        log_with=settings.trackers,
-        log_dir=None if folder is None else str(folder),
-    )
-
-
-def _content(model: Adapter | str | Path) -> str:
-    """What tells one model from another: the digest of its folder or of its weights, or its hub id."""
-    if isinstance(model, Adapter):
-        return weights_digest(model)
-    return digest_folder(Path(model)) if Path(model).is_dir() and str(model) else str(model)
 
 
 def _manifest(

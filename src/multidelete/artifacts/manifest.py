@@ -4,7 +4,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from multidelete.artifacts.marks import MARK
@@ -44,6 +44,11 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[name] = "run without installation"
     return found
+
+
+def digest_of(told: Sequence[object]) -> str:
+    """SHA-256 of what JSON can hold, in hexadecimal."""
+    return hashlib.sha256(json.dumps(list(told), sort_keys=True).encode()).hexdigest()
 
 
 def digest_file(path: Path) -> str:

@@ -1,7 +1,5 @@
 """The folder that a training run writes: it appears whole; until then what is needed to resume lies beside it."""
 
-import hashlib
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,12 +19,10 @@ _NOTHING_TO_RESUME = {NOTE, NOTE + UNFINISHED, RUN_KEY, RUN_KEY + UNFINISHED}
 
 
 @contextmanager
-def result_folder(
-    out: Path, inputs: Sequence[Path], overwrite: bool, resume: bool, identity: Sequence[object]
-) -> Iterator[Path]:
+def result_folder(out: Path, inputs: Sequence[Path], *, overwrite: bool, resume: bool, digest: str) -> Iterator[Path]:
     """A folder that appears at ``out`` whole; its ``work`` is kept for ``resume`` when the run is cut off.
 
-    What trackers wrote stays in ``logs``.
+    What trackers wrote stays in ``logs``. The digest tells the run from those with another model, data or settings.
     """
     start_processes()
     refuse_overlap(out, inputs)
@@ -35,7 +31,7 @@ def result_folder(
     ) as folder:
         wait_for_everyone()
         if is_main_process():
-            _same_run(work_folder(folder), identity)
+            _same_run(work_folder(folder), digest)
         wait_for_everyone()
         yield folder
         wait_for_everyone()
@@ -56,9 +52,8 @@ def _keep_work(folder: Path) -> None:
             path.unlink()
 
 
-def _same_run(work: Path, identity: Sequence[object]) -> None:
+def _same_run(work: Path, wanted: str) -> None:
     """Note which run a work folder belongs to, or refuse to go on with another one."""
-    wanted = hashlib.sha256(json.dumps(list(identity), sort_keys=True).encode()).hexdigest()
     note = work / NOTE
     if note.is_file() and run_of(work) != wanted:
         raise ConfigError(

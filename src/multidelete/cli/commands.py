@@ -137,8 +137,9 @@ def unlearn(given: Given) -> None:
     made = given.settings()
     out, run = take(made, OutOptions), take(made, UnlearnOptions)
     from multidelete.data.repeats import kept_repeats
+    from multidelete.deletion.arguments import DeletionArguments
     from multidelete.models.sources import refuse_missing
-    from multidelete.unlearning import unlearn as run_unlearn
+    from multidelete.unlearning import carried_out
 
     refuse_missing({"original": run.original})
     method, search = chosen_method(given), given_search(given)
@@ -148,35 +149,23 @@ def unlearn(given: Given) -> None:
     pairs, holdout = read_for(take(made, DataOptions), run.original, keys)
     notes = {"holdout": holdout, "search": search and asdict(search)}
     request = read_forget(pairs, take(made, ForgetOptions))
+    arguments = DeletionArguments(
+        model=run.original, data=pairs, forget=request, method=method, settings=loop, trainable=run.train, lora=lora,
+        seed=run.seed, allow_pickle=run.allow_pickle, **asdict(keys),
+    )  # fmt: skip
     rehearsal = take(made, RehearsalOptions)
     if rehearsal.dry_run:
         from multidelete.cli.rehearsal import show_rehearsal
         from multidelete.rehearsal import rehearse
 
-        found = rehearse(
-            run.original, pairs, request, method=method, settings=loop, trainable=run.train, lora=lora,
-            out=out.out, seed=run.seed, overwrite=out.overwrite, allow_pickle=run.allow_pickle,
-            **asdict(keys),
-        )  # fmt: skip
+        found = rehearse(arguments, out.out, overwrite=out.overwrite)
         if _prints():
             show_rehearsal(found, Path(out.out), named=rehearsal.name_forgotten, as_json=given.json)
         return
-    done = run_unlearn(
-        run.original,
-        pairs,
-        request,
-        method=method,
-        settings=loop,
-        trainable=run.train,
-        lora=lora,
-        out=out.out,
-        seed=run.seed,
-        overwrite=out.overwrite,
-        resume=run.resume,
-        allow_pickle=run.allow_pickle,
-        **asdict(keys),
+    done = carried_out(
+        arguments, out.out, overwrite=out.overwrite, resume=run.resume,
         notes={name: note for name, note in notes.items() if note},
-    )
+    )  # fmt: skip
     if _prints():
         told = {"kept_repeats": kept_repeats(pairs.train, request.ids)} if given.json else {}
         follows = after_unlearn(run.original, out.out, method.name, take(made, DataOptions), take(made, ForgetOptions))

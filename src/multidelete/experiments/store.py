@@ -6,7 +6,6 @@ folders. Delete it with them, and give a model away under another name.
 
 import ast
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from inspect import getfile
@@ -15,7 +14,7 @@ from typing import NamedTuple, cast
 
 from multidelete.artifacts.folders import make_folder
 from multidelete.artifacts.locks import clear, in_turn
-from multidelete.artifacts.manifest import digest_folder, read_manifest
+from multidelete.artifacts.manifest import digest_folder, digest_of, read_manifest
 from multidelete.artifacts.picture_cache import kept_digests
 from multidelete.artifacts.room import told_where_full
 from multidelete.core.errors import CheckpointError, UnsupportedError
@@ -195,8 +194,7 @@ class ModelStore:
 
     def keep(self, kind: str, key: Sequence[object], make: Callable[[Path], object]) -> Path:
         """The folder of whatever ``make`` writes, by a key of what decides its content; made if it is not there."""
-        digest = hashlib.sha256(json.dumps(list(key), sort_keys=True).encode()).hexdigest()
-        folder = self.root / f"{kind}-{digest[:16]}"
+        folder = self.root / f"{kind}-{digest_of(key)[:16]}"
         turn = self.root / f".{folder.name}.turn"
         if self.names_only or folder.is_dir():
             clear(turn)

@@ -1,8 +1,8 @@
 """Search for a method's settings: by validation pairs and the request alone, with the same budget for every method."""
 
-import copy
+import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,30 +10,27 @@ from typing import cast
 
 from transformers import ProcessorMixin
 
-from multidelete.artifacts.deletions import not_yet_deleted
 from multidelete.artifacts.folders import writing
-from multidelete.artifacts.manifest import read_manifest
-from multidelete.artifacts.overlap import paths_of_model, refuse_overlap
+from multidelete.artifacts.overlap import refuse_overlap
 from multidelete.artifacts.search_cost import SearchCost
-from multidelete.core.arguments import check_arguments, place, whole
+from multidelete.core.arguments import check_arguments, flag, place, whole
 from multidelete.core.errors import CheckpointError, ConfigError, DivergedError, SettingProblem
 from multidelete.core.progress import progress_bar
 from multidelete.core.runtime import check_device, start_processes, world_size
 from multidelete.core.settings import LoopSettings, LoraSettings
 from multidelete.core.words import counted
-from multidelete.data.identity import with_true_sources
 from multidelete.data.pairs import PairData
+from multidelete.data.repeats import repeats_note
 from multidelete.data.request import Request
-from multidelete.deletion import as_request, check_deletion
+from multidelete.deletion.arguments import DeletionArguments
+from multidelete.deletion.resolved import Deletion
 from multidelete.experiments.judge import Judge
 from multidelete.experiments.trials import Trial, TrialFile, best_of, search_cost, settings_file
-from multidelete.methods import Method, get_method
-from multidelete.methods.defaults import loop_settings
+from multidelete.methods import Method
 from multidelete.methods.search import check_search, drawn_settings, with_settings
-from multidelete.models import adapter_for, hold_in_float32, load_adapter
-from multidelete.models.checkpoint import weights_digest
-from multidelete.models.lineage import known_lineage
-from multidelete.unlearning import Unlearned, unlearn
+from multidelete.unlearning import forgotten
+
+logger = logging.getLogger(__name__)
 
 OF_THE_MACHINE = {"device", "workers", "trackers", "checkpoint_steps"}  # loop settings that a result does not rest on
 
@@ -111,59 +108,46 @@ def tune(
         UserError: The model, data, request or settings are wrong, or there are no validation pairs.
         DivergedError: Every trial failed.
     """
-    check_arguments({"out": place(out, optional=True), "key": place(key, optional=True), "trials": whole(trials)})
-    check_deletion(
-        model, data, processor=processor, method=method, settings=settings, trainable=trainable, lora=lora, seed=seed,
-        overwrite=overwrite, resume=resume, allow_pickle=allow_pickle,
+    arguments = DeletionArguments(
+        model=model, data=data, forget=forget, processor=processor, method=method, settings=settings,
+        trainable=trainable, lora=lora, seed=seed, allow_pickle=allow_pickle, key=key,
+        earlier_pairs_removed=earlier_pairs_removed,
     )  # fmt: skip
+    check_arguments({"out": place(out, optional=True), "trials": whole(trials), "overwrite": flag(overwrite),
+                     "resume": flag(resume)})  # fmt: skip
     start_processes()
     if world_size() > 1:
         raise ConfigError(f"tune runs in one process, and there are {world_size()}. Start it without a launcher.")
     if trials < 1:
         raise ConfigError(SettingProblem("trials", f"is {trials}; it must be 1 or more."))
-    data = with_true_sources(data)
-    lineage, left = known_lineage(model, data, key, removed=earlier_pairs_removed)
-    request, data = not_yet_deleted(as_request(data, forget), data, left, lineage), left
-    chosen = get_method(method)() if isinstance(method, str) else method
+    deletion = arguments.resolved()
+    if deletion.repeats:
+        logger.warning("%s", repeats_note(deletion.repeats))
+    chosen, loop, request = deletion.method, deletion.loop, deletion.request
     check_search(chosen)
-    given = asdict(settings) if isinstance(settings, LoopSettings) else dict(settings or {})
-    origin = read_manifest(Path(model)) if isinstance(model, str | Path) else None
-    loop = loop_settings(chosen, given, origin, len(request.ids))
     check_device(loop.device)
     with nullcontext() if out is None else writing(Path(out)):
         file = None if out is None else TrialFile(Path(out), overwrite=overwrite, resume=resume)
         if file is not None:
-            inputs = [path for one in (model, forget) if isinstance(one, str | Path) for path in paths_of_model(one)]
+            inputs = [*deletion.model_paths, *arguments.files]
             refuse_overlap(file.out, inputs)
             refuse_overlap(file.rows_path, inputs)
-        judge = Judge(data, request, seed=seed, device=loop.device)
-        if isinstance(model, str | Path):
-            original = load_adapter(model, allow_pickle=allow_pickle)
-        else:
-            original = copy.deepcopy(adapter_for(model, processor))
-            hold_in_float32(original.model)
-        identity: list[object] = [weights_digest(original), chosen.name, asdict(chosen), asdict(loop), trainable, seed]
-        identity += [request.digest, data.train.digest, judge.seen.splits["val"].digest, lora and asdict(lora)]
+        judge = Judge(deletion.data, request, seed=seed, device=loop.device)
+        identity: list[object] = [deletion.digest, judge.seen.splits["val"].digest]
         identity += [{name: asdict(factor) for name, factor in chosen.search.items()}]
         done = [] if file is None else file.read(identity)[:trials]
-        _refuse_strangers(done, chosen, loop, seed)
+        _refuse_strangers(done, deletion)
+        original = deletion.original()
         started = time.perf_counter()
         judge.hear(original)
         asked_s, asked_pairs = time.perf_counter() - started, judge.pairs
         del original  # every trial loads its own
-
-        def run(own: Method, own_loop: LoopSettings) -> Unlearned:
-            return unlearn(
-                model, judge.seen, request, processor=processor, method=own, settings=own_loop,
-                trainable=trainable, lora=lora, seed=seed, allow_pickle=allow_pickle, key=key,
-                earlier_pairs_removed=True,
-            )  # fmt: skip
-
+        seen = replace(deletion, data=judge.seen)
         with progress_bar("trials", trials) as bar:
             while len(done) < trials:
                 best = best_of(done)
                 bar.to(len(done), None if best is None else f"trials (best objective {best.objective:.3f})")
-                done.append(_trial(len(done), chosen, loop, seed, run, judge))
+                done.append(_trial(len(done), seen, judge))
                 if file is not None:
                     file.write(done)
         best = best_of(done)
@@ -171,6 +155,7 @@ def tune(
             raise DivergedError(f"all {counted(trials, 'trials')} failed; the first: {done[0].failed}")
         cost = search_cost(done, asked_s=asked_s, asked_pairs=asked_pairs, request_pairs=len(request.ids), seed=seed)
         found, found_loop = with_settings(chosen, loop, best.drawn)
+        given = asdict(settings) if isinstance(settings, LoopSettings) else settings or {}
         names = [name for name in asdict(loop) if name in {*best.drawn, *given} - OF_THE_MACHINE]
         if file is not None:
             file.end(settings_file(found, found_loop, names, cost, trainable=trainable, lora=lora))
@@ -183,7 +168,7 @@ def tune(
         )
 
 
-def _refuse_strangers(done: Sequence[Trial], method: Method, loop: LoopSettings, seed: int) -> None:
+def _refuse_strangers(done: Sequence[Trial], deletion: Deletion) -> None:
     """Refuse trials of an unfinished search with other numbers or settings than this search draws.
 
     Raises:
@@ -191,7 +176,7 @@ def _refuse_strangers(done: Sequence[Trial], method: Method, loop: LoopSettings,
     """
     for number, trial in enumerate(done):
         try:
-            drawn = drawn_settings(method, loop, trial=number, seed=seed)[2]
+            drawn = drawn_settings(deletion.method, deletion.loop, trial=number, seed=deletion.seed)[2]
         except ConfigError:
             drawn = {}
         if trial.number != number or (dict(trial.drawn) != drawn and not (trial.failed and not trial.drawn)):
@@ -201,21 +186,14 @@ def _refuse_strangers(done: Sequence[Trial], method: Method, loop: LoopSettings,
             )
 
 
-def _trial(
-    number: int,
-    method: Method,
-    loop: LoopSettings,
-    seed: int,
-    run: Callable[[Method, LoopSettings], Unlearned],
-    judge: Judge,
-) -> Trial:
+def _trial(number: int, deletion: Deletion, judge: Judge) -> Trial:
     """One setting, run and judged; the first has the user's own, so that what is wrong with those is raised."""
     started, asked = time.perf_counter(), judge.pairs
     trial = Trial(number=number, drawn={})
     try:
-        own, own_loop, drawn = drawn_settings(method, loop, trial=number, seed=seed)
+        method, loop, drawn = drawn_settings(deletion.method, deletion.loop, trial=number, seed=deletion.seed)
         trial = replace(trial, drawn=drawn)
-        result = run(own, own_loop)
+        result = forgotten(replace(deletion, method=method, loop=loop))
         cost = cast(Mapping[str, int], result.manifest["cost"])
         found = judge.judged(result.adapter)
         trial = replace(

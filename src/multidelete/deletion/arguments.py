@@ -1,0 +1,172 @@
+"""What a deletion is given from Python: of the right types, and a request in whatever form it came."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import ProcessorMixin
+
+from multidelete.artifacts.deletions import not_yet_deleted
+from multidelete.artifacts.manifest import read_manifest
+from multidelete.core.arguments import Wanted, check_arguments, flag, place, text, whole
+from multidelete.core.config import shown
+from multidelete.core.errors import RequestError, SettingProblem, UnsupportedError, first_few
+from multidelete.core.settings import LoopSettings, LoraSettings
+from multidelete.core.words import counted
+from multidelete.data.identity import with_true_sources
+from multidelete.data.pairs import PairData
+from multidelete.data.request import Request, resolve_request
+from multidelete.deletion.resolved import Deletion
+from multidelete.methods import METHODS, Method, get_method
+from multidelete.methods.defaults import loop_settings
+from multidelete.models import adapter_for
+from multidelete.models.base import Adapter
+from multidelete.models.lineage import known_lineage
+from multidelete.models.sources import check_processor, refuse_missing
+
+
+def as_request(data: PairData, forget: object) -> Request:
+    """A request in whatever form it came, checked against the training pairs."""
+    if isinstance(forget, Request):
+        strangers = [name for name in forget.ids if name not in data.train.index]
+        if strangers or not forget.ids:
+            raise RequestError(
+                f"{len(strangers)} of the {counted(len(forget.ids), 'pairs')} of the request are not "
+                "among the training pairs of "
+                f"{data.name}: {first_few(strangers) or 'it names none'}. Resolve the request on this data."
+            )
+        return forget
+    if isinstance(forget, str | Path):
+        return resolve_request(data, file=Path(forget))
+    ids = list(forget) if isinstance(forget, Iterable) and not isinstance(forget, Mapping | bytes) else None
+    wrong = [forget] if ids is None else [one for one in ids if not isinstance(one, str)]
+    if ids is None or wrong:
+        what = "is" if ids is None else "holds"
+        raise RequestError(
+            SettingProblem(
+                "forget",
+                f"{what} {shown(wrong[0])}, of type {type(wrong[0]).__name__}; it must be ids of pairs, each a text, "
+                "the path of a request file, or a Request.",
+            )
+        )
+    return resolve_request(data, ids=ids)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeletionArguments:
+    """What `unlearn` and `tune` are given, which describes it; checked when it is made, before anything is read.
+
+    Raises:
+        UserError: An argument is of the wrong type, or names a model that is not there.
+    """
+
+    model: object
+    data: PairData
+    forget: Request | Sequence[str] | str | Path
+    processor: ProcessorMixin | None = None
+    method: Method | str = "multidelete"
+    settings: LoopSettings | Mapping[str, object] | None = None
+    trainable: str = "auto"
+    lora: LoraSettings | None = None
+    seed: int = 0
+    allow_pickle: bool = False
+    key: str | Path | None = None
+    earlier_pairs_removed: bool = False
+
+    def __post_init__(self) -> None:
+        check_arguments(
+            {
+                "model": Wanted(
+                    self.model, (str, Path, torch.nn.Module), "a folder, a hub id, a loaded model or an Adapter"
+                ),
+                "data": Wanted(self.data, (PairData,), "pairs; read them with multidelete.load_data"),
+                "method": Wanted(self.method, (str, Method), "the name of a method, or an instance of one"),
+                "settings": Wanted(
+                    self.settings, (LoopSettings, Mapping), "LoopSettings, or some of them by name", True
+                ),
+                "trainable": text(self.trainable),
+                "lora": Wanted(self.lora, (LoraSettings,), "LoraSettings", optional=True),
+                "allow_pickle": flag(self.allow_pickle),
+                "seed": whole(self.seed),
+                "key": place(self.key, optional=True),
+            }
+        )
+        refuse_missing({"model": self.model})
+        if isinstance(self.model, torch.nn.Module):
+            check_processor(self.model, self.processor)
+
+    @property
+    def files(self) -> list[Path]:
+        """The request's file, where it is one."""
+        return [Path(self.forget)] if isinstance(self.forget, str | Path) else []
+
+    def resolved(self) -> Deletion:
+        """The deletion, without what the model has forgotten before.
+
+        Raises:
+            UserError: The request, the model's records or the settings are wrong, or do not go together.
+        """
+        data = with_true_sources(self.data)
+        lineage, left = known_lineage(self.model, data, self.key, removed=self.earlier_pairs_removed)
+        request = not_yet_deleted(as_request(data, self.forget), data, left, lineage)
+        method = get_method(self.method)() if isinstance(self.method, str) else self.method
+        origin = read_manifest(Path(self.model)) if isinstance(self.model, str | Path) else None
+        loop = loop_settings(method, self.settings, origin, len(request.ids))
+        if self.trainable not in ("auto", "all") and not method.takes_part:
+            raise UnsupportedError(
+                f"{method.name} trains a model of its own, all of it, and the part to train is {self.trainable!r}. "
+                "Leave it out."
+            )
+        if self.lora is not None and not method.takes_lora:
+            able = ", ".join(name for name, kind in METHODS.items() if kind.takes_lora)
+            raise UnsupportedError(
+                f"{method.name} changes the weights themselves and cannot train LoRA. Methods that can: {able}."
+            )
+        return Deletion(
+            model=self.model if isinstance(self.model, str | Path) else adapter_for(self.model, self.processor),
+            data=left,
+            request=request,
+            method=method,
+            loop=loop,
+            trainable=self.trainable,
+            lora=self.lora,
+            seed=self.seed,
+            allow_pickle=self.allow_pickle,
+            lineage=lineage,
+            earlier_pairs_removed=self.earlier_pairs_removed,
+            origin=origin,
+        )
+
+
+def check_audit(
+    data: object,
+    models: Mapping[str, object],
+    *,
+    several: Mapping[str, object],
+    switches: Mapping[str, object],
+    other: Mapping[str, Wanted],
+) -> None:
+    """Refuse what an audit cannot be given, before anything is read.
+
+    Raises:
+        UserError: An argument is of the wrong type, or names a model that is not there.
+    """
+    rule = "a folder, a hub id or an Adapter"
+    check_arguments(
+        {
+            "data": Wanted(data, (PairData,), "pairs; read them with multidelete.load_data"),
+            **{name: Wanted(model, (str, Path, Adapter), rule) for name, model in models.items()},
+            **{name: Wanted(found, (list, tuple), "a list of folders or hub ids") for name, found in several.items()},
+            **{name: flag(on) for name, on in switches.items()},
+            **other,
+        }
+    )
+    check_arguments(
+        {
+            name: Wanted(model, (str, Path, Adapter), f"{rule}, each of them")
+            for name, models in several.items()
+            for model in (models if isinstance(models, list | tuple) else ())
+        }
+    )
+    refuse_missing({**models, **several})

@@ -1,0 +1,99 @@
+"""The job that a method gets: a deletion with its model loaded and its pairs parted."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+from multidelete.core.runtime import make_accelerator
+from multidelete.core.settings import LoopSettings, TrainSettings
+from multidelete.data.pairs import PairDataset
+from multidelete.data.request import forget_retain
+from multidelete.deletion.resolved import Deletion
+from multidelete.methods import GradientMethod, Job
+from multidelete.methods.defaults import recorded, training_of
+from multidelete.models import Adapter, choose_trainable
+from multidelete.models.checkpoint import weights_digest
+from multidelete.models.initial import fitted, refuse_fresh_tokenizer, starting_point
+from multidelete.models.tokens import tokenizer_of
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A job, and what of the model is trained.
+
+    Attributes:
+        job: What the method gets.
+        part: The part of the model.
+        parameters: How many tensors of parameters that is.
+    """
+
+    job: Job
+    part: str
+    parameters: int
+
+
+def prepare(deletion: Deletion, work: Path | None = None, *, resume: bool = False) -> Prepared:
+    """Load the original, part the pairs, and choose what is trained."""
+    check_machine(deletion.loop, work)
+    adapter, method = deletion.original(), deletion.method
+    pairs = fitted(adapter, deletion.data)
+    forget, retain = forget_retain(pairs.train, deletion.request)
+    key = weights_digest(adapter)
+    adapter.remove(forget.pairs, retain.pairs)
+    part = method.trainable(adapter) if deletion.trainable == "auto" else deletion.trainable
+    trained = choose_trainable(adapter, part)
+    if deletion.lora is not None:
+        from multidelete.models.lora import add_lora  # peft takes a second to import
+
+        training_mode = isinstance(method, GradientMethod) and method.training_mode
+        trained = add_lora(adapter, deletion.lora, seed=deletion.seed, training_mode=training_mode)
+    job = Job(
+        adapter=adapter,
+        train=pairs.train,
+        forget=forget,
+        retain=retain,
+        settings=deletion.loop,
+        seed=deletion.seed,
+        key=key,
+        work=work,
+        resume=resume,
+        holdout=pairs.splits.get("val"),
+        start=_start(deletion, adapter, forget, retain),
+    )
+    return Prepared(job, part, len(trained))
+
+
+def check_machine(loop: LoopSettings, folder: Path | None) -> None:
+    """Refuse a device, precision or tracker that is not here before anything is read or asked."""
+    make_accelerator(
+        device=loop.device,
+        mixed_precision=loop.precision,
+        log_with=loop.trackers,
+        log_dir=None if folder is None else str(folder),
+    )
+
+
+def _start(
+    deletion: Deletion, adapter: Adapter, forget: PairDataset, retain: PairDataset
+) -> Callable[[bool], Adapter] | None:
+    """Makes the model that the original's training began with, where that is known."""
+    recipe, data = training_of(deletion.origin), deletion.data
+    if "model" not in recipe:
+        return None
+    settings, seed = recorded(TrainSettings, recipe, "model"), cast(int, recipe["seed"])
+    # Where pairs are missing, their captions cannot make the tokenizer that the original had.
+    tokenizer = copy.deepcopy(tokenizer_of(adapter)) if deletion.lineage else None
+
+    def start(fresh_tokenizer: bool) -> Adapter:
+        if fresh_tokenizer:
+            refuse_fresh_tokenizer(settings)
+            own = replace(data, splits={**data.splits, "train": data.train.without(deletion.request.ids, "retain")})
+            begun = starting_point(settings, own, seed)
+        else:
+            begun = starting_point(settings, data, seed, tokenizer=tokenizer)
+        begun.remove(forget.pairs, retain.pairs)
+        return begun
+
+    return start
