@@ -95,7 +95,7 @@ def train(
                                   removed=earlier_pairs_removed)  # fmt: skip
     keys_to = key_target(out, key) if lineage else None
     begin = [content_of(model)] if isinstance(model, Adapter) else [asdict(model), content_of(model.start or "")]
-    digest = digest_of([*begin, asdict(settings), seed, data.train.content])
+    digest = digest_of([*begin, asdict(settings), seed, data.train.content, list(data.classes)])
     refuse_pictures(out, data)
     with result_folder(out, inputs, overwrite=overwrite, resume=resume, digest=digest) as folder:
         check_machine(settings, folder)
@@ -117,7 +117,10 @@ def train(
         manifest = _manifest("train", data, adapter, seed, cost, cut, lineage)
         manifest |= {"loop": asdict(settings)}
         if not lineage or "shadow" in (notes or {}):  # else it would tell who was deleted
-            manifest["data"] = {**cast(dict[str, object], manifest["data"]), "content": data.train.content}
+            manifest["data"] = {
+                **cast(dict[str, object], manifest["data"]),
+                "content": data.train.content_by(data.classes),
+            }
         if not isinstance(model, Adapter):
             manifest |= {"model": asdict(model)}
         manifest |= deletions_entry(lineage, removed=earlier_pairs_removed)
@@ -279,7 +282,8 @@ def forgotten(deletion: Deletion, work: Path | None = None, *, resume: bool = Fa
     told_data = cast(dict[str, object], manifest["data"])
     alone = tokens_of_deleted_alone(done.adapter, job.forget, job.retain)
     manifest["tokenizer"] = {"tokens_of_deleted_texts_alone": alone}
-    told_data["retained"] = data_digest(lineage.newest_key, job.retain)
+    retain = deletion.data.train.without(deletion.request.ids, "retain")  # the job's labels are the model's positions
+    told_data["retained"] = data_digest(lineage.newest_key, retain, deletion.data.classes)
     manifest |= deletions_entry(lineage, removed=deletion.earlier_pairs_removed)
     if recipe := training_of(deletion.origin):
         manifest["training"] = recipe
@@ -295,9 +299,9 @@ def _manifest(
 ) -> dict[str, object]:  # fmt: skip
     told: dict[str, object] = {"name": data.name, "pairs": len(data.train), "notes": list(data.notes)}
     if not lineage:
-        told["digest"] = data.train.digest
+        told["digest"] = data.train.digest_by(data.classes)
     elif lineage.own_keys:  # without a key, whoever has most of the data could try out who is missing in it
-        told["digest"] = data_digest(list(lineage.own_keys.values())[-1], data.train)
+        told["digest"] = data_digest(list(lineage.own_keys.values())[-1], data.train, data.classes)
     return {
         "command": command,
         "task": adapter.task,

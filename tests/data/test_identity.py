@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from multidelete.artifacts.deletions import Lineage
 from multidelete.artifacts.manifest import read_manifest
 from multidelete.artifacts.picture_cache import FILE, kept_digests
+from multidelete.audits.asking import refuse_seen
 from multidelete.cli.inputs import read_for
 from multidelete.cli.options import DataOptions, KeyOptions
-from multidelete.core.errors import RequestError
-from multidelete.core.settings import TrainSettings
+from multidelete.core.errors import CheckpointError, RequestError
+from multidelete.core.settings import LoopSettings, TrainSettings
 from multidelete.data import picture_digests
 from multidelete.data.identity import with_true_sources
 from multidelete.data.lookalikes import lookalikes
@@ -25,9 +27,11 @@ from multidelete.data.picture_digests import file_digest
 from multidelete.data.readers import load_data
 from multidelete.data.request import resolve_request
 from multidelete.data.split import with_holdout
+from multidelete.deletion.resolved import Deletion
 from multidelete.experiments.store import ModelStore
-from multidelete.methods import Training
-from multidelete.unlearning import train
+from multidelete.methods import FineTune, Training
+from multidelete.unlearning import train, unlearn
+from tests.tiny import people
 
 
 def picture(path: Path, seed: int) -> Path:
@@ -270,3 +274,58 @@ def test_an_original_trained_on_other_pictures_of_the_same_names_is_remarked_on(
     bitmap(tmp_path / "data" / "1.bmp", middle=9)
     read_for(DataOptions(data=spec), str(original), KeyOptions())
     assert "was trained on other pictures than those that data has under the same names" in capsys.readouterr().err
+
+
+def test_the_order_of_classes_makes_no_other_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Records tell pairs by the names of their classes, whichever of them is counted first."""
+    for n in range(4):
+        bitmap(tmp_path / "data" / f"{n}.bmp", middle=n)
+    rows = [{"file_name": f"{n}.bmp", "text": f"t{n}", "id": f"{n}", "label": "yn"[n % 2]} for n in range(4)]
+    spec, quick = write(tmp_path / "data", rows), LoopSettings(passes=1, device="cpu")
+    settings = TrainSettings(family="albef", image_size=32)
+    original = train(load_data(spec, classes=("y", "n")), tmp_path / "o", model=settings, settings=quick)
+    unlearned = tmp_path / "u"
+    unlearn(original, load_data(spec), ["0"], method="finetune", settings=quick, out=unlearned)
+    for model in (original, unlearned):
+        for classes in ((), ("y", "n"), ("n", "y"), ("?", "n", "y")):
+            read_for(DataOptions(data=spec, classes=classes), str(model), KeyOptions())
+            told = capsys.readouterr().err
+            assert "other training pairs" not in told
+            assert "other pictures" not in told
+            assert f"label classes: 0 {(classes or ('n', 'y'))[0]}" in told
+            with pytest.raises(CheckpointError, match="was trained on all of these pairs"):
+                refuse_seen({"retrained": original}, {"retrained": read_manifest(original) or {}}, load_data(spec))
+    write(tmp_path / "data", [{**row, "label": "ny"[n % 2]} for n, row in enumerate(rows)])
+    read_for(DataOptions(data=spec, classes=("n", "y")), str(original), KeyOptions())
+    assert "other training pairs" in capsys.readouterr().err
+
+
+def test_pairs_whose_numbers_got_names_are_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for n in range(3):
+        bitmap(tmp_path / "data" / f"{n}.bmp", middle=n)
+    spec = write(
+        tmp_path / "data", [{"file_name": f"{n}.bmp", "text": "t", "id": f"{n}", "label": n} for n in range(3)]
+    )
+    settings, quick = TrainSettings(family="albef", image_size=32), LoopSettings(passes=1, device="cpu")
+    original = train(load_data(spec), tmp_path / "o", model=settings, settings=quick)
+    read_for(DataOptions(data=spec, classes=("a", "b", "c")), str(original), KeyOptions())
+    told = capsys.readouterr().err
+    assert "other training pairs" not in told
+    assert "label classes: 0 a, 1 b, 2 c" in told
+
+
+def test_another_order_of_classes_is_another_run(tmp_path: Path) -> None:
+    """What numbers mean decides what a model is taught, so a killed run goes on with the same order only."""
+    pairs = people(6).train.pairs
+    labelled = [replace(pair, label=n % 2) for n, pair in enumerate(pairs)]
+    data = PairData("p", {"train": PairDataset(labelled, "train")}, classes=("n", "y"), classes_in_order=True)
+    request = resolve_request(data, ids=[pairs[0].id])
+    first, other = (
+        Deletion(
+            model="nowhere", data=replace(data, classes=names), request=request, method=FineTune(),
+            loop=LoopSettings(), trainable="all", lora=None, seed=0, allow_pickle=False, lineage=Lineage(),
+            earlier_pairs_removed=False, origin=None,
+        )
+        for names in (("n", "y"), ("y", "n"))
+    )  # fmt: skip
+    assert first.digest != other.digest

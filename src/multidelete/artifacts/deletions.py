@@ -319,6 +319,6 @@ def not_yet_deleted(request: Request, all_data: PairData, left: PairData, lineag
     return Request(kept, request.unit, named)
 
 
-def data_digest(key: bytes, pairs: PairDataset) -> str:
+def data_digest(key: bytes, pairs: PairDataset, classes: Sequence[str]) -> str:
     """Keyed digest of a data set, which would tell who was deleted from it if it had no key."""
-    return keyed_digest(key, "data", pairs.digest)
+    return keyed_digest(key, "data", pairs.digest_by(classes))

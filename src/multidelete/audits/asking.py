@@ -102,7 +102,10 @@ def members_of(shadows: Sequence[str | Path], data: PairData) -> list[frozenset[
             continue
         members = shadow_members(data, index)
         chosen = PairDataset([pair for pair in shadow_pool(data) if pair.id in members], f"shadow {index}")
-        if not isinstance(trained, dict) or trained.get("content") != chosen.content:
+        if not isinstance(trained, dict) or trained.get("content") not in (
+            chosen.content_by(data.classes),
+            chosen.content,
+        ):
             problems.append(
                 f"{folder} was trained on other pairs than shadow {index} of {data.name} is. Give the data that "
                 "'multidelete references' was given, with the same held-out pairs."
@@ -167,13 +170,14 @@ def refuse_seen(models: Mapping[str, Source], manifests: Mapping[str, Mapping[st
         CheckpointError: One line for each.
     """
     problems = []
+    known = (data.train.digest_by(data.classes), data.train.digest)
     for name, told in manifests.items():
         if not name.startswith("retrained"):
             continue
         trained, method = told.get("data"), told.get("method")
         made_by = method.get("name") if isinstance(method, dict) else None
         why = None
-        if told.get("command") == "train" and isinstance(trained, dict) and trained.get("digest") == data.train.digest:
+        if told.get("command") == "train" and isinstance(trained, dict) and trained.get("digest") in known:
             why = "was trained on all of these pairs, those of the request too"
         elif made_by not in (None, "retrain"):
             why = f"was made by {made_by} from a model that had seen the pairs of the request"

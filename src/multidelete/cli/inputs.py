@@ -63,18 +63,19 @@ def read_for(
     if not isinstance(trained, dict):
         return pairs, holdout
     lineage, left = known_lineage(original, pairs, keys.key, removed=keys.earlier_pairs_removed)
-    recorded, found = trained.get("digest"), pairs.train.digest
+    recorded, ways = trained.get("digest"), (pairs.classes, ())  # it may have been trained before numbers had names
+    found = [pairs.train.digest_by(way) for way in ways]
     if lineage:
         kept = trained.get("retained", trained.get("digest"))
         recorded = None if lineage.deletions[-1] in lineage.without_key else kept
-        found = data_digest(lineage.newest_key, left.train) if recorded else ""
-    if holdout and lineage and recorded != found:
+        found = [data_digest(lineage.newest_key, left.train, way) for way in ways] if recorded else []
+    if holdout and lineage and recorded not in found:
         raise DataError(
             f"{original} records held-out pairs that were drawn from the data, and {pairs.name} is not that data any "
             "more: others would be drawn, which the model was trained on. Give the data as it was (what was deleted "
             "is left out of it), or data with splits val and test."
         )
-    if recorded and recorded != found:
+    if recorded and recorded not in found:
         show.say(
             f"note: {original} records other training pairs ({trained.get('pairs')} of {trained.get('name')}) than the "
             f"{len(pairs.train)} of {pairs.name}. Pairs that it was never trained on cannot be forgotten."
@@ -90,7 +91,11 @@ def read_for(
 def _has_other_pictures(pairs: "PairData", content: object) -> bool:
     from multidelete.data.identity import file_bytes
 
-    return content is not None and file_bytes(pairs.train) <= _READ_BYTES and content != pairs.train.content
+    return (
+        content is not None
+        and file_bytes(pairs.train) <= _READ_BYTES
+        and content not in (pairs.train.content_by(pairs.classes), pairs.train.content)
+    )
 
 
 def set_aside(pairs: "PairData", holdout: Mapping[str, object] | None) -> "PairData":

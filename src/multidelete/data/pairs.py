@@ -144,17 +144,26 @@ class PairDataset:
     @cached_property
     def digest(self) -> str:
         """Hash of what pairs are called and say: ids, sources, texts, labels, subjects and kinds. Opens no picture."""
+        return self.digest_by(())
+
+    def digest_by(self, classes: Sequence[str]) -> str:
+        """The same with labels by the names of their classes: in whatever order those are counted."""
         sha = hashlib.sha256()
         for pair in self.pairs:
             texts = sorted((m, given) for m, given in pair.inputs.items() if isinstance(given, str) and m != "image")
-            named = (pair.id, sorted(pair.sources.items()), texts, pair.label, pair.subject, pair.kind)
+            label = classes[pair.label] if pair.label is not None and pair.label < len(classes) else pair.label
+            named = (pair.id, sorted(pair.sources.items()), texts, label, pair.subject, pair.kind)
             sha.update(repr(named).encode(errors="surrogatepass"))
         return sha.hexdigest()
 
     @cached_property
     def content(self) -> str:
         """Hash of the same and of the pictures' bytes: what models, references and signals are kept by."""
-        sha = hashlib.sha256(self.digest.encode())
+        return self.content_by(())
+
+    def content_by(self, classes: Sequence[str]) -> str:
+        """The same with labels by the names of their classes."""
+        sha = hashlib.sha256((self.digest_by(classes) if classes else self.digest).encode())
         for pair in self.pairs:
             for modality, given in pair.inputs.items():
                 is_stored = pair.sources[modality].startswith("sha256:") and callable(given)

@@ -59,7 +59,7 @@ class Deletion:
         """The same for deletions that end in the same weights."""
         told: list[object] = [content_of(self.model), self.method.name, asdict(self.method), asdict(self.loop)]
         told += [self.trainable, self.seed, self.request.digest, self.data.train.digest]
-        told.append(self.data.train.only(self.request.ids, "forget").content)
+        told += [self.data.train.only(self.request.ids, "forget").content, list(self.data.classes)]
         told += [] if self.lora is None else [asdict(self.lora)]
         return digest_of(told)
 

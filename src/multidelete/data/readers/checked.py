@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from multidelete.core.errors import first_few
 from multidelete.data.classes import with_classes
 from multidelete.data.identity import with_true_sources
 from multidelete.data.lookalikes import lookalike_notes, repeat_notes
@@ -25,4 +26,7 @@ def checked(data: PairData, *, places: Sequence[Path], classes: Sequence[str], s
     notes = [*outside_notes(data, places), *repeat_notes(data), *lookalike_notes(data)]
     data = replace(data, notes=(*data.notes, *notes))
     data = with_classes(data, classes) if classes else data
+    if data.classes:
+        told = first_few([f"{number} {label}" for number, label in enumerate(data.classes)])
+        data = replace(data, notes=(*data.notes, f"label classes: {told}"))
     return replace(data, reading_s=time.perf_counter() - started)

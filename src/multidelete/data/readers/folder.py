@@ -98,8 +98,6 @@ def pairs_of_tables(
     notes += [f"splits left out: {first_few(left_out)}"] if left_out else []
     known = [named for table in tables for named in table.class_names.get(at.get("label", ""), ())]
     classes, finished = number_labels(name, by_split, known, notes)
-    if classes:
-        notes.append(f"label classes: {first_few([f'{number} {label}' for number, label in enumerate(classes)])}")
     _check_numbers(name, finished)
     if "id" not in at:
         finished = {split: _without_repeats(split, pairs, notes) for split, pairs in finished.items()}
