@@ -108,7 +108,7 @@ def test_retrained_model_of_another_seed_is_never_bad(people: int, forgotten: in
 
 def test_of_many_people_a_retrained_model_is_told_to_have_forgotten() -> None:
     """Its noise is its own: so many people it takes until an attack's success is known to within 0.10."""
-    sizes = {"people": 300, "forgotten": 150, "kinds": (None,)}
+    sizes = {"people": 300, "forgotten": 150}
     found = judged(model(forget=0.0, model_seed=5, **sizes), **sizes)
     assert found.outcome == "forgotten"
 
@@ -210,7 +210,7 @@ def test_less_evidence_never_makes_a_stronger_claim(name: str) -> None:
         gap, value = rng.uniform(-0.5, 0.5), rng.uniform(0, 1) * rng.choice([1.0, 0.05])
         narrow, groups = rng.uniform(0, 0.3), int(rng.integers(1, 20))
         wide, fewer = rng.choice([narrow, narrow + rng.uniform(0, 0.3), np.nan]), int(rng.integers(1, groups + 1))
-        unseen = rng.choice([None, 0.0, 0.3])
+        unseen, chance = rng.choice([None, 0.0, 0.3]), float(rng.choice([0.0, 0.1, 0.5]))
         counts = UnitCounts(
             noun="people", kind=None, measure="", total=groups, found={}, memorised=groups, groups=groups,
             forgotten={"unlearned": int(rng.choice([0, groups]))}, chance=float(rng.choice([0.001, 0.5])),
@@ -218,8 +218,11 @@ def test_less_evidence_never_makes_a_stronger_claim(name: str) -> None:
 
         def state(reach: float, of: int) -> str:
             low, high = (None, None) if np.isnan(reach) else (gap - reach, gap + reach)  # noqa: B023
+            base = max(value - gap, 0.0)  # noqa: B023
+            least = None if np.isnan(reach) else base - reach
             row = ScoreRow(
-                criterion=name, note="", gap=gap, low=low, high=high, yardstick=value - gap,  # noqa: B023
+                criterion=name, note="", gap=gap, low=low, high=high, yardstick=value - gap, groups=of,  # noqa: B023
+                original=Figure(audit="", figure="", model="original", value=base, low=least, chance=chance),  # noqa: B023
                 unlearned=Figure(audit="", figure="", model="unlearned", value=value),  # noqa: B023
             )  # fmt: skip
             about = replace(counts, groups=of) if name in ("forgetting", "membership") else None  # noqa: B023
@@ -363,7 +366,7 @@ def test_broken_retrained_model_is_a_doubtful_yardstick() -> None:
 
 
 def test_without_a_retrained_model_the_targets_are_named() -> None:
-    sizes = {"people": 300, "forgotten": 150, "kinds": (None,)}
+    sizes = {"people": 300, "forgotten": 150}
     found = judged(model(forget=0.0, model_seed=5, **sizes), with_retrained=False, **sizes)
     assert found.outcome == "forgotten"
     assert found.headline == (

@@ -4,6 +4,7 @@ Shape suffixes: Q items, P positives, M negatives, R resamples.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,17 @@ from multidelete.core.streams import Stream, stream
 from multidelete.core.words import counted
 
 TO_ORIGINAL, TO_RETRAINED = ", difference to original", ", difference to retrained"
+
+
+@dataclass(frozen=True)
+class Size:
+    """Items behind a figure, the groups that these hang together in, and what chance gives of it; see `Figure`."""
+
+    n: int
+    groups: int | None = None
+    chance: float | None = None
+
+
 Measured = Mapping[str, tuple[float, stats.Floats | None]]  # for each model the value, and that of resamples, (R,)
 
 
@@ -27,6 +39,7 @@ def mean_figures(
     seed: int,
     better: Better,
     note: str | None = None,
+    chance: float | None = None,
     with_differences: bool = True,
 ) -> list[Figure]:
     """One row per model: the mean over the same items, and its differences to original and retrained.
@@ -40,12 +53,14 @@ def mean_figures(
         seed: Of the bootstrap. All models share the draws, so the differences are paired.
         better: Direction of the rows; differences to retrained are always ``target``.
         note: What a reader must know.
+        chance: See `Figure`.
         with_differences: Whether to add the difference rows.
     """
     measured = {
         model: (float(value_Q.mean()), stats.mean_resamples(value_Q, groups, seed)) for model, value_Q in values.items()
     }
-    return _rows(audit, figure, split, measured, len(groups), better, note, with_differences)
+    size = Size(len(groups), len(set(groups)), chance)
+    return _rows(audit, figure, split, measured, size, better, note, with_differences)
 
 
 def auc_figures(
@@ -68,14 +83,15 @@ def auc_figures(
         )
         for model, positive_P in positives.items()
     }
-    return _rows(audit, figure, split, measured, len(positive_groups), "target", note, True)
+    size = _size_of_both(positive_groups, negative_groups)
+    return _rows(audit, figure, split, measured, size, "target", note, True)
 
 
 def target_figures(
     *, audit: str, figure: str, split: str, measured: Measured, n: int, note: str | None = None
 ) -> list[Figure]:
     """One row per model of what was measured elsewhere; differences as in `mean_figures`."""
-    return _rows(audit, figure, split, measured, n, "target", note, True)
+    return _rows(audit, figure, split, measured, Size(n), "target", note, True)
 
 
 def tpr_figures(
@@ -100,7 +116,12 @@ def tpr_figures(
             return absent_figures(audit, figure, split, members, why)
         resampled_R = stats.tpr_resamples(member_P, nonmembers[model], fpr, member_groups, nonmember_groups, seed)
         measured[model] = (stats.tpr_at_fpr(member_P, nonmembers[model], fpr), resampled_R)
-    return _rows(audit, figure, split, measured, len(member_groups), "target", note, False)
+    size = _size_of_both(member_groups, nonmember_groups)
+    return _rows(audit, figure, split, measured, size, "target", note, False)
+
+
+def _size_of_both(members: Sequence[str], nonmembers: Sequence[str]) -> Size:
+    return Size(len(members), min(len(set(members)), len(set(nonmembers))))
 
 
 def absent_figures(audit: str, figure: str, split: str, models: Mapping[str, object], why: str) -> list[Figure]:
@@ -118,7 +139,7 @@ def _rows(
     figure: str,
     split: str,
     measured: Measured,
-    n: int,
+    size: Size,
     better: Better,
     note: str | None,
     with_differences: bool,
@@ -133,7 +154,9 @@ def _rows(
             value=value,
             low=low,
             high=high,
-            n=n,
+            n=size.n,
+            groups=size.groups,
+            chance=None if ", difference to " in name else size.chance,
             better=better,
             note=note,
         )

@@ -26,7 +26,7 @@ from multidelete.audits.judgement import TOLERANCES, ScoreRow, state_of
 from multidelete.audits.result import Figure
 
 Key = tuple[str, str, str]  # audit, figure, split
-Gap = tuple[float, float | None, float | None]  # unlearned minus yardstick, and its 95 % interval
+Gap = tuple[float, float | None, float | None, int | None]  # unlearned minus yardstick, its 95 % interval, its groups
 
 
 class Lookup:
@@ -69,7 +69,7 @@ class Lookup:
         """The paired difference of the unlearned model to original or retrained."""
         ending = TO_ORIGINAL if model == "original" else TO_RETRAINED
         row = self.row((key[0], key[1] + ending, key[2]), "unlearned")
-        return None if row is None or row.value is None else (row.value, row.low, row.high)
+        return None if row is None or row.value is None else (row.value, row.low, row.high, row.groups)
 
 
 def scorecard(figures: Sequence[Figure], counts: UnitCounts | None) -> list[ScoreRow]:
@@ -173,7 +173,7 @@ def _row(
     *,
     kind: str | None,
 ) -> ScoreRow:
-    value, low, high = gap
+    value, low, high, groups = gap
     interval = "" if low is None or high is None else f" ({low:+.3f} to {high:+.3f})"
     row = ScoreRow(
         criterion=criterion,
@@ -186,6 +186,7 @@ def _row(
         gap=value,
         low=low,
         high=high,
+        groups=groups,
         note=f"{key[1]} ({key[2]}); gap to target {value:+.3f}{interval}",
     )
     unseen = look.value((*key[:2], "test"), "original")
@@ -199,9 +200,10 @@ def _constant(value: float) -> Figure:
 
 def _unpaired_gap(unlearned: Figure, yardstick: Figure) -> Gap:
     """Difference of figures on different items; their intervals' arms add in quadrature."""
+    groups = min((n for n in (unlearned.groups, yardstick.groups) if n is not None), default=None)
     value, base = unlearned.value or 0.0, yardstick.value or 0.0
     if unlearned.low is None or unlearned.high is None or yardstick.low is None or yardstick.high is None:
-        return value - base, None, None
+        return value - base, None, None, groups
     down = math.hypot(value - unlearned.low, yardstick.high - base)
     up = math.hypot(unlearned.high - value, base - yardstick.low)
-    return value - base, value - base - down, value - base + up
+    return value - base, value - base - down, value - base + up, groups

@@ -123,7 +123,7 @@ def _units_of_kind(audit: AuditInput, kind: str | None) -> UnitCounts | None:
             own = of_kind & (np.arange(len(of_kind)) < len(model.forget))
             query, candidate = model.forget.modalities
             result = search(model.training, own, of_kind, query=query, candidate=candidate, ks=(1,))
-            hit, chance = result.recall[1][result.query_of_pair], float(result.chance.mean())
+            hit, chance = result.recall[1][result.query_of_pair], float(result.chance[1].mean())
         elif _has_labels(model.forget) and model.forget.logits is not None:
             hit, chance = correct(model.forget.select(forget_of_kind)), 1 / model.forget.logits.shape[1]
         else:
@@ -201,6 +201,7 @@ def _recall_figures(
                     seed=audit.seed,
                     better="target" if split == "forget" else "higher",
                     note=note,
+                    chance=float(searches["original"].chance[k].mean()),
                     with_differences=k == 1,
                 )
     return found

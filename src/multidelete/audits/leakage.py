@@ -92,7 +92,7 @@ def _direction_figures(
         searches[model] = search(signals, everything, everything, query=query, candidate=candidate, ks=KS)
     note = (
         f"gallery: {counted(gallery, f'distinct {candidate}s')} of the forget pairs; chance is "
-        f"{searches['original'].chance.mean():.3f}; map fitted on {counted(len(rows), 'retain pairs')}"
+        f"{searches['original'].chance[1].mean():.3f}; map fitted on {counted(len(rows), 'retain pairs')}"
     )
     return [
         row

@@ -29,6 +29,9 @@ class Figure:
         low: Lower end of the 95 % interval, where one is defined.
         high: Upper end.
         n: Number of items behind the figure.
+        groups: Number of groups that these hang together in: what the interval resamples. Of an AUC, the fewer of both
+            sides.
+        chance: What a model gives that knows nothing: a random order, or the most frequent label for every pair.
         better: ``target`` means: closer to the retrained model's value, from both sides.
         target: The retrained model's value, where there is one.
         note: What a reader must know to read it (gallery, attack signal, ...).
@@ -44,6 +47,8 @@ class Figure:
     low: float | None = None
     high: float | None = None
     n: int | None = None
+    groups: int | None = None
+    chance: float | None = None
     better: Better | None = None
     target: float | None = None
     note: str | None = None

@@ -25,14 +25,14 @@ class Search:
 
     Attributes:
         recall: For each k the probability that an own candidate is among the k best, (Q,).
-        chance: What a random order would give at k = 1, (Q,).
+        chance: For each k what a random order would give, (Q,).
         groups: Which queries are resampled together.
         query_of_pair: Position of each own pair's query, (pairs that own,).
         gallery: Number of distinct candidates.
     """
 
     recall: Mapping[int, stats.Floats]
-    chance: stats.Floats
+    chance: Mapping[int, stats.Floats]
     groups: Sequence[str]
     query_of_pair: NDArray[np.intp]
     gallery: int
@@ -83,7 +83,7 @@ def search(
 
     queries, candidates = own_at[first_query], gallery_at[first_candidate]
     parts: dict[int, list[stats.Floats]] = {k: [] for k in ks}
-    chance = []
+    chance: dict[int, list[stats.Floats]] = {k: [] for k in ks}
     block = max(1, _BLOCK // len(candidates))
     for start in range(0, len(queries), block):
         similarity_QC = signals.similarity(query, candidate, queries[start : start + block], candidates)
@@ -95,10 +95,12 @@ def search(
         similarity_QC[row[other], column[other]] = -np.inf
         for k, found_Q in stats.recalls(similarity_QC, right_QC, ks).items():
             parts[k].append(found_Q)
-        chance.append(right_QC.sum(axis=1) / (similarity_QC > -np.inf).sum(axis=1))
+        size_Q, right_Q = (similarity_QC > -np.inf).sum(axis=1), right_QC.sum(axis=1)
+        for k in ks:
+            chance[k].append(stats.drawn_recall(size_Q, right_Q, np.full(len(size_Q), k)))
     return Search(
         recall={k: np.concatenate(found) for k, found in parts.items()},
-        chance=np.concatenate(chance),
+        chance={k: np.concatenate(found) for k, found in chance.items()},
         groups=[group_of[own_at[i]] for i in first_query],
         query_of_pair=np.array([query_code[query_keys[i]] for i in own_at]),
         gallery=len(candidates),

@@ -8,11 +8,11 @@ from multidelete.audits import cost, relearning
 from multidelete.audits.compare import TO_RETRAINED
 from multidelete.audits.criteria import Lookup
 from multidelete.audits.forgetting import UnitCounts
-from multidelete.audits.judgement import ENOUGH_GROUPS, PRECISION, ScoreRow
+from multidelete.audits.judgement import ENOUGH_GROUPS, PRECISION, ScoreRow, has_few_groups, is_near_chance
 from multidelete.core.words import counted
 
 Outcome = Literal["forgotten", "unfinished", "over-forgotten", "damaged", "unjudged"]
-ReasonKind = Literal["kept repeats", "little memorised", "doubtful yardstick", "absent", "too few"]
+ReasonKind = Literal["kept repeats", "little memorised", "doubtful yardstick", "absent", "too few", "near chance"]
 
 BEYOND = {  # criterion, and whether the gap lies above
     ("forgetting", True): "Deleted pairs are still known",
@@ -64,6 +64,7 @@ def headline(
         "doubtful yardstick": "the retrained model is a doubtful yardstick",
         "absent": "not everything that a verdict takes could be measured",
         "too few": "too few pairs to tell",
+        "near chance": "chance alone finds nearly as much of what was to stay, so that a loss of it could not be seen",
     }
     if reasons[0] == "too few" and counts is not None and counts.groups < ENOUGH_GROUPS:
         return f"Not judged: so few {deleted} are not enough to tell"
@@ -162,15 +163,18 @@ def _why_unclear(row: ScoreRow, counts: UnitCounts | None) -> str:
         return f"the deleted pairs are of only {own}, and it takes at least {ENOUGH_GROUPS}"
     if row.low is None or row.high is None or row.gap is None:
         return "these pairs hang together too closely to say how far chance reaches"
+    if has_few_groups(row, counts if about_deleted else None):
+        own = counted(row.groups or 0, "subjects") + " (or pictures)"
+        return f"it rests on {own}, and it takes at least {ENOUGH_GROUPS}"
     interval = (
         f"its distance from there, {row.gap:+.3f}, may in truth be anything from {row.low:+.3f} to {row.high:+.3f}"
     )
+    if is_near_chance(row):
+        chance = 0.0 if row.base is None else row.base.chance or 0.0
+        return f"chance alone gives {chance:.3f}, so near that a loss of all of it could not be told from chance"
     if row.is_beyond:
         return f"{interval}, which is partly within the target and partly not"
-    reach = row.gap - row.low if not about_deleted else max(row.gap - row.low, row.high - row.gap)
-    if reach > PRECISION:
-        return f"{interval}, and a judgement takes it more exactly, to within {PRECISION:.2f}"
-    return "so little is found in any case that a loss of all of it could not be told from chance"
+    return f"{interval}, and a judgement takes it more exactly, to within {PRECISION:.2f}"
 
 
 def comes_back(look: Lookup, counts: UnitCounts | None) -> str:
@@ -240,6 +244,11 @@ def next_steps(outcome: Outcome, reasons: Collection[ReasonKind], has_retrained:
             steps.append(
                 "Audit with more held-out pairs, or together with further requests: what few pairs leave open, more "
                 "pairs of the same kind may settle. Where that is not possible, only retraining is certain."
+            )
+        if "near chance" in reasons:
+            steps.append(
+                "Audit with more held-out pairs: the larger the gallery, the less is found in it by chance. Where the "
+                "original itself finds no more than chance does, there is nothing to be kept, and nothing to judge by."
             )
     if is_hidden:
         steps.append("Since deleted pairs come back, do not hand out the weights, or retrain.")

@@ -58,14 +58,20 @@ def recalls(similarity_QC: Array, relevant_QC: NDArray[np.bool_], ks: Sequence[i
     above_Q = (similarity_QC > best_Q1).sum(axis=1)  # none of them is relevant
     tied_QC = similarity_QC == best_Q1
     tied_Q, right_Q = tied_QC.sum(axis=1), (tied_QC & relevant_QC).sum(axis=1)
-    found = {}
-    for k in ks:
-        missed_Q = np.ones(len(above_Q))
-        for place in range(min(k, similarity_QC.shape[1])):  # draw the places left, one after the other
-            chance_Q = np.maximum(tied_Q - right_Q - place, 0) / np.maximum(tied_Q - place, 1)
-            missed_Q *= np.where(place < k - above_Q, chance_Q, 1.0)
-        found[k] = 1.0 - missed_Q
-    return found
+    return {k: drawn_recall(tied_Q, right_Q, k - above_Q) for k in ks}
+
+
+def drawn_recall(size_Q: NDArray[np.int_], right_Q: NDArray[np.int_], drawn_Q: NDArray[np.int_]) -> Floats:
+    """Probability that at least one of the right candidates is among some that are drawn at random.
+
+    >>> drawn_recall(np.array([10, 10]), np.array([1, 2]), np.array([5, 5])).round(6).tolist()
+    [0.5, 0.777778]
+    """
+    missed_Q = np.ones(len(size_Q))
+    for place in range(min(int(drawn_Q.max(initial=0)), int(size_Q.max(initial=0)))):  # one after the other
+        chance_Q = np.maximum(size_Q - right_Q - place, 0) / np.maximum(size_Q - place, 1)
+        missed_Q *= np.where(place < drawn_Q, chance_Q, 1.0)
+    return 1.0 - missed_Q
 
 
 def auc(positives: Array, negatives: Array) -> float:

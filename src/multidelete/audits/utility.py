@@ -61,6 +61,7 @@ def quality_figures(
                 groups=one.groups,
                 seed=seed,
                 better="higher",
+                chance=float(one.chance[k].mean()),
                 note=f"gallery: {counted(one.gallery, f'distinct {prefix(kind)}{split} {candidate}s')}"
                 + drawn(original),
             )
@@ -71,6 +72,7 @@ def accuracy_figures(
     by_model: Mapping[str, Signals], *, audit: str, kind: str | None, split: str, seed: int
 ) -> list[Figure]:
     """Share of pairs whose own label has the highest logit; tied labels share the hit."""
+    labels = by_model["original"].labels
     return mean_figures(
         audit=audit,
         figure=f"{prefix(kind)}accuracy",
@@ -79,6 +81,7 @@ def accuracy_figures(
         groups=groups(by_model["original"]),
         seed=seed,
         better="higher" if audit == AUDIT or split != "forget" else "target",
+        chance=None if labels is None else float(np.unique(labels, return_counts=True)[1].max() / len(labels)),
     )
 
 

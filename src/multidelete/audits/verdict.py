@@ -8,7 +8,7 @@ from multidelete.audits.criteria import Lookup, scorecard
 from multidelete.audits.floor import UNKNOWN, Floor, farthest, floor
 from multidelete.audits.forgetting import AUDIT as FORGETTING
 from multidelete.audits.forgetting import UnitCounts
-from multidelete.audits.judgement import TOLERANCES, ScoreRow
+from multidelete.audits.judgement import TOLERANCES, ScoreRow, is_near_chance
 from multidelete.audits.result import Figure
 from multidelete.audits.sentences import (
     Outcome,
@@ -54,8 +54,8 @@ def verdict(figures: Sequence[Figure], counts: UnitCounts | None, *, kept_repeat
     - *damaged*: retain or test is missed;
     - *unfinished*: forgetting or membership is missed from above;
     - *over-forgotten*: forgetting or membership is missed from below;
-    - *unjudged*: a criterion is absent, or too few items tell whether it is met; the original finds the
-      forget pairs hardly better than the yardstick does, so that nothing could be seen to go; or a
+    - *unjudged*: a criterion is absent, or too few items tell whether it is met, or chance alone gives as much; the
+      original finds the forget pairs hardly better than the yardstick does, so that nothing could be seen to go; or a
       retrained model that itself keeps far less than the original; or pairs that were kept are the same as deleted
       ones;
     - *forgotten*.
@@ -140,6 +140,9 @@ def _reasons_not_to_judge(look: Lookup, rows: Sequence[ScoreRow], counts: UnitCo
             break
     if any(row.state == "absent" for row in rows):
         reasons.append(Reason("absent"))
-    if any(row.state == "unclear" for row in rows):
+    unclear = [row for row in rows if row.state == "unclear"]
+    if any(not is_near_chance(row) for row in unclear):
         reasons.append(Reason("too few"))
+    if any(is_near_chance(row) for row in unclear):
+        reasons.append(Reason("near chance"))
     return reasons
