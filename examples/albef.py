@@ -30,7 +30,7 @@ forget = md.resolve_request(data, subjects=[f"person-{number:04d}" for number in
 with tempfile.TemporaryDirectory() as name:
     original, unlearned, report = (Path(name) / part for part in ("original", "unlearned", "report"))
     model = md.TrainSettings(family="albef", image_size=32)  # the task follows the data: classification
-    md.train(data, original, model=model, settings=md.LoopSettings(passes=25, batch_size=20, lr=1e-3))
+    md.train(data, original, start=model, settings=md.LoopSettings(passes=25, batch_size=20, lr=1e-3))
     md.unlearn(original, data, forget, settings={"passes": 15, "lr": 5e-4}, out=unlearned)
     done = md.audit(unlearned, original, data, forget, out=report, noun="people")
     print(f"{done.verdict.outcome}: {done.verdict.headline}")

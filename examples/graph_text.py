@@ -37,7 +37,7 @@ forget = md.resolve_request(data, subjects=[f"gene-{gene}" for gene in range(3, 
 with tempfile.TemporaryDirectory() as name:
     original, unlearned, report = (Path(name) / part for part in ("original", "unlearned", "report"))
     model = md.TrainSettings(family="graph-text")
-    md.train(data, original, model=model, settings=md.LoopSettings(passes=40, batch_size=30, lr=1e-3))
+    md.train(data, original, start=model, settings=md.LoopSettings(passes=40, batch_size=30, lr=1e-3))
     md.unlearn(original, data, forget, settings={"passes": 15, "lr": 5e-4}, out=unlearned)
     done = md.audit(unlearned, original, data, forget, out=report, noun="genes")
     print(f"{done.verdict.outcome}: {done.verdict.headline}")

@@ -11,7 +11,7 @@ forget = md.resolve_request(data, subjects=[f"person-{number:04d}" for number in
 with tempfile.TemporaryDirectory() as name:
     original, unlearned, report = (Path(name) / part for part in ("original", "unlearned", "report"))
     model = md.TrainSettings(family="vision-text", image_size=32)  # or clip, siglip
-    md.train(data, original, model=model, settings=md.LoopSettings(passes=28, batch_size=16, lr=1e-3))
+    md.train(data, original, start=model, settings=md.LoopSettings(passes=28, batch_size=16, lr=1e-3))
     md.unlearn(original, data, forget, settings={"passes": 20, "lr": 2e-3}, out=unlearned)
     done = md.audit(unlearned, original, data, forget, out=report, noun="people")
     print(f"{done.verdict.outcome}: {done.verdict.headline}")

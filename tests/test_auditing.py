@@ -52,7 +52,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     data = people(24, unseen=12)
     request = resolve_request(data, subjects=FORGOTTEN, unit="subject")
     settings = replace(Training().loop_settings(), passes=6, batch_size=24, device="cpu", checkpoint_steps=0)
-    train(data, root / "original", model=TrainSettings(image_size=32), settings=settings)
+    train(data, root / "original", start=TrainSettings(image_size=32), settings=settings)
     few = {"passes": 2, "device": "cpu"}
     unlearn(root / "original", data, request, settings=few, out=root / "unlearned")
     unlearn(root / "original", data, request, method="retrain", settings={"device": "cpu"}, out=root / "retrained")

@@ -17,8 +17,8 @@ DATA = people()
 @pytest.mark.parametrize(
     ("call", "names"),
     [
-        (lambda: multidelete.unlearn("m", DATA, 5), "model is 'm', and there is no such folder"),
-        (lambda: multidelete.unlearn(5, DATA, ["a"]), "model is 5, of type int; it must be a folder, a hub id"),
+        (lambda: multidelete.unlearn("m", DATA, 5), "original is 'm', and there is no such folder"),
+        (lambda: multidelete.unlearn(5, DATA, ["a"]), "original is 5, of type int; it must be a folder, a hub id"),
         (lambda: multidelete.unlearn("m", "photos", ["a"]), "data is 'photos', of type str; .*load_data"),
         (lambda: multidelete.unlearn("m", DATA, [], method=3), "method is 3, of type int; it must be the name"),
         (lambda: multidelete.unlearn("m", DATA, [], settings=5), "settings is 5, of type int"),
@@ -29,11 +29,15 @@ DATA = people()
         (lambda: multidelete.tune("m", DATA, [], trials=2.5), "trials is 2.5, of type float"),
         (lambda: multidelete.train("photos", "out"), "data is 'photos', of type str"),
         (lambda: multidelete.train(DATA, "out", settings={"lr": 1}), "settings is {'lr': 1}, of type dict"),
-        (lambda: multidelete.train(DATA, "out", model="clip"), "model is 'clip', of type str; .*TrainSettings"),
+        (
+            lambda: multidelete.train(DATA, "out", start=5),
+            "start is 5, of type int; it must be TrainSettings, a",
+        ),
+        (lambda: multidelete.train(DATA, "out", start="clip"), "start is 'clip', and there is no such folder"),
         (lambda: multidelete.audit(1, "m", DATA, [], out="r"), "unlearned is 1, of type int"),
         (lambda: multidelete.audit("m", "m", DATA, [], out="r", shadows="s"), "shadows is 's', of type str; .*a list"),
         (lambda: multidelete.audit("m", "m", DATA, [], out="r", relearn_lr="x"), "relearn_lr is 'x', of type str"),
-        (lambda: multidelete.load_data(5), "spec is 5, of type int; it must be a text"),
+        (lambda: multidelete.load_data(5), "data is 5, of type int; it must be a text"),
         (lambda: multidelete.load_data("personas", columns=["a"]), r"columns is \['a'\], of type list"),
         (lambda: multidelete.load_data("personas", splits={"train": 5}), "splits is 5, of type int"),
         (lambda: multidelete.demo("out", people="x"), "people is 'x', of type str"),

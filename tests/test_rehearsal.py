@@ -23,7 +23,7 @@ SPEC = "personas:people=6,unseen=4,size=16"
 
 def rehearsed(model: object, data: PairData, forget: Sequence[str], **options: object) -> Rehearsal:
     out = options.pop("out", None)
-    return rehearse(DeletionArguments(model=model, data=data, forget=forget, **options), out)  # type: ignore[arg-type]
+    return rehearse(DeletionArguments(original=model, data=data, forget=forget, **options), out)  # type: ignore[arg-type]
 
 
 def contents(folder: Path) -> dict[str, bytes]:

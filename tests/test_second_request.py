@@ -86,7 +86,7 @@ class Made:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     root, found = tmp_path_factory.mktemp("requests"), recorded()
-    train(found.data, root / "original", model=TrainSettings(family="clip", image_size=32), settings=quick(passes=2))
+    train(found.data, root / "original", start=TrainSettings(family="clip", image_size=32), settings=quick(passes=2))
     made = Made(root, found, found.request(*FIRST), found.request(*SECOND))
     settings = {"passes": 1, "device": "cpu"}
     unlearn(root / "original", found.data, made.first, method="npo", settings=settings, out=root / "unlearned")
@@ -109,7 +109,7 @@ def test_earlier_pairs_are_in_no_search_no_reference_model_no_audit_and_no_furth
                              settings={"passes": 1, "device": "cpu"}),
         "retrained": lambda: ModelStore(root / "store").retrained(root / "unlearned", made.data, made.second, seed=0),
         "shadow": lambda: [ModelStore(root / "store").shadow(root / "unlearned", made.data, index=n) for n in (0, 1)],
-        "train": lambda: train(made.data, root / "more", model=TrainSettings(start=str(root / "unlearned")),
+        "train": lambda: train(made.data, root / "more", start=TrainSettings(start=str(root / "unlearned")),
                                settings=quick()),
         "audit": lambda: made.audit("second", "unlearned", made.second, "report"),
     }  # fmt: skip
@@ -148,7 +148,7 @@ def test_without_the_key_nothing_is_done_with_the_model(made: Made, tmp_path: Pa
     refused: list[Callable[..., object]] = [
         made.again,
         lambda **more: tune(made.root / "unlearned", made.data, made.second, trials=1, **more),  # type: ignore[arg-type]
-        lambda **more: train(made.data, tmp_path / "x", model=TrainSettings(start=str(made.root / "unlearned")),
+        lambda **more: train(made.data, tmp_path / "x", start=TrainSettings(start=str(made.root / "unlearned")),
                              settings=quick(), **more),  # type: ignore[arg-type]
         lambda **more: made.audit("unlearned", "original", made.first, "report without", **more),
         lambda **more: ModelStore(tmp_path / "s", **more).retrained(made.root / "unlearned", made.data, made.second, seed=0),  # type: ignore[arg-type]  # noqa: E501
@@ -197,7 +197,7 @@ def test_what_saw_the_pairs_is_no_retrained_model(made: Made, retrained: str, sa
     if not copy.exists():
         shutil.copytree(made.root / "second", copy, ignore=shutil.ignore_patterns("multidelete.json"))
         load_adapter(made.root / "second").model.save_pretrained(copy, max_shard_size="200KB")
-        train(made.data, again, model=TrainSettings(family="clip", image_size=32), settings=quick(passes=0.1), seed=1)
+        train(made.data, again, start=TrainSettings(family="clip", image_size=32), settings=quick(passes=0.1), seed=1)
     both = made.recorded.request(*FIRST, *SECOND)
     with pytest.raises(UserError, match=said):
         made.audit("second", "original", made.first if retrained == "unlearned" else both, "refused",

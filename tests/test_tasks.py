@@ -52,7 +52,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     case, root = request.param, tmp_path_factory.mktemp("tasks")
     data = case_data(case, number=8, unseen=4)
     settings = replace(Training().loop_settings(), passes=3, batch_size=16, device="cpu", checkpoint_steps=0)
-    train(data, root / "original", model=TrainSettings(family=case.family, image_size=32), settings=settings)
+    train(data, root / "original", start=TrainSettings(family=case.family, image_size=32), settings=settings)
     asked = resolve_request(data, subjects=["person-0001", "person-0004"], unit="subject")
     few = {"passes": 1, "device": "cpu"}
     unlearn(root / "original", data, asked, settings=few, out=root / "unlearned")

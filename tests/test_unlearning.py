@@ -185,7 +185,7 @@ def test_retrain_repeats_the_originals_recipe_without_the_forget_pairs(
 ) -> None:
     """Bit for bit what training on the retain pairs alone gives, from the same initial weights and tokenizer."""
     settings = LoopSettings(passes=2, batch_size=16, lr=1e-3, weight_decay=0.1, checkpoint_steps=0, device="cpu")
-    train(data, tmp_path / "original", model=TINY, settings=settings, seed=5)
+    train(data, tmp_path / "original", start=TINY, settings=settings, seed=5)
     result = unlearn(tmp_path / "original", data, forget, method="retrain", out=tmp_path / "retrained", seed=9)
     scratch = starting_point(TINY, data, 5)
     retain = data.train.without(forget, "retain")
@@ -201,8 +201,7 @@ def test_retrain_repeats_the_originals_recipe_without_the_forget_pairs(
 def test_retrain_of_a_fine_tuned_model_starts_where_it_started(
     original: Path, tmp_path: Path, data: PairData, forget: list[str]
 ) -> None:
-    tuned = replace(TINY, start=str(original))
-    train(data, tmp_path / "tuned", model=tuned, settings=quick(lr=1e-4), seed=5)
+    train(data, tmp_path / "tuned", start=original, settings=quick(lr=1e-4), seed=5)
     result = unlearn(tmp_path / "tuned", data, forget, method="retrain", settings={"passes": 0.01, "lr": 1e-12})
     start, after = weights(load_adapter(original)), weights(result.adapter)
     for name, tensor in start.items():
@@ -224,7 +223,7 @@ def test_retrain_without_a_recorded_start_is_refused(original: Path, data: PairD
 
 def test_training_is_recorded_and_depends_on_the_seed(tmp_path: Path, data: PairData) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        train(data, tmp_path / name, model=TINY, settings=quick(), seed=seed)
+        train(data, tmp_path / name, start=TINY, settings=quick(), seed=seed)
     a, b, c = (weights(load_adapter(tmp_path / name)) for name in "abc")
     assert differing(a, b) == []
     assert differing(a, c) != []
@@ -260,7 +259,7 @@ def test_unreadable_images_are_named_before_training(original: Path, data: PairD
     seen = record_collated(adapter)
     for run in (
         lambda: unlearn(adapter, broken, forget, method="grad_diff", settings=QUICK, out=original.parent / "out"),
-        lambda: train(broken, original.parent / "out", model=TINY, settings=quick()),
+        lambda: train(broken, original.parent / "out", start=TINY, settings=quick()),
     ):
         with pytest.raises(DataError) as error:
             run()
@@ -305,7 +304,7 @@ def test_existing_targets_and_inputs_are_never_written_over(original: Path, data
     with pytest.raises(CheckpointError, match=r"inputs are never changed"):
         unlearn(original, data, forget, method="neggrad", settings=QUICK, out=original / "inside")
     with pytest.raises(CheckpointError, match=r"inputs are never changed"):
-        train(data, original, model=replace(TINY, start=str(original)), settings=quick(), overwrite=True)
+        train(data, original, start=replace(TINY, start=str(original)), settings=quick(), overwrite=True)
     out = original.parent / "out"
     out.mkdir()
     (out / "precious").touch()

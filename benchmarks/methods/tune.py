@@ -43,7 +43,7 @@ def main() -> None:
             continue
         data, seed = load(setting, root), grid.seeds[0]
         model = model_of(setting, data, seed, store)
-        original = store.original(data, model=model, settings=setting.train, seed=seed)
+        original = store.original(data, start=model, settings=setting.train, seed=seed)
         request = request_of(Group(setting, grid.fractions[0], DRAW, seed), data)
         for row in setting.methods:
             if row.name in given.methods.split(","):

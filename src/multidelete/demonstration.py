@@ -63,7 +63,7 @@ def demo(
     with whole_or_nothing(Path(out), overwrite=overwrite) as folder:
         (folder / "request.txt").write_text("\n".join(request.ids) + "\n", encoding="utf-8")
         original, unlearned, retrained = (folder / name for name in ("original", "unlearned", "retrained"))
-        train(data, original, model=TrainSettings(image_size=SIDE_PX), settings=settings, seed=seed)
+        train(data, original, start=TrainSettings(image_size=SIDE_PX), settings=settings, seed=seed)
         for method, result in (("multidelete", unlearned), ("retrain", retrained)):
             unlearn(original, data, request, method=method, settings={"device": device}, out=result, seed=seed)
         done = audit(

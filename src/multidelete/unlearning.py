@@ -16,7 +16,7 @@ from multidelete.artifacts.keys import keep_keys, key_of_run, key_target, new_ke
 from multidelete.artifacts.manifest import digest_of, versions, write_manifest
 from multidelete.artifacts.overlap import paths_of_model, refuse_pictures
 from multidelete.artifacts.result_folder import RUN_KEY, result_folder, work_folder
-from multidelete.core.arguments import Wanted, check_arguments, flag, place, whole
+from multidelete.core.arguments import PLACE, Wanted, check_arguments, flag, place, whole
 from multidelete.core.runtime import is_main_process
 from multidelete.core.settings import LoopSettings, LoraSettings, TrainSettings
 from multidelete.data.identity import with_true_sources
@@ -44,7 +44,7 @@ def train(
     data: PairData,
     out: str | Path,
     *,
-    model: TrainSettings | Adapter | None = None,
+    start: TrainSettings | Adapter | str | Path | None = None,
     settings: LoopSettings | None = None,
     seed: int = 0,
     overwrite: bool = False,
@@ -60,8 +60,8 @@ def train(
     Args:
         data: Pairs; only the ``train`` split is used.
         out: Folder to write, in the family's own format.
-        model: Family and size of a new model, the folder of one to start from, or an `Adapter`, which is trained as it
-            is; of the latter nothing is recorded that it could be retrained from.
+        start: What training begins with: family and size of a new model, the folder or hub id of one to go on from,
+            or an `Adapter`, which is trained as it is and of which nothing is recorded that it could be retrained from.
         settings: How the loop runs.
         seed: Of the initial weights and of the order of the pairs.
         overwrite: Replace ``out`` if it exists.
@@ -74,32 +74,34 @@ def train(
         UserError: Unreadable images, wrong settings, or ``out`` cannot be written.
         DivergedError: The loss is not finite.
     """
+    start = TrainSettings() if start is None else start
     check_arguments(
         {
             "data": Wanted(data, (PairData,), "pairs; read them with multidelete.load_data"),
             "out": place(out),
             "key": place(key, optional=True),
-            "model": Wanted(model, (TrainSettings, Adapter), "TrainSettings or an Adapter", optional=True),
+            "start": Wanted(start, (TrainSettings, Adapter, *PLACE), "TrainSettings, a folder, a hub id or an Adapter"),
             "settings": Wanted(settings, (LoopSettings,), "LoopSettings", optional=True),
             "seed": whole(seed),
             "overwrite": flag(overwrite),
             "resume": flag(resume),
         }
     )
-    refuse_missing({"start": model.start if isinstance(model, TrainSettings) else None})
+    if not isinstance(start, TrainSettings | Adapter):
+        start = TrainSettings(start=str(start))
+    refuse_missing({"start": start.start if isinstance(start, TrainSettings) else None})
     out, data = Path(out), with_true_sources(data)
-    model = model or TrainSettings()
     settings = settings or Training().loop_settings()
-    inputs = paths_of_model(model.start) if isinstance(model, TrainSettings) and model.start else []
-    lineage, data = known_lineage(model.start or "" if isinstance(model, TrainSettings) else model, data, key,
+    inputs = paths_of_model(start.start) if isinstance(start, TrainSettings) and start.start else []
+    lineage, data = known_lineage(start.start or "" if isinstance(start, TrainSettings) else start, data, key,
                                   removed=earlier_pairs_removed)  # fmt: skip
     keys_to = key_target(out, key) if lineage else None
-    begin = [content_of(model)] if isinstance(model, Adapter) else [asdict(model), content_of(model.start or "")]
+    begin = [content_of(start)] if isinstance(start, Adapter) else [asdict(start), content_of(start.start or "")]
     digest = digest_of([*begin, asdict(settings), seed, data.train.content, list(data.classes)])
     refuse_pictures(out, data)
     with result_folder(out, inputs, overwrite=overwrite, resume=resume, digest=digest) as folder:
         check_machine(settings, folder)
-        adapter = model if isinstance(model, Adapter) else starting_point(model, data, seed)
+        adapter = start if isinstance(start, Adapter) else starting_point(start, data, seed)
         pairs = fitted(adapter, data).train
         check_pairs(adapter, {"the training pairs": pairs})
         cut = adapter.truncated(pairs.pairs)
@@ -121,8 +123,8 @@ def train(
                 **cast(dict[str, object], manifest["data"]),
                 "content": data.train.content_by(data.classes),
             }
-        if not isinstance(model, Adapter):
-            manifest |= {"model": asdict(model)}
+        if not isinstance(start, Adapter):
+            manifest |= {"model": asdict(start)}
         manifest |= deletions_entry(lineage, removed=earlier_pairs_removed)
         _write_result(folder, adapter, manifest | {"history": _thin(result.history)} | dict(notes or {}))
         if keys_to is not None:
@@ -156,7 +158,7 @@ class Unlearned:
 
 
 def unlearn(
-    model: object,
+    original: object,
     data: PairData,
     forget: Request | Sequence[str] | str | Path,
     *,
@@ -179,7 +181,7 @@ def unlearn(
     Pairs that it has forgotten before take no part: they are no retain pairs, negatives, partners or held-out pairs.
 
     Args:
-        model: Folder, hub id, a loaded `transformers` model of a known family, or an `Adapter`.
+        original: Folder, hub id, a loaded `transformers` model of a known family, or an `Adapter`.
         data: The pairs it was trained on.
         forget: Ids, a request file, or a request with its unit.
         processor: Of a loaded model.
@@ -189,7 +191,7 @@ def unlearn(
             whose encoder stands by itself (``text``), all but such an encoder (``but-image``), or a regular
             expression over parameter names.
         lora: Train LoRA beside the linear layers of that part, and nothing else; ``out`` is then an adapter
-            of a few MB that names ``model``, a folder or hub id (`multidelete.merge` makes a model of both).
+            of a few MB that names ``original``, a folder or hub id (`multidelete.merge` makes a model of both).
         out: Folder to write, in the family's own format; None keeps the result in memory.
         seed: Of everything that is drawn.
         overwrite: Replace ``out`` if it exists.
@@ -204,8 +206,9 @@ def unlearn(
         UserError: The request, the model, the data or the settings are wrong; nothing was written.
         DivergedError: A loss is not finite.
     """
+    check_arguments({"out": place(out, optional=True)})
     arguments = DeletionArguments(
-        model=model, data=data, forget=forget, processor=processor, method=method, settings=settings,
+        original=original, data=data, forget=forget, processor=processor, method=method, settings=settings,
         trainable=trainable, lora=lora, seed=seed, allow_pickle=allow_pickle, key=key,
         earlier_pairs_removed=earlier_pairs_removed,
     )  # fmt: skip

@@ -39,7 +39,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     request = resolve_request(data, subjects=[f"person-{at:04d}" for at in range(1, 6)], unit="subject")
     store = ModelStore(root / "store")
     model = TrainSettings(family="clip", size="tiny", image_size=SIDE)
-    original = store.original(data, model=model, settings=quick(), seed=0)
+    original = store.original(data, start=model, settings=quick(), seed=0)
     retrained = [store.retrained(original, data, request, seed=seed) for seed in (1, 2)]
     shadows = [store.shadow(original, data, index=index) for index in range(4)]
     return Made(data, request, root, original, retrained, shadows)

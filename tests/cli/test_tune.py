@@ -35,7 +35,7 @@ def test_settings_file_goes_through_unlearn_and_its_cost_into_the_audit(
     file = tmp_path / "tuned.toml"
     found = results(
         capsys, "tune", original, *QUICK, *REQUEST, "--method", "grad_diff", "--set", "descent=2", "--passes", "1",
-        "--batch-size", "7", "--lora", "r=2", "--train", "all", "--trials", "3", "--seed", "4", "--out", file,
+        "--batch-size", "7", "--lora", "r=2", "--trainable", "all", "--trials", "3", "--seed", "4", "--out", file,
     )  # fmt: skip
     written = tomllib.loads(file.read_text())
     assert (found["file"], len(found["trials"])) == (str(file), 3)  # type: ignore[arg-type]

@@ -255,7 +255,7 @@ def test_two_pictures_that_python_gives_one_source_are_not_taken_for_one(tmp_pat
     ]
     data = PairData("mine", {"train": PairDataset(pairs, "train")})
     quick = replace(Training().loop_settings(), passes=1, device="cpu")
-    train(data, tmp_path / "model", model=TrainSettings(family="clip", image_size=16), settings=quick)
+    train(data, tmp_path / "model", start=TrainSettings(family="clip", image_size=16), settings=quick)
     told = read_manifest(tmp_path / "model") or {}
     assert told["data"]["content"] == with_true_sources(data).train.content  # type: ignore[index]
     assert told["data"]["content"] != data.train.content  # type: ignore[index]
@@ -268,7 +268,7 @@ def test_an_original_trained_on_other_pictures_of_the_same_names_is_remarked_on(
         bitmap(tmp_path / "data" / f"{n}.bmp", middle=n)
     spec = write(tmp_path / "data", [{"file_name": f"{n}.bmp", "text": f"t{n}", "id": f"{n}"} for n in range(3)])
     quick = replace(Training().loop_settings(), passes=1, device="cpu")
-    original = train(load_data(spec), tmp_path / "o", model=TrainSettings(family="clip", image_size=16), settings=quick)
+    original = train(load_data(spec), tmp_path / "o", start=TrainSettings(family="clip", image_size=16), settings=quick)
     read_for(DataOptions(data=spec), str(original), KeyOptions())
     assert "other pictures" not in capsys.readouterr().err
     bitmap(tmp_path / "data" / "1.bmp", middle=9)

@@ -52,7 +52,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
 
 @pytest.fixture(scope="module")
 def original(store: ModelStore, data: PairData) -> Path:
-    return store.original(data, model=TINY, settings=quick(lr=RATE), seed=3)
+    return store.original(data, start=TINY, settings=quick(lr=RATE), seed=3)
 
 
 def weights_of(folder: Path):  # type: ignore[no-untyped-def]
@@ -65,7 +65,7 @@ def weights_of(folder: Path):  # type: ignore[no-untyped-def]
 def test_a_model_is_trained_once(store: ModelStore, original: Path, data: PairData) -> None:
     made, changed = list(store.made), (original / "model.safetensors").stat().st_mtime_ns
     other = ModelStore(store.root)
-    assert other.original(people(8), model=TINY, settings=quick(lr=RATE), seed=3) == original
+    assert other.original(people(8), start=TINY, settings=quick(lr=RATE), seed=3) == original
     assert (original / "model.safetensors").stat().st_mtime_ns == changed
     assert store.made == made
     assert other.made == []
@@ -81,7 +81,7 @@ def test_whatever_changes_the_weights_makes_another_model(
     folders: list[Path] = []
 
     def original(pairs: PairData, **changes: object) -> None:
-        given: dict[str, object] = {"model": TINY, "settings": quick(), "seed": 0}
+        given: dict[str, object] = {"start": TINY, "settings": quick(), "seed": 0}
         folders.append(store.original(pairs, **(given | changes)))  # type: ignore[arg-type]  # values of many kinds
 
     held_out = replace(data, splits={"train": data.train})
@@ -96,7 +96,7 @@ def test_whatever_changes_the_weights_makes_another_model(
     original(people(9))
     original(data, seed=1)
     original(data, settings=quick(lr=1e-4))
-    original(data, model=replace(TINY, size="small"))
+    original(data, start=replace(TINY, size="small"))
     assert len(set(folders)) == 6
 
     own_clip(data).save(tmp_path / "a")
@@ -144,9 +144,9 @@ def test_names_are_known_before_anything_is_trained(
 ) -> None:
     """A machine that only reads results knows what they are of."""
     names = ModelStore(store.root, names_only=True)
-    assert names.original(data, model=TINY, settings=quick(lr=RATE), seed=3) == original
+    assert names.original(data, start=TINY, settings=quick(lr=RATE), seed=3) == original
     elsewhere = ModelStore("nowhere", names_only=True)
-    same = elsewhere.original(data, model=TINY, settings=quick(lr=RATE), seed=3)
+    same = elsewhere.original(data, start=TINY, settings=quick(lr=RATE), seed=3)
     assert same == Path("nowhere") / original.name
     for kind, ask in {
         "retrained": lambda of, it: of.retrained(it, data, request_of_two, seed=5),
@@ -242,7 +242,7 @@ def test_a_shadow_of_a_graph_holds_no_edge_of_a_training_pair_that_it_does_not_t
 
     data, store = relations(), ModelStore(tmp_path)
     assert data.graph is not None
-    original = store.original(data, model=TrainSettings(family="graph-text"), settings=quick())
+    original = store.original(data, start=TrainSettings(family="graph-text"), settings=quick())
     folder = store.shadow(original, data, index=0)
     graph, members = Graph.load(folder), shadow_members(data, 0)
     left = {frozenset(graph.nodes[i] for i in edge) for edge in graph.edges.tolist()}
@@ -279,7 +279,7 @@ def asking(root: Path) -> "subprocess.Popen[str]":
 
 def test_two_processes_never_train_the_same_model_and_a_killed_one_is_resumed(tmp_path: Path, data: PairData) -> None:
     """The one that is killed holds the lock; the one that waits for it goes on where it stopped."""
-    whole = ModelStore(tmp_path / "whole").original(data, model=TINY, settings=SLOW)
+    whole = ModelStore(tmp_path / "whole").original(data, start=TINY, settings=SLOW)
     shared = tmp_path / "shared"
     first = asking(shared)
     work = partial_folder(shared / whole.name) / "work"
@@ -291,7 +291,7 @@ def test_two_processes_never_train_the_same_model_and_a_killed_one_is_resumed(tm
     first.kill()
     first.communicate()
     mine = ModelStore(shared)
-    assert mine.original(data, model=TINY, settings=SLOW) == shared / whole.name
+    assert mine.original(data, start=TINY, settings=SLOW) == shared / whole.name
     told = json.loads(second.communicate(timeout=100)[0])
     assert told["folder"] == str(shared / whole.name)
     assert told["made"] + len(mine.made) == 1
@@ -352,5 +352,5 @@ def test_references_makes_what_is_missing(tmp_path: Path, capsys: pytest.Capture
 
 if __name__ == "__main__":
     made = ModelStore(sys.argv[1])
-    path = made.original(people(8), model=TINY, settings=SLOW)
+    path = made.original(people(8), start=TINY, settings=SLOW)
     sys.stdout.write(json.dumps({"folder": str(path), "made": len(made.made)}))

@@ -19,7 +19,7 @@ def test_audit_beside_a_retrained_model_shows_labels_with_and_without_names(
 ) -> None:
     data = replace(case_data(Case("albef", "classification", 1), number=6, unseen=4), classes=classes)
     settings = replace(Training().loop_settings(), passes=1, batch_size=16, device="cpu", checkpoint_steps=0)
-    train(data, tmp_path / "original", model=TrainSettings(family="albef", image_size=32), settings=settings)
+    train(data, tmp_path / "original", start=TrainSettings(family="albef", image_size=32), settings=settings)
     asked, few = resolve_request(data, subjects=["person-0001"], unit="subject"), {"device": "cpu"}
     unlearn(tmp_path / "original", data, asked, method="retrain", settings=few, out=tmp_path / "retrained")
     audit(tmp_path / "original", tmp_path / "original", data, asked, retrained=tmp_path / "retrained",

@@ -159,7 +159,7 @@ def test_training_goes_on_after_an_interrupt(tmp_path: Path, data: PairData) -> 
     model = TrainSettings(family="vision-text", size="tiny", image_size=32)
 
     def run(out: Path, *, resume: bool = False) -> None:
-        train(data, out, model=model, settings=settings, seed=1, resume=resume)
+        train(data, out, start=model, settings=settings, seed=1, resume=resume)
 
     run(tmp_path / "whole")
     interrupted(lambda: run(tmp_path / "cut"), "checkpoint-00000004", tmp_path / "cut")

@@ -96,17 +96,17 @@ def train(given: Given) -> None:
     """
     made = given.settings()
     data, out, run = take(made, DataOptions), take(made, OutOptions), take(made, TrainOptions)
-    model = take(made, TrainSettings)
+    start = take(made, TrainSettings)
     unused = [name for name in given.names(TrainSettings) if name != "start"]
-    if model.start and unused:
+    if start.start and unused:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
-        raise ConfigError(f"--start {model.start} goes on from that model as it is. Leave {flags} out, or --start.")
+        raise ConfigError(f"--start {start.start} goes on from that model as it is. Leave {flags} out, or --start.")
     from multidelete.artifacts.manifest import read_manifest
     from multidelete.methods import Training
     from multidelete.models.sources import refuse_missing
     from multidelete.unlearning import train as run_train
 
-    refuse_missing({"start": model.start})
+    refuse_missing({"start": start.start})
 
     settings = resolve(LoopSettings, None, {**asdict(Training().loop_settings()), **given_loop(given, made)})
     holdout = None if run.holdout is None else {"fraction": run.holdout, "seed": run.seed}
@@ -117,7 +117,7 @@ def train(given: Given) -> None:
     folder = run_train(
         set_aside(pairs, holdout),
         out.out,
-        model=model,
+        start=start,
         settings=settings,
         seed=run.seed,
         overwrite=out.overwrite,
@@ -150,8 +150,8 @@ def unlearn(given: Given) -> None:
     notes = {"holdout": holdout, "search": search and asdict(search)}
     request = read_forget(pairs, take(made, ForgetOptions))
     arguments = DeletionArguments(
-        model=run.original, data=pairs, forget=request, method=method, settings=loop, trainable=run.train, lora=lora,
-        seed=run.seed, allow_pickle=run.allow_pickle, **asdict(keys),
+        original=run.original, data=pairs, forget=request, method=method, settings=loop, trainable=run.trainable,
+        lora=lora, seed=run.seed, allow_pickle=run.allow_pickle, **asdict(keys),
     )  # fmt: skip
     rehearsal = take(made, RehearsalOptions)
     if rehearsal.dry_run:

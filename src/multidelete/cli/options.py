@@ -146,15 +146,15 @@ class UnlearnOptions(RunOptions):
 
     Attributes:
         original: The trained model: a folder or a hub id. It is not changed.
-        train: Which parameters to train: `auto` (what the method prefers), `all`, `projections`, `text` or `image` (an
-            encoder that stands by itself), `but-image` (all but that), or a regular expression over parameter names.
+        trainable: Which parameters to train: `auto` (what the method prefers), `all`, `projections`, `text` or `image`
+            (an encoder that stands by itself), `but-image` (all but that), or a regular expression over their names.
         lora: Train LoRA beside the linear layers of that part, and nothing else: `r=8,alpha=16`, rank and scale. The
             result is an adapter of a few MB (`multidelete merge`); deleting it is reverting.
         allow_pickle: Also read weights that are not safetensors, as plain tensors.
     """
 
     original: str
-    train: str = "auto"
+    trainable: str = "auto"
     lora: tuple[str, ...] = ()
     allow_pickle: bool = False
 

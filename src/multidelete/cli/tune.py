@@ -34,7 +34,7 @@ def tune(given: Given) -> None:
         read_forget(pairs, take(made, ForgetOptions)),
         method=method,
         settings=loop,
-        trainable=run.train,
+        trainable=run.trainable,
         lora=lora,
         trials=run.trials,
         out=run.out,

@@ -61,7 +61,7 @@ class DeletionArguments:
         UserError: An argument is of the wrong type, or names a model that is not there.
     """
 
-    model: object
+    original: object
     data: PairData
     forget: Request | Sequence[str] | str | Path
     processor: ProcessorMixin | None = None
@@ -77,8 +77,8 @@ class DeletionArguments:
     def __post_init__(self) -> None:
         check_arguments(
             {
-                "model": Wanted(
-                    self.model, (str, Path, torch.nn.Module), "a folder, a hub id, a loaded model or an Adapter"
+                "original": Wanted(
+                    self.original, (str, Path, torch.nn.Module), "a folder, a hub id, a loaded model or an Adapter"
                 ),
                 "data": Wanted(self.data, (PairData,), "pairs; read them with multidelete.load_data"),
                 "method": Wanted(self.method, (str, Method), "the name of a method, or an instance of one"),
@@ -92,9 +92,9 @@ class DeletionArguments:
                 "key": place(self.key, optional=True),
             }
         )
-        refuse_missing({"model": self.model})
-        if isinstance(self.model, torch.nn.Module):
-            check_processor(self.model, self.processor)
+        refuse_missing({"original": self.original})
+        if isinstance(self.original, torch.nn.Module):
+            check_processor(self.original, self.processor)
 
     @property
     def files(self) -> list[Path]:
@@ -108,10 +108,10 @@ class DeletionArguments:
             UserError: The request, the model's records or the settings are wrong, or do not go together.
         """
         data = with_true_sources(self.data)
-        lineage, left = known_lineage(self.model, data, self.key, removed=self.earlier_pairs_removed)
+        lineage, left = known_lineage(self.original, data, self.key, removed=self.earlier_pairs_removed)
         request = not_yet_deleted(as_request(data, self.forget), data, left, lineage)
         method = get_method(self.method)() if isinstance(self.method, str) else self.method
-        origin = read_manifest(Path(self.model)) if isinstance(self.model, str | Path) else None
+        origin = read_manifest(Path(self.original)) if isinstance(self.original, str | Path) else None
         loop = loop_settings(method, self.settings, origin, len(request.ids))
         if self.trainable not in ("auto", "all") and not method.takes_part:
             raise UnsupportedError(
@@ -124,7 +124,9 @@ class DeletionArguments:
                 f"{method.name} changes the weights themselves and cannot train LoRA. Methods that can: {able}."
             )
         return Deletion(
-            model=self.model if isinstance(self.model, str | Path) else adapter_for(self.model, self.processor),
+            model=self.original
+            if isinstance(self.original, str | Path)
+            else adapter_for(self.original, self.processor),
             data=left,
             request=request,
             method=method,

@@ -78,19 +78,19 @@ class ModelStore:
         self._digests: dict[tuple[int, tuple[str, ...]], tuple[PairData, str]] = {}
 
     def original(
-        self, data: PairData, *, model: TrainSettings | None = None, settings: LoopSettings | None = None, seed: int = 0
+        self, data: PairData, *, start: TrainSettings | None = None, settings: LoopSettings | None = None, seed: int = 0
     ) -> Path:
         """A model of all training pairs; see `train`."""
         from multidelete.methods import Training
 
-        model, settings = model or TrainSettings(), settings or Training().loop_settings()
+        start, settings = start or TrainSettings(), settings or Training().loop_settings()
         folder = self.keep(
             "original",
-            [self._digest(data, "train"), *self._begin(model), training_key(settings), seed],
+            [self._digest(data, "train"), *self._begin(start), training_key(settings), seed],
             lambda out: train(
                 data,
                 out,
-                model=model,
+                start=start,
                 settings=settings,
                 seed=seed,
                 resume=True,
@@ -98,7 +98,7 @@ class ModelStore:
                 earlier_pairs_removed=self.removed,
             ),
         )
-        self._recipes[folder] = Recipe(model, settings, seed)
+        self._recipes[folder] = Recipe(start, settings, seed)
         return folder
 
     def retrained(self, original: Path, data: PairData, request: Request, *, seed: int) -> Path:
@@ -152,7 +152,7 @@ class ModelStore:
             train(
                 drawn,
                 out,
-                model=start,
+                start=start,
                 settings=loop,
                 seed=index,
                 resume=True,

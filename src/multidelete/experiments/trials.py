@@ -209,7 +209,7 @@ def settings_file(
     ]
     top = as_toml(loop, only=loop_names)
     if trainable != "auto":
-        top += f"train = {json.dumps(trainable)}\n"
+        top += f"trainable = {json.dumps(trainable)}\n"
     if lora is not None:
         top += f"lora = {json.dumps([f'{name}={value}' for name, value in asdict(lora).items()])}\n"
     own = as_toml(method, table="method").replace("[method]\n", f"[method]\nname = {json.dumps(_name(method))}\n", 1)

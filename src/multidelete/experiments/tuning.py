@@ -60,7 +60,7 @@ class Tuned:
 
 
 def tune(
-    model: object,
+    original: object,
     data: PairData,
     forget: Request | Sequence[str] | str | Path,
     *,
@@ -85,7 +85,7 @@ def tune(
     are not finite, or whose settings do not go together, counts as failed.
 
     Args:
-        model: Folder, hub id, a loaded `transformers` model of a known family, or an `Adapter`; it stays as it is.
+        original: Folder, hub id, a loaded `transformers` model of a known family, or an `Adapter`; it stays as it is.
         data: The pairs it was trained on, with validation pairs.
         forget: Ids, a request file, or a request with its unit. To compare methods, tune on another draw than is
             reported.
@@ -108,13 +108,13 @@ def tune(
         UserError: The model, data, request or settings are wrong, or there are no validation pairs.
         DivergedError: Every trial failed.
     """
+    check_arguments({"out": place(out, optional=True), "trials": whole(trials), "overwrite": flag(overwrite),
+                     "resume": flag(resume)})  # fmt: skip
     arguments = DeletionArguments(
-        model=model, data=data, forget=forget, processor=processor, method=method, settings=settings,
+        original=original, data=data, forget=forget, processor=processor, method=method, settings=settings,
         trainable=trainable, lora=lora, seed=seed, allow_pickle=allow_pickle, key=key,
         earlier_pairs_removed=earlier_pairs_removed,
     )  # fmt: skip
-    check_arguments({"out": place(out, optional=True), "trials": whole(trials), "overwrite": flag(overwrite),
-                     "resume": flag(resume)})  # fmt: skip
     start_processes()
     if world_size() > 1:
         raise ConfigError(f"tune runs in one process, and there are {world_size()}. Start it without a launcher.")
@@ -137,11 +137,11 @@ def tune(
         identity += [{name: asdict(factor) for name, factor in chosen.search.items()}]
         done = [] if file is None else file.read(identity)[:trials]
         _refuse_strangers(done, deletion)
-        original = deletion.original()
+        loaded = deletion.original()
         started = time.perf_counter()
-        judge.hear(original)
+        judge.hear(loaded)
         asked_s, asked_pairs = time.perf_counter() - started, judge.pairs
-        del original  # every trial loads its own
+        del loaded  # every trial loads its own
         seen = replace(deletion, data=judge.seen)
         with progress_bar("trials", trials) as bar:
             while len(done) < trials:

@@ -62,7 +62,7 @@ class Conversion:
 
 
 def convert_albef(
-    checkpoint: Path,
+    source: Path,
     out: Path,
     *,
     tokenizer: str | Path,
@@ -77,7 +77,7 @@ def convert_albef(
     the tensors' shapes; two images a pair from the keys that pairs of upper layers share.
 
     Args:
-        checkpoint: File that ``torch.save`` wrote: the tensors by name, or these as ``"model"``. Only plain tensors,
+        source: File that ``torch.save`` wrote: the tensors by name, or these as ``"model"``. Only plain tensors,
             numbers, strings and containers are read (``weights_only=True``).
         out: Folder to make.
         tokenizer: Folder or hub id of the tokenizer, which the checkpoint does not hold: ``bert-base-uncased``.
@@ -93,16 +93,16 @@ def convert_albef(
             shape, each named; the folder cannot be written.
         ConfigError: ``image_size``, ``classes``, ``head_width`` or the tokenizer do not fit the checkpoint.
     """
-    refuse_overlap(out, [checkpoint, Path(tokenizer)])
+    refuse_overlap(out, [source, Path(tokenizer)])
     refuse_existing(out, overwrite=overwrite)
-    official = read_official(checkpoint)
+    official = read_official(source)
     dropped = Counter({name: kind for name in official if (kind := dropped_kind(name))}.values())
     weights = {name: tensor for name, tensor in official.items() if not dropped_kind(name)}
     pretrained = any(name.startswith("text_encoder.bert.") for name in weights)
     prefix = "text_encoder.bert." if pretrained else "text_encoder."
     weights = {our_name(name, prefix): tensor for name, tensor in weights.items()}
     without_types = _add_token_types(weights)
-    config = config_of(checkpoint, weights, head_width)
+    config = config_of(source, weights, head_width)
     config.token_types = not without_types
     config.text_prefix = prefix
     task: Task = "retrieval" if "itm_head.weight" in weights else "classification"
@@ -111,20 +111,18 @@ def convert_albef(
         classes = tuple(classes) or OFFICIAL_CLASSES.get((count, config.images), ())
         if len(classes) != count:
             raise ConfigError(
-                f"{checkpoint} tells {counted(count, 'classes')} apart, but {len(classes)} names were given. "
+                f"{source} tells {counted(count, 'classes')} apart, but {len(classes)} names were given. "
                 "Name each class, in the order of the classifier's outputs."
             )
         name_classes(config, classes)
     elif classes:
-        raise ConfigError(
-            f"{checkpoint} is for retrieval, and {len(classes)} names of classes were given. Leave them out."
-        )
+        raise ConfigError(f"{source} is for retrieval, and {len(classes)} names of classes were given. Leave them out.")
     own_size = config.vision_config.image_size
     if image_size is not None:
         weights[POSITIONS] = resized_positions(weights[POSITIONS], image_size, config.vision_config.patch_size)
         config.vision_config.image_size = image_size
     model = (AlbefForRetrieval if task == "retrieval" else AlbefForClassification)(config)
-    refuse_mismatch(checkpoint, model, weights)
+    refuse_mismatch(source, model, weights)
     model.load_state_dict(weights, assign=True)
     model.tie_weights()
     side = {"height": image_size or own_size, "width": image_size or own_size}
@@ -134,7 +132,7 @@ def convert_albef(
         words = AutoTokenizer.from_pretrained(str(tokenizer), trust_remote_code=False)
     if len(words) > model.config.text_config.vocab_size:
         raise ConfigError(
-            f"the tokenizer of {tokenizer} has {counted(len(words), 'entries')}, and {checkpoint} has embeddings for "
+            f"the tokenizer of {tokenizer} has {counted(len(words), 'entries')}, and {source} has embeddings for "
             f"{model.config.text_config.vocab_size:,}. Give the one that the checkpoint was trained with."
         )
     with whole_or_nothing(out, overwrite=overwrite) as folder:
@@ -143,7 +141,7 @@ def convert_albef(
     return Conversion(task, config.images, tuple(classes), (own_size, side["height"]), dict(dropped))
 
 
-def export_albef(folder: Path, checkpoint: Path, *, overwrite: bool = False) -> dict[str, Tensor]:
+def export_albef(source: Path, out: Path, *, overwrite: bool = False) -> dict[str, Tensor]:
     """Write a model folder as a checkpoint that the official code loads: ``{"model": tensors by official name}``.
 
     What `convert_albef` drops is not in it, but for the position ids.
@@ -154,15 +152,15 @@ def export_albef(folder: Path, checkpoint: Path, *, overwrite: bool = False) -> 
     Raises:
         CheckpointError: Not an ALBEF folder, or the file exists already or cannot be written.
     """
-    refuse_overlap(checkpoint, [folder])
-    refuse_existing(checkpoint, overwrite=overwrite, is_ours=is_marked_archive)
-    found = recognise(folder)
+    refuse_overlap(out, [source])
+    refuse_existing(out, overwrite=overwrite, is_ours=is_marked_archive)
+    found = recognise(source)
     if found.family != "albef":
         raise CheckpointError(
-            f"{folder} holds a {found.head}; only {' and '.join(FAMILIES['albef'].heads)} have official names."
+            f"{source} holds a {found.head}; only {' and '.join(FAMILIES['albef'].heads)} have official names."
         )
-    weights = official_weights(load_model(folder, FAMILIES["albef"].model_class(found.head)))
-    with whole_or_nothing(checkpoint, overwrite=overwrite, is_ours=is_marked_archive) as partial:
+    weights = official_weights(load_model(source, FAMILIES["albef"].model_class(found.head)))
+    with whole_or_nothing(out, overwrite=overwrite, is_ours=is_marked_archive) as partial:
         partial.rmdir()  # the result is a file
         torch.save({"model": weights, "written_by": ARCHIVE_MARK}, partial)
     return weights

@@ -101,10 +101,10 @@ class Adapter(nn.Module, ABC):
 
     @abstractmethod
     def joint_parameters(self) -> Sequence[str]:
-        """Names of the parameters that map into the joint space (``--train projections``)."""
+        """Names of the parameters that map into the joint space (``--trainable projections``)."""
 
     def encoder_parameters(self, modality: str) -> Sequence[str]:
-        """Names of the parameters that only ``modality`` passes through, projection included (``--train text``).
+        """Names of the parameters that only ``modality`` passes through, projection included (``--trainable text``).
 
         None where its encoder does not stand by itself: where it attends to another modality.
         """

@@ -59,7 +59,7 @@ def add_lora(adapter: Adapter, settings: LoraSettings, *, seed: int, training_mo
     ]  # fmt: skip
     if not targets:
         raise UnsupportedError(
-            "LoRA stands beside linear layers, and none is trained here. Choose a part that has some with --train, "
+            "LoRA stands beside linear layers, and none is trained here. Choose a part that has some with --trainable, "
             "or leave --lora out."
         )
     config = LoraConfig(

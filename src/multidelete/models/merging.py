@@ -15,11 +15,11 @@ from multidelete.models.checkpoint import LORA_CONFIG, lora_base
 from multidelete.models.lineage import lineage_of
 
 
-def merge(folder: str | Path, out: str | Path, *, overwrite: bool = False, allow_pickle: bool = False) -> Path:
+def merge(adapter: str | Path, out: str | Path, *, overwrite: bool = False, allow_pickle: bool = False) -> Path:
     """Write a LoRA folder and its base model as one full model, in the family's own format.
 
     Args:
-        folder: What ``unlearn`` with ``lora`` wrote, or peft. It is not changed, and neither is its base model.
+        adapter: What ``unlearn`` with ``lora`` wrote, or peft. It is not changed, and neither is its base model.
         out: Folder to write; ``multidelete.json`` goes along, and the keys beside the folder to ``OUT.key``.
         overwrite: Replace ``out`` if it exists.
         allow_pickle: Also read weights of the base model that are not safetensors, as plain tensors.
@@ -27,16 +27,16 @@ def merge(folder: str | Path, out: str | Path, *, overwrite: bool = False, allow
     Raises:
         CheckpointError: No LoRA folder, one that does not fit its base model, or ``out`` cannot be written.
     """
-    folder, out = Path(folder), Path(out)
-    base = lora_base(folder)
+    adapter, out = Path(adapter), Path(out)
+    base = lora_base(adapter)
     if base is None:
-        raise CheckpointError(f"{folder} is no adapter folder: it has no {LORA_CONFIG}. There is nothing to merge.")
-    refuse_overlap(out, paths_of_model(folder))
-    keys = lineage_of(folder).own_keys
+        raise CheckpointError(f"{adapter} is no adapter folder: it has no {LORA_CONFIG}. There is nothing to merge.")
+    refuse_overlap(out, paths_of_model(adapter))
+    keys = lineage_of(adapter).own_keys
     target = key_target(out, None) if keys else None
     with whole_or_nothing(out, overwrite=overwrite) as unfinished:
-        load_adapter(folder, allow_pickle=allow_pickle).save(unfinished)
-        manifest = read_manifest(folder)
+        load_adapter(adapter, allow_pickle=allow_pickle).save(unfinished)
+        manifest = read_manifest(adapter)
         if manifest is not None:
             manifest["lora"] = {**cast(Mapping[str, object], manifest.get("lora", {})), "merged": True}
             write_manifest(unfinished, manifest)

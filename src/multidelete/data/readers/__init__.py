@@ -124,7 +124,7 @@ _LOOKS_LIKE: dict[str, Callable[[Path], bool]] = {
 
 
 def load_data(
-    spec: str,
+    data: str,
     *,
     columns: Mapping[str, str] | None = None,
     splits: Mapping[str, str] | None = None,
@@ -135,7 +135,7 @@ def load_data(
     """Read pairs from wherever they are.
 
     Args:
-        spec: ``"personas"`` (with settings: ``"personas:people=40,size=32"``), a folder, a file, or a
+        data: ``"personas"`` (with settings: ``"personas:people=40,size=32"``), a folder, a file, or a
             hub id. The reader is found from the content; ``"karpathy:PATH"`` and ``"folder:PATH"``
             name it.
         columns: Which column holds what, where names differ: ``{"text": "caption", "id": "pair_id"}``.
@@ -145,15 +145,15 @@ def load_data(
             file that names them.
         classes: Names of the classes, where labels are numbers or a model has no names of its own: in the order of
             the numbers, which is that of the model's outputs. See `with_classes`.
-        seed: Seed of generated data, unless ``spec`` gives one.
+        seed: Seed of generated data, unless ``data`` gives one.
 
     Raises:
         ConfigError: A setting is unknown or out of range.
-        DataError: There is nothing at ``spec``, or it cannot be read as pairs.
+        DataError: There is nothing at ``data``, or it cannot be read as pairs.
     """
     check_arguments(
         {
-            "spec": Wanted(spec, (str,), "a text: personas, a folder, a file or a hub id"),
+            "data": Wanted(data, (str,), "a text: personas, a folder, a file or a hub id"),
             "columns": Wanted(columns, (Mapping,), "names by name, such as {'text': 'caption'}", optional=True),
             "splits": Wanted(splits, (Mapping,), "names by name, such as {'train': 'part_a'}", optional=True),
             "image_root": place(image_root, optional=True),
@@ -164,8 +164,8 @@ def load_data(
     check_arguments({"columns": names_by_name(columns), "splits": names_by_name(splits)})
     image_root = None if image_root is None else Path(image_root)
     started = time.perf_counter()
-    data = _read(spec, ReadOptions(columns=columns or {}, splits=splits or {}, image_root=image_root, seed=seed))
-    return checked(data, places=_places(spec, image_root), classes=classes, started=started)
+    pairs = _read(data, ReadOptions(columns=columns or {}, splits=splits or {}, image_root=image_root, seed=seed))
+    return checked(pairs, places=_places(data, image_root), classes=classes, started=started)
 
 
 def _read(spec: str, options: ReadOptions) -> PairData:

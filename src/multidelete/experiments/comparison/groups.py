@@ -140,7 +140,7 @@ class Runner:
         model = model_of(group.setting, planned.data, group.seed, store)
         train = group.setting.train
         original = timed(
-            "original", partial(store.original, planned.data, model=model, settings=train, seed=group.seed)
+            "original", partial(store.original, planned.data, start=model, settings=train, seed=group.seed)
         )
         for name, seed in (("retrained", group.seed), (RETRAINED_AGAIN, group.seed + 1)):
             timed(name, partial(store.retrained, original, planned.data, planned.request, seed=seed))

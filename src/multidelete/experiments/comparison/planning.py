@@ -69,7 +69,7 @@ def plan(groups: Sequence[Group], store: Path, data_root: Path) -> list[Planned]
 def _planned(group: Group, data: PairData, names: ModelStore) -> Planned:
     setting, request = group.setting, request_of(group, data)
     model = model_of(setting, data, group.seed, names)
-    original = names.original(data, model=model, settings=setting.train, seed=group.seed)
+    original = names.original(data, start=model, settings=setting.train, seed=group.seed)
     folders = {"original": original}
     for name, seed in (("retrained", group.seed), (RETRAINED_AGAIN, group.seed + 1)):
         folders[name] = names.retrained(original, data, request, seed=seed)

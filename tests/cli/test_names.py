@@ -1,0 +1,87 @@
+"""What a flag and a parameter mean has one name, on the command line and in Python."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import pytest
+
+import multidelete
+from multidelete import LoopSettings, TrainSettings
+from multidelete.cli import app
+from multidelete.data.request import Request
+from multidelete.experiments.comparison import compare
+from multidelete.experiments.store import ModelStore
+from multidelete.methods import Retrain
+from multidelete.models.albef_convert import convert_albef, export_albef
+
+REQUEST = {"forget_subject", "forget_image", "forget_node"}  # resolve_request: subjects, images, nodes
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A command beside Python.
+
+    Attributes:
+        entry: The functions that it calls.
+        settings: What their parameters hold: the fields are flags.
+        only_flags: Flags of what the command does itself.
+        only_python: Parameters that no flag can give: objects in memory, and what the settings above stand for.
+    """
+
+    entry: tuple[Callable[..., object], ...]
+    settings: tuple[type, ...] = ()
+    only_flags: frozenset[str] | set[str] = frozenset()
+    only_python: frozenset[str] | set[str] = frozenset()
+
+
+COMMANDS = {
+    "demo": Compared((multidelete.demo,), only_python={"passes"}),
+    "train": Compared(
+        (multidelete.train, multidelete.load_data), (TrainSettings, LoopSettings), {"holdout"}, {"settings", "notes"}
+    ),
+    "unlearn": Compared(
+        (multidelete.unlearn, multidelete.load_data),
+        (LoopSettings, Request, Retrain),
+        REQUEST | {"set", "dry_run", "name_forgotten"},
+        {"settings", "processor", "notes"},
+    ),
+    "tune": Compared(
+        (multidelete.tune, multidelete.load_data),
+        (LoopSettings, Request),
+        REQUEST | {"set"},
+        {"settings", "processor"},
+    ),
+    "audit": Compared((multidelete.audit, multidelete.load_data), (Request,), REQUEST, {"others"}),
+    "references": Compared(
+        (ModelStore.retrained, multidelete.load_data, ModelStore),
+        (Request,),
+        REQUEST | {"forget", "store", "retrained", "shadows"},
+        {"request", "root", "names_only", "seed"},
+    ),
+    "compare": Compared((compare,), only_python={"say"}),
+    "merge": Compared((multidelete.merge,)),
+    "convert": Compared((convert_albef, export_albef), only_flags={"to_official"}),
+    "data": Compared((multidelete.load_data,), only_flags={"examples", "check", "model", "write"}),
+    "methods": Compared(()),
+    "families": Compared(()),
+}
+
+
+def flags_of(name: str) -> set[str]:
+    (command,) = (one for one in app.registered_commands if one.name == name)
+    return set(inspect.signature(command.callback).parameters) - {"config", "json"}  # type: ignore[arg-type]
+
+
+def test_every_command_is_compared() -> None:
+    assert {command.name for command in app.registered_commands} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_flags_and_parameters_have_one_name(name: str) -> None:
+    compared = COMMANDS[name]
+    parameters = {one for function in compared.entry for one in inspect.signature(function).parameters} - {"self"}
+    settings = {one.name for kind in compared.settings for one in fields(kind)}
+    flags = flags_of(name)
+    assert flags - parameters - settings == compared.only_flags
+    assert parameters - flags - {"seed"} == compared.only_python - {"seed"}  # which load_data has for generated pairs
