@@ -206,7 +206,7 @@ def unlearn(
         UserError: The request, the model, the data or the settings are wrong; nothing was written.
         DivergedError: A loss is not finite.
     """
-    check_arguments({"out": place(out, optional=True)})
+    check_arguments({"out": place(out, optional=True), "overwrite": flag(overwrite), "resume": flag(resume)})
     arguments = DeletionArguments(
         original=original, data=data, forget=forget, processor=processor, method=method, settings=settings,
         trainable=trainable, lora=lora, seed=seed, allow_pickle=allow_pickle, key=key,
@@ -224,7 +224,6 @@ def carried_out(
     notes: Mapping[str, object] | None = None,
 ) -> Unlearned:
     """`unlearn` with its first arguments in one."""
-    check_arguments({"out": place(out, optional=True), "overwrite": flag(overwrite), "resume": flag(resume)})
     deletion = arguments.resolved()
     if deletion.repeats:
         logger.warning("%s", repeats_note(deletion.repeats))
