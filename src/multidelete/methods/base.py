@@ -255,7 +255,7 @@ class GradientMethod(Method):
             pairs_backward=result.pairs,
             reference_s=reference_s,
             wall_s=reference_s + result.wall_s,
-            scales=reference.variances if reference is not None and reference.partners else {},
+            scales=reference.variances if reference is not None else {},
             peak_bytes=result.peak_bytes,
         )
 

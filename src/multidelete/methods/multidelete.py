@@ -43,7 +43,9 @@ class MultiDelete(GradientMethod):
     Differs from the paper:
 
     - Each term is divided by the variance of its target over the cache, so that weights mean the
-      same for every model family. The manifest records the divisors as ``scales``.
+      same for every model family. No divisor is below a quarter of the variance of associated and unassociated pairs
+      together, for u of forget and retain pairs together, each group half of it: where all unassociated pairs look
+      alike to the original, their own variance is next to nothing. The manifest records the divisors as ``scales``.
     - The unassociated pair's members come from retain pairs by default.
     - Dual encoders have no fusion: h is the elementwise product of the two embeddings. Only the encoder
       of the second modality is trained, unless asked otherwise (``train=all``): what the two encoders

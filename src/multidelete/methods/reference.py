@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 PartnerSource = Literal["retain", "forget"]
 HOLDOUT_LIMIT = 1000
+LEAST = 0.25  # of the variance of all that is compared: what losses are divided by is no less
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,27 +70,34 @@ class Reference:
 
     @cached_property
     def variances(self) -> dict[str, float]:
-        """Variance of each target over the cache, averaged over its dimensions; what losses are divided by.
+        """What losses are divided by: the variance of each target over the cache, averaged over its dimensions.
+
+        None is far below the scale on which that quantity varies at all: of joint representations and signals that is
+        `_spread` of retain pairs and partners, of unimodal representations that of forget pairs and retain pairs.
 
         Keys: ``partner``, ``partner score``, ``partner similarity``, ``retain``, ``score`` (of retain pairs and
         partners together), ``unimodal <m>`` and ``embedding <m>``, for those that were asked for and vary at all.
+        Without partners there are none.
         """
-        found: dict[str, float] = {}
-        if self.partners:
-            found["partner"] = _variance(torch.cat([p.joint for p in self.partners]))
-            number = 1 if self.score_targets is None else self.score_targets.shape[1]
-            signals_NS = torch.cat([association_signals(p, number) for p in self.partners])
-            for name, signal_N in zip(SIGNALS, signals_NS.unbind(dim=1), strict=False):
-                found[f"partner {name}"] = _variance(signal_N.unsqueeze(1))
-        if "forget" in self.parts:
-            found |= {f"unimodal {m}": _variance(t) for m, t in self.parts["forget"].unimodal.items()}
-        if "retain" in self.parts:
-            found["retain"] = _variance(self.parts["retain"].joint)
-            both = [self.parts["retain"], *self.partners]
-            found["score"] = _variance(torch.cat([p.score for p in both]).unsqueeze(1))
-            embeddings = self.parts["retain"].embeddings or {}
-            found |= {f"embedding {m}": _variance(t) for m, t in embeddings.items()}
-        return {name: value for name, value in found.items() if value > 0}
+        if not self.partners:
+            return {}
+        forget, wrong = self.parts["forget"], _concatenate(self.partners)
+        retain = self.parts.get("retain", forget)
+        number = 1 if self.score_targets is None else self.score_targets.shape[1]
+        right_NS, wrong_NS = (association_signals(outputs, number) for outputs in (retain, wrong))
+        floor, floor_S = LEAST * _spread(retain.joint, wrong.joint).mean(), LEAST * _spread(right_NS, wrong_NS)
+        found = {
+            "partner": _variance(wrong.joint).clamp(min=floor),
+            "retain": _variance(retain.joint).clamp(min=floor),
+            "score": _variance(torch.cat([right_NS, wrong_NS])[:, :1]).clamp(min=floor_S[0]),
+        }
+        for name, wrong_N, least in zip(SIGNALS, wrong_NS.unbind(dim=1), floor_S, strict=False):
+            found[f"partner {name}"] = _variance(wrong_N.unsqueeze(1)).clamp(min=least)
+        for m, own_ND in forget.unimodal.items():
+            found[f"unimodal {m}"] = _variance(own_ND).clamp(min=LEAST * _spread(own_ND, retain.unimodal[m]).mean())
+        for m, own_ND in (retain.embeddings or {}).items():
+            found[f"embedding {m}"] = _variance(own_ND)
+        return {name: value.item() for name, value in found.items() if value > 0}
 
     def match_again(self, adapter: Adapter, parts: Mapping[str, PairDataset], train: PairDataset) -> None:
         """Match the forget pairs' scores to those of ``parts``' held-out pairs by what the model says of both now."""
@@ -119,8 +127,14 @@ class Reference:
         return self.parts[part][at] if part in self.parts else None, None if partner is None else partner[at]
 
 
-def _variance(values_ND: Tensor) -> float:
-    return values_ND.var(dim=0, correction=0).mean().item()
+def _variance(values_ND: Tensor) -> Tensor:
+    return values_ND.var(dim=0, correction=0).mean()
+
+
+def _spread(first_ND: Tensor, second_MD: Tensor) -> Tensor:
+    """Variance of two groups together, (D,), each of which counts half, however many rows it has."""
+    within_D = (first_ND.var(dim=0, correction=0) + second_MD.var(dim=0, correction=0)) / 2
+    return within_D + (first_ND.mean(dim=0) - second_MD.mean(dim=0)) ** 2 / 4
 
 
 @torch.no_grad()
