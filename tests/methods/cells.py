@@ -240,11 +240,7 @@ KEPT_BY = {
     "ssd": (0.0, "a third of the pairs shares its weights with the rest, and nothing is trained to mend it"),
     "l_codec": (0.0, "a step long enough to forget a third of the pairs, and nothing is trained to mend it"),
 }
-BLIND = {
-    "finetune": "has no term for forget pairs",
-    "descent_to_delete": "is finetune and noise that does not know the pairs",
-    "retrain": "is what forgetting is measured by",
-}  # their promise is to see retain pairs alone
+BLIND = {name for name, kind in METHODS.items() if "forget" not in kind.parts}  # see retain pairs alone
 WHOLE = {"retrain": "trains a model of its own, all of it, as the original's training did"}
 NO_EMBEDDINGS = "lowers the similarity of two embeddings"
 # Forgotten is the match: of models with a matching head the objective decouples what that head reads, and says

@@ -29,6 +29,7 @@ from multidelete.methods import (
 from multidelete.methods.base import sample_retain
 from multidelete.models import Adapter, PairOutputs
 from multidelete.training.loop import run_loop
+from tests.methods.cells import BLIND
 from tests.tiny import (
     RaiseScore,
     differing,
@@ -76,7 +77,6 @@ def job_of(
 # Every method uses the forget set
 
 SUITED = {"ssd": {"alpha": 1.5}}  # hyperparameters for a request for half of the pairs
-BLIND = {"finetune", "descent_to_delete", "retrain"}  # never see forget pairs
 SPARSE = {"l_codec", "salun", "ssd"}  # change some entries of some tensors
 
 

@@ -245,5 +245,5 @@ def test_settings_survive_toml_and_the_manifest(name: str, tmp_path: Path) -> No
 
 
 def test_the_tables_name_what_there_is() -> None:
-    assert {name for name, _ in MORE} | set(KEPT_BY) | set(SETTINGS) | set(BLIND) <= set(METHODS)
+    assert {name for name, _ in MORE} | set(KEPT_BY) | set(SETTINGS) <= set(METHODS)
     assert {case for _, case in MORE} | set(HEADS) <= set(map(str, CASES))

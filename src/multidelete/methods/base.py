@@ -107,6 +107,7 @@ class Method(ABC):
     Class attributes:
         takes_lora: Whether it can train LoRA in the place of the weights.
         takes_part: Whether a part of the model can be trained alone.
+        parts: Which pairs it reads: ``forget``, ``retain`` or both; of a gradient method also what a step holds.
         trains: Whether it runs the loop, so that the loop's settings mean something.
         search: What `multidelete.tune` varies: hyperparameters and loop settings by name.
         no_search: Why there is nothing to vary.
@@ -115,6 +116,7 @@ class Method(ABC):
     name: ClassVar[str]
     takes_lora: ClassVar[bool] = False
     takes_part: ClassVar[bool] = True
+    parts: ClassVar[tuple[str, ...]] = ("forget", "retain")
     trains: ClassVar[bool] = True
     search: ClassVar[Search] = {}
     no_search: ClassVar[str | None] = None
@@ -145,13 +147,11 @@ class GradientMethod(Method):
     """A method that is a sum of named losses; the loop does the rest.
 
     Class attributes:
-        parts: Which pairs a step holds: ``forget``, ``retain`` or both.
         training_mode: Whether dropout and batch statistics are on. Unlearning compares with
             what the original said, so they are off unless a method is ordinary training.
     """
 
     takes_lora: ClassVar[bool] = True
-    parts: ClassVar[tuple[str, ...]] = ("forget", "retain")
     training_mode: ClassVar[bool] = False
 
     def loop_settings_for(self, forget: int) -> LoopSettings:

@@ -46,6 +46,7 @@ class Retrain(Method):
     fresh_tokenizer: bool = False
 
     name: ClassVar[str] = "retrain"
+    parts: ClassVar[tuple[str, ...]] = ("retain",)
     takes_part: ClassVar[bool] = False
     no_search: ClassVar[str | None] = "it is the yardstick, and has the settings of the original's training"
 
