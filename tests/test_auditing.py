@@ -16,6 +16,7 @@ from multidelete.artifacts.manifest import digest_folder
 from multidelete.auditing import AuditResult, audit
 from multidelete.audits import AuditInput, ModelSignals, Signals
 from multidelete.audits.result import read_audit
+from multidelete.cli.show import show_verdict
 from multidelete.core.errors import CheckpointError, ConfigError, RequestError
 from multidelete.core.settings import TrainSettings
 from multidelete.data.pairs import Pair, PairData, PairDataset
@@ -174,13 +175,22 @@ def test_untouched_model_is_never_forgotten_and_has_no_cost(made: Made) -> None:
     assert same
 
 
-def test_without_retrained_model_its_figures_are_absent_with_reason(made: Made) -> None:
-    found = made.audit("alone", retrained=None)
+def test_without_a_retrained_model_nothing_speaks_of_one(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    """But for the sentences that say that there is none, and the step that makes one."""
+    found = made.audit("alone", retrained=None, compress=True, relearn=True)
     assert all(row.retrained is None for row in found.verdict.rows)
-    assert not [f for f in found.figures if f.model == "retrained" and f.value is not None]
-    fraction = next(f for f in found.figures if f.figure == "fraction of retraining")
-    assert fraction.absent == "no retraining was timed"
     assert all(f.target is None for f in found.figures)
+    assert "retrain" not in (found.folder / "audit.json").read_text().lower()
+    says_none = re.compile(
+        r"no (model was )?retrained|without a retrained|--method retrain|--retrained|, retrain\b|only retraining is certain"
+    )
+    told = [found.verdict.headline, *found.verdict.sentences, *found.verdict.steps]
+    assert [text for text in told if "retrain" in says_none.sub("", text.lower())] == []
+    page = re.sub(r"(?s)<style>.*?</style>|<[^>]*>", " ", (found.folder / "report.html").read_text())
+    assert re.findall(r".{40}retrain.{20}", says_none.sub("", " ".join(page.lower().split()))) == []
+    show_verdict(found.verdict, found.folder)
+    shown = " ".join(capsys.readouterr().out.lower().split())
+    assert re.findall(r".{40}retrain.{20}", says_none.sub("", shown)) == []
 
 
 def test_existing_report_is_refused_and_replaced_only_when_asked(made: Made) -> None:

@@ -19,16 +19,12 @@ def figures(audit: AuditInput) -> list[Figure]:
     wall_s, retrained_wall_s = audit.cost.get("wall_s"), audit.cost.get("retrained_wall_s")
     found = [
         _figure("wall seconds", wall_s, "the run did not record wall_s", note="caches of the original included"),
-        _figure("wall seconds", retrained_wall_s, "no retraining was timed", model="retrained"),
         _figure("search seconds", audit.cost.get("search_wall_s"), "no search for settings is recorded", note=SEARCH),
         _figure("reference seconds", audit.cost.get("reference_s"), "the run did not record reference_s"),
     ]
-    if wall_s is None or retrained_wall_s is None or retrained_wall_s <= 0:
-        missing = "the run's wall seconds are unknown" if wall_s is None else "no retraining was timed"
-        found.append(_figure("fraction of retraining", None, missing))
-    else:
-        note = f"{wall_s:.1f} s against {retrained_wall_s:.1f} s"
-        found.append(_figure("fraction of retraining", wall_s / retrained_wall_s, "", note=note))
+    if "retrained" in audit.models:
+        found.append(_figure("wall seconds", retrained_wall_s, "no retraining was timed", model="retrained"))
+        found.append(_fraction(wall_s, retrained_wall_s))
     for key, what in (("pairs_forward", "pairs forwarded"), ("pairs_backward", "pairs backpropagated")):
         pairs, missing = audit.cost.get(key), f"the run did not record {key}"
         found.append(_figure(what, pairs, missing))
@@ -37,6 +33,15 @@ def figures(audit: AuditInput) -> list[Figure]:
         found.append(_figure(f"{what}, as passes over the forget pairs", passes, missing, note=note))
     found.append(_figure("peak bytes", audit.cost.get("peak_bytes") or None, "the run did not record peak_bytes"))
     return found
+
+
+def _fraction(wall_s: float | None, retrained_wall_s: float | None) -> Figure:
+    name = "fraction of retraining"
+    if wall_s is None or retrained_wall_s is None or retrained_wall_s <= 0:
+        return _figure(
+            name, None, "the run's wall seconds are unknown" if wall_s is None else "no retraining was timed"
+        )
+    return _figure(name, wall_s / retrained_wall_s, "", note=f"{wall_s:.1f} s against {retrained_wall_s:.1f} s")
 
 
 def _figure(

@@ -22,23 +22,24 @@ from multidelete.core.words import counted
 AUDIT = "distance"
 SIGNED, ABSOLUTE, KLOM = "signed margin gap to retrained", "absolute margin gap to retrained", "KLoM"
 HIGHEST, LOWEST = "highest margin gap of a pair", "lowest margin gap of a pair"
-NO_RETRAINED = "there is no retrained model to measure the distance to"
 NO_FLOOR = "floor not known: there is no second retrained model"
 LEAST_MODELS = 2
 BINS, CLIP, EMPTY = 20, 100.0, 1e-5
 
 
 def figures(audit: AuditInput) -> list[Figure]:
-    """Signed and absolute mean gap and KLoM on forget pairs, a retain sample and held-out pairs, per kind."""
+    """Signed and absolute mean gap and KLoM on forget pairs, a retain sample and held-out pairs, per kind.
+
+    None without a retrained model: there is nothing to be far from.
+    """
     found = []
-    for kind in audit.kinds():
+    for kind in audit.kinds() if "retrained" in audit.models else ():
         splits = _splits(audit.original, audit, kind)
-        margins = None if "retrained" not in audit.models else kind_margins(audit, kind)
+        margins = kind_margins(audit, kind)
         for split, pairs in splits.items():
             name = f"{prefix(kind)}{SIGNED}"
             if margins is None:
-                why = NO_REFERENCE if "retrained" in audit.models else NO_RETRAINED
-                found += absent_figures(AUDIT, name, split, audit.models, why)
+                found += absent_figures(AUDIT, name, split, audit.models, NO_REFERENCE)
                 continue
             of_split = {model: of_splits[split] for model, of_splits in margins.items()}
             found += _gap_figures(audit, prefix(kind), split, of_split, pairs)

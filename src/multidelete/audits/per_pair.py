@@ -165,7 +165,8 @@ def _attacked(
         made, notes = {}, {}
         for name, target_N in margins.items():
             reference = shadow_R or [margins[other] for other in _others(name, margins)]
-            what = counted(len(reference), "shadows" if shadow_R else "other retrained models")
+            others = "other retrained models" if "retrained" in audit.models else "reference models"
+            what = counted(len(reference), "shadows" if shadow_R else others)
             is_in_RN = np.array([[pair in s.members for pair in pairs.ids] for s in audit.shadows], dtype=bool)
             if not shadow_R:  # none of these pairs was seen by a retrained model
                 is_in_RN = np.zeros((len(reference), len(pairs)), dtype=bool)

@@ -156,12 +156,13 @@ def show_verdict(verdict: "Verdict", folder: object, commands: Sequence[str] = (
     typer.echo(f"{verdict.outcome.upper()}{also}: {plain(means if separator else verdict.headline)}")
     show_lines(verdict.sentences)
     rows = []
+    models = ["original", "unlearned", *(["retrained"] if any(row.retrained for row in verdict.rows) else [])]
     for row in verdict.rows:
-        values = [f"{figure.value:.3f}" if figure and figure.value is not None else "" for figure in _models(row)]
+        figures = _models(row)[: len(models)]
+        values = [f"{figure.value:.3f}" if figure and figure.value is not None else "" for figure in figures]
         gap = "" if row.gap is None else f"{row.gap:+.3f}"
         rows.append([row.name, *values, row.target, gap, row.state])
-    columns = ["", "original", "unlearned", "retrained", "target", "gap", ""]
-    show_table(columns, rows, numbers=["original", "unlearned", "retrained", "gap"])
+    show_table(["", *models, "target", "gap", ""], rows, numbers=[*models, "gap"])
     typer.echo(f"report: {folder}/report.html")
     show_lines(f"next: {step}" for step in verdict.steps)
     show_commands(commands)
