@@ -209,6 +209,56 @@ def test_the_original_and_its_copies_are_no_retrained_model(made: Made) -> None:
         made.audit("second", "original", made.second, "refused", retrained=load_adapter(made.root / "original"))
 
 
+@pytest.mark.parametrize(
+    ("unlearned", "original", "said"),
+    [
+        (
+            "unlearned",
+            "unlearned",
+            "original .*unlearned is the same model as unlearned .*unlearned and has itself forg",
+        ),
+        (
+            "unlearned",
+            "double",
+            "original .*double is the same model as unlearned .*unlearned and has itself forgotten",
+        ),
+        (
+            "original",
+            "unlearned",
+            "original .*unlearned has itself forgotten 8 of the 8 pairs.*original has not. Were the",
+        ),
+        ("original", "second", "original .*second has itself forgotten 8 of the 8 pairs.*Were the two swapped"),
+        (
+            "second",
+            "unlearned",
+            "original .*unlearned has itself forgotten 8 of the 8 pairs.*so that nothing can be seen",
+        ),
+    ],
+)
+def test_an_original_that_has_forgotten_the_request_is_told_apart(
+    made: Made, unlearned: str, original: str, said: str
+) -> None:
+    double = made.root / "double"
+    if not double.exists():
+        shutil.copytree(made.root / "unlearned", double)
+        shutil.copy(made.root / "unlearned.key", made.root / "double.key")
+    with pytest.raises(CheckpointError, match=said) as told:
+        made.audit(unlearned, original, made.first, "refused")
+    assert len(told.value.problems) == 1
+    assert not (made.root / "refused").exists()
+
+
+def test_a_retrained_original_is_told_to_be_the_retrained_model(made: Made) -> None:
+    retrained = made.root / "retrained"
+    unlearn(made.root / "original", made.data, made.first, method="retrain", settings=quick(passes=0.1), out=retrained)
+    with pytest.raises(CheckpointError, match=r"original .*retrained is the same model as retrained .* and has itself"):
+        made.audit("unlearned", "retrained", made.first, "refused", retrained=retrained)
+    with pytest.raises(
+        CheckpointError, match=r"retrained .*retrained is the same model as unlearned .*its own yardstick"
+    ):
+        made.audit("retrained", "original", made.first, "refused", retrained=retrained)
+
+
 def test_a_resumed_run_has_the_key_that_it_began_with(made: Made, tmp_path: Path) -> None:
     key = key_of_run(tmp_path / "work" / "key")
     assert key_of_run(tmp_path / "work" / "key") == key

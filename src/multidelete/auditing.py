@@ -17,12 +17,13 @@ from multidelete.artifacts.manifest import digest_folder, read_manifest, version
 from multidelete.artifacts.overlap import paths_of_model, refuse_overlap, refuse_pictures
 from multidelete.artifacts.requests import refuse_other_requests, without_other_requests
 from multidelete.audits import AuditInput, Shadow, Verdict, run_audits, unit_counts, verdict, with_targets
-from multidelete.audits.asking import Asking, Source, make_cache, members_of, refuse_seen, refuse_twins
+from multidelete.audits.asking import Asking, Source, make_cache, members_of, refuse_seen
 from multidelete.audits.controls import mark_void
 from multidelete.audits.copies import check_relearning, copier, relearning_rate
 from multidelete.audits.inputs import RETRAINED_AGAIN, UNLEARNED_AGAIN, units
 from multidelete.audits.probing import probe_figures
 from multidelete.audits.result import Figure, write_audit
+from multidelete.audits.twins import refuse_twins, refuse_wrong_original, same_models
 from multidelete.core.arguments import number, place, text, whole
 from multidelete.core.errors import CheckpointError, ConfigError, SettingProblem
 from multidelete.core.runtime import check_device
@@ -132,8 +133,11 @@ def audit(
     check_device(device)
     check_relearning(relearn, relearn_lr)
     models = _named(original, unlearned, retrained, retrained_again, unlearned_again, others or {})
-    manifests = _manifests(models | {f"shadow {at}": folder for at, folder in enumerate(shadows)})
+    references = {f"shadow {at}": folder for at, folder in enumerate(shadows)}
+    manifests = _manifests(models | references)
     lineages = _lineages(models, key, removed=earlier_pairs_removed)
+    twins = same_models(models, allow_pickle=allow_pickle) | same_models(references, allow_pickle=allow_pickle)
+    refuse_wrong_original(models, lineages, twins, data.train.only(asked_for.ids, "asked for").pairs)
     left = without_earlier(data, lineages["original"])
     request = not_yet_deleted(asked_for, data, left, lineages["original"])
     forget_pairs = left.train.only(request.ids, "forget")
@@ -143,6 +147,7 @@ def audit(
     made = {f"{name} {_place(models[name])}": lineages[name] for name in models if name != "original"}
     refuse_other_requests(made, request, forget_pairs.pairs)
     refuse_seen(models, manifests, data)
+    refuse_twins(models | references, twins)
     members = members_of(shadows, left)
     everything, data = data, without_other_requests(left, made, forget_pairs.pairs)
     named = [
@@ -154,7 +159,6 @@ def audit(
     read = [path for source in named if not isinstance(source, Adapter) for path in paths_of_model(source)]
     refuse_overlap(Path(out), read)
     refuse_pictures(Path(out), data)
-    refuse_twins(models, shadows, allow_pickle=allow_pickle)
     if cache is not None:
         make_cache(Path(cache), Path(out), [*models.values(), *shadows])
     with whole_or_nothing(Path(out), overwrite=overwrite) as folder:
@@ -178,7 +182,9 @@ def audit(
             lr = relearning_rate(manifests["original"]) if relearn_lr is None else relearn_lr
             probed = probe_figures(given, copies, compress=compress, relearn=relearn, lr=lr)
             figures += mark_void(with_targets(probed))
-        judged = verdict(figures, unit_counts(given), kept_repeats=len(repeats))
+        judged = verdict(
+            figures, unit_counts(given), kept_repeats=len(repeats), is_untouched=twins.get("unlearned") == "original"
+        )
         hidden = [] if show_forgotten else secrets(given, data.train)
         about = _run(models, manifests, data, given, splits)
         judged_by = {deletion.key: deletion for one in made.values() for deletion in one.whole(forget_pairs.pairs)}

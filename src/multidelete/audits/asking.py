@@ -18,7 +18,6 @@ from multidelete.data.images import Shapes
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.shadows import data_digest, shadow_members, shadow_pool
 from multidelete.models import Adapter, load_adapter
-from multidelete.models.checkpoint import stored_weights_digest, weights_digest
 from multidelete.models.initial import fitted
 from multidelete.models.preflight import preflight
 
@@ -114,48 +113,6 @@ def members_of(shadows: Sequence[str | Path], data: PairData) -> list[frozenset[
     if problems:
         raise CheckpointError(problems)
     return found
-
-
-def refuse_twins(models: Mapping[str, Source], shadows: Sequence[str | Path], *, allow_pickle: bool = False) -> None:
-    """Refuse one model where several are compared: it lies at no distance from itself.
-
-    A retrained model that is the unlearned one, the original or another retrained one would be called a yardstick or
-    floor, whatever its folder is called and holds besides the weights.
-
-    Raises:
-        CheckpointError: One line for each model whose weights are those of another.
-    """
-    retrained = [name for name in models if name.startswith("retrained")]
-    unlearned = [name for name in models if name.startswith("unlearned")]
-    groups = [{name: models[name] for name in names} for names in (unlearned, retrained)]
-    if retrained:
-        groups[1] = {name: models[name] for name in ("original", *unlearned, *retrained)}
-    groups.append({f"shadow {at}": folder for at, folder in enumerate(shadows)})
-    digests: dict[tuple[Source, bool], str] = {}
-    problems = []
-    for group in groups:
-        is_memory = any(isinstance(source, Adapter) for source in group.values())
-        seen: dict[str, str] = {}
-        for name, source in group.items() if len(group) > 1 else ():
-            if (source, is_memory) not in digests:
-                digests[source, is_memory] = _weights(source, is_memory=is_memory, allow_pickle=allow_pickle)
-            first = seen.setdefault(digests[source, is_memory], name)
-            if first != name and (name.startswith("retrained") or group is not groups[1]):
-                problems.append(
-                    f"{name} {_place(source)} is the same model as {first} {_place(group[first])}, and tells nothing "
-                    "more. Give one of another seed, or of the retain pairs alone, or leave it out."
-                )
-    if problems:
-        raise CheckpointError(problems)
-
-
-def _weights(source: Source, *, is_memory: bool, allow_pickle: bool) -> str:
-    """What tells weights from others; of folders as they are stored, unless they stand beside a model in memory."""
-    if isinstance(source, Adapter):
-        return weights_digest(source)
-    if is_memory or not Path(source).is_dir():
-        return weights_digest(load_adapter(source, allow_pickle=allow_pickle))
-    return stored_weights_digest(Path(source))
 
 
 def refuse_seen(models: Mapping[str, Source], manifests: Mapping[str, Mapping[str, object]], data: PairData) -> None:

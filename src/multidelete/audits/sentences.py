@@ -12,7 +12,9 @@ from multidelete.audits.judgement import ENOUGH_GROUPS, PRECISION, ScoreRow, has
 from multidelete.core.words import counted
 
 Outcome = Literal["forgotten", "unfinished", "over-forgotten", "damaged", "unjudged"]
-ReasonKind = Literal["kept repeats", "little memorised", "doubtful yardstick", "absent", "too few", "near chance"]
+ReasonKind = Literal[
+    "untouched", "kept repeats", "little memorised", "doubtful yardstick", "absent", "too few", "near chance"
+]
 
 BEYOND = {  # criterion, and whether the gap lies above
     ("forgetting", True): "Deleted pairs are still known",
@@ -59,6 +61,7 @@ def headline(
     if outcome == "damaged":
         return "Damaged: the model has lost what it should have kept"
     because = {
+        "untouched": "the unlearned model is the original",
         "kept repeats": "pairs that were kept are the same as deleted ones",
         "little memorised": f"the original had memorised too little of the {deleted} to see it go",
         "doubtful yardstick": "the retrained model is a doubtful yardstick",

@@ -26,6 +26,9 @@ from multidelete.core.words import counted
 __all__ = ["Outcome", "Verdict", "verdict"]
 
 SOMETHING_TO_FORGET = 2 * TOLERANCES["forgetting"][0]  # then a gap within tolerance means that over half of it is gone
+UNTOUCHED = Reason(
+    "untouched", "The unlearned model is the original: their weights are the same, and so nothing was forgotten."
+)
 DOUBTFUL_YARDSTICK = 0.10  # a retrained model that keeps this much less than the original was trained otherwise
 
 
@@ -46,7 +49,9 @@ class Verdict:
         return self.outcome == "forgotten" and self.floor.state == "within"
 
 
-def verdict(figures: Sequence[Figure], counts: UnitCounts | None, *, kept_repeats: int = 0) -> Verdict:
+def verdict(
+    figures: Sequence[Figure], counts: UnitCounts | None, *, kept_repeats: int = 0, is_untouched: bool = False
+) -> Verdict:
     """Judge the model called ``unlearned`` by the criteria of `multidelete.audits.criteria`, of every deleted kind.
 
     The first that holds:
@@ -72,11 +77,16 @@ def verdict(figures: Sequence[Figure], counts: UnitCounts | None, *, kept_repeat
         figures: What `run_audits` gives.
         counts: What `unit_counts` gives for the same input.
         kept_repeats: Number of kept pairs that are the same pairs as deleted ones, under other ids.
+        is_untouched: Whether the unlearned model has the weights of the original, which is said.
     """
     look = Lookup(figures)
     rows = scorecard(figures, counts)
     missed = [row for row in rows if row.state == "missed"]
-    reasons = [*_repeated(kept_repeats), *_reasons_not_to_judge(look, rows, counts)]
+    reasons = [
+        *([UNTOUCHED] if is_untouched else []),
+        *_repeated(kept_repeats),
+        *_reasons_not_to_judge(look, rows, counts),
+    ]
     outcome: Outcome
     if any(row.criterion in ("retain", "test") for row in missed):
         outcome = "damaged"
