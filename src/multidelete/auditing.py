@@ -2,13 +2,11 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import cast
-
-import numpy as np
 
 from multidelete.artifacts.deletions import Lineage, not_yet_deleted, refuse_without_keys, without_earlier
 from multidelete.artifacts.folders import whole_or_nothing
@@ -17,22 +15,21 @@ from multidelete.artifacts.manifest import digest_folder, read_manifest, version
 from multidelete.artifacts.overlap import paths_of_model, refuse_overlap, refuse_pictures
 from multidelete.artifacts.requests import refuse_other_requests, without_other_requests
 from multidelete.audits import AuditInput, Shadow, Verdict, run_audits, unit_counts, verdict, with_targets
-from multidelete.audits.asking import Asking, Source, make_cache, members_of, refuse_seen
+from multidelete.audits.asking import Asker, Source, make_cache, members_of, refuse_seen, splits_to_ask
 from multidelete.audits.controls import mark_void
-from multidelete.audits.copies import check_relearning, copier, relearning_rate
 from multidelete.audits.inputs import RETRAINED_AGAIN, UNLEARNED_AGAIN, units
 from multidelete.audits.probing import probe_figures
+from multidelete.audits.relearning import check_relearning, relearning_rate
 from multidelete.audits.result import Figure, write_audit
 from multidelete.audits.twins import refuse_twins, refuse_wrong_original, same_models
 from multidelete.core.arguments import number, place, text, whole
 from multidelete.core.errors import CheckpointError, ConfigError, SettingProblem
 from multidelete.core.runtime import check_device
-from multidelete.core.streams import Stream, stream
 from multidelete.data.identity import with_true_sources
 from multidelete.data.images import check_pictures
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.repeats import kept_repeats, repeats_note
-from multidelete.data.request import Request, forget_retain
+from multidelete.data.request import Request
 from multidelete.deletion.arguments import as_request, check_audit
 from multidelete.models import Adapter, Task, recognise
 from multidelete.models.checkpoint import weights_digest
@@ -40,8 +37,6 @@ from multidelete.models.lineage import lineage_of
 from multidelete.report.build import build_report
 from multidelete.report.exhibits import chart_data, examples, extremes, secrets
 from multidelete.report.withhold import withhold
-
-RETAIN_LIMIT = 50_000  # retain pairs that every model is asked about; of more, a sample
 
 Manifests = Mapping[str, Mapping[str, object]]
 
@@ -162,23 +157,21 @@ def audit(
     if cache is not None:
         make_cache(Path(cache), Path(out), [*models.values(), *shadows])
     with whole_or_nothing(Path(out), overwrite=overwrite) as folder:
-        forget_pairs, retain = forget_retain(data.train, request)
-        splits = {"forget": forget_pairs, "retain": sample_retain_pairs(retain, seed)}
-        splits |= {name: data.splits[name] for name in ("test", "val") if data.splits.get(name)}
-        shapes = check_pictures(splits)
-        asked = replace(data, splits={"train": forget_pairs, **splits})
-        asking = Asking(
-            data=asked, unit=request.unit, seed=seed, device=device, allow_pickle=allow_pickle,
-            cache=None if cache is None else Path(cache), shapes=shapes,
+        splits = splits_to_ask(data, request, seed)
+        forget_pairs = splits["forget"]
+        asker = Asker(
+            data=data, splits=splits, unit=request.unit, seed=seed, device=device, allow_pickle=allow_pickle,
+            cache=None if cache is None else Path(cache), shapes=check_pictures(splits),
         )  # fmt: skip
-        signals = {name: asking.ask(name, source) for name, source in models.items()}
+        signals = {name: asker.ask(name, source) for name, source in models.items()}
         given = AuditInput(
-            models=signals, cost=_cost(manifests), seed=seed, unit=request.unit, noun=noun, retain_pairs=len(retain),
-            shadows=[Shadow(asking.ask(f"shadow {at}", folder), members[at]) for at, folder in enumerate(shadows)],
+            models=signals, cost=_cost(manifests), seed=seed, unit=request.unit, noun=noun,
+            retain_pairs=len(data.train) - len(forget_pairs),
+            shadows=[Shadow(asker.ask(f"shadow {at}", folder), members[at]) for at, folder in enumerate(shadows)],
         )  # fmt: skip
         figures = run_audits(given)
         if compress or relearn:
-            copies = {name: copier(source, asked, device, allow_pickle) for name, source in models.items()}
+            copies = {name: partial(asker.copy, source) for name, source in models.items()}
             lr = relearning_rate(manifests["original"]) if relearn_lr is None else relearn_lr
             probed = probe_figures(given, copies, compress=compress, relearn=relearn, lr=lr)
             figures += mark_void(with_targets(probed))
@@ -284,14 +277,6 @@ def _lineages(models: Mapping[str, Source], key: str | Path | None, *, removed: 
     lineages = {name: lineage.with_keys(keys) for name, lineage in found.items()}
     refuse_without_keys({f"{name} {_place(models[name])}": one for name, one in lineages.items()}, removed=removed)
     return lineages
-
-
-def sample_retain_pairs(retain: PairDataset, seed: int) -> PairDataset:
-    """All retain pairs, or as many as the models are asked about, at random and in their order."""
-    if len(retain) <= RETAIN_LIMIT:
-        return retain
-    drawn = np.sort(stream(seed, Stream.AUDITED_RETAIN).permutation(len(retain))[:RETAIN_LIMIT])
-    return PairDataset(retain[drawn.tolist()], f"{RETAIN_LIMIT:,} retain pairs")
 
 
 def _cost(manifests: Manifests) -> dict[str, float | None]:

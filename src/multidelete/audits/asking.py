@@ -1,9 +1,11 @@
 """What every model of an audit is asked: one pass over the same pairs. Answers are kept where the user says so."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+
+import numpy as np
 
 from multidelete.artifacts.folders import make_folder
 from multidelete.artifacts.manifest import digest_folder, read_manifest, versions
@@ -14,72 +16,120 @@ from multidelete.audits.inputs import drawn_sets
 from multidelete.core.errors import CheckpointError
 from multidelete.core.progress import Bar, progress_bar
 from multidelete.core.runtime import device_for
+from multidelete.core.streams import Stream, stream
 from multidelete.data.images import Shapes
 from multidelete.data.pairs import PairData, PairDataset
+from multidelete.data.request import Request, forget_retain
 from multidelete.data.shadows import data_digest, shadow_members, shadow_pool
 from multidelete.models import Adapter, load_adapter
 from multidelete.models.initial import fitted
 from multidelete.models.preflight import preflight
 
 Source = str | Path | Adapter
+RETAIN_LIMIT = 50_000  # retain pairs that every model is asked about; of more, a sample
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asking:
+class Asker:
     """The same questions to every model.
 
     Attributes:
-        data: The pairs by split; ``train`` only tells the classes.
+        data: What the pairs are from: it tells the classes.
+        splits: The pairs that are asked about, ``forget`` and ``retain`` among them.
+        whole: Pairs that hold those to forget and to retain, asked about in their place: what is kept of them serves
+            other requests too.
         unit: What was deleted; galleries are drawn in it.
         seed: Of the galleries.
+        members: Of each modality in one gallery.
+        together: Whether training and held-out pairs are searched in one gallery.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         allow_pickle: Also read weights that are not safetensors, as plain tensors.
-        cache: Folder that keeps the answers of model folders, or None.
-        shapes: Width and height of each picture by source.
+        cache: Folder that keeps the answers of models, or None.
+        shapes: Width and height of each picture by source, to try the oddest pairs first; None tries none.
     """
 
     data: PairData
+    splits: Mapping[str, PairDataset]
+    whole: PairDataset | None = None
     unit: str
     seed: int
-    device: str
-    allow_pickle: bool
-    cache: Path | None
-    shapes: Shapes = field(default_factory=dict)
+    members: int = MEMBERS
+    together: bool = False
+    device: str = "auto"
+    allow_pickle: bool = False
+    cache: Path | None = None
+    shapes: Shapes | None = None
 
-    def ask(self, name: str, source: Source) -> ModelSignals:
-        """One pass of one model over all pairs; it leaves memory afterwards."""
+    def ask(self, name: str, source: Source, *, key: str | None = None) -> ModelSignals:
+        """One pass of one model over all pairs; it leaves memory afterwards.
+
+        Args:
+            name: What it is called while it is asked.
+            source: The model.
+            key: What the answers of a model in memory are kept under; without one they are not. Those of a folder are
+                kept under its content.
+        """
         adapter = source if isinstance(source, Adapter) else load_adapter(source, allow_pickle=self.allow_pickle)
         came_from = adapter.device
-        given = fitted(adapter, self.data)
-        splits = {split: pairs for split, pairs in given.splits.items() if split != "train"}
-        preflight(adapter, splits, self.shapes, name=name if isinstance(source, Adapter) else f"{name} {source}")
-        where = device_for(self.device)
-        adapter.to(where)
-        is_kept = self.cache is not None and not isinstance(source, Adapter) and Path(source).is_dir()
-        model = [digest_folder(Path(cast(str, source))), where, versions()] if is_kept else []
-        found, before = {}, 0
-        with progress_bar(f"asking {name}", sum(map(len, splits.values()))) as bar:
-            for split, pairs in splits.items():
-
-                def collected(pairs: PairDataset = pairs, before: int = before) -> Signals:
-                    return collect(adapter, pairs, progress=_counting_on(bar, before))
-
-                if is_kept and self.cache:
-                    with kept_digests(self.cache):
-                        key = repr([*model, data_digest(given, split)])
-                    found[split] = cached(self.cache, key, collected)
-                else:
-                    found[split] = collected()
-                before += len(pairs)
-                bar.to(before)
+        data = self._fitted(adapter)
+        asked = {s: pairs for s, pairs in data.splits.items() if self.whole is None or s not in ("forget", "retain")}
+        if self.shapes is not None:
+            preflight(adapter, asked, self.shapes, name=name if isinstance(source, Adapter) else f"{name} {source}")
+        adapter.to(device_for(self.device))
+        if self.cache is not None and not isinstance(source, Adapter) and Path(source).is_dir():
+            key = digest_folder(Path(source))
+        found, done = {}, 0
+        with progress_bar(f"asking {name}", sum(map(len, asked.values()))) as bar:
+            for split, pairs in asked.items():
+                found[split] = self._answers(adapter, data, split, key, _counting_on(bar, done))
+                done += len(pairs)
+                bar.to(done)
+        if self.whole is not None:
+            training = found.pop("whole")
+            is_forgotten = np.isin(training.ids, self.splits["forget"].ids)
+            found |= {"forget": training.select(is_forgotten), "retain": training.select(~is_forgotten)}
         if adapter.task == "retrieval" and found["forget"].embeddings is None:
-            sets = drawn_sets(found, splits, self.unit, self.seed, members=MEMBERS)
-            with progress_bar(f"searching {name}", MEMBERS**2 * len(sets)) as bar:
+            sets = drawn_sets(found, data.splits, self.unit, self.seed, members=self.members, together=self.together)
+            with progress_bar(f"searching {name}", self.members**2 * len(sets)) as bar:
                 gallery = score_galleries(adapter, sets, progress=bar.to)
             found = {split: replace(signals, gallery=gallery) for split, signals in found.items()}
         if adapter is source:
             adapter.to(came_from)
         return ModelSignals(**found, logit_scale=adapter.logit_scale)
+
+    def copy(self, source: Source) -> tuple[Adapter, Mapping[str, PairDataset]]:
+        """A copy of a model on the device, which may be changed, and the pairs with labels as it knows them."""
+        if isinstance(source, Adapter):
+            own = copy.deepcopy(source)
+        else:
+            own = load_adapter(source, allow_pickle=self.allow_pickle)
+        return own.to(device_for(self.device)), self._fitted(own).splits
+
+    def _fitted(self, adapter: Adapter) -> PairData:
+        whole = {} if self.whole is None else {"whole": self.whole}
+        return fitted(adapter, self.data, {**whole, **self.splits})
+
+    def _answers(
+        self, adapter: Adapter, data: PairData, split: str, key: str | None, progress: Callable[[int, int], None]
+    ) -> Signals:
+        def collected() -> Signals:
+            return collect(adapter, data.splits[split], progress=progress)
+
+        if self.cache is None or key is None:
+            return collected()
+        with kept_digests(self.cache):
+            full_key = repr([key, device_for(self.device), versions(), data_digest(data, split)])
+        return cached(self.cache, full_key, collected)
+
+
+def splits_to_ask(data: PairData, request: Request, seed: int) -> dict[str, PairDataset]:
+    """The pairs of the request, the retain pairs or a sample of them, and held-out pairs where there are any."""
+    forget, retain = forget_retain(data.train, request)
+    if len(retain) > RETAIN_LIMIT:
+        drawn = np.sort(stream(seed, Stream.AUDITED_RETAIN).permutation(len(retain))[:RETAIN_LIMIT])
+        retain = PairDataset(retain[drawn.tolist()], f"{RETAIN_LIMIT:,} retain pairs")
+    held_out = {name: data.splits[name] for name in ("test", "val") if data.splits.get(name)}
+    return {"forget": forget, "retain": retain, **held_out}
 
 
 def members_of(shadows: Sequence[str | Path], data: PairData) -> list[frozenset[str]]:

@@ -163,16 +163,24 @@ def units(signals: Signals, unit: str) -> list[str]:
 
 
 def drawn_sets(
-    found: Mapping[str, Signals], splits: Mapping[str, PairDataset], unit: str, seed: int, *, members: int
+    found: Mapping[str, Signals],
+    splits: Mapping[str, PairDataset],
+    unit: str,
+    seed: int,
+    *,
+    members: int,
+    together: bool = False,
 ) -> list[list[Pair]]:
     """Pairs whose members are to be scored with each other, for retrieval without embeddings.
 
-    For each kind one set of training pairs, up to half of it forget pairs, and one of test (or validation) pairs.
-    Units are drawn at random, and their pairs taken while a set has at most ``members`` members of each modality.
+    For each kind one set of training pairs, up to half of it forget pairs, and one of test (or validation) pairs, or
+    both ``together``. Units are drawn at random, and their pairs taken while a set has at most ``members`` members of
+    each modality.
     """
     held = "test" if "test" in found else "val"
     sets = []
     for kind in kinds_of(found["forget"]):
+        of_kind = []
         for limits in ({"forget": members // 2, "retain": members}, {held: members}):
             taken: tuple[set[str], ...] = (set(), set())
             drawn: list[Pair] = []
@@ -180,7 +188,8 @@ def drawn_sets(
                 if split in found:
                     rows = _drawn(found[split].of_kind(kind), unit, seed, most, taken)
                     drawn += splits[split].only(rows, "drawn")
-            sets.append(drawn)
+            of_kind.append(drawn)
+        sets += [[pair for drawn in of_kind for pair in drawn]] if together else of_kind
     return [drawn for drawn in sets if drawn]
 
 

@@ -25,7 +25,7 @@ from multidelete.audits.inputs import AuditInput, groups, prefix, units
 from multidelete.audits.result import Figure
 from multidelete.audits.signals import Signals
 from multidelete.audits.stats import Array, Floats
-from multidelete.core.errors import DivergedError
+from multidelete.core.errors import ConfigError, DivergedError, SettingProblem
 from multidelete.core.streams import Stream, stream
 from multidelete.core.words import counted
 from multidelete.data.pairs import PairDataset
@@ -38,6 +38,8 @@ SHARE = 0.25  # of the forgotten units, that are relearned
 STEPS = (0, 1, 2, 4, 8, 16, 32, 64)
 FORGET_PER_STEP, RETAIN_PER_STEP = 16, 32
 HALF = 0.5
+RATE_SHARE = 0.3  # of the learning rate that the original was trained at
+UNRECORDED_RATE = 1e-5  # the usual one of large pre-trained models
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,24 @@ class Parted:
 
     relearned: Sequence[str]
     unseen: Sequence[str]
+
+
+def check_relearning(relearn: bool, lr: float | None) -> None:
+    """Refuse a learning rate that is none, or that nothing would use."""
+    if lr is not None and lr <= 0:
+        raise ConfigError(SettingProblem("relearn_lr", f"is {lr}; it must be greater than 0, or None for the default."))
+    if lr is not None and not relearn:
+        raise ConfigError(
+            SettingProblem(
+                "relearn_lr", f"is {lr}, and relearning is not asked for. Give relearn too, or leave it out."
+            )
+        )
+
+
+def relearning_rate(original: Mapping[str, object]) -> float:
+    """A learning rate to fine-tune at: 0.3 times the original's own, where its record tells it, else 1e-5."""
+    loop = original.get("loop")
+    return RATE_SHARE * float(loop["lr"]) if isinstance(loop, dict) and "lr" in loop else UNRECORDED_RATE
 
 
 def part(audit: AuditInput) -> Parted | str:

@@ -3,19 +3,16 @@
 from dataclasses import replace
 
 import numpy as np
-import torch
 
-from multidelete.audits import AuditInput, ModelSignals, Signals, collect
-from multidelete.audits.gallery import score_galleries
-from multidelete.audits.inputs import drawn_sets, kinds_of
+from multidelete.audits import AuditInput, ModelSignals
+from multidelete.audits.asking import Asker
 from multidelete.audits.objective import Objective, objective
 from multidelete.core.errors import DataError, DivergedError
 from multidelete.core.streams import Stream, stream
-from multidelete.data.pairs import Pair, PairData, PairDataset
+from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import Request, forget_retain, unit_keys
 from multidelete.data.split import draw_request
 from multidelete.models import Adapter
-from multidelete.models.initial import fitted
 
 VAL_LIMIT = 1000  # validation pairs that every model is asked about; of more, a sample
 MEMBERS = 40  # of each modality and kind, of training and of validation pairs each, in a drawn gallery: 80^2 forwards
@@ -51,7 +48,10 @@ class Judge:
             "val": PairDataset(val[chosen.tolist()], val.name),
         }
         self.pairs = 0
-        self._unit, self._seed, self._device = request.unit, seed, device
+        self._asker = Asker(
+            data=self.seen, splits=self.splits, unit=request.unit, seed=seed, members=MEMBERS, together=True,
+            device=device,
+        )  # fmt: skip
         self._original: ModelSignals | None = None
 
     def hear(self, original: Adapter) -> None:
@@ -68,33 +68,17 @@ class Judge:
         if self._original is None:
             raise ValueError("the original must be heard first")
         models = {"original": self._original, "unlearned": self._ask(adapter)}
-        return objective(AuditInput(models=models, unit=self._unit, seed=self._seed))
+        return objective(AuditInput(models=models, unit=self._asker.unit, seed=self._asker.seed))
 
     def _ask(self, adapter: Adapter) -> ModelSignals:
-        device = self._device
-        adapter.to(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
-        asked = replace(self.seen, splits={"train": self.splits["forget"], **self.splits})
-        splits = {name: pairs for name, pairs in fitted(adapter, asked).splits.items() if name != "train"}
-        found = {name: collect(adapter, pairs) for name, pairs in splits.items()}
-        self.pairs += sum(map(len, splits.values()))
-        if not all(np.isfinite(signals.label_aware_score).all() for signals in found.values()):
+        model = self._asker.ask("a model of the search", adapter)
+        signals = [one for one in (model.forget, model.retain, model.val) if one is not None]
+        self.pairs += sum(map(len, signals))
+        if not all(np.isfinite(one.label_aware_score).all() for one in signals):
             raise DivergedError("the scores of the unlearned model are not finite. Lower the learning rate.")
-        if adapter.task == "retrieval" and found["forget"].embeddings is None:
-            gallery = score_galleries(adapter, self._sets(found, splits))
+        if (gallery := model.forget.gallery) is not None:
             self.pairs += int((~np.isnan(gallery.score)).sum())
-            found = {name: replace(signals, gallery=gallery) for name, signals in found.items()}
-        return ModelSignals(
-            forget=found["forget"], retain=found["retain"], val=found["val"], logit_scale=adapter.logit_scale
-        )
-
-    def _sets(self, found: dict[str, Signals], splits: dict[str, PairDataset]) -> list[list[Pair]]:
-        """For each kind one set of training and validation pairs together: both are searched in one gallery."""
-        sets = []
-        for kind in kinds_of(found["forget"]):
-            of_kind = {name: signals.of_kind(kind) for name, signals in found.items()}
-            drawn = drawn_sets(of_kind, splits, self._unit, self._seed, members=MEMBERS)
-            sets.append([pair for pairs in drawn for pair in pairs])
-        return sets
+        return model
 
 
 def _as_many(retain: PairDataset, pairs: int, request: Request, seed: int) -> PairDataset:

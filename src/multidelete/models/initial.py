@@ -1,5 +1,7 @@
 """What training begins with, and whether a model and pairs fit each other."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import cast
 
 from transformers import PreTrainedTokenizerFast
@@ -141,11 +143,16 @@ def pictures_per_pair(pairs: PairDataset) -> int:
     return next(iter(counts))
 
 
-def fitted(adapter: Adapter, data: PairData) -> PairData:
+def fitted(adapter: Adapter, data: PairData, splits: Mapping[str, PairDataset] | None = None) -> PairData:
     """The data with labels as positions among the model's classes; the same object where they are already.
 
     Classes are matched by name (`positions`), so that a model whose classes stand in another order, or that has more
     of them, can be used with any reader.
+
+    Args:
+        adapter: The model.
+        data: All pairs.
+        splits: Pairs of the data to return in the place of its own splits.
 
     Raises:
         UnsupportedError: Other modalities than the model's.
@@ -157,10 +164,11 @@ def fitted(adapter: Adapter, data: PairData) -> PairData:
             f"This model takes pairs of {' and '.join(adapter.modalities)}; those of {data.name} are of "
             f"{' and '.join(held)}. Give the data it was trained on."
         )
+    chosen = data if splits is None else replace(data, splits=splits)
     if adapter.task != "classification":
-        return data
+        return chosen
     check_labels(data)
     position = positions(data, adapter.classes)
     if all(number == at for number, at in position.items()):
-        return data
-    return relabelled(data, position, adapter.classes)
+        return chosen
+    return relabelled(chosen, position, adapter.classes)

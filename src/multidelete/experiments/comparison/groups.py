@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from statistics import mean
@@ -13,8 +13,11 @@ from multidelete.artifacts.keys import key_file
 from multidelete.artifacts.locks import clear, in_turn
 from multidelete.artifacts.manifest import read_manifest
 from multidelete.audits import Shadow
+from multidelete.audits.asking import Asker, splits_to_ask
 from multidelete.audits.controls import RANDOM_WEIGHTS
 from multidelete.audits.inputs import RETRAINED_AGAIN
+from multidelete.audits.probing import probe_figures
+from multidelete.audits.relearning import relearning_rate
 from multidelete.audits.result import read_audit
 from multidelete.core.errors import DivergedError, UnsupportedError
 from multidelete.core.progress import span
@@ -22,7 +25,6 @@ from multidelete.core.runtime import forget_peak
 from multidelete.data.images import check_pictures
 from multidelete.data.shadows import shadow_members
 from multidelete.experiments.comparison.experiment import CONTROLS, Group
-from multidelete.experiments.comparison.judging import Asked, probe_of
 from multidelete.experiments.comparison.material import model_of
 from multidelete.experiments.comparison.planning import Audit, Planned, shadows_of, unlearned
 from multidelete.experiments.comparison.records import write_group
@@ -171,19 +173,26 @@ class Runner:
     def _audit(self, planned: Planned, made: Sequence[str], absent: Mapping[str, str]) -> None:
         """Ask every model, and write the group's audit; answers are kept of those that other audits ask again."""
         folders, group = planned.folders, planned.group
-        asked = Asked(planned.data, planned.request, group.draw, self.store.root / "answers")
-        models = {name: asked.signals(load_adapter(folders[name]), folders[name].name)
-                  for name in ("original", "retrained", RETRAINED_AGAIN)}  # fmt: skip
+        splits = splits_to_ask(planned.data, planned.request, group.draw)
+        is_sampled = len(splits["forget"]) + len(splits["retain"]) < len(planned.data.train)
+        asker = Asker(
+            data=planned.data, splits=splits, whole=None if is_sampled else planned.data.train,
+            unit=planned.request.unit, seed=group.draw, cache=self.store.root / "answers",
+        )  # fmt: skip
+        models = {name: asker.ask(name, folders[name]) for name in ("original", "retrained", RETRAINED_AGAIN)}
         random = untrained(load_adapter(folders["original"]), seed=group.seed)
-        models[RANDOM_WEIGHTS] = asked.signals(random, f"random weights {group.seed} like {folders['original'].name}")
-        models |= {name: asked.signals(load_adapter(folders[name]), None) for name in made}
+        key = f"random weights {group.seed} like {folders['original'].name}"
+        models[RANDOM_WEIGHTS] = asker.ask(RANDOM_WEIGHTS, random, key=key)
+        models |= {name: replace(asker, cache=None).ask(name, folders[name]) for name in made}
         shadows = [
-            Shadow(asked.signals(load_adapter(folders[name]), folders[name].name), shadow_members(planned.data, index))
+            Shadow(asker.ask(name, folders[name]), shadow_members(planned.data, index))
             for name, index in shadows_of(group).items()
         ]
         probe = None
         if group.compress or group.relearn:
-            sources = {name: random if name == RANDOM_WEIGHTS else folders[name] for name in models}
-            told = read_manifest(folders["original"]) or {}
-            probe = probe_of(asked, sources, told, compress=group.compress, relearn=group.relearn)
+            copies = {name: partial(asker.copy, random if name == RANDOM_WEIGHTS else folders[name]) for name in models}
+            probe = partial(
+                probe_figures, load={**copies, "unlearned": copies["original"]}, compress=group.compress,
+                relearn=group.relearn, lr=relearning_rate(read_manifest(folders["original"]) or {}),
+            )  # fmt: skip
         write_group(self.path(group), planned, models, shadows, absent, self.done(planned), probe)

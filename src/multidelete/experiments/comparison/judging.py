@@ -1,20 +1,12 @@
 """The audits of one group: the same pairs asked of all of its models, and a verdict on each."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
-import numpy as np
-import torch
-
-from multidelete.auditing import RETAIN_LIMIT, sample_retain_pairs
 from multidelete.audits import (
     AuditInput,
     ModelSignals,
     Shadow,
-    Signals,
-    cached,
-    collect,
     compression,
     cost,
     distance,
@@ -28,89 +20,14 @@ from multidelete.audits import (
     with_targets,
 )
 from multidelete.audits.controls import UNTOUCHED, mark_void
-from multidelete.audits.copies import copier, relearning_rate
 from multidelete.audits.criteria import Lookup
 from multidelete.audits.forgetting import UnitCounts, headline_name
-from multidelete.audits.gallery import MEMBERS, score_galleries
-from multidelete.audits.inputs import drawn_sets, prefix
-from multidelete.audits.probing import probe_figures
+from multidelete.audits.inputs import prefix
 from multidelete.audits.result import Figure
 from multidelete.audits.verdict import Verdict
-from multidelete.data.pairs import PairData, PairDataset
-from multidelete.data.request import Request, forget_retain
-from multidelete.models import Adapter
-from multidelete.models.initial import fitted
 
 Probe = Callable[[AuditInput], list[Figure]]  # figures of copies that may be changed
 Columns = dict[str, tuple[str, str, str]]  # of a table: audit, figure and split it shows
-
-
-@dataclass(frozen=True)
-class Asked:
-    """The pairs that all models of a group are asked about."""
-
-    data: PairData
-    request: Request
-    seed: int
-    folder: Path  # where answers on these pairs are kept
-
-    def signals(self, adapter: Adapter, key: str | None) -> ModelSignals:
-        """What a model says; kept under its key, so that the original is asked once for all draws."""
-        forget, retain = forget_retain(self.data.train, self.request)
-        asked = self.held_out()
-        if len(retain) <= RETAIN_LIMIT:
-            asked["train"] = self.data.train
-        else:
-            asked |= {"forget": forget, "retain": sample_retain_pairs(retain, self.seed)}
-        pairs = fitted(adapter, replace(self.data, splits={"train": self.data.train, **asked}))
-        adapter.to("cuda" if torch.cuda.is_available() else "cpu")
-        found = {split: self._asked(adapter, pairs.splits[split], key) for split in asked}
-        if "train" in found:
-            is_forgotten = np.isin(np.array(self.data.train.ids), np.array(self.request.ids))
-            train = found.pop("train")
-            found |= {"forget": train.select(is_forgotten), "retain": train.select(~is_forgotten)}
-        if adapter.task == "retrieval" and found["forget"].embeddings is None:
-            splits = {name: pairs.train.only(signals.ids, name) if name in ("forget", "retain") else pairs.splits[name]
-                      for name, signals in found.items()}  # fmt: skip
-            sets = drawn_sets(found, splits, self.request.unit, self.seed, members=MEMBERS)
-            gallery = score_galleries(adapter, sets)
-            found = {name: replace(signals, gallery=gallery) for name, signals in found.items()}
-        return ModelSignals(**found, logit_scale=adapter.logit_scale)
-
-    def held_out(self) -> dict[str, PairDataset]:
-        """The splits that no model trained on."""
-        return {name: self.data.splits[name] for name in ("test", "val") if self.data.splits.get(name)}
-
-    def _asked(self, adapter: Adapter, pairs: PairDataset, key: str | None) -> Signals:
-        if key is None:
-            return collect(adapter, pairs)
-        return cached(self.folder, f"{key} {pairs.content}", lambda: collect(adapter, pairs))
-
-
-def probe_of(
-    asked: Asked,
-    sources: Mapping[str, Path | Adapter],
-    told: Mapping[str, object],
-    *,
-    compress: bool,
-    relearn: bool,
-) -> Probe:
-    """Asks copies of the models: with weights of few bits, and while they learn some forget pairs again.
-
-    Args:
-        asked: The pairs.
-        sources: The models by name, ``original`` among them.
-        told: What the original's folder says of it, for the rate to learn at.
-        compress: Whether to round weights.
-        relearn: Whether to learn again.
-    """
-    forget, retain = forget_retain(asked.data.train, asked.request)
-    splits = {"forget": forget, "retain": retain, **asked.held_out()}
-    pairs = replace(asked.data, splits={"train": forget, **splits})
-    copies = {name: copier(source, pairs, "auto", False) for name, source in sources.items()}
-    copies["unlearned"] = copies["original"]
-    rate = relearning_rate(told)
-    return lambda audit: probe_figures(audit, copies, compress=compress, relearn=relearn, lr=rate)
 
 
 def audited(
