@@ -155,7 +155,7 @@ def audit(
     refuse_overlap(Path(out), read)
     refuse_pictures(Path(out), data)
     if cache is not None:
-        make_cache(Path(cache), Path(out), [*models.values(), *shadows])
+        make_cache(Path(cache), Path(out), [*models.values(), *shadows], data)
     with whole_or_nothing(Path(out), overwrite=overwrite) as folder:
         splits = splits_to_ask(data, request, seed)
         forget_pairs = splits["forget"]

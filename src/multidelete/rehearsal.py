@@ -10,6 +10,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from multidelete.artifacts.folders import refuse_existing
+from multidelete.artifacts.overlap import refuse_overlap, refuse_pictures
 from multidelete.core.arguments import check_arguments, flag, place
 from multidelete.core.settings import LoopSettings
 from multidelete.core.words import counted
@@ -82,6 +83,8 @@ def rehearse(arguments: DeletionArguments, out: str | Path | None = None, *, ove
         refuse_existing(Path(out), overwrite=overwrite)
     deletion = arguments.resolved()
     if out is not None:
+        refuse_overlap(Path(out), [*deletion.model_paths, *arguments.files])
+        refuse_pictures(Path(out), deletion.data)
         deletion.lora_base()
     prepared = prepare(deletion)
     job, method, request = prepared.job, deletion.method, deletion.request

@@ -14,7 +14,7 @@ from multidelete.artifacts.card import model_card
 from multidelete.artifacts.deletions import Lineage, data_digest, deletions_entry, record
 from multidelete.artifacts.keys import keep_keys, key_of_run, key_target, new_key
 from multidelete.artifacts.manifest import digest_of, versions, write_manifest
-from multidelete.artifacts.overlap import paths_of_model, refuse_pictures
+from multidelete.artifacts.overlap import paths_of_model, refuse_inside_result, refuse_pictures
 from multidelete.artifacts.result_folder import RUN_KEY, result_folder, work_folder
 from multidelete.core.arguments import PLACE, Wanted, check_arguments, flag, place, whole
 from multidelete.core.runtime import is_main_process
@@ -229,13 +229,16 @@ def carried_out(
         logger.warning("%s", repeats_note(deletion.repeats))
     key = arguments.key
     if out is None:
+        if key is not None:
+            refuse_inside_result(Path(key))
         done = forgotten(deletion)
         if key is not None:
             keep_keys(Path(key), done.keys)
         return done
     out, base, keys_to = Path(out), deletion.lora_base(), key_target(Path(out), key)
     inputs = [*deletion.model_paths, *arguments.files]
-    refuse_pictures(out, deletion.data)
+    for output in (out, keys_to):
+        refuse_pictures(output, deletion.data)
     with result_folder(out, inputs, overwrite=overwrite, resume=resume, digest=deletion.digest) as folder:
         done = forgotten(deletion, work_folder(folder), resume=resume)
         done = replace(done, manifest=done.manifest | dict(notes or {}), folder=out)

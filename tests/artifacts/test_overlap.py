@@ -1,9 +1,12 @@
 """What is written must not be, hold or lie inside anything that is read."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from multidelete.artifacts.folders import make_folder, whole_or_nothing
+from multidelete.artifacts.keys import key_target
 from multidelete.artifacts.overlap import refuse_overlap, refuse_pictures
 from multidelete.core.errors import CheckpointError
 from multidelete.data.pairs import Pair, PairData, PairDataset
@@ -77,4 +80,53 @@ def test_folders_of_pictures_count_where_they_would_be_replaced(tmp_path: Path) 
     for out in (tmp_path / "photos", tmp_path / "photos" / "a", tmp_path):
         with pytest.raises(CheckpointError, match=r"output .* (is|holds) input .*photos/a"):
             refuse_pictures(out, data)
-    refuse_pictures(tmp_path / "photos" / "new", data)
+    refuse_pictures(tmp_path / "photos" / "new", data)  # no path of theirs says that these belong together
+
+
+def test_nothing_is_written_into_a_finished_result(tmp_path: Path) -> None:
+    """Beside ``inner`` its key would lie in the result, whose content would be another."""
+    with whole_or_nothing(tmp_path / "result") as folder:
+        (folder / "model").write_text("weights")
+    (tmp_path / "link").symlink_to(tmp_path / "result")
+    before = sorted(tmp_path.rglob("*"))
+    inside = [
+        Path("result", "inner"),
+        Path("result", "deep", "inner"),
+        Path("link", "inner"),
+        Path("x", "..", "result", "a"),
+    ]
+    writers: list[Callable[[Path], object]] = [
+        lambda out: refuse_overlap(out, []),
+        lambda out: whole_or_nothing(out).__enter__(),
+        make_folder,
+        lambda out: key_target(tmp_path / "new", out),
+    ]
+    for out in (tmp_path / place for place in inside):
+        for write in writers:
+            with pytest.raises(CheckpointError, match=r"lies inside .*result, a finished result of multidelete"):
+                write(out)
+    for folder in (tmp_path / "result", tmp_path / "link"):
+        with pytest.raises(CheckpointError, match="finished result"):
+            make_folder(folder)
+    assert sorted(tmp_path.rglob("*")) == before
+    with whole_or_nothing(tmp_path / "result", overwrite=True) as folder:
+        (folder / "model").write_text("others")
+
+
+def test_outputs_among_folders_of_pictures_are_refused(tmp_path: Path) -> None:
+    """Where the data's root is far above, and where none is known."""
+    deep = tmp_path / "images" / "train" / "a" / "one.png"
+    deep.parent.mkdir(parents=True)
+    for source, root in (
+        ("images/train/a/one.png", tmp_path),
+        (str(deep), None),
+        ("train/a/one.png", tmp_path / "images"),
+    ):
+        pair = Pair(id="1", inputs={"image": deep, "text": "t"}, sources={"image": source, "text": "t"})
+        data = PairData("photos", {"train": PairDataset([pair], "photos")})
+        top = deep.parent if root is None else root / source.partition("/")[0]
+        for out in (top, top / "new", deep.parent / "new", deep.parent / "much" / "deeper"):
+            with pytest.raises(CheckpointError, match=r"output .* (is|lies inside) input"):
+                refuse_pictures(out, data)
+        refuse_pictures(tmp_path / "new", data)
+        refuse_pictures(top.parent / "beside", data)

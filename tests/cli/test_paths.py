@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 import typer
+from PIL import Image
 
+from multidelete.artifacts.folders import whole_or_nothing
 from multidelete.cli import app, run
 from multidelete.cli.paths import ADDS_TO, MODELS, READS, WRITES
 
 NO_PATHS = {
-    *("columns", "splits", "classes", "forget_subject", "forget_node", "method", "set", "lora", "train", "noun"),
+    *("columns", "splits", "classes", "forget_subject", "forget_node", "method", "set", "lora", "trainable", "noun"),
     *("device", "shard", "data_root", "family", "size", "task", "trackers"),
 }
 """Text flags that name no file; data_root is where paths start from, and these are checked one by one."""
@@ -131,3 +133,44 @@ def test_commands_that_do_not_train_refuse_to_run_twice(
     assert run(arguments(command, {})) == 2
     assert f"{command} runs in one process, and 2 were started" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "written"),
+    [(c, w) for c in COMMANDS for w in (*WRITES, *ADDS_TO, "key") if w in flags_of(c)],
+)
+def test_nothing_is_written_into_a_finished_result(
+    command: str, written: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with whole_or_nothing(Path("result")) as folder:
+        (folder / "model").write_text("weights")
+    before = sorted(tmp_path.rglob("*"))
+    inner = "inner.toml" if command == "tune" else "inner"
+    places = [
+        Path("result", inner),
+        Path("result", "deep", "..", inner),
+        *([Path("result")] if written in ADDS_TO else []),
+    ]
+    for place in places:
+        for overwrite in ((), ("--overwrite",)) if "overwrite" in flags_of(command) else ((),):
+            assert run([*arguments(command, {written: place}), *overwrite]) == 2
+            assert "a finished result of multidelete; results are never changed" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
+@pytest.mark.parametrize("out", ["images/new", "images/train/new", "images/train/a/new", "images"])
+def test_nothing_is_written_among_folders_of_pictures(
+    out: str, overwrite: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deep = tmp_path / "images" / "train" / "a"
+    deep.mkdir(parents=True)
+    for n in range(3):
+        Image.new("RGB", (8, 8), (n, n, n)).save(deep / f"{n}.png")
+    table = tmp_path / "pairs.csv"
+    table.write_text("image,text\n" + "".join(f"images/train/a/{n}.png,t{n}\n" for n in range(3)))
+    before = sorted(tmp_path.rglob("*"))
+    assert run(["train", "--data", str(table), "--out", str(tmp_path / out), *overwrite]) == 2
+    assert f"input {tmp_path / 'images'}; inputs are never changed" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before

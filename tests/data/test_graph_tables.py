@@ -45,6 +45,7 @@ def test_tables_make_a_graph_and_pairs_that_name_its_nodes(tmp_path: Path) -> No
     assert data.notes == (
         "1 row has a cell that begins with a blank, as what follows a comma in a text does: lines 2",
         "the graph joins 1 pair of nodes that val asks for; leave out edges that training pairs do not tell",
+        "label classes: 0 binds, 1 nothing",
     )
 
 

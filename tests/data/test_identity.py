@@ -21,7 +21,7 @@ from multidelete.core.errors import CheckpointError, RequestError
 from multidelete.core.settings import LoopSettings, TrainSettings
 from multidelete.data import picture_digests
 from multidelete.data.identity import with_true_sources
-from multidelete.data.lookalikes import lookalikes
+from multidelete.data.lookalikes import lookalikes, plain_form
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.data.picture_digests import file_digest
 from multidelete.data.readers import load_data
@@ -151,9 +151,23 @@ def test_names_that_only_look_alike_are_pointed_out(tmp_path: Path) -> None:
     names = ["Jos\u00e9", "Jose\u0301", "ann", "ann ", "ann\u00a0", "bob"]
     rows = [{"file_name": "x.png", "text": f"t{n}", "id": f"p{n}", "subject": name} for n, name in enumerate(names)]
     (note,) = [note for note in load_data(write(tmp_path, rows)).notes if "differ only" in note]
-    assert note.startswith("5 subjects differ only in blanks or the Unicode form")
-    assert r"'Jos\xe9' and 'Jose\u0301'" in note
-    assert lookalikes(["a", "A", "b"]) == []
+    assert note.startswith("5 subjects differ only in blanks, capital letters, the Unicode form")
+    assert r"'Jos\xe9' (train row 1) and 'Jose\u0301' (train row 2)" in note
+    assert lookalikes(["a", "A", "b"], plain_form) == []
+
+
+@pytest.mark.parametrize("names", [("Ann", "ann"), ("1", "01"), ("7.50", "7.5"), ("A  b", "a b")])
+@pytest.mark.parametrize("what", ["id", "subject", "kind"])
+def test_capital_letters_and_spellings_of_numbers_are_pointed_out_with_rows(
+    names: tuple[str, str], what: str, tmp_path: Path
+) -> None:
+    picture(tmp_path / "x.png", 0)
+    rows = [{"file_name": "x.png", "text": "t", "id": f"p{n}", what: name} for n, name in enumerate(["z", *names])]
+    notes = load_data(write(tmp_path, rows)).notes
+    assert any(
+        f"2 {what}s differ only" in note and f"{names[0]!r} (train row 2) and {names[1]!r} (train row 3)" in note
+        for note in notes
+    )
 
 
 def test_requests_point_out_what_looks_like_a_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -163,7 +177,7 @@ def test_requests_point_out_what_looks_like_a_name(tmp_path: Path, caplog: pytes
     rows = [{"file_name": f"{n}.png", "text": f"t{n}", "id": f"p{n}", "subject": s} for n, s in enumerate(names)]
     data = load_data(write(tmp_path, rows))
     assert resolve_request(data, subjects=["Jos\u00e9"]).ids == ("p0",)
-    assert r"kept pairs have 1 subject that the request does not name, different from named ones only in" in caplog.text
+    assert r"kept pairs have 1 subject that the request does not name and that differ only in blanks" in caplog.text
     assert r"'Jose\u0301'" in caplog.text
     caplog.clear()
     resolve_request(data, subjects=names[:2])
@@ -283,7 +297,7 @@ def test_the_order_of_classes_makes_no_other_data(tmp_path: Path, capsys: pytest
     rows = [{"file_name": f"{n}.bmp", "text": f"t{n}", "id": f"{n}", "label": "yn"[n % 2]} for n in range(4)]
     spec, quick = write(tmp_path / "data", rows), LoopSettings(passes=1, device="cpu")
     settings = TrainSettings(family="albef", image_size=32)
-    original = train(load_data(spec, classes=("y", "n")), tmp_path / "o", model=settings, settings=quick)
+    original = train(load_data(spec, classes=("y", "n")), tmp_path / "o", start=settings, settings=quick)
     unlearned = tmp_path / "u"
     unlearn(original, load_data(spec), ["0"], method="finetune", settings=quick, out=unlearned)
     for model in (original, unlearned):
@@ -307,7 +321,7 @@ def test_pairs_whose_numbers_got_names_are_the_same(tmp_path: Path, capsys: pyte
         tmp_path / "data", [{"file_name": f"{n}.bmp", "text": "t", "id": f"{n}", "label": n} for n in range(3)]
     )
     settings, quick = TrainSettings(family="albef", image_size=32), LoopSettings(passes=1, device="cpu")
-    original = train(load_data(spec), tmp_path / "o", model=settings, settings=quick)
+    original = train(load_data(spec), tmp_path / "o", start=settings, settings=quick)
     read_for(DataOptions(data=spec, classes=("a", "b", "c")), str(original), KeyOptions())
     told = capsys.readouterr().err
     assert "other training pairs" not in told

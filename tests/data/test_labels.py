@@ -335,7 +335,9 @@ def read_labels(folder: Path, labels: Sequence[object]) -> PairData:
         ([1.0, 0.0, 2.0], (), [1, 0, 2]),
         (["1.0", "0.0", ""], (), [1, 0, None]),
         (["2", "yes", "no"], ("2", "no", "yes"), [0, 2, 1]),
-        (["01", "1", "02"], ("01", "02", "1"), [0, 2, 1]),
+        (["01", "10", "02"], ("01", "02", "10"), [0, 2, 1]),
+        (["true", "no", "maybe"], ("maybe", "no", "true"), [2, 1, 0]),
+        (["yes", "1", "2"], ("1", "2", "yes"), [2, 0, 1]),
     ],
 )
 def test_labels_are_names_or_numbers(
@@ -344,6 +346,37 @@ def test_labels_are_names_or_numbers(
     data = read_labels(tmp_path, labels)
     assert (data.classes, [pair.label for pair in data.train]) == (classes, expected)
     assert any("written with a point" in note for note in data.notes) == ("1.0" in map(str, labels))
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        (["01", "2", "1"], r"'01' \(train row 1\) and '1' \(train row 3\)"),
+        (["1", "cat", "1.0"], r"'1' \(train row 1\) and '1\.0' \(train row 3\)"),
+        (["+1", "1", "2"], r"'\+1' \(train row 1\) and '1'"),
+        (["1 ", "1", "x"], r"'1 ' \(train row 1\) and '1'"),
+        (["true", "True", "False"], r"'true' \(train row 1\) and 'True' \(train row 2\)"),
+        (["Yes", "maybe", "yes"], r"'Yes' \(train row 1\) and 'yes' \(train row 3\)"),
+        (["yes", "no", "1"], r"'yes' \(train row 1\) and '1' \(train row 3\)"),
+        (["true", "0", "false"], r"'0' \(train row 2\) and 'false' \(train row 3\)"),
+        (["yes", "no", "TRUE"], r"'yes' \(train row 1\) and 'TRUE' \(train row 3\)"),
+        (["1.5", "cat", "1.50"], r"'1\.5' \(train row 1\) and '1\.50' \(train row 3\)"),
+        (["1", "1.5", "2"], r"neither names nor whole numbers: 1\.5"),
+    ],
+)
+def test_a_number_or_a_truth_value_in_two_spellings_is_refused_with_both(
+    labels: list[object], told: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=told):
+        read_labels(tmp_path, labels)
+
+
+def test_numbers_among_names_and_names_that_differ_in_capital_letters_are_noted(tmp_path: Path) -> None:
+    notes = read_labels(tmp_path, ["yes", "1", "2"]).notes
+    assert "labels are names, and 2 of 3 of them numbers, such as '1' (train row 2) and 'yes' (train row 1)" in notes
+    (note,) = [note for note in read_labels(tmp_path, ["Cat", "cat", "dog"]).notes if "differ" in note]
+    assert "2 classes differ only" in note
+    assert "'Cat' (train row 1) and 'cat' (train row 2)" in note
 
 
 def test_a_negative_number_among_names_is_refused(tmp_path: Path) -> None:

@@ -438,3 +438,13 @@ def test_paths_of_other_files_mean_no_picture_by_their_ends(tmp_path: Path) -> N
     for name in (str(tmp_path / "other" / "c.png"), "elsewhere/a.png"):
         with pytest.raises(RequestError, match="not among the training pairs"):
             resolve_request(data, images=[name])
+
+
+@pytest.mark.parametrize("header", [",id", "Unnamed: 0,id", "index,id"])
+def test_a_first_column_of_row_numbers_is_remarked_on_as_it_is_in_data(
+    data: PairData, tmp_path: Path, header: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "r.csv").write_text(f"{header}\n0,pair-0\n")
+    assert resolve_request(data, file=tmp_path / "r.csv").ids == ("pair-0",)
+    assert "the first column of r.csv" in caplog.text
+    assert "is read as no more than that" in caplog.text

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from multidelete.artifacts.locks import clear, lock_file, sole_writer
 from multidelete.artifacts.marks import mark, refuse_foreign
-from multidelete.artifacts.overlap import place_of
+from multidelete.artifacts.overlap import place_of, refuse_inside_result
 from multidelete.artifacts.room import no_room, told_where_full
 from multidelete.core.errors import CheckpointError
 
@@ -50,8 +50,9 @@ def make_folder(folder: Path) -> None:
     """Make a folder that files are added to over time, with its parents; one that is there is fine.
 
     Raises:
-        CheckpointError: Something else is there, or nothing can be written to it.
+        CheckpointError: Something else is there, or nothing can be written to it; a result is, or lies around it.
     """
+    refuse_inside_result(folder / "added")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -71,8 +72,9 @@ def writing(target: Path) -> Iterator[Path]:
     """Be the one process that writes a target, whose missing parents are made; gives its absolute path.
 
     Raises:
-        CheckpointError: A process that runs now writes it, or nothing can be written there.
+        CheckpointError: A process that runs now writes it, or nothing can be written there, or it lies inside a result.
     """
+    refuse_inside_result(target)
     whole = place_of(target)
     new_parents = [parent for parent in whole.parents if not parent.exists()]
     with ExitStack() as stack:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+from multidelete.artifacts.overlap import refuse_inside_result
 from multidelete.artifacts.room import make_whole
 from multidelete.core.errors import CheckpointError
 from multidelete.core.runtime import is_main_process, wait_for_everyone
@@ -99,9 +100,10 @@ def key_target(out: Path, key: str | Path | None) -> Path:
     """Where the keys of a result go.
 
     Raises:
-        CheckpointError: That is inside the result, or is no key file.
+        CheckpointError: That is inside the result or another one, or is no key file.
     """
     target = key_file(out) if key is None else Path(key)
+    refuse_inside_result(target)
     if key is not None and Path(os.path.abspath(target)).is_relative_to(os.path.abspath(out)):
         raise CheckpointError(f"key file {target} lies inside output {out}, which it must be kept apart from.")
     if target.exists():

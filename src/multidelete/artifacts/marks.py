@@ -43,6 +43,11 @@ def refuse_foreign(folder: Path) -> None:
         )
 
 
+def is_result(folder: Path) -> bool:
+    """Whether a folder is a finished result of this tool's."""
+    return _noted(folder) is not None
+
+
 def is_marked_archive(file: Path) -> bool:
     """Whether a checkpoint of ``torch.save`` holds `ARCHIVE_MARK`; nothing in it is unpickled."""
     try:

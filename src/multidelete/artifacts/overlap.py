@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from multidelete.artifacts.marks import is_result
 from multidelete.core.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def _told(file: Path) -> dict[str, object]:
 
 
 def refuse_overlap(output: Path, inputs: Iterable[Path], *, may_hold: bool = False) -> None:
-    """Refuse an output that would change an input. Links and ``..`` are followed.
+    """Refuse an output that would change an input, or the result of another run. Links and ``..`` are followed.
 
     Args:
         output: Where to write.
@@ -61,7 +62,8 @@ def refuse_overlap(output: Path, inputs: Iterable[Path], *, may_hold: bool = Fal
         may_hold: Files are added to the output, and nothing in it is replaced: it may hold inputs.
 
     Raises:
-        CheckpointError: ``output`` is an input, lies inside one, or holds one; one line for each.
+        CheckpointError: ``output`` is an input, lies inside one, or holds one, or lies inside a result; one line for
+            each.
     """
     around = _identities(output)
     itself = {_identity(output)} - {None}
@@ -81,38 +83,72 @@ def refuse_overlap(output: Path, inputs: Iterable[Path], *, may_hold: bool = Fal
         problems.append(
             f"output {output} {relation} input {given}; inputs are never changed. Give another place to write to."
         )
-    if problems:
+    if problems := problems or _inside_result(output):
         raise CheckpointError(problems)
 
 
+def refuse_inside_result(output: Path) -> None:
+    """Refuse an output inside the finished result of another run, which is never added to.
+
+    Raises:
+        CheckpointError: It lies there.
+    """
+    if problems := _inside_result(output):
+        raise CheckpointError(problems)
+
+
+def _inside_result(output: Path) -> list[str]:
+    itself = (place_of(output), Path(os.path.realpath(output)))
+    results = [folder for folder in dict.fromkeys(_around(output)) if folder not in itself and is_result(folder)]
+    return [
+        f"output {output} lies inside {folder}, a finished result of multidelete; results are never changed. "
+        "Give another place to write to."
+        for folder in results[:1]
+    ]
+
+
 def refuse_pictures(output: Path, data: "PairData") -> None:
-    """Refuse an output that is a folder in which pictures of the data lie, or that holds one.
+    """Refuse an output that is, holds or lies inside a folder of the data's pictures.
+
+    Where the data writes paths with folders (``images/train/a.png``), the first of these is such a folder; else that
+    in which the picture lies.
 
     Raises:
         CheckpointError: It is or does; one line for each such folder.
     """
-    if output.is_dir():
-        there = _identity(output)
-        folders = [folder for folder in _folders_of_pictures(data) if there in _identities(folder)]
-        refuse_overlap(output, folders)
+    refuse_overlap(output, _folders_of_pictures(data))
 
 
 def _folders_of_pictures(data: "PairData") -> list[Path]:
     """Each once."""
+    from multidelete.data.pairs import members  # which the command line does not wait for
+
     found: dict[str, None] = {}
     for pairs in data.splits.values():
         for pair in pairs:
-            given = pair.inputs.get("image")
-            for one in given if isinstance(given, tuple) else (given,):
-                if isinstance(one, str | Path):
-                    found.setdefault(os.path.dirname(one) or ".")
+            if "image" in pair.inputs:
+                for source, given in members(pair, "image"):
+                    if isinstance(given, str | Path):
+                        found.setdefault(_folder_of_picture(source, str(given)))
     return [Path(folder) for folder in found]
 
 
-def _identities(path: Path) -> set[tuple[int, int] | None]:
-    """What the file system calls a path and all folders around it, as written and where links lead."""
+def _folder_of_picture(source: str, file: str) -> str:
+    first, slash, _ = source.partition("/")
+    if first and slash and file.endswith(f"/{source}"):
+        return f"{file[: -len(source)]}{first}"
+    return os.path.dirname(file) or "."
+
+
+def _around(path: Path) -> list[Path]:
+    """A path and all folders around it, as written and where links lead."""
     ways = (place_of(path), Path(os.path.realpath(path)))
-    return {_identity(place) for way in ways for place in (way, *way.parents)} - {None}
+    return [place for way in ways for place in (way, *way.parents)]
+
+
+def _identities(path: Path) -> set[tuple[int, int] | None]:
+    """What the file system calls a path and all folders around it."""
+    return {_identity(place) for place in _around(path)} - {None}
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from multidelete.artifacts.folders import make_folder
 from multidelete.artifacts.manifest import digest_folder, read_manifest, versions
+from multidelete.artifacts.overlap import refuse_pictures
 from multidelete.artifacts.picture_cache import kept_digests
 from multidelete.audits import ModelSignals, Signals, cached, collect
 from multidelete.audits.gallery import MEMBERS, score_galleries
@@ -201,7 +202,7 @@ def _place(source: Source) -> str:
     return "in memory" if isinstance(source, Adapter) else str(source)
 
 
-def make_cache(cache: Path, out: Path, models: Sequence[Source]) -> None:
+def make_cache(cache: Path, out: Path, models: Sequence[Source], data: PairData) -> None:
     """Make the folder of answers; refused inside a model, or inside the report, which appears whole or not at all.
 
     Raises:
@@ -215,6 +216,7 @@ def make_cache(cache: Path, out: Path, models: Sequence[Source]) -> None:
     ]
     if problems:
         raise CheckpointError(problems)
+    refuse_pictures(cache, data)
     if inputs:  # models in memory leave no answers
         make_folder(cache)
 

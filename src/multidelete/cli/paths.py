@@ -81,6 +81,7 @@ def refuse_touching(given: Mapping[str, object]) -> None:
         for text in _texts(given.get(name)):
             check(Path(text), others)
             check(Path(text), models, may_hold=name == "store")
+            check(Path(text, "added"), [])
     for text in _texts(given.get("key")):  # which the new key is added to
         check(Path(text), [path for name, paths in read.items() if name != "key" for path in paths])
     if problems:

@@ -1,12 +1,13 @@
 """Names that only look alike, and pairs that stand in the data twice: pointed out, never merged."""
 
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from multidelete.core.errors import first_few
 from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, PairData, PairDataset, members
 from multidelete.data.request_file import Named
+from multidelete.data.tables.suspicion import number_form
 
 
 def plain_form(name: str) -> str:
@@ -18,31 +19,68 @@ def plain_form(name: str) -> str:
     return " ".join(unicodedata.normalize("NFC", name).split())
 
 
-def lookalikes(names: Iterable[str]) -> list[list[str]]:
-    """Names that differ only in Unicode form or blanks, together."""
+def loose_form(name: str) -> str:
+    """The same without capital letters, and of a number its shortest spelling.
+
+    >>> loose_form("Ann") == loose_form("ann"), loose_form("007") == loose_form("7")
+    (True, True)
+    """
+    plain = plain_form(name)
+    return number_form(plain) or plain.casefold()
+
+
+def lookalikes(names: Iterable[str], form: Callable[[str], str]) -> list[list[str]]:
+    """Different names of one form, together."""
     groups: dict[str, dict[str, None]] = {}
-    for name in names:
-        groups.setdefault(plain_form(name), {})[name] = None
+    for name in dict.fromkeys(names):
+        groups.setdefault(form(name), {})[name] = None
     return [list(group) for group in groups.values() if len(group) > 1]
 
 
 def lookalike_notes(data: PairData) -> list[str]:
-    """One note for each sort of names of which some differ only in Unicode form or blanks."""
-    every = [pair for pairs in data.splits.values() for pair in pairs]
-    names = {
-        "ids": [pair.id for pair in every],
-        "subjects": [pair.subject for pair in every if pair.subject is not None],
-        "kinds": [pair.kind for pair in every if pair.kind is not None],
-        "images": [source for pair in every if "image" in pair.inputs for source, _ in members(pair, "image")],
-        "nodes": [source for pair in every if "graph" in pair.inputs for source, _ in members(pair, "graph")],
-        "classes": list(data.classes),
-    }
-    return [
-        f"{sum(map(len, groups))} {what} differ only in blanks or the Unicode form of a character, and count as "
-        f"different: {first_few([' and '.join(map(ascii, group)) for group in groups], 3)}"
-        for what, values in names.items()
-        if (groups := lookalikes(values))
-    ]
+    """One note for each sort of names of which some only look different, with the first row of each.
+
+    Names of images may differ in capital letters and zeros, as files do.
+    """
+    notes = []
+    for what, names_of in _SORTS.items():
+        form = plain_form if what == "images" else loose_form
+        groups = lookalikes((n for pairs in data.splits.values() for p in pairs for n in names_of(data, p)), form)
+        shown = [
+            " and ".join(f"{name!a} ({_first_row(data, names_of, name)})" for name in group) for group in groups[:3]
+        ]
+        if groups:
+            notes.append(
+                f"{sum(map(len, groups))} {what} {_DIFFER}, and count as different: {first_few(shown)}"
+                + (f", and {len(groups) - 3} more" if len(groups) > 3 else "")
+            )
+    return notes
+
+
+_DIFFER = "differ only in blanks, capital letters, the Unicode form of a character or the spelling of a number"
+
+
+def _class_of(data: PairData, pair: Pair) -> list[str]:
+    return [] if pair.label is None or pair.label >= len(data.classes) else [data.classes[pair.label]]
+
+
+_SORTS: dict[str, Callable[[PairData, Pair], Sequence[str]]] = {
+    "ids": lambda data, pair: [pair.id],
+    "subjects": lambda data, pair: [] if pair.subject is None else [pair.subject],
+    "kinds": lambda data, pair: [] if pair.kind is None else [pair.kind],
+    "images": lambda data, pair: [s for s, _ in members(pair, "image")] if "image" in pair.inputs else [],
+    "nodes": lambda data, pair: [s for s, _ in members(pair, "graph")] if "graph" in pair.inputs else [],
+    "classes": _class_of,
+}
+
+
+def _first_row(data: PairData, names_of: Callable[[PairData, Pair], Sequence[str]], name: str) -> str:
+    return next(
+        f"{split} row {number}"
+        for split, pairs in data.splits.items()
+        for number, pair in enumerate(pairs, start=1)
+        if name in names_of(data, pair)
+    )
 
 
 def overlooked(train: PairDataset, chosen: Collection[str], named: Named) -> list[str]:
@@ -56,13 +94,12 @@ def overlooked(train: PairDataset, chosen: Collection[str], named: Named) -> lis
     }
     notes = []
     for what, (asked, others) in names.items():
-        forms = set(map(plain_form, asked))
-        alike = sorted({name for name in others if plain_form(name) in forms} - set(asked)) if forms else []
+        forms = set(map(loose_form, asked))
+        alike = sorted({name for name in others if loose_form(name) in forms} - set(asked)) if forms else []
         if alike:
             notes.append(
-                f"kept pairs have {counted(len(alike), what)} that the request does not name, different from named "
-                f"ones only in blanks or the Unicode form of a character: {first_few(list(map(ascii, alike)))}. "
-                "Name them too if they are meant."
+                f"kept pairs have {counted(len(alike), what)} that the request does not name and that {_DIFFER} from "
+                f"named ones: {first_few(list(map(ascii, alike)))}. Name them too if they are meant."
             )
     return notes
 

@@ -11,7 +11,7 @@ from typing import cast
 from transformers import ProcessorMixin
 
 from multidelete.artifacts.folders import writing
-from multidelete.artifacts.overlap import refuse_overlap
+from multidelete.artifacts.overlap import refuse_overlap, refuse_pictures
 from multidelete.artifacts.search_cost import SearchCost
 from multidelete.core.arguments import check_arguments, flag, place, whole
 from multidelete.core.errors import CheckpointError, ConfigError, DivergedError, SettingProblem
@@ -132,6 +132,7 @@ def tune(
             inputs = [*deletion.model_paths, *arguments.files]
             refuse_overlap(file.out, inputs)
             refuse_overlap(file.rows_path, inputs)
+            refuse_pictures(file.out, deletion.data)
         judge = Judge(deletion.data, request, seed=seed, device=loop.device)
         identity: list[object] = [deletion.digest, judge.seen.splits["val"].digest]
         identity += [{name: asdict(factor) for name, factor in chosen.search.items()}]

@@ -8,11 +8,12 @@ from multidelete.core.errors import DataError, first_few
 from multidelete.core.words import counted
 from multidelete.data.pairs import Pair
 from multidelete.data.tables.strict_json import Literal
-from multidelete.data.tables.suspicion import whole
+from multidelete.data.tables.suspicion import number_form, whole
 
 Labelled = tuple[Pair, str | None]
 """A pair without its label, and the label as the data writes it."""
 
+_TRUTH = {"true": "1", "yes": "1", "false": "0", "no": "0"}
 _NUMBER = re.compile(r"-?(0|[1-9]\d{0,8})", re.ASCII)
 _LITERAL = re.compile(rf"{_NUMBER.pattern}|True|False", re.ASCII)
 
@@ -24,7 +25,7 @@ def number_labels(
 
     Labels that are all whole numbers are numbers, and there are no names then; a negative one is the hub's sign for
     "unlabelled". Where some are written with a point (``1.0``, as data frames with gaps do), this is noted. All others
-    are names. True and false are the names True and False.
+    are names. True and false are the names True and False. Numbers among names are noted.
 
     Args:
         name: What the data is called.
@@ -33,13 +34,19 @@ def number_labels(
         notes: What is to be said of them is added here.
 
     Raises:
-        DataError: Labels are neither text nor whole numbers, or of both kinds.
+        DataError: Labels are neither text nor whole numbers, or of both kinds, or one number or truth value is
+            written in two ways.
     """
     raw = [label for pairs in by_split.values() for _, label in pairs if label is not None]
     texts = dict.fromkeys(raw)
     numbers = {text: whole(text) or text for text in texts}
     are_numbers = not known and all(_NUMBER.fullmatch(number) for number in numbers.values())
-    strange = [] if are_numbers else [one for one in raw if isinstance(one, Literal) and not _LITERAL.fullmatch(one)]
+    decimal = [text for text in texts if number_form(text) is not None]
+    all_decimal = not known and len(decimal) == len(texts)
+    strange: list[str] = []
+    if not are_numbers:
+        strange += [one for one in raw if isinstance(one, Literal) and not _LITERAL.fullmatch(one)]
+        strange += [one for one in raw if all_decimal and "." in (number_form(one) or "") and one not in strange]
     if strange:
         raise DataError(
             f"{name}: {counted(len(strange), 'labels are')} neither names nor whole numbers: {first_few(strange)}. "
@@ -61,8 +68,46 @@ def number_labels(
             f"{name} has labels that are names, and {first_few(negative)} among them. Leave the label of pairs without "
             "one empty."
         )
+    if not known:
+        _refuse_two_spellings(name, by_split, list(texts))
+        if decimal and not all_decimal:
+            beside = next(text for text in texts if text not in decimal)
+            notes.append(
+                f"labels are names, and {len(decimal)} of {len(texts)} of them numbers, such as "
+                f"{_with_rows(by_split, [decimal[0], beside])}"
+            )
     classes = tuple(dict.fromkeys([*known, *sorted(texts)]))
     return classes, _placed(by_split, {text: at for at, text in enumerate(classes)})
+
+
+def _refuse_two_spellings(name: str, by_split: Mapping[str, Sequence[Labelled]], labels: Sequence[str]) -> None:
+    """Refuse a number or a truth value that is two classes, since it is written in two ways.
+
+    Where all labels are words for true and false, or 1 and 0, these are of one meaning; among others they are words.
+    """
+    values = [_TRUTH.get(label.strip().casefold(), label) for label in labels]
+    are_truths = {number_form(value) or value for value in values} <= {"1", "0"}
+    groups: dict[str, list[str]] = {}
+    for label in labels:
+        word = label.strip().casefold()
+        value = _TRUTH.get(word, word) if are_truths else word if word in _TRUTH else label
+        groups.setdefault(number_form(value) or value, []).append(label)
+    twice = [_with_rows(by_split, group) for group in groups.values() if len(group) > 1]
+    if twice:
+        raise DataError(
+            f"{name}: {counted(len(twice), 'labels are')} written in several ways: {first_few(twice)}. They would be "
+            "classes of their own. Write each in one way."
+        )
+
+
+def _with_rows(by_split: Mapping[str, Sequence[Labelled]], labels: Sequence[str]) -> str:
+    """The labels, each with the first row that has it."""
+    first: dict[str, str] = {}
+    for split, pairs in by_split.items():
+        for number, (_, label) in enumerate(pairs, start=1):
+            if label is not None and label in labels and label not in first:
+                first[label] = f"{label!r} ({split} row {number})"
+    return " and ".join(first[label] for label in labels)
 
 
 def _placed(by_split: Mapping[str, Sequence[Labelled]], at: Mapping[str, int | None]) -> dict[str, list[Pair]]:

@@ -7,6 +7,7 @@ from multidelete.data.tables.strict_json import Json, JsonError, decode_json
 
 _LIST = re.compile(r"""\[\s*["'].*["']\s*,?\s*\]|\(\s*["'].*["']\s*,.*\)|\{\s*["'].*["']\s*:.*\}""", re.DOTALL)
 _MISSING = {"nan", "NaN", "NAN", "None", "null", "NULL", "<NA>", "NaT", "\\N", "#N/A", "n/a", "N/A"}
+_DECIMAL = re.compile(r"([+-]?)([0-9]+)(?:\.([0-9]*))?")
 _WITH_POINT = re.compile(r"(-?\d+)\.0+")
 
 
@@ -57,6 +58,20 @@ def whole(name: str) -> str | None:
     """
     match = _WITH_POINT.fullmatch(name) if name.endswith("0") else None
     return None if match is None else match[1]
+
+
+def number_form(name: str) -> str | None:
+    """A decimal number in its shortest spelling; None for what is none.
+
+    >>> number_form("007"), number_form("+1.50"), number_form("-0.0"), number_form("1e3")
+    ('7', '1.5', '0', None)
+    """
+    match = _DECIMAL.fullmatch(name.strip())
+    if match is None:
+        return None
+    digits = match[2].lstrip("0") or "0"
+    digits += f".{part}" if (part := (match[3] or "").rstrip("0")) else ""
+    return f"-{digits}" if match[1] == "-" and digits != "0" else digits
 
 
 def written_twice(names: Iterable[str]) -> list[str]:

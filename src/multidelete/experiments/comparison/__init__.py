@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from multidelete.artifacts.locks import in_turn
-from multidelete.artifacts.overlap import paths_of_model, refuse_overlap
+from multidelete.artifacts.overlap import paths_of_model, refuse_overlap, refuse_pictures
 from multidelete.artifacts.room import told_where_full
 from multidelete.core.errors import ConfigError, SettingProblem
 from multidelete.experiments.comparison.experiment import Experiment
@@ -57,6 +57,9 @@ def compare(
     models = ModelStore(store if store is not None else folder / "models")
     runner = Runner(models, folder / "audits", discard)
     planned = plan(read.groups, models.root, root)
+    for data in {one.group.setting.name: one.data for one in planned}.values():
+        refuse_pictures(folder, data)
+        refuse_pictures(models.root, data)
     with told_where_full(folder):
         for _ in runner.run([planned[number] for number in chosen], say):
             _page(read, runner, planned, folder)
