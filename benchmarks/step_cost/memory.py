@@ -2,14 +2,17 @@
 
 Run from the repository, on Linux: ``python benchmarks/step_cost/memory.py``. Each case runs in a process of its
 own, three optimizer steps of the real loop with AdamW. Memory is that of the process: its peak resident set
-above its level before anything but model and data is there. Writes ``memory.json`` beside this file.
+above its level before anything but model and data is there. Writes ``memory.json`` beside this file. ``--tiny`` shows
+in seconds whether it runs, and writes nothing.
 """
 
+import argparse
 import json
 import platform
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -25,13 +28,33 @@ from multidelete.methods.reference import build_reference
 from multidelete.models import SIZES, adapter_for, choose_trainable, train_tokenizer
 from multidelete.training.loop import run_loop
 
-SIDE_PX, WIDTH, LAYERS = 128, 640, 8
 FORGET, RETAIN_PER_FORGET = 4, 7  # 32 pairs in a step of either method
 CASES = [(method, part) for part in ("all", "text") for method in ("finetune", "multidelete")]
 
 
+@dataclass(frozen=True)
+class Scale:
+    """Of the model and its pictures."""
+
+    side_px: int = 128
+    width: int = 640
+    layers: int = 8
+
+
+TINY = Scale(side_px=32, width=64, layers=1)
+
+
 def main() -> None:
-    """Measure each case in its own process, and compare."""
+    """Measure the case that is named, or each in a process of its own, and compare."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("case", nargs="*", help="method and trained part, measured in this process")
+    asked = parser.parse_args()
+    if asked.case:
+        method, part = asked.case
+        own = {"finetune": FineTune(), "multidelete": MultiDelete()}[method]
+        print(json.dumps(measure(own, part, TINY if asked.tiny else Scale())))
+        return
     measured = {f"{method}, {part}": measured_alone(method, part) for method, part in CASES}
     result = {
         "machine": f"{platform.machine()}, torch {torch.__version__}",
@@ -42,20 +65,21 @@ def main() -> None:
             for part in ("all", "text")
         },
     }
-    Path(__file__).with_name("memory.json").write_text(json.dumps(result, indent=1) + "\n")
+    if not asked.tiny:
+        Path(__file__).with_name("memory.json").write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
 
 
 def measured_alone(method: str, part: str) -> dict[str, float]:
     """One case in a process of its own."""
-    done = subprocess.run([sys.executable, __file__, method, part], check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run([sys.executable, *sys.argv, method, part], check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-def measure(method: GradientMethod, part: str) -> dict[str, float]:
+def measure(method: GradientMethod, part: str, scale: Scale) -> dict[str, float]:
     """Bytes above the loaded model and data: while the original is asked, while training, and the most of both."""
-    job = prepared()
+    job = prepared(scale)
     trained = choose_trainable(job.adapter, part)
     level = reset_peak()
     datasets = {"forget": job.forget, "retain": sample_retain(job)}
@@ -78,21 +102,21 @@ def measure(method: GradientMethod, part: str) -> dict[str, float]:
     }
 
 
-def prepared() -> Job:
-    """A CLIP of about 80 M parameters with random weights, and generated people."""
-    data = personas(people=40, unseen=40, size=SIDE_PX, seed=0)
+def prepared(scale: Scale) -> Job:
+    """A CLIP of random weights, about 80 M, and generated people."""
+    data = personas(people=40, unseen=40, size=scale.side_px, seed=0)
     ids = draw_request(data.train, fraction=0.1, unit="subject", seed=0)
     forget, retain = forget_retain(data.train, resolve_request(data, ids=ids))
     tokenizer = train_tokenizer([str(pair.inputs["text"]) for pair in data.train], SIZES["tiny"])
-    shared = {"hidden_size": WIDTH, "intermediate_size": 4 * WIDTH, "num_hidden_layers": LAYERS}
-    shared |= {"num_attention_heads": WIDTH // 64}
+    shared = {"hidden_size": scale.width, "intermediate_size": 4 * scale.width, "num_hidden_layers": scale.layers}
+    shared |= {"num_attention_heads": scale.width // 64}
     ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": 0}
     config = CLIPConfig(
         text_config={**shared, "vocab_size": len(tokenizer), **ends},
-        vision_config={**shared, "image_size": SIDE_PX, "patch_size": 16},
+        vision_config={**shared, "image_size": scale.side_px, "patch_size": 16},
         projection_dim=512,
     )
-    size = {"height": SIDE_PX, "width": SIDE_PX}
+    size = {"height": scale.side_px, "width": scale.side_px}
     processor = CLIPProcessor(CLIPImageProcessorPil(size=size, do_center_crop=False), tokenizer)
     torch.manual_seed(0)
     adapter = adapter_for(CLIPModel(config), processor)
@@ -115,7 +139,4 @@ def status(name: str) -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
-        print(json.dumps(measure({"finetune": FineTune(), "multidelete": MultiDelete()}[sys.argv[1]], sys.argv[2])))
-    else:
-        main()
+    main()

@@ -1,0 +1,111 @@
+"""Scripts and experiment files of ``benchmarks/`` can still be run; each page says of which commit its figures are."""
+
+import json
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from multidelete.experiments.comparison import compare
+from multidelete.experiments.comparison.reading import read_experiment
+from tests.processes import ROOT
+
+FOLDER = ROOT / "benchmarks"
+EXPERIMENTS = [path for path in sorted(FOLDER.rglob("*.toml")) if "tuned" not in path.parent.parts]
+PEOPLE = """
+[settings.{name}]
+data = "personas:people=12,unseen=4,size=32"
+unit = "subject"
+noun = "people"
+{model}
+train = {{ passes = 1, batch_size = 24, lr = 2e-3, device = "cpu" }}
+"""
+CLIP = 'model = { family = "clip", image_size = 32 }'
+
+
+def run_script(path: Path, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    """As from the shell, but in this process."""
+    monkeypatch.setattr(sys, "argv", [str(path), *map(str, arguments)])
+    runpy.run_path(str(path), run_name="__main__")
+
+
+@pytest.fixture
+def benchmarks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy, for scripts write beside themselves, and below ``runs`` where they are started."""
+    monkeypatch.chdir(tmp_path)
+    return Path(shutil.copytree(FOLDER, tmp_path / "benchmarks"))
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: str(path.relative_to(FOLDER)))
+def test_experiment_file_is_read(path: Path) -> None:
+    experiment = read_experiment(path)
+    assert experiment.settings
+    assert all(setting.methods for setting in experiment.settings)
+
+
+def test_tables_are_made_of_a_comparison(benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows of the paper's experiment that its script asks for, on people who are trained in no time."""
+    text = (benchmarks / "paper" / "experiment.toml").read_text()
+    rows = re.findall(r"(?m)^\[methods\.(\w+)\]\n((?:\w+ = .+\n)*)", text)
+    wanted = [(name, own) for name, own in rows if name.startswith("multidelete") or name == "finetune"]
+    assert len(wanted) == 5
+    settings = PEOPLE.format(name="people", model=CLIP)
+    methods = [f"[methods.{name}]\n{own.partition('passes')[0]}passes = 0.5\n" for name, own in wanted]
+    file = Path("tiny.toml")
+    file.write_text('name = "tiny"\ndraws = [1]\nfractions = [0.05]\n' + settings + "".join(methods))
+    compare(file, out="runs/tiny")
+    run_script(benchmarks / "paper" / "answers.py", monkeypatch, "runs/tiny/audits")
+    answers = (benchmarks / "paper" / "answers.md").read_text()
+    assert answers.count("\n| multidelete_24_passes | ") == 1
+    assert "\n| people | 1 | " in answers
+    run_script(benchmarks / "verdicts" / "table.py", monkeypatch, "runs/tiny/audits")
+    assert "\n| 0 | 1 | " in (benchmarks / "verdicts" / "verdicts.md").read_text()
+
+
+def test_every_methods_settings_are_searched_for(benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one setting, whose model is made by the script that makes that of the emoji."""
+    folder = benchmarks / "methods"
+    shutil.rmtree(folder / "tuned")
+    start = 'start = { script = "start.py", image_size = 32, context = 32 }'
+    (folder / "experiment.toml").write_text(
+        'name = "tiny"\nfractions = [0.25]\n' + PEOPLE.format(name="people", model=start) + "[methods.finetune]\n"
+    )
+    run_script(folder / "tune.py", monkeypatch, "--trials", 1)
+    assert {path.name for path in (folder / "tuned" / "people").iterdir()} == {"finetune.toml", "finetune.jsonl"}
+    assert "| people | finetune | 1 | 0 | " in (folder / "tuned" / "cost.md").read_text()
+    (setting,) = read_experiment(folder / "tuned.toml").settings
+    assert [row.name for row in setting.methods] == ["finetune"]
+
+
+@pytest.mark.parametrize(
+    ("script", "case"), [("step_cost", []), ("memory", ["multidelete", "text"]), ("memory", ["finetune", "all"])]
+)
+def test_cost_of_a_step_is_measured(
+    script: str, case: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_script(FOLDER / "step_cost" / f"{script}.py", monkeypatch, "--tiny", *case)
+    told = json.loads(capsys.readouterr().out)
+    assert set(told) >= ({"steps", "peak_bytes"} if case else {"step", "forget pairs", "retain pairs"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["step_cost/memory.py", "attacks/attacks.py"])
+def test_script_that_starts_processes_runs(script: str, benchmarks: Path) -> None:
+    done = subprocess.run([sys.executable, benchmarks / script, "--tiny"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert {"machine"} < set(json.loads(done.stdout[done.stdout.index("\n{\n") :]))
+
+
+def test_every_script_is_started_here() -> None:
+    own = Path(__file__).read_text()
+    assert [path.name for path in FOLDER.rglob("*.py") if path.stem not in own] == []
+
+
+@pytest.mark.parametrize("page", sorted(FOLDER.glob("*/README.md")), ids=lambda page: page.parent.name)
+def test_page_says_of_which_commit_its_figures_are(page: Path) -> None:
+    text = page.read_text()
+    assert re.search(r"\bcommit [0-9a-f]{7,40}\b", text)
