@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from multidelete.artifacts.room import write_whole
-from multidelete.core.config import shown
-from multidelete.core.errors import CheckpointError
+from multidelete.core.config import misfits, shown
+from multidelete.core.errors import CheckpointError, first_few
 from multidelete.core.json_files import read_json_object
 
 SCHEMA = 1
@@ -85,8 +85,16 @@ def read_audit(path: Path) -> tuple[dict[str, object], list[Figure]]:
     run, rows = content.get("run"), content.get("figures")
     if not isinstance(run, dict) or not isinstance(rows, list):
         raise CheckpointError(f"{path} lacks its run or its figures. {remedy}")
+    figures, problems = [], []
     make: Callable[..., Figure] = Figure
-    try:
-        return run, [make(**row) for row in rows]
-    except (TypeError, ValueError, OverflowError) as error:
-        raise CheckpointError(f"{path} holds what is no figure: {error}. {remedy}") from error
+    for at, row in enumerate(rows, 1):
+        try:
+            wrong = misfits(Figure, row) if isinstance(row, dict) else [f"{shown(row)} is no JSON object"]
+            if not wrong:
+                figures.append(make(**row))
+        except (TypeError, ValueError) as error:
+            wrong = [str(error)]
+        problems += [f"figure {at}: {one}" for one in wrong]
+    if problems:
+        raise CheckpointError(f"{path} holds what no audit writes: {first_few(problems)}. {remedy}")
+    return run, figures

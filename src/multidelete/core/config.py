@@ -12,6 +12,7 @@ import tomllib
 import types
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, Field, fields
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -110,7 +111,7 @@ def resolve(
     Raises:
         ConfigError: Unknown keys, wrong types, missing values and broken rules, all of them, one line each.
     """
-    hints: dict[str, object] = dict(get_type_hints(kind))
+    hints = _hints(kind)
     known = {field.name: field for field in fields(kind) if field.init}
     values: dict[str, object] = {}
     problems: list[str] = []
@@ -158,6 +159,27 @@ def resolve(
     if made is None or problems:
         raise ConfigError(problems)
     return made
+
+
+def misfits(kind: type, values: Mapping[str, object]) -> list[str]:
+    """What is wrong with values of a dataclass's fields that a file holds: unknown names, and types.
+
+    >>> misfits(SettingProblem, {"named": 1})
+    ["unknown 'named'"]
+    """
+    hints = _hints(kind)
+    problems = [f"unknown {shown(name)}" for name in values if name not in hints]
+    for name in hints.keys() & values.keys():
+        try:
+            _convert(values[name], hints[name], from_text=False)
+        except _WrongTypeError:
+            problems.append(f"{name} is {shown(values[name])}; it must be {_wanted(hints[name])}")
+    return sorted(problems)
+
+
+@cache
+def _hints(kind: type) -> dict[str, object]:
+    return dict(get_type_hints(kind))
 
 
 def as_toml(settings: "DataclassInstance", *, table: str | None = None, only: Collection[str] | None = None) -> str:

@@ -18,7 +18,6 @@ from multidelete.audits.controls import RANDOM_WEIGHTS
 from multidelete.audits.inputs import RETRAINED_AGAIN
 from multidelete.audits.probing import probe_figures
 from multidelete.audits.relearning import relearning_rate
-from multidelete.audits.result import read_audit
 from multidelete.core.errors import DivergedError, UnsupportedError
 from multidelete.core.progress import span
 from multidelete.core.runtime import forget_peak
@@ -27,7 +26,7 @@ from multidelete.data.shadows import shadow_members
 from multidelete.experiments.comparison.experiment import CONTROLS, Group
 from multidelete.experiments.comparison.material import model_of
 from multidelete.experiments.comparison.planning import Audit, Planned, shadows_of, unlearned
-from multidelete.experiments.comparison.records import write_group
+from multidelete.experiments.comparison.records import read_group, write_group
 from multidelete.experiments.store import ModelStore
 from multidelete.models import load_adapter
 from multidelete.models.fresh import untrained
@@ -77,8 +76,7 @@ class Runner:
 
     def done(self, planned: Planned) -> Audit | None:
         """The group's audit, without rows that are not of the experiment any more; None where it does not hold."""
-        path = self.path(planned.group)
-        found = read_audit(path) if path.is_file() else None
+        found = read_group(self.path(planned.group))
         missing = planned.missing(found)
         if found is None or missing is None:
             return None
@@ -109,8 +107,7 @@ class Runner:
 
     def _todo(self, planned: Planned, seen: set[Path]) -> list[str]:
         """Names of the models to make, and to audit; those of ``seen`` are made with an earlier group."""
-        path = self.path(planned.group)
-        missing = planned.missing(read_audit(path) if path.is_file() else None)
+        missing = planned.missing(read_group(self.path(planned.group)))
         if missing == []:
             return []
         rows = planned.group.setting.methods if missing is None else missing
@@ -121,7 +118,7 @@ class Runner:
 
     def _run_group(self, planned: Planned, clock: Clock, expected: Sequence[str]) -> None:
         path = self.path(planned.group)
-        rows = planned.missing(read_audit(path) if path.is_file() else None)
+        rows = planned.missing(read_group(path))
         if rows == []:  # another process has worked on it meanwhile
             for name in expected:
                 clock.left.remove(name)

@@ -3,13 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from numbers import Real
 from pathlib import Path
 from typing import cast
 
 from multidelete.artifacts.manifest import read_manifest, versions
 from multidelete.audits import ModelSignals, Shadow, Verdict
 from multidelete.audits.inputs import prefix
-from multidelete.audits.result import Figure, write_audit
+from multidelete.audits.result import Figure, read_audit, write_audit
+from multidelete.core.config import shown
+from multidelete.core.errors import CheckpointError, first_few
 from multidelete.experiments.comparison.judging import Probe, audited
 from multidelete.experiments.comparison.planning import Audit, Planned
 
@@ -50,6 +53,50 @@ def write_group(
         "models": told,
     }
     write_audit(path, run, figures)
+
+
+def read_group(path: Path) -> Audit | None:
+    """A group's audit as `write_group` wrote it, or None where there is none.
+
+    Raises:
+        CheckpointError: It holds something else.
+    """
+    if not path.is_file():
+        return None
+    run, figures = read_audit(path)
+    if problems := _misfits(run):
+        raise CheckpointError(f"{path} holds what no comparison writes: {first_few(problems)}. Delete it.")
+    return run, figures
+
+
+def _misfits(run: Mapping[str, object]) -> list[str]:
+    """What of a head is not as `write_group` writes it."""
+    problems: list[str] = []
+
+    def fits(value: object, kind: type, where: str, rule: str) -> bool:
+        if not (is_right := isinstance(value, kind) and not isinstance(value, bool)):
+            problems.append(f"{where} is {shown(value)}; it must be {rule}")
+        return is_right
+
+    def entries(value: object, where: str) -> dict[str, object]:
+        return cast(dict[str, object], value) if fits(value, dict, where, "a JSON object") else {}
+
+    fits(run.get("setting"), str, "setting", "a text")
+    fits(run.get("fraction"), Real, "fraction", "a number")
+    for name, key in entries(run.get("keys"), "keys").items():
+        fits(key, str, f"keys.{name}", "a text")
+    for name, key in entries(run.get("columns"), "columns").items():
+        if not (isinstance(key, list) and [type(part) for part in key] == [str, str, str]):
+            problems.append(f"columns.{name} is {shown(key)}; it must be three texts")
+    models = entries(run.get("models"), "models")
+    for name in dict.fromkeys(["retrained", *models]):
+        told = entries(models.get(name), f"models.{name}")
+        for key, spent in entries(told.get("cost", {}), f"models.{name}.cost").items():
+            fits(spent, Real, f"models.{name}.cost.{key}", "a number")
+        if "verdict" in told:
+            outcome = entries(told["verdict"], f"models.{name}.verdict").get("outcome")
+            fits(outcome, str, f"models.{name}.verdict.outcome", "a text")
+    return problems
 
 
 def _short(figures: Sequence[Figure]) -> list[Figure]:
