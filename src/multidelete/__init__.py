@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from multidelete.audits.result import Figure, read_audit
     from multidelete.core.errors import (
         CheckpointError,
+        CodeError,
         ConfigError,
         DataError,
         DivergedError,
@@ -41,6 +42,7 @@ __all__ = [
     "Adapter",
     "Batch",
     "CheckpointError",
+    "CodeError",
     "ConfigError",
     "DataError",
     "DivergedError",
@@ -93,7 +95,8 @@ _HOMES = {
     "data.request_file": "read_request",
     "demonstration": "demo",
     "core.errors": (
-        "CheckpointError ConfigError DataError DivergedError MultideleteError RequestError UnsupportedError UserError"
+        "CheckpointError CodeError ConfigError DataError DivergedError MultideleteError RequestError "
+        "UnsupportedError UserError"
     ),
     "auditing": "audit",
     "models.merging": "merge",

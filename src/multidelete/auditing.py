@@ -24,6 +24,7 @@ from multidelete.audits.result import Figure, write_audit
 from multidelete.audits.twins import refuse_twins, refuse_wrong_original, same_models
 from multidelete.core.arguments import number, place, text, whole
 from multidelete.core.errors import CheckpointError, ConfigError, SettingProblem
+from multidelete.core.foreign import own_code
 from multidelete.core.runtime import check_device
 from multidelete.data.identity import with_true_sources
 from multidelete.data.images import check_pictures
@@ -163,7 +164,8 @@ def audit(
             data=data, splits=splits, unit=request.unit, seed=seed, device=device, allow_pickle=allow_pickle,
             cache=None if cache is None else Path(cache), shapes=check_pictures(splits),
         )  # fmt: skip
-        signals = {name: asker.ask(name, source) for name, source in models.items()}
+        with own_code(*(source for source in models.values() if isinstance(source, Adapter))):
+            signals = {name: asker.ask(name, source) for name, source in models.items()}
         given = AuditInput(
             models=signals, cost=_cost(manifests), seed=seed, unit=request.unit, noun=noun,
             retain_pairs=len(data.train) - len(forget_pairs),

@@ -12,6 +12,7 @@ from torch import Tensor
 from multidelete.artifacts.folders import refuse_existing
 from multidelete.artifacts.overlap import refuse_overlap, refuse_pictures
 from multidelete.core.arguments import check_arguments, flag, place
+from multidelete.core.foreign import own_code
 from multidelete.core.settings import LoopSettings
 from multidelete.core.words import counted
 from multidelete.data.pairs import PairDataset, members
@@ -88,8 +89,9 @@ def rehearse(arguments: DeletionArguments, out: str | Path | None = None, *, ove
         deletion.lora_base()
     prepared = prepare(deletion)
     job, method, request = prepared.job, deletion.method, deletion.request
-    check_pairs(job.adapter, {"the forget pairs": job.forget, "the retain pairs": sample_retain(job)})
-    plan = method.planned(job)
+    with own_code(method, job.adapter):
+        check_pairs(job.adapter, {"the forget pairs": job.forget, "the retain pairs": sample_retain(job)})
+        plan = method.planned(job)
     wall_s, estimated = _estimate(method, job, plan)
     return Rehearsal(
         request={"pairs": len(job.forget), "of": len(job.train), "unit": request.unit, "units": _units(job, request)},

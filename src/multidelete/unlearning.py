@@ -17,6 +17,9 @@ from multidelete.artifacts.manifest import digest_of, versions, write_manifest
 from multidelete.artifacts.overlap import paths_of_model, refuse_inside_result, refuse_pictures
 from multidelete.artifacts.result_folder import RUN_KEY, result_folder, work_folder
 from multidelete.core.arguments import PLACE, Wanted, check_arguments, flag, place, whole
+from multidelete.core.config import shown
+from multidelete.core.errors import CodeError
+from multidelete.core.foreign import called, own_code
 from multidelete.core.runtime import is_main_process
 from multidelete.core.settings import LoopSettings, LoraSettings, TrainSettings
 from multidelete.data.identity import with_true_sources
@@ -103,12 +106,13 @@ def train(
         check_machine(settings, folder)
         adapter = start if isinstance(start, Adapter) else starting_point(start, data, seed)
         pairs = fitted(adapter, data).train
-        check_pairs(adapter, {"the training pairs": pairs})
-        cut = adapter.truncated(pairs.pairs)
-        result = run_loop(
-            adapter, Training(), {"train": pairs}, settings=settings, seed=seed,
-            work=work_folder(folder), resume=resume, title="training",
-        )  # fmt: skip
+        with own_code(adapter):
+            check_pairs(adapter, {"the training pairs": pairs})
+            cut = adapter.truncated(pairs.pairs)
+            result = run_loop(
+                adapter, Training(), {"train": pairs}, settings=settings, seed=seed,
+                work=work_folder(folder), resume=resume, title="training",
+            )  # fmt: skip
         wall_s = data.reading_s + result.wall_s
         cost = {
             "wall_s": wall_s,
@@ -258,9 +262,12 @@ def forgotten(deletion: Deletion, work: Path | None = None, *, resume: bool = Fa
     own_key = new_key() if work is None else key_of_run(work / RUN_KEY)
     lineage = deletion.lineage.then(record(own_key, deletion.pairs, deletion.request.unit), own_key)
     parts = {"the forget pairs": job.forget, "the retain pairs": sample_retain(job)}
-    check_pairs(job.adapter, parts, name=deletion.model_name)
-    cut = job.adapter.truncated([pair for pairs in parts.values() for pair in pairs])
-    done: Outcome = method.run(job)
+    with own_code(method, job.adapter):
+        check_pairs(job.adapter, parts, name=deletion.model_name)
+        cut = job.adapter.truncated([pair for pairs in parts.values() for pair in pairs])
+        done = method.run(job)
+    if not isinstance(done, Outcome):
+        raise CodeError(f"{called(type(method))} gives {shown(done)} as its outcome; run must return an Outcome.")
     cost = {
         "wall_s": deletion.data.reading_s + done.wall_s,
         "reading_s": deletion.data.reading_s,

@@ -9,7 +9,7 @@ from multidelete.artifacts.folders import whole_or_nothing
 from multidelete.artifacts.overlap import refuse_overlap
 from multidelete.artifacts.room import UNFINISHED, write_whole
 from multidelete.artifacts.sealed import NOTE, run_of
-from multidelete.core.errors import ConfigError
+from multidelete.core.errors import CodeError, ConfigError
 from multidelete.core.runtime import is_main_process, start_processes, wait_for_everyone
 
 LOGS = "logs"  # of the trackers, in the work folder
@@ -33,7 +33,12 @@ def result_folder(out: Path, inputs: Sequence[Path], *, overwrite: bool, resume:
         if is_main_process():
             _same_run(work_folder(folder), digest)
         wait_for_everyone()
-        yield folder
+        try:
+            yield folder
+        except CodeError:  # code that is mended makes another run: there is nothing to resume
+            if is_main_process():
+                shutil.rmtree(work_folder(folder))
+            raise
         wait_for_everyone()
         if is_main_process():
             if (work_folder(folder) / LOGS).is_dir():

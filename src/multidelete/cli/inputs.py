@@ -130,6 +130,7 @@ def read_forget(pairs: "PairData", options: ForgetOptions) -> "Request":
 
 def chosen_method(given: Given) -> "Method":
     """The method with its hyperparameters: of the file's [method] table, overridden by ``--set``."""
+    from multidelete.core.foreign import own_code
     from multidelete.methods import get_method
 
     options = resolve(MethodOptions, None, {name: given.flags[name] for name in ("method", "set")})
@@ -139,7 +140,7 @@ def chosen_method(given: Given) -> "Method":
         raise ConfigError(f"{given.file}: method is {named!r}; it must be a name, or a table with a name.")
     kind = get_method(options.method if given.flags["method"] or named is None else named)
     file = given.file if isinstance(table, dict) else None
-    with _spelt("--set"):
+    with _spelt("--set"), own_code(kind):
         return resolve(kind, file, as_mapping("set", options.set), table="method", also=("name",))
 
 

@@ -7,7 +7,8 @@
     |  |- CheckpointError               a model folder, or a folder to write to
     |  |- UnsupportedError              a combination that does not exist
     |  `- ConfigError                   a setting
-    `- DivergedError                1   the run itself failed: a loss is not finite
+    |- DivergedError                1   the run itself failed: a loss is not finite
+    `- CodeError                    1   a method or adapter of the user's own failed
 
 Messages say what is wrong, the value found, the rule, and the remedy.
 """
@@ -79,6 +80,10 @@ class ConfigError(UserError):
 
 class DivergedError(MultideleteError):
     """A loss or a weight is NaN or infinite."""
+
+
+class CodeError(MultideleteError):
+    """A method or adapter of the user's own failed; what it raised is the cause."""
 
 
 def first_few(items: Sequence[object], limit: int = 10) -> str:

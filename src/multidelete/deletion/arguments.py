@@ -12,6 +12,7 @@ from multidelete.artifacts.manifest import read_manifest
 from multidelete.core.arguments import Wanted, check_arguments, flag, place, text, whole
 from multidelete.core.config import shown
 from multidelete.core.errors import RequestError, SettingProblem, UnsupportedError, first_few
+from multidelete.core.foreign import own_code
 from multidelete.core.settings import LoopSettings, LoraSettings
 from multidelete.core.words import counted
 from multidelete.data.identity import with_true_sources
@@ -110,9 +111,11 @@ class DeletionArguments:
         data = with_true_sources(self.data)
         lineage, left = known_lineage(self.original, data, self.key, removed=self.earlier_pairs_removed)
         request = not_yet_deleted(as_request(data, self.forget), data, left, lineage)
-        method = get_method(self.method)() if isinstance(self.method, str) else self.method
+        kind = get_method(self.method) if isinstance(self.method, str) else type(self.method)
         origin = read_manifest(Path(self.original)) if isinstance(self.original, str | Path) else None
-        loop = loop_settings(method, self.settings, origin, len(request.ids))
+        with own_code(kind):
+            method = kind() if isinstance(self.method, str) else self.method
+            loop = loop_settings(method, self.settings, origin, len(request.ids))
         if self.trainable not in ("auto", "all") and not method.takes_part:
             raise UnsupportedError(
                 f"{method.name} trains a model of its own, all of it, and the part to train is {self.trainable!r}. "

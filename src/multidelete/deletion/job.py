@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
+from multidelete.core.foreign import own_code
 from multidelete.core.runtime import make_accelerator
 from multidelete.core.settings import LoopSettings, TrainSettings
 from multidelete.data.pairs import PairDataset
@@ -42,7 +43,8 @@ def prepare(deletion: Deletion, work: Path | None = None, *, resume: bool = Fals
     forget, retain = forget_retain(pairs.train, deletion.request)
     key = weights_digest(adapter)
     adapter.remove(forget.pairs, retain.pairs)
-    part = method.trainable(adapter) if deletion.trainable == "auto" else deletion.trainable
+    with own_code(method, adapter):
+        part = method.trainable(adapter) if deletion.trainable == "auto" else deletion.trainable
     trained = choose_trainable(adapter, part)
     if deletion.lora is not None:
         from multidelete.models.lora import add_lora  # peft takes a second to import

@@ -20,7 +20,9 @@ from transformers import get_scheduler
 
 from multidelete.artifacts.checkpoints import newest_checkpoint
 from multidelete.artifacts.result_folder import LOGS
-from multidelete.core.errors import DivergedError, first_few
+from multidelete.core.config import shown
+from multidelete.core.errors import CodeError, DivergedError, first_few
+from multidelete.core.foreign import called
 from multidelete.core.progress import progress_bar
 from multidelete.core.runtime import (
     State,
@@ -89,7 +91,9 @@ class StepModule(nn.Module):
             target = None if targets is None else targets[torch.tensor(rows)].to(self.adapter.device)
             share = micro.shares[name]
             parts[name] = Part(micro.batch[here], outputs[here], self.adapter, share, reference, partner, target)
-        return self.method.losses(Step(parts, self.reference, micro.progress))
+        terms = self.method.losses(Step(parts, self.reference, micro.progress))
+        _refuse_no_losses(terms, self.method)
+        return terms
 
 
 def run_loop(
@@ -218,6 +222,18 @@ def run_loop(
     result.wall_s = time.perf_counter() - started
     result.peak_bytes = max(result.peak_bytes, peak_bytes(accelerator.device))
     return result
+
+
+def _refuse_no_losses(terms: object, method: Losses) -> None:
+    """A method of the user's own may return anything."""
+    rule = "named scalar tensors, at least one of which has a gradient"
+    if not isinstance(terms, dict) or not terms:
+        raise CodeError(f"{called(type(method))} gives {shown(terms)} as its losses; give {rule}.")
+    wrong = [f"{name} = {shown(term)}" for name, term in terms.items() if not isinstance(term, Tensor) or term.ndim]
+    if wrong:
+        raise CodeError(f"{called(type(method))} gives losses that are no scalars: {first_few(wrong)}; give {rule}.")
+    if not any(term.requires_grad for term in terms.values()):
+        raise CodeError(f"{called(type(method))} gives losses without a gradient: {', '.join(terms)}; give {rule}.")
 
 
 def _to(micro: MicroBatch, device: torch.device) -> MicroBatch:
