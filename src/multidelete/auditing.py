@@ -11,8 +11,9 @@ from typing import cast
 from multidelete.artifacts.deletions import Lineage, not_yet_deleted, refuse_without_keys, without_earlier
 from multidelete.artifacts.folders import whole_or_nothing
 from multidelete.artifacts.keys import new_key, pair_alias
-from multidelete.artifacts.manifest import digest_folder, read_manifest, versions
+from multidelete.artifacts.manifest import digest_folder, read_record, versions
 from multidelete.artifacts.overlap import paths_of_model, refuse_overlap, refuse_pictures
+from multidelete.artifacts.record import RunRecord
 from multidelete.artifacts.requests import refuse_other_requests, without_other_requests
 from multidelete.audits import AuditInput, Shadow, Verdict, run_audits, unit_counts, verdict, with_targets
 from multidelete.audits.asking import Asker, Source, make_cache, members_of, refuse_seen, splits_to_ask
@@ -39,7 +40,7 @@ from multidelete.report.build import build_report
 from multidelete.report.exhibits import chart_data, examples, extremes, secrets
 from multidelete.report.withhold import withhold
 
-Manifests = Mapping[str, Mapping[str, object]]
+Records = Mapping[str, RunRecord]
 
 logger = logging.getLogger(__name__)
 
@@ -130,7 +131,7 @@ def audit(
     check_relearning(relearn, relearn_lr)
     models = _named(original, unlearned, retrained, retrained_again, unlearned_again, others or {})
     references = {f"shadow {at}": folder for at, folder in enumerate(shadows)}
-    manifests = _manifests(models | references)
+    records = _records(models | references)
     lineages = _lineages(models, key, removed=earlier_pairs_removed)
     twins = same_models(models, allow_pickle=allow_pickle) | same_models(references, allow_pickle=allow_pickle)
     refuse_wrong_original(models, lineages, twins, data.train.only(asked_for.ids, "asked for").pairs)
@@ -142,7 +143,7 @@ def audit(
         logger.warning("%s", repeats_note(repeats))
     made = {f"{name} {_place(models[name])}": lineages[name] for name in models if name != "original"}
     refuse_other_requests(made, request, forget_pairs.pairs)
-    refuse_seen(models, manifests, data)
+    refuse_seen(models, records, data)
     refuse_twins(models | references, twins)
     members = members_of(shadows, left)
     everything, data = data, without_other_requests(left, made, forget_pairs.pairs)
@@ -167,21 +168,21 @@ def audit(
         with own_code(*(source for source in models.values() if isinstance(source, Adapter))):
             signals = {name: asker.ask(name, source) for name, source in models.items()}
         given = AuditInput(
-            models=signals, cost=_cost(manifests), seed=seed, unit=request.unit, noun=noun,
+            models=signals, cost=_cost(records), seed=seed, unit=request.unit, noun=noun,
             retain_pairs=len(data.train) - len(forget_pairs),
             shadows=[Shadow(asker.ask(f"shadow {at}", folder), members[at]) for at, folder in enumerate(shadows)],
         )  # fmt: skip
         figures = run_audits(given)
         if compress or relearn:
             copies = {name: partial(asker.copy, source) for name, source in models.items()}
-            lr = relearning_rate(manifests["original"]) if relearn_lr is None else relearn_lr
+            lr = relearning_rate(records["original"]) if relearn_lr is None else relearn_lr
             probed = probe_figures(given, copies, compress=compress, relearn=relearn, lr=lr)
             figures += mark_void(with_targets(probed))
         judged = verdict(
             figures, unit_counts(given), kept_repeats=len(repeats), is_untouched=twins.get("unlearned") == "original"
         )
         hidden = [] if show_forgotten else secrets(given, data.train)
-        about = _run(models, manifests, data, given, splits)
+        about = _run(models, records, data, given, splits)
         judged_by = {deletion.key: deletion for one in made.values() for deletion in one.whole(forget_pairs.pairs)}
         told = cast(dict[str, str], about["digests"])
         told |= {f"request of key {key}": f"HMAC-SHA-256 {one.request}" for key, one in judged_by.items()}
@@ -192,7 +193,7 @@ def audit(
         run = cast(dict[str, object], withhold(about, hidden))
         write_audit(folder / "audit.json", run, figures)
         shown, gallery = examples(given, data.train)
-        charts = chart_data(given, judged, seconds=_seconds(manifests), gallery=gallery)
+        charts = chart_data(given, judged, seconds=_seconds(records), gallery=gallery)
         build_report(
             folder, run=run, figures=figures, verdict=judged, charts=charts, examples=shown,
             extremes=extremes(given, data.train, data.classes), deleted=len(forget_pairs),
@@ -232,20 +233,20 @@ def _named(
     return models | dict(others)
 
 
-def _manifests(models: Mapping[str, Source]) -> Manifests:
+def _records(models: Mapping[str, Source]) -> Records:
     """What each model's folder says of itself; refuses models that do not belong together, before any is loaded.
 
     Raises:
         CheckpointError: A folder is no model, or of another family than the original.
     """
-    found: dict[str, Mapping[str, object]] = {}
+    found: dict[str, RunRecord] = {}
     kinds: dict[str, str] = {}
     problems: list[str] = []
     for name, source in models.items():
         try:
             family, task = _kind(source)
             kinds[name] = f"{family} model for {task}"
-            found[name] = {} if isinstance(source, Adapter) else read_manifest(Path(source)) or {}
+            found[name] = (None if isinstance(source, Adapter) else read_record(source)) or RunRecord()
         except CheckpointError as error:
             problems += error.problems
     problems += [
@@ -281,39 +282,39 @@ def _lineages(models: Mapping[str, Source], key: str | Path | None, *, removed: 
     return lineages
 
 
-def _cost(manifests: Manifests) -> dict[str, float | None]:
+def _cost(records: Records) -> dict[str, float | None]:
     """What unlearning cost, and how long retraining took; a model that only was trained has not been unlearned."""
-    made = manifests["unlearned"]
-    cost = dict(_recorded(made)) if made.get("command") == "unlearn" else {}
-    search = _recorded(made, "search").get("wall_s") if cost else None
-    retrained = _recorded(manifests.get("retrained", {})).get("wall_s")
-    return {**cost, "search_wall_s": search, "retrained_wall_s": retrained}
+    unlearned = records["unlearned"]
+    is_unlearned = unlearned.command == "unlearn"
+    return {
+        **(_numbers(unlearned) if is_unlearned else {}),
+        "search_wall_s": unlearned.search.wall_s if is_unlearned and unlearned.search else None,
+        "retrained_wall_s": _numbers(records.get("retrained", RunRecord())).get("wall_s"),
+    }
 
 
-def _seconds(manifests: Manifests) -> dict[str, float]:
+def _seconds(records: Records) -> dict[str, float]:
     """Wall seconds of each model's making beside the original, where they are known."""
-    wall_s = {name: _recorded(m).get("wall_s") for name, m in manifests.items() if name != "original"}
-    wall_s["unlearned"] = _cost(manifests).get("wall_s")
+    wall_s = {name: _numbers(record).get("wall_s") for name, record in records.items() if name != "original"}
+    wall_s["unlearned"] = _cost(records).get("wall_s")
     return {name: seconds for name, seconds in wall_s.items() if seconds is not None}
 
 
-def _recorded(manifest: Mapping[str, object], what: str = "cost") -> dict[str, float]:
-    cost = manifest.get(what)
-    if not isinstance(cost, dict):
-        return {}
-    return {str(key): float(value) for key, value in cost.items() if isinstance(value, int | float)}
+def _numbers(record: RunRecord) -> dict[str, float]:
+    """What a run cost, by name."""
+    cost = {} if record.cost is None else record.cost.as_json()
+    return {name: float(value) for name, value in cost.items() if isinstance(value, int | float)}
 
 
 def _run(
     models: Mapping[str, Source],
-    manifests: Manifests,
+    records: Records,
     data: PairData,
     given: AuditInput,
     splits: Mapping[str, PairDataset],
 ) -> dict[str, object]:
     """What was done, without naming a pair: what stands at the top of the report, then the settings."""
-    made = manifests["unlearned"]
-    method = made.get("method")
+    method = records["unlearned"].method
     deleted = len(set(units(given.original.forget, given.unit)))
     request: dict[str, object] = {"unit": given.unit, given.unit_noun: deleted, "pairs": len(given.original.forget)}
     counts = {name: len(pairs) for name, pairs in splits.items()} | {"retain": given.retain_pairs}
@@ -324,7 +325,7 @@ def _run(
         "model": _name(models["unlearned"]),
         "family": family,
         "task": task,
-        "method": method["name"] if isinstance(method, dict) else "not recorded",
+        "method": "not recorded" if method is None else method.name,
         "data": data.name,
         "date": datetime.now(UTC).date().isoformat(),
         "request": request,
@@ -338,10 +339,10 @@ def _run(
     if given.shadows:
         run["shadows"] = len(given.shadows)
     for name, source in models.items():
-        recorded = {key: manifests[name][key] for key in kept if key in manifests[name]}
-        if manifests[name].get("versions", run["versions"]) != run["versions"]:
-            recorded["versions"] = manifests[name]["versions"]
-        run[name] = {"folder": _name(source), **recorded}
+        told = records[name].as_json()
+        if told.get("versions", run["versions"]) == run["versions"]:
+            told.pop("versions", None)
+        run[name] = {"folder": _name(source), **{key: told[key] for key in (*kept, "versions") if key in told}}
     return run
 
 

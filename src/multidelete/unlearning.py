@@ -11,15 +11,28 @@ import torch
 from transformers import ProcessorMixin
 
 from multidelete.artifacts.card import model_card
-from multidelete.artifacts.deletions import Lineage, data_digest, deletions_entry, record
+from multidelete.artifacts.deletions import Lineage, data_digest, record_of
 from multidelete.artifacts.keys import keep_keys, key_of_run, key_target, new_key
-from multidelete.artifacts.manifest import digest_of, versions, write_manifest
+from multidelete.artifacts.manifest import digest_of, versions, write_record
 from multidelete.artifacts.overlap import paths_of_model, refuse_inside_result, refuse_pictures
+from multidelete.artifacts.record import (
+    Cost,
+    DataRecord,
+    LoraRecord,
+    MethodRecord,
+    OriginalRecord,
+    RequestRecord,
+    RunRecord,
+    TokenizerRecord,
+    TrainableRecord,
+)
 from multidelete.artifacts.result_folder import RUN_KEY, result_folder, work_folder
 from multidelete.core.arguments import PLACE, Wanted, check_arguments, flag, place, whole
 from multidelete.core.config import shown
 from multidelete.core.errors import CodeError
 from multidelete.core.foreign import called, own_code
+from multidelete.core.json_files import Json, JsonObject
+from multidelete.core.records import read_object
 from multidelete.core.runtime import is_main_process
 from multidelete.core.settings import LoopSettings, LoraSettings, TrainSettings
 from multidelete.data.identity import with_true_sources
@@ -31,7 +44,6 @@ from multidelete.deletion.job import check_machine, prepare
 from multidelete.deletion.resolved import Deletion, content_of
 from multidelete.methods import Method, Outcome, Training
 from multidelete.methods.base import sample_retain
-from multidelete.methods.defaults import training_of
 from multidelete.models import Adapter
 from multidelete.models.initial import fitted, starting_point
 from multidelete.models.lineage import known_lineage, remember
@@ -54,7 +66,7 @@ def train(
     resume: bool = False,
     key: str | Path | None = None,
     earlier_pairs_removed: bool = False,
-    notes: Mapping[str, object] | None = None,
+    notes: JsonObject | None = None,
 ) -> Path:
     """Train a model on the training pairs, and record how, so that it can be retrained without some.
 
@@ -92,6 +104,7 @@ def train(
     )
     if not isinstance(start, TrainSettings | Adapter):
         start = TrainSettings(start=str(start))
+    told = _noted(notes)
     refuse_missing({"start": start.start if isinstance(start, TrainSettings) else None})
     out, data = Path(out), with_true_sources(data)
     settings = settings or Training().loop_settings()
@@ -113,24 +126,24 @@ def train(
                 adapter, Training(), {"train": pairs}, settings=settings, seed=seed,
                 work=work_folder(folder), resume=resume, title="training",
             )  # fmt: skip
-        wall_s = data.reading_s + result.wall_s
-        cost = {
-            "wall_s": wall_s,
-            "reading_s": data.reading_s,
-            "pairs_backward": result.pairs,
-            "peak_bytes": result.peak_bytes,
-        }
-        manifest = _manifest("train", data, adapter, seed, cost, cut, lineage)
-        manifest |= {"loop": asdict(settings)}
-        if not lineage or "shadow" in (notes or {}):  # else it would tell who was deleted
-            manifest["data"] = {
-                **cast(dict[str, object], manifest["data"]),
-                "content": data.train.content_by(data.classes),
-            }
-        if not isinstance(start, Adapter):
-            manifest |= {"model": asdict(start)}
-        manifest |= deletions_entry(lineage, removed=earlier_pairs_removed)
-        _write_result(folder, adapter, manifest | {"history": _thin(result.history)} | dict(notes or {}))
+        record = _record("train", data, adapter, seed, lineage, removed=earlier_pairs_removed)
+        if told.shadow is not None or not lineage:  # else it would tell who was deleted
+            content = data.train.content_by(data.classes)
+            record = replace(record, data=replace(record.data or DataRecord(), content=content))
+        record = replace(
+            record,
+            truncated_captions=len(cut),
+            cost=Cost(
+                wall_s=data.reading_s + result.wall_s,
+                reading_s=data.reading_s,
+                pairs_backward=result.pairs,
+                peak_bytes=result.peak_bytes,
+            ),
+            loop=asdict(settings),
+            model=None if isinstance(start, Adapter) else asdict(start),
+            history=_thin(result.history),
+        )
+        _write_result(folder, adapter, told.over(record))
         if keys_to is not None:
             keep_keys(keys_to, lineage.own_keys, out)
     return out
@@ -142,18 +155,25 @@ class Unlearned:
 
     Attributes:
         adapter: The unlearned model behind the family's adapter; ``adapter.model`` is the network itself.
-        manifest: What was done, with what settings and at what cost.
+        record: What was done, with what settings and at what cost.
+        outcome: What the method made.
         folder: Where it was written, or None.
         keys: By id, the keys of this deletion and of those before it: they tell which pairs were deleted.
     """
 
     adapter: Adapter
-    manifest: dict[str, object]
+    record: RunRecord
+    outcome: Outcome
     folder: Path | None = None
     keys: Mapping[str, bytes] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Unlearned({self.adapter.family}, folder={self.folder})"
+
+    @property
+    def manifest(self) -> dict[str, Json]:
+        """The record, as ``multidelete.json`` holds it."""
+        return self.record.as_json()
 
     @property
     def model(self) -> torch.nn.Module:
@@ -168,7 +188,7 @@ def unlearn(
     *,
     processor: ProcessorMixin | None = None,
     method: Method | str = "multidelete",
-    settings: LoopSettings | Mapping[str, object] | None = None,
+    settings: LoopSettings | JsonObject | None = None,
     trainable: str = "auto",
     lora: LoraSettings | None = None,
     out: str | Path | None = None,
@@ -178,7 +198,7 @@ def unlearn(
     allow_pickle: bool = False,
     key: str | Path | None = None,
     earlier_pairs_removed: bool = False,
-    notes: Mapping[str, object] | None = None,
+    notes: JsonObject | None = None,
 ) -> Unlearned:
     """Make a model forget pairs. The model given is not changed, on disk or in memory.
 
@@ -225,9 +245,10 @@ def carried_out(
     *,
     overwrite: bool = False,
     resume: bool = False,
-    notes: Mapping[str, object] | None = None,
+    notes: JsonObject | None = None,
 ) -> Unlearned:
     """`unlearn` with its first arguments in one."""
+    told = _noted(notes)
     deletion = arguments.resolved()
     if deletion.repeats:
         logger.warning("%s", repeats_note(deletion.repeats))
@@ -245,10 +266,10 @@ def carried_out(
         refuse_pictures(output, deletion.data)
     with result_folder(out, inputs, overwrite=overwrite, resume=resume, digest=deletion.digest) as folder:
         done = forgotten(deletion, work_folder(folder), resume=resume)
-        done = replace(done, manifest=done.manifest | dict(notes or {}), folder=out)
-        _write_result(folder, done.adapter, done.manifest, base)
+        done = replace(done, record=told.over(done.record), folder=out)
+        _write_result(folder, done.adapter, done.record, base)
         if is_main_process():
-            (folder / "README.md").write_text(model_card(done.manifest), encoding="utf-8")
+            (folder / "README.md").write_text(model_card(done.record), encoding="utf-8")
         keep_keys(keys_to, done.keys, out)
     if (note := cached_note(deletion.data)) is not None and is_main_process():
         logger.warning("%s", note)
@@ -260,7 +281,7 @@ def forgotten(deletion: Deletion, work: Path | None = None, *, resume: bool = Fa
     prepared = prepare(deletion, work, resume=resume)
     job, method = prepared.job, deletion.method
     own_key = new_key() if work is None else key_of_run(work / RUN_KEY)
-    lineage = deletion.lineage.then(record(own_key, deletion.pairs, deletion.request.unit), own_key)
+    lineage = deletion.lineage.then(record_of(own_key, deletion.pairs, deletion.request.unit), own_key)
     parts = {"the forget pairs": job.forget, "the retain pairs": sample_retain(job)}
     with own_code(method, job.adapter):
         check_pairs(job.adapter, parts, name=deletion.model_name)
@@ -268,71 +289,78 @@ def forgotten(deletion: Deletion, work: Path | None = None, *, resume: bool = Fa
         done = method.run(job)
     if not isinstance(done, Outcome):
         raise CodeError(f"{called(type(method))} gives {shown(done)} as its outcome; run must return an Outcome.")
-    cost = {
-        "wall_s": deletion.data.reading_s + done.wall_s,
-        "reading_s": deletion.data.reading_s,
-        "reference_s": done.reference_s,
-        "pairs_forward": done.pairs_forward,
-        "pairs_backward": done.pairs_backward,
-        "peak_bytes": done.peak_bytes,
-    }
-    request: dict[str, object] = {
-        "pairs": len(job.forget), "unit": deletion.request.unit, "digest": lineage.deletions[-1].request,
-    }  # fmt: skip
-    if deletion.repeats:
-        request["kept_repeats"] = len(deletion.repeats)
-    manifest = _manifest("unlearn", deletion.data, done.adapter, deletion.seed, cost, cut, lineage) | {
-        "method": {"name": method.name, **asdict(method)},
-        "loop": asdict(deletion.loop),
-        "trainable": {"chosen": prepared.part, "parameters": prepared.parameters},
-        "request": request,
-        "original": {"weights": job.key},
-        "scales": done.scales,
-        "decisions": done.decisions,
-        "history": _thin(done.history),
-    }
-    told_data = cast(dict[str, object], manifest["data"])
-    alone = tokens_of_deleted_alone(done.adapter, job.forget, job.retain)
-    manifest["tokenizer"] = {"tokens_of_deleted_texts_alone": alone}
     retain = deletion.data.train.without(deletion.request.ids, "retain")  # the job's labels are the model's positions
-    told_data["retained"] = data_digest(lineage.newest_key, retain, deletion.data.classes)
-    manifest |= deletions_entry(lineage, removed=deletion.earlier_pairs_removed)
-    if recipe := training_of(deletion.origin):
-        manifest["training"] = recipe
-    if deletion.lora is not None:
-        manifest["lora"] = {**asdict(deletion.lora), "merged": False}
+    record = _record("unlearn", deletion.data, done.adapter, deletion.seed, lineage,
+                     removed=deletion.earlier_pairs_removed)  # fmt: skip
+    record = replace(
+        record,
+        data=replace(
+            record.data or DataRecord(), retained=data_digest(lineage.newest_key, retain, deletion.data.classes)
+        ),
+        truncated_captions=len(cut),
+        cost=Cost(
+            wall_s=deletion.data.reading_s + done.wall_s,
+            reading_s=deletion.data.reading_s,
+            reference_s=done.reference_s,
+            pairs_forward=done.pairs_forward,
+            pairs_backward=done.pairs_backward,
+            peak_bytes=done.peak_bytes,
+        ),
+        method=MethodRecord(name=method.name, rest=asdict(method)),
+        loop=asdict(deletion.loop),
+        trainable=TrainableRecord(chosen=prepared.part, parameters=prepared.parameters),
+        request=RequestRecord(
+            pairs=len(job.forget),
+            unit=deletion.request.unit,
+            digest=lineage.deletions[-1].request,
+            kept_repeats=len(deletion.repeats) or None,
+        ),
+        original=OriginalRecord(weights=job.key),
+        scales=done.scales,
+        decisions=done.decisions,
+        history=_thin(done.history),
+        tokenizer=TokenizerRecord(
+            tokens_of_deleted_texts_alone=tokens_of_deleted_alone(done.adapter, job.forget, job.retain)
+        ),
+        training=deletion.recipe,
+        lora=None if deletion.lora is None else LoraRecord(r=deletion.lora.r, alpha=deletion.lora.alpha, merged=False),
+    )
     remember(done.adapter, lineage)
-    return Unlearned(done.adapter, manifest, keys=lineage.own_keys)
+    return Unlearned(done.adapter, record, done, keys=lineage.own_keys)
 
 
-def _manifest(
-    command: str, data: PairData, adapter: Adapter, seed: int, cost: Mapping[str, object], truncated: Sequence[str],
-    lineage: Lineage,
-) -> dict[str, object]:  # fmt: skip
-    told: dict[str, object] = {"name": data.name, "pairs": len(data.train), "notes": list(data.notes)}
+def _noted(notes: JsonObject | None) -> RunRecord:
+    """Entries of the user's, which must be what can be read again."""
+    return read_object(RunRecord, notes or {}, "notes", "What multidelete reads again must be as it writes it.")
+
+
+def _record(command: str, data: PairData, adapter: Adapter, seed: int, lineage: Lineage, *, removed: bool) -> RunRecord:
+    """What is known before a run."""
+    digest = None
     if not lineage:
-        told["digest"] = data.train.digest_by(data.classes)
+        digest = data.train.digest_by(data.classes)
     elif lineage.own_keys:  # without a key, whoever has most of the data could try out who is missing in it
-        told["digest"] = data_digest(list(lineage.own_keys.values())[-1], data.train, data.classes)
-    return {
-        "command": command,
-        "task": adapter.task,
-        "date": datetime.now(UTC).date().isoformat(),
-        "seed": seed,
-        "data": told,
-        "truncated_captions": len(truncated),
-        "cost": dict(cost),
-        "versions": versions(),
-    }
+        digest = data_digest(list(lineage.own_keys.values())[-1], data.train, data.classes)
+    return RunRecord(
+        command=command,
+        task=adapter.task,
+        date=datetime.now(UTC).date().isoformat(),
+        seed=seed,
+        data=DataRecord(name=data.name, pairs=len(data.train), notes=tuple(data.notes), digest=digest),
+        versions=versions(),
+        deletions=lineage.deletions or None,
+        earlier_pairs_removed=True if removed and lineage.without_key else None,
+    )
 
 
-def _thin(history: Sequence[Mapping[str, float]], rows: int = 100) -> list[dict[str, float]]:
+def _thin(history: Sequence[Mapping[str, float]], rows: int = 100) -> tuple[dict[str, float], ...]:
     """At most about ``rows`` evenly spaced steps, each with its number."""
     every = max(1, len(history) // rows)
-    return [{"step": i + 1, **row} for i, row in enumerate(history) if i % every == 0 or i == len(history) - 1]
+    last = len(history) - 1
+    return tuple({"step": i + 1, **row} for i, row in enumerate(history) if i % every == 0 or i == last)
 
 
-def _write_result(folder: Path, adapter: Adapter, manifest: Mapping[str, object], lora_base: str | None = None) -> None:
+def _write_result(folder: Path, adapter: Adapter, record: RunRecord, lora_base: str | None = None) -> None:
     """A model in its family's own format; of one with LoRA on a base model, LoRA alone."""
     if is_main_process():
         adapter.to("cpu")
@@ -342,4 +370,4 @@ def _write_result(folder: Path, adapter: Adapter, manifest: Mapping[str, object]
             from multidelete.models.lora import save_lora
 
             save_lora(adapter, folder, lora_base)
-        write_manifest(folder, manifest)
+        write_record(folder, record)

@@ -7,10 +7,11 @@ those deleted, also where the data has been read again under other ids.
 import json
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from multidelete.artifacts.keys import key_id, keyed_digest, pair_alias
+from multidelete.artifacts.record import DeletionRecord
 from multidelete.core.errors import CheckpointError, DataError, RequestError, first_few
 from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, PairData, PairDataset, members
@@ -19,33 +20,10 @@ from multidelete.data.request import Request, what_is_missing_afterwards
 
 logger = logging.getLogger(__name__)
 
-DELETIONS = "deletions"  # where a manifest holds the records, oldest first
 
-
-@dataclass(frozen=True, kw_only=True)
-class Deletion:
-    """One deletion, as ``multidelete.json`` records it.
-
-    Attributes:
-        key: Id of the key; empty in records of versions that had none.
-        unit: What was deleted as a whole.
-        pairs: How many pairs.
-        request: Keyed digest of the request: of all ids together.
-        ids: Keyed digest of each pair's id, sorted.
-        contents: Keyed digest of what both members of each pair are: what a picture's file holds, and the text.
-    """
-
-    key: str
-    unit: str
-    pairs: int
-    request: str
-    ids: tuple[str, ...] = field(default=(), repr=False)
-    contents: tuple[str, ...] = field(default=(), repr=False)
-
-
-def record(key: bytes, pairs: Sequence[Pair], unit: str) -> Deletion:
+def record_of(key: bytes, pairs: Sequence[Pair], unit: str) -> DeletionRecord:
     """The record of a deletion of these pairs."""
-    return Deletion(
+    return DeletionRecord(
         key=key_id(key),
         unit=unit,
         pairs=len(pairs),
@@ -91,7 +69,7 @@ class Lineage:
         keys: Keys by id.
     """
 
-    deletions: tuple[Deletion, ...] = ()
+    deletions: tuple[DeletionRecord, ...] = ()
     keys: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     def __bool__(self) -> bool:
@@ -109,7 +87,7 @@ class Lineage:
         )
 
     @property
-    def without_key(self) -> tuple[Deletion, ...]:
+    def without_key(self) -> tuple[DeletionRecord, ...]:
         """Deletions whose pairs cannot be told from others."""
         return tuple(deletion for deletion in self.deletions if deletion.key not in self.keys)
 
@@ -126,7 +104,7 @@ class Lineage:
     def with_keys(self, keys: Mapping[str, bytes]) -> "Lineage":
         return replace(self, keys={**self.keys, **keys})
 
-    def then(self, deletion: Deletion, key: bytes) -> "Lineage":
+    def then(self, deletion: DeletionRecord, key: bytes) -> "Lineage":
         """The lineage after one more deletion."""
         return Lineage((*self.deletions, deletion), {**self.keys, deletion.key: key})
 
@@ -138,7 +116,7 @@ class Lineage:
             for deletion in self.deletions
         ]
 
-    def _holds(self, deletion: Deletion, references: frozenset[str], pair: Pair) -> bool:
+    def _holds(self, deletion: DeletionRecord, references: frozenset[str], pair: Pair) -> bool:
         key = self.keys.get(deletion.key)
         return key is not None and (_of_id(key, pair) in references or _of_content(key, pair) in references)
 
@@ -151,7 +129,7 @@ class Lineage:
         """Ids of the pairs that are among those deleted."""
         return set().union(*self.found(pairs))
 
-    def whole(self, pairs: Sequence[Pair]) -> list[Deletion]:
+    def whole(self, pairs: Sequence[Pair]) -> list[DeletionRecord]:
         """The deletions all of whose pairs are among these."""
         keyed = [(deletion, self.keys[deletion.key]) for deletion in self.deletions if deletion.key in self.keys]
         return [
@@ -167,61 +145,6 @@ class Lineage:
         for deletion, ids in zip(self.deletions, self.found(pairs), strict=True):
             named |= {pair_id: pair_alias(self.keys[deletion.key], pair_id) for pair_id in ids}
         return named
-
-
-def deletions_in(manifest: Mapping[str, object] | None) -> tuple[Deletion, ...]:
-    """The records of a manifest; of one that tells of a request and has no records, one without a key.
-
-    Raises:
-        CheckpointError: The records are damaged.
-    """
-    if manifest is None or (DELETIONS not in manifest and "request" not in manifest):
-        return ()
-    if DELETIONS not in manifest:
-        told = manifest["request"]
-        request: Mapping[str, object] = told if isinstance(told, dict) else {}
-        pairs = request.get("pairs")
-        return (
-            Deletion(
-                key="", unit=str(request.get("unit", "pair")), pairs=pairs if isinstance(pairs, int) else 0,
-                request=str(request.get("digest", "")),
-            ),
-        )  # fmt: skip
-    rows = manifest[DELETIONS]
-    found = tuple(_deletion(row) for row in rows) if isinstance(rows, list) else ()
-    read = [row for row in found if row is not None]
-    if not isinstance(rows, list) or len(read) != len(found):
-        raise CheckpointError(
-            f"the {DELETIONS} in multidelete.json are damaged, so what this model has forgotten cannot be told. "
-            "Restore the file as it was written."
-        )
-    return tuple(read)
-
-
-def _deletion(row: object) -> Deletion | None:
-    if not isinstance(row, dict):
-        return None
-    ids, contents = row.get("ids"), row.get("contents")
-    texts = [row.get(name) for name in ("key", "unit", "request")]
-    lists = [ids, contents]
-    is_sound = isinstance(row.get("pairs"), int) and all(isinstance(text, str) for text in texts)
-    if not is_sound or not all(isinstance(of, list) and all(isinstance(one, str) for one in of) for of in lists):
-        return None
-    return Deletion(key=row["key"], unit=row["unit"], pairs=row["pairs"], request=row["request"],
-                    ids=tuple(row["ids"]), contents=tuple(row["contents"]))  # fmt: skip
-
-
-def as_rows(deletions: Iterable[Deletion]) -> list[dict[str, object]]:
-    """The records as a manifest holds them."""
-    return [{**asdict(one), "ids": list(one.ids), "contents": list(one.contents)} for one in deletions]
-
-
-def deletions_entry(lineage: Lineage, *, removed: bool) -> dict[str, object]:
-    """A manifest's entries on what was forgotten."""
-    if not lineage:
-        return {}
-    told: dict[str, object] = {DELETIONS: as_rows(lineage.deletions)}
-    return told | {"earlier_pairs_removed": True} if removed and lineage.without_key else told
 
 
 def refuse_without_keys(lineages: Mapping[str, Lineage], *, removed: bool) -> None:

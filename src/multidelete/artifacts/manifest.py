@@ -4,35 +4,34 @@ import hashlib
 import importlib.metadata
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from multidelete.artifacts.marks import MARK
-from multidelete.artifacts.shape import check_shape
+from multidelete.artifacts.record import RunRecord
 from multidelete.core.errors import CheckpointError
 from multidelete.core.json_files import read_json_object
+from multidelete.core.records import read_object
 
 MANIFEST = "multidelete.json"
 
 
-def write_manifest(folder: Path, content: Mapping[str, object]) -> None:
-    """Write ``multidelete.json``; the content must be JSON without NaN."""
-    (folder / MANIFEST).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+def write_record(folder: Path, record: RunRecord) -> None:
+    """Write ``multidelete.json``; no number in it may be NaN."""
+    (folder / MANIFEST).write_text(json.dumps(record.as_json(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def read_manifest(folder: Path) -> dict[str, object] | None:
+def read_record(folder: str | Path) -> RunRecord | None:
     """Read ``multidelete.json``, or None where the folder has none.
 
     Raises:
         CheckpointError: The file is there, but is no JSON object, or what it holds is of another type than is written.
     """
-    path = folder / MANIFEST
+    path = Path(folder) / MANIFEST
     if not path.is_file():
         return None
     remedy = "Restore it as it was written: it says what the model has forgotten; or write the folder anew."
-    content = read_json_object(path, remedy)
-    check_shape(content, str(path), remedy)
-    return content
+    return read_object(RunRecord, read_json_object(path, remedy), str(path), remedy)
 
 
 def versions() -> dict[str, str]:

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from multidelete.artifacts.folders import make_folder
-from multidelete.artifacts.manifest import digest_folder, read_manifest, versions
+from multidelete.artifacts.manifest import digest_folder, read_record, versions
 from multidelete.artifacts.overlap import refuse_pictures
 from multidelete.artifacts.picture_cache import kept_digests
+from multidelete.artifacts.record import RunRecord
 from multidelete.audits import ModelSignals, Signals, cached, collect
 from multidelete.audits.gallery import MEMBERS, score_galleries
 from multidelete.audits.inputs import drawn_sets
@@ -141,21 +142,17 @@ def members_of(shadows: Sequence[str | Path], data: PairData) -> list[frozenset[
     """
     found, problems = [], []
     for folder in shadows:
-        told = read_manifest(Path(folder)) or {}
-        drawn, trained = told.get("shadow"), told.get("data")
-        index = drawn.get("index") if isinstance(drawn, dict) else None
-        if not isinstance(index, int):
+        record = read_record(folder) or RunRecord()
+        if record.shadow is None:
             problems.append(
                 f"{folder} does not say which pairs it was trained on: its multidelete.json names no shadow. "
                 "Give folders that 'multidelete references' made."
             )
             continue
+        index = record.shadow.index
         members = shadow_members(data, index)
         chosen = PairDataset([pair for pair in shadow_pool(data) if pair.id in members], f"shadow {index}")
-        if not isinstance(trained, dict) or trained.get("content") not in (
-            chosen.content_by(data.classes),
-            chosen.content,
-        ):
+        if record.data is None or record.data.content not in (chosen.content_by(data.classes), chosen.content):
             problems.append(
                 f"{folder} was trained on other pairs than shadow {index} of {data.name} is. Give the data that "
                 "'multidelete references' was given, with the same held-out pairs."
@@ -166,12 +163,12 @@ def members_of(shadows: Sequence[str | Path], data: PairData) -> list[frozenset[
     return found
 
 
-def refuse_seen(models: Mapping[str, Source], manifests: Mapping[str, Mapping[str, object]], data: PairData) -> None:
+def refuse_seen(models: Mapping[str, Source], records: Mapping[str, RunRecord], data: PairData) -> None:
     """Refuse retrained models that are known to have been trained on what is to be forgotten.
 
     Args:
         models: By name.
-        manifests: What each model's folder says of itself.
+        records: What each model's folder says of itself.
         data: All pairs, the forget pairs among them.
 
     Raises:
@@ -179,13 +176,12 @@ def refuse_seen(models: Mapping[str, Source], manifests: Mapping[str, Mapping[st
     """
     problems = []
     known = (data.train.digest_by(data.classes), data.train.digest)
-    for name, told in manifests.items():
+    for name, record in records.items():
         if not name.startswith("retrained"):
             continue
-        trained, method = told.get("data"), told.get("method")
-        made_by = method.get("name") if isinstance(method, dict) else None
+        digest, made_by = record.data and record.data.digest, record.method and record.method.name
         why = None
-        if told.get("command") == "train" and isinstance(trained, dict) and trained.get("digest") in known:
+        if record.command == "train" and digest in known:
             why = "was trained on all of these pairs, those of the request too"
         elif made_by not in (None, "retrain"):
             why = f"was made by {made_by} from a model that had seen the pairs of the request"

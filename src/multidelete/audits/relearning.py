@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch.nn.utils import clip_grad_norm_
 
+from multidelete.artifacts.record import RunRecord
 from multidelete.audits.compare import absent_figures, mean_figures
 from multidelete.audits.forgetting import headline_name
 from multidelete.audits.headline import headline
@@ -26,9 +27,11 @@ from multidelete.audits.result import Figure
 from multidelete.audits.signals import Signals
 from multidelete.audits.stats import Array, Floats
 from multidelete.core.errors import ConfigError, DivergedError, SettingProblem
+from multidelete.core.settings import LoopSettings
 from multidelete.core.streams import Stream, stream
 from multidelete.core.words import counted
 from multidelete.data.pairs import PairDataset
+from multidelete.methods.defaults import recorded
 from multidelete.models.base import Adapter
 
 AUDIT = "relearning"
@@ -62,10 +65,10 @@ def check_relearning(relearn: bool, lr: float | None) -> None:
         )
 
 
-def relearning_rate(original: Mapping[str, object]) -> float:
+def relearning_rate(original: RunRecord) -> float:
     """A learning rate to fine-tune at: 0.3 times the original's own, where its record tells it, else 1e-5."""
-    loop = original.get("loop")
-    return RATE_SHARE * float(loop["lr"]) if isinstance(loop, dict) and "lr" in loop else UNRECORDED_RATE
+    loop = original.loop or {}
+    return RATE_SHARE * recorded(LoopSettings, loop, "loop").lr if "lr" in loop else UNRECORDED_RATE
 
 
 def part(audit: AuditInput) -> Parted | str:

@@ -3,14 +3,15 @@
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast
 
 import typer
 
 from multidelete import __version__
+from multidelete.artifacts.record import Holdout, RunRecord
 from multidelete.catalogue import catalogue
 from multidelete.cli import show
 from multidelete.cli.compare import compare
@@ -55,6 +56,7 @@ from multidelete.cli.references import references
 from multidelete.cli.tune import tune
 from multidelete.core.config import resolve
 from multidelete.core.errors import ConfigError, MultideleteError
+from multidelete.core.json_files import Json
 from multidelete.core.settings import LoopSettings, TrainSettings
 
 app = typer.Typer(
@@ -101,7 +103,7 @@ def train(given: Given) -> None:
     if start.start and unused:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
         raise ConfigError(f"--start {start.start} goes on from that model as it is. Leave {flags} out, or --start.")
-    from multidelete.artifacts.manifest import read_manifest
+    from multidelete.artifacts.manifest import read_record
     from multidelete.methods import Training
     from multidelete.models.sources import refuse_missing
     from multidelete.unlearning import train as run_train
@@ -109,7 +111,7 @@ def train(given: Given) -> None:
     refuse_missing({"start": start.start})
 
     settings = resolve(LoopSettings, None, {**asdict(Training().loop_settings()), **given_loop(given, made)})
-    holdout = None if run.holdout is None else {"fraction": run.holdout, "seed": run.seed}
+    holdout = None if run.holdout is None else Holdout(fraction=run.holdout, seed=run.seed)
     pairs = read_telling(data)
     if holdout and {"val", "test"} & set(pairs.splits):
         show.say(f"note: {pairs.name} has held-out pairs of its own; --holdout changes nothing.")
@@ -123,10 +125,10 @@ def train(given: Given) -> None:
         overwrite=out.overwrite,
         resume=run.resume,
         **asdict(given_keys(made)),
-        notes={"holdout": holdout} if holdout else None,
+        notes=None if holdout is None else {"holdout": holdout.as_json()},
     )
     if _prints():
-        _show_result(given, folder, read_manifest(folder) or {}, "trained")
+        _show_result(given, folder, read_record(folder) or RunRecord(), "trained")
 
 
 def unlearn(given: Given) -> None:
@@ -147,7 +149,8 @@ def unlearn(given: Given) -> None:
     keys = given_keys(made)
     loop, lora = given_loop(given, made), given_lora(run.lora)
     pairs, holdout = read_for(take(made, DataOptions), run.original, keys)
-    notes = {"holdout": holdout, "search": search and asdict(search)}
+    notes: dict[str, Json] = {} if holdout is None else {"holdout": holdout.as_json()}
+    notes |= {} if search is None else {"search": asdict(search)}
     request = read_forget(pairs, take(made, ForgetOptions))
     arguments = DeletionArguments(
         original=run.original, data=pairs, forget=request, method=method, settings=loop, trainable=run.trainable,
@@ -164,12 +167,12 @@ def unlearn(given: Given) -> None:
         return
     done = carried_out(
         arguments, out.out, overwrite=out.overwrite, resume=run.resume,
-        notes={name: note for name, note in notes.items() if note},
+        notes=notes,
     )  # fmt: skip
     if _prints():
-        told = {"kept_repeats": kept_repeats(pairs.train, request.ids)} if given.json else {}
         follows = after_unlearn(run.original, out.out, method.name, take(made, DataOptions), take(made, ForgetOptions))
-        _show_result(given, Path(out.out), {**done.manifest, **told}, "unlearned", follows)
+        told: dict[str, Json] = {"kept_repeats": kept_repeats(pairs.train, request.ids)} if given.json else {}
+        _show_result(given, Path(out.out), replace(done.record, rest=told), "unlearned", follows)
 
 
 def audit(given: Given) -> None:
@@ -250,23 +253,21 @@ def data(given: Given) -> None:
         show.show_data(pairs, options.examples)
 
 
-def _show_result(
-    given: Given, folder: Path, manifest: Mapping[str, object], what: str, follows: str | None = None
-) -> None:
+def _show_result(given: Given, folder: Path, record: RunRecord, what: str, follows: str | None = None) -> None:
     if given.json:
-        told = {"folder": str(folder)} | {k: v for k, v in manifest.items() if k != "history"}
+        told = {"folder": str(folder), **replace(record, history=None).as_json()}
         show.show_json(told | ({} if follows is None else {"next": [follows]}))
     else:
-        show.show_result(folder, manifest, what)
+        show.show_result(folder, record, what)
         show.show_commands([] if follows is None else [follows])
 
 
 def _method_of(folder: str) -> str | None:
     """The method that made a model, where its folder tells."""
-    from multidelete.artifacts.manifest import read_manifest
+    from multidelete.artifacts.manifest import read_record
 
-    method = (read_manifest(Path(folder)) or {}).get("method")
-    return str(method["name"]) if isinstance(method, dict) and "name" in method else None
+    record = read_record(folder)
+    return None if record is None or record.method is None else record.method.name
 
 
 def _prints() -> bool:

@@ -17,6 +17,7 @@ from multidelete.cli.paths import refuse_touching
 from multidelete.core.config import did_you_mean, read_toml, resolve
 from multidelete.core.described import descriptions, metavar, title
 from multidelete.core.errors import ConfigError, SettingProblem, UserError
+from multidelete.core.json_files import Json, JsonObject
 from multidelete.core.settings import LoopSettings
 
 if TYPE_CHECKING:
@@ -62,13 +63,13 @@ class Given:
     """
 
     kinds: Sequence[type["DataclassInstance"]]
-    flags: Mapping[str, object]
+    flags: JsonObject
     file: Path | None = None
     flags_only: Collection[type["DataclassInstance"]] = ()
     tables: Collection[str] = ()
     json: bool = False
 
-    def content(self) -> dict[str, object]:
+    def content(self) -> dict[str, Json]:
         """The settings file, with underscores in its top-level keys."""
         if self.file is None:
             return {}

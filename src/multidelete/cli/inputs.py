@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from multidelete.artifacts.record import Holdout, RunRecord
 from multidelete.artifacts.search_cost import SearchCost
 from multidelete.cli import show
 from multidelete.cli.flags import Given, as_mapping, take
 from multidelete.cli.options import DataOptions, ForgetOptions, KeyOptions, MethodOptions
 from multidelete.core.config import resolve
 from multidelete.core.errors import ConfigError, DataError, SettingProblem
+from multidelete.core.json_files import Json
 from multidelete.core.paths import user_path
 from multidelete.core.settings import LoopSettings, LoraSettings
 
@@ -44,29 +46,26 @@ def read_telling(options: DataOptions) -> "PairData":
     return pairs
 
 
-def read_for(
-    options: DataOptions, original: str, keys: KeyOptions
-) -> tuple["PairData", Mapping[str, object] | None]:  # fmt: skip
+def read_for(options: DataOptions, original: str, keys: KeyOptions) -> tuple["PairData", Holdout | None]:
     """The pairs as the original was trained on them, and what was held out, as its folder records it.
 
     Raises:
         DataError: Held-out pairs were drawn from the data, and it is not the same any more.
     """
     from multidelete.artifacts.deletions import data_digest
-    from multidelete.artifacts.manifest import read_manifest
+    from multidelete.artifacts.manifest import read_record
     from multidelete.models.lineage import known_lineage
 
-    origin = read_manifest(Path(original)) or {}
-    holdout = cast(Mapping[str, object] | None, origin.get("holdout"))
+    record = read_record(original) or RunRecord()
+    holdout, trained = record.holdout, record.data
     pairs = set_aside(read_telling(options), holdout)
-    trained = origin.get("data")
-    if not isinstance(trained, dict):
+    if trained is None:
         return pairs, holdout
     lineage, left = known_lineage(original, pairs, keys.key, removed=keys.earlier_pairs_removed)
-    recorded, ways = trained.get("digest"), (pairs.classes, ())  # it may have been trained before numbers had names
+    recorded, ways = trained.digest, (pairs.classes, ())  # it may have been trained before numbers had names
     found = [pairs.train.digest_by(way) for way in ways]
     if lineage:
-        kept = trained.get("retained", trained.get("digest"))
+        kept = trained.digest if trained.retained is None else trained.retained
         recorded = None if lineage.deletions[-1] in lineage.without_key else kept
         found = [data_digest(lineage.newest_key, left.train, way) for way in ways] if recorded else []
     if holdout and lineage and recorded not in found:
@@ -77,10 +76,10 @@ def read_for(
         )
     if recorded and recorded not in found:
         show.say(
-            f"note: {original} records other training pairs ({trained.get('pairs')} of {trained.get('name')}) than the "
+            f"note: {original} records other training pairs ({trained.pairs} of {trained.name}) than the "
             f"{len(pairs.train)} of {pairs.name}. Pairs that it was never trained on cannot be forgotten."
         )
-    elif _has_other_pictures(pairs, trained.get("content")):
+    elif _has_other_pictures(pairs, trained.content):
         show.say(
             f"note: {original} was trained on other pictures than those that {pairs.name} has under the same names "
             "now. What it learned of the others can neither be forgotten nor judged with these."
@@ -88,7 +87,7 @@ def read_for(
     return pairs, holdout
 
 
-def _has_other_pictures(pairs: "PairData", content: object) -> bool:
+def _has_other_pictures(pairs: "PairData", content: str | None) -> bool:
     from multidelete.data.identity import file_bytes
 
     return (
@@ -98,13 +97,13 @@ def _has_other_pictures(pairs: "PairData", content: object) -> bool:
     )
 
 
-def set_aside(pairs: "PairData", holdout: Mapping[str, object] | None) -> "PairData":
+def set_aside(pairs: "PairData", holdout: Holdout | None) -> "PairData":
     """The pairs with held-out ones set aside, where a fraction and seed are recorded."""
     from multidelete.data.split import with_holdout
 
-    if not holdout:
+    if holdout is None:
         return pairs
-    parted = with_holdout(pairs, fraction=cast(float, holdout["fraction"]), seed=cast(int, holdout["seed"]))
+    parted = with_holdout(pairs, fraction=holdout.fraction, seed=holdout.seed)
     for note in parted.notes[len(pairs.notes) :]:
         show.say(f"note: {note}")
     return parted
@@ -176,7 +175,7 @@ def given_search(given: Given) -> SearchCost | None:
     return resolve(SearchCost, given.file, table="search")
 
 
-def given_loop(given: Given, made: Mapping[type, object]) -> dict[str, object]:
+def given_loop(given: Given, made: Mapping[type, object]) -> dict[str, Json]:
     """Loop settings that were given; the rest is the method's own."""
     from multidelete.core.runtime import check_device
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TYPE_CHECKING, TypedDict
 
 import typer
 from rich import box
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from multidelete.artifacts.record import Cost, RunRecord
 from multidelete.core.errors import MultideleteError
 from multidelete.core.words import counted, tokens_sentence
 
@@ -124,28 +125,28 @@ def show_methods(methods: Sequence["MethodRow"], *, as_json: bool) -> None:
     )
 
 
-def show_result(folder: Path, manifest: Mapping[str, object], what: str) -> None:
+def show_result(folder: Path, record: RunRecord, what: str) -> None:
     """Where a model was written, how long it took and what it cost."""
-    cost = cast(Mapping[str, float], manifest["cost"])
-    seconds = f"{cost['wall_s']:,.1f} s"
-    if cost.get("reference_s"):
-        seconds += f" ({cost['reference_s']:,.1f} s of it asking the original)"
-    pairs = f"{counted(round(cost['pairs_backward']), 'pairs')} trained on"
-    if cost.get("pairs_forward"):
-        pairs += f", {cost['pairs_forward']:,.0f} asked of the original"
+    cost = record.cost or Cost()
+    seconds = f"{cost.wall_s or 0:,.1f} s"
+    if cost.reference_s:
+        seconds += f" ({cost.reference_s:,.1f} s of it asking the original)"
+    pairs = f"{counted(round(cost.pairs_backward or 0), 'pairs')} trained on"
+    if cost.pairs_forward:
+        pairs += f", {cost.pairs_forward:,.0f} asked of the original"
     rows = [[what, folder]]
-    if "request" in manifest:
-        request, method = (cast(Mapping[str, object], manifest[name]) for name in ("request", "method"))
-        rows.append(["forgotten", f"{counted(cast(int, request['pairs']), 'pairs')}, by the method {method['name']}"])
-    if isinstance(search := manifest.get("search"), dict):
-        trials = counted(search["trials"], "trials")
-        seconds += f"; before it the search for its settings, {search['wall_s']:,.1f} s in {trials}"
-    if isinstance(tokens := manifest.get("tokenizer"), dict) and tokens.get("tokens_of_deleted_texts_alone"):
-        rows.append(["tokenizer", tokens_sentence(tokens["tokens_of_deleted_texts_alone"])])
-    peak = f"{cost['peak_bytes'] / 2**20:,.0f} MiB" if cost["peak_bytes"] else "unknown"
+    if record.request is not None and record.method is not None:
+        gone = counted(record.request.pairs, "pairs")
+        rows.append(["forgotten", f"{gone}, by the method {record.method.name}"])
+    if (search := record.search) is not None:
+        trials = counted(search.trials, "trials")
+        seconds += f"; before it the search for its settings, {search.wall_s:,.1f} s in {trials}"
+    if record.tokenizer is not None and (alone := record.tokenizer.tokens_of_deleted_texts_alone):
+        rows.append(["tokenizer", tokens_sentence(alone)])
+    peak = f"{cost.peak_bytes / 2**20:,.0f} MiB" if cost.peak_bytes else "unknown"
     rows += [["time", seconds], ["cost", f"{pairs}; peak memory {peak}"]]
-    if cut := cast(int, manifest["truncated_captions"]):
-        rows.append(["truncated", f"{counted(cut, 'captions')} longer than the model's context"])
+    if record.truncated_captions:
+        rows.append(["truncated", f"{counted(record.truncated_captions, 'captions')} longer than the model's context"])
     show_table(["", ""], rows)
 
 

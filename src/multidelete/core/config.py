@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from multidelete.core.errors import ConfigError, SettingProblem
+from multidelete.core.json_files import Json, JsonObject
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -70,7 +71,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return (f"Did you mean {close[0]!r}? " if close else "") + f"Known: {', '.join(names) or 'none'}."
 
 
-def read_toml(path: Path) -> dict[str, object]:
+def read_toml(path: Path) -> dict[str, Json]:
     """Read a settings file.
 
     Raises:
@@ -91,7 +92,7 @@ def read_toml(path: Path) -> dict[str, object]:
 def resolve(
     kind: type[Settings],
     toml: Path | None = None,
-    flags: Mapping[str, object] | None = None,
+    flags: JsonObject | None = None,
     *,
     table: str | None = None,
     also: Collection[str] = (),
@@ -124,7 +125,7 @@ def resolve(
         """A problem with a setting, with the file that it stands in."""
         return f"{where}{spelt or name} {rest}" if name in of_file else SettingProblem(name, rest)
 
-    def take(given: Mapping[str, object], from_text: bool, others: Collection[str]) -> None:
+    def take(given: JsonObject, from_text: bool, others: Collection[str]) -> None:
         for key, value in given.items():
             name = key.replace("-", "_")  # flags are spelt with hyphens
             if name in others or key in others:
@@ -200,7 +201,7 @@ class _WrongTypeError(Exception):
     """A value is not of the field's type."""
 
 
-def _level(content: Mapping[str, object], toml: Path, table: str | None) -> Mapping[str, object]:
+def _level(content: JsonObject, toml: Path, table: str | None) -> JsonObject:
     """The top level of a file, or one of its tables (empty where the file has none)."""
     if table is None:
         return content

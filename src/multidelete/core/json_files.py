@@ -1,12 +1,20 @@
 """JSON files that others wrote: whatever they hold, a sentence and never a traceback."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 from multidelete.core.errors import CheckpointError
 
+if TYPE_CHECKING:
+    Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
+else:
+    Json = object  # the hints of dataclasses are read where they run, and nothing reads one that holds itself
+JsonObject: TypeAlias = Mapping[str, Json]
 
-def read_json_object(path: Path, remedy: str) -> dict[str, object]:
+
+def read_json_object(path: Path, remedy: str) -> dict[str, Json]:
     """The object in a JSON file.
 
     Args:

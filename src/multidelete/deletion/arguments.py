@@ -8,11 +8,12 @@ import torch
 from transformers import ProcessorMixin
 
 from multidelete.artifacts.deletions import not_yet_deleted
-from multidelete.artifacts.manifest import read_manifest
+from multidelete.artifacts.manifest import read_record
 from multidelete.core.arguments import Wanted, check_arguments, flag, place, text, whole
 from multidelete.core.config import shown
 from multidelete.core.errors import RequestError, SettingProblem, UnsupportedError, first_few
 from multidelete.core.foreign import own_code
+from multidelete.core.json_files import JsonObject
 from multidelete.core.settings import LoopSettings, LoraSettings
 from multidelete.core.words import counted
 from multidelete.data.identity import with_true_sources
@@ -67,7 +68,7 @@ class DeletionArguments:
     forget: Request | Sequence[str] | str | Path
     processor: ProcessorMixin | None = None
     method: Method | str = "multidelete"
-    settings: LoopSettings | Mapping[str, object] | None = None
+    settings: LoopSettings | JsonObject | None = None
     trainable: str = "auto"
     lora: LoraSettings | None = None
     seed: int = 0
@@ -112,7 +113,7 @@ class DeletionArguments:
         lineage, left = known_lineage(self.original, data, self.key, removed=self.earlier_pairs_removed)
         request = not_yet_deleted(as_request(data, self.forget), data, left, lineage)
         kind = get_method(self.method) if isinstance(self.method, str) else type(self.method)
-        origin = read_manifest(Path(self.original)) if isinstance(self.original, str | Path) else None
+        origin = read_record(self.original) if isinstance(self.original, str | Path) else None
         with own_code(kind):
             method = kind() if isinstance(self.method, str) else self.method
             loop = loop_settings(method, self.settings, origin, len(request.ids))

@@ -4,7 +4,6 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 from multidelete.core.foreign import own_code
 from multidelete.core.runtime import make_accelerator
@@ -13,7 +12,7 @@ from multidelete.data.pairs import PairDataset
 from multidelete.data.request import forget_retain
 from multidelete.deletion.resolved import Deletion
 from multidelete.methods import GradientMethod, Job
-from multidelete.methods.defaults import recorded, training_of
+from multidelete.methods.defaults import recorded
 from multidelete.models import Adapter, choose_trainable
 from multidelete.models.checkpoint import weights_digest
 from multidelete.models.initial import fitted, refuse_fresh_tokenizer, starting_point
@@ -81,10 +80,10 @@ def _start(
     deletion: Deletion, adapter: Adapter, forget: PairDataset, retain: PairDataset
 ) -> Callable[[bool], Adapter] | None:
     """Makes the model that the original's training began with, where that is known."""
-    recipe, data = training_of(deletion.origin), deletion.data
-    if "model" not in recipe:
+    data, recipe = deletion.data, deletion.recipe
+    if recipe is None or recipe.model is None or recipe.seed is None:
         return None
-    settings, seed = recorded(TrainSettings, recipe, "model"), cast(int, recipe["seed"])
+    settings, seed = recorded(TrainSettings, recipe.model, "model"), recipe.seed
     # Where pairs are missing, their captions cannot make the tokenizer that the original had.
     tokenizer = copy.deepcopy(tokenizer_of(adapter)) if deletion.lineage else None
 

@@ -1,7 +1,7 @@
 """A deletion with everything resolved: what `unlearn`, `tune` and a rehearsal pass on."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +9,7 @@ from pathlib import Path
 from multidelete.artifacts.deletions import Lineage
 from multidelete.artifacts.manifest import digest_folder, digest_of
 from multidelete.artifacts.overlap import paths_of_model
+from multidelete.artifacts.record import Recipe, RunRecord
 from multidelete.core.errors import CheckpointError, ConfigError
 from multidelete.core.settings import LoopSettings, LoraSettings
 from multidelete.data.pairs import Pair, PairData
@@ -52,7 +53,7 @@ class Deletion:
     allow_pickle: bool
     lineage: Lineage
     earlier_pairs_removed: bool
-    origin: Mapping[str, object] | None
+    origin: RunRecord | None
 
     @cached_property
     def digest(self) -> str:
@@ -72,6 +73,12 @@ class Deletion:
     def repeats(self) -> Sequence[str]:
         """Ids of kept pairs that are the same as one that goes."""
         return kept_repeats(self.data.train, self.request.ids)
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """How the original was trained; None where its folder does not tell."""
+        recipe = None if self.origin is None else self.origin.recipe
+        return None if recipe == Recipe() else recipe
 
     @property
     def model_name(self) -> str:

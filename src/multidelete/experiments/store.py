@@ -6,18 +6,20 @@ folders. Delete it with them, and give a model away under another name.
 
 import ast
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from inspect import getfile
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from multidelete.artifacts.folders import make_folder
 from multidelete.artifacts.locks import clear, in_turn
-from multidelete.artifacts.manifest import digest_folder, digest_of, read_manifest
+from multidelete.artifacts.manifest import digest_folder, digest_of, read_record
 from multidelete.artifacts.picture_cache import kept_digests
+from multidelete.artifacts.record import RunRecord
 from multidelete.artifacts.room import told_where_full
 from multidelete.core.errors import CheckpointError, UnsupportedError
+from multidelete.core.json_files import JsonObject
 from multidelete.core.runtime import start_processes, world_size
 from multidelete.core.settings import LoopSettings, TrainSettings
 from multidelete.data.identity import with_true_sources
@@ -25,7 +27,7 @@ from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import Request
 from multidelete.data.shadows import data_digest, shadow_members, shadow_pool
 from multidelete.methods import Method, Retrain, get_method
-from multidelete.methods.defaults import loop_settings, recorded, training_of
+from multidelete.methods.defaults import loop_settings, recorded
 from multidelete.models import load_adapter
 from multidelete.models.initial import starting_point
 from multidelete.models.lineage import known_lineage
@@ -148,7 +150,7 @@ class ModelStore:
             tokenizer = None if data is everything else tokenizer_of(load_adapter(original))
             start = starting_point(model, data, seed, tokenizer=tokenizer)
             start.remove(data.train.without(members, "nonmembers").pairs, chosen.pairs)
-            notes = {"command": "shadow", "shadow": {"index": index, "pairs": len(chosen)}}
+            notes: JsonObject = {"command": "shadow", "shadow": {"index": index, "pairs": len(chosen)}}
             train(
                 drawn,
                 out,
@@ -172,14 +174,14 @@ class ModelStore:
         request: Request,
         *,
         method: Method | str,
-        settings: LoopSettings | Mapping[str, object] | None = None,
+        settings: LoopSettings | JsonObject | None = None,
         trainable: str = "auto",
         seed: int = 0,
     ) -> Path:
         """What a method makes of the original; see `unlearn`."""
         chosen = get_method(method)() if isinstance(method, str) else method
         recipe = self._recipes.get(original)  # known before the folder is there
-        origin = {"command": "train", "loop": asdict(recipe.loop)} if recipe else read_manifest(original)
+        origin = RunRecord(command="train", loop=asdict(recipe.loop)) if recipe else read_record(original)
         loop = loop_settings(chosen, settings, origin, len(request.ids))
         key: list[object] = [self._digest(data, "train", "val"), self._content(original), request.digest]
         key += [chosen.name, asdict(chosen), code_digest(type(chosen)), asdict(loop), trainable, seed]
@@ -236,8 +238,8 @@ class ModelStore:
         """What tells a model from another: the name says it of those of this store, even before they are there."""
         if folder.parent.resolve() == self.root.resolve():
             return [folder.name]
-        told = read_manifest(folder) or {}
-        return [digest_folder(folder), told.get("model"), told.get("seed")]  # the latter: what methods rewind to
+        record = read_record(folder) or RunRecord()
+        return [digest_folder(folder), record.model, record.seed]  # the latter: what methods rewind to
 
 
 def recipe_of(original: Path) -> Recipe:
@@ -249,14 +251,15 @@ def recipe_of(original: Path) -> Recipe:
     """
     if not original.exists():
         raise CheckpointError(f"{original} does not exist. Give the folder that 'multidelete train' wrote.")
-    told = training_of(read_manifest(original))
-    if not {"model", "loop", "seed"} <= set(told):
+    told = (read_record(original) or RunRecord()).recipe
+    if told.model is None or told.loop is None or told.seed is None:
         raise UnsupportedError(
             f"{original} does not record how it was trained (it has no multidelete.json of 'multidelete train'), so no "
             "reference models of the same recipe can be made. Train it with 'multidelete train', or train references "
             "with your own script."
         )
-    return Recipe(recorded(TrainSettings, told, "model"), recorded(LoopSettings, told, "loop"), cast(int, told["seed"]))
+    model, loop = recorded(TrainSettings, told.model, "model"), recorded(LoopSettings, told.loop, "loop")
+    return Recipe(model, loop, told.seed)
 
 
 def training_key(loop: LoopSettings) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,9 +10,10 @@ from multidelete.artifacts.folders import partial_folder, refuse_existing
 from multidelete.artifacts.room import told_where_full, write_whole
 from multidelete.artifacts.sealed import sealed_digest
 from multidelete.artifacts.search_cost import SearchCost
-from multidelete.artifacts.shape import Shape, Values, mismatches
 from multidelete.core.config import as_toml
 from multidelete.core.errors import CheckpointError, ConfigError, SettingProblem
+from multidelete.core.json_files import JsonObject
+from multidelete.core.records import read_object
 from multidelete.core.settings import LoopSettings, LoraSettings
 from multidelete.core.words import counted
 from multidelete.methods import METHODS, Method
@@ -36,7 +37,7 @@ class Trial:
     """
 
     number: int
-    drawn: Mapping[str, object]
+    drawn: Mapping[str, float]
     objective: float | None = None
     terms: Mapping[str, float] | None = None
     failed: str | None = None
@@ -46,13 +47,9 @@ class Trial:
 
 
 _AFRESH = "Give --overwrite to start afresh."
-_TRIAL: Mapping[str, Shape] = {
-    "number": int, "drawn": Values(float), "objective": float, "terms": Values(float), "failed": str, "wall_s": float,
-    "pairs_forward": int, "pairs_backward": int,
-}  # fmt: skip
 
 
-def _lines(path: Path) -> list[dict[str, object]]:
+def _lines(path: Path) -> list[JsonObject]:
     """The objects of a file of trials, at least one.
 
     Raises:
@@ -67,15 +64,8 @@ def _lines(path: Path) -> list[dict[str, object]]:
     return found
 
 
-def _trial(row: Mapping[str, object], path: Path) -> Trial:
-    given = {name: value for name, value in row.items() if value is not None}
-    problems = list(mismatches(given, _TRIAL, ""))
-    problems += [f"unknown {name!r}." for name in row if name not in _TRIAL]
-    problems += [f"{name} is missing." for name in ("number", "drawn") if name not in given]
-    if problems:
-        raise CheckpointError([f"{path}: {problem} {_AFRESH}" for problem in problems])
-    make: Callable[..., Trial] = Trial
-    return make(**given)
+def _trial(row: JsonObject, path: Path) -> Trial:
+    return read_object(Trial, {name: value for name, value in row.items() if value is not None}, str(path), _AFRESH)
 
 
 def best_of(trials: Sequence[Trial]) -> Trial | None:

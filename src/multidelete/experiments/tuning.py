@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from multidelete.artifacts.overlap import refuse_overlap, refuse_pictures
 from multidelete.artifacts.search_cost import SearchCost
 from multidelete.core.arguments import check_arguments, flag, place, whole
 from multidelete.core.errors import CheckpointError, ConfigError, DivergedError, SettingProblem
+from multidelete.core.json_files import JsonObject
 from multidelete.core.progress import progress_bar
 from multidelete.core.runtime import check_device, start_processes, world_size
 from multidelete.core.settings import LoopSettings, LoraSettings
@@ -48,7 +49,7 @@ class Tuned:
     """
 
     method: Method
-    settings: Mapping[str, object]
+    settings: JsonObject
     trials: Sequence[Trial]
     cost: SearchCost
     file: Path | None = None
@@ -66,7 +67,7 @@ def tune(
     *,
     processor: ProcessorMixin | None = None,
     method: Method | str = "multidelete",
-    settings: LoopSettings | Mapping[str, object] | None = None,
+    settings: LoopSettings | JsonObject | None = None,
     trainable: str = "auto",
     lora: LoraSettings | None = None,
     trials: int = 12,
@@ -195,14 +196,13 @@ def _trial(number: int, deletion: Deletion, judge: Judge) -> Trial:
         method, loop, drawn = drawn_settings(deletion.method, deletion.loop, trial=number, seed=deletion.seed)
         trial = replace(trial, drawn=drawn)
         result = forgotten(replace(deletion, method=method, loop=loop))
-        cost = cast(Mapping[str, int], result.manifest["cost"])
         found = judge.judged(result.adapter)
         trial = replace(
             trial,
             objective=found.value,
             terms=asdict(found),
-            pairs_forward=cost["pairs_forward"] + judge.pairs - asked,
-            pairs_backward=cost["pairs_backward"],
+            pairs_forward=result.outcome.pairs_forward + judge.pairs - asked,
+            pairs_backward=result.outcome.pairs_backward,
         )
     except (DivergedError, ConfigError) as error:
         if number == 0 and isinstance(error, ConfigError):

@@ -25,7 +25,7 @@ class Factor:
     low: float
     high: float
 
-    def draw(self, rng: np.random.Generator, default: object) -> object:
+    def draw(self, rng: np.random.Generator, default: object) -> float:
         """One value, with three significant digits."""
         if not isinstance(default, int | float) or isinstance(default, bool):
             raise TypeError(f"{default!r} is no number")
@@ -49,7 +49,7 @@ def check_search(method: "Method") -> None:
 
 def drawn_settings(
     method: "Method", loop: LoopSettings, *, trial: int, seed: int
-) -> tuple["Method", LoopSettings, dict[str, object]]:
+) -> tuple["Method", LoopSettings, dict[str, float]]:
     """The settings of one trial: a function of its number and the seed alone. Trial 0 has those given.
 
     Returns:
@@ -62,7 +62,7 @@ def drawn_settings(
     return (*with_settings(method, loop, drawn), drawn)
 
 
-def with_settings(method: "Method", loop: LoopSettings, drawn: Mapping[str, object]) -> tuple["Method", LoopSettings]:
+def with_settings(method: "Method", loop: LoopSettings, drawn: Mapping[str, float]) -> tuple["Method", LoopSettings]:
     """Both with the settings that are theirs."""
     own = {one.name for one in fields(method)}
     return (

@@ -1,13 +1,13 @@
 """Model families: loading, making and saving them behind one `Adapter`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixin
 
-from multidelete.artifacts.manifest import read_manifest
+from multidelete.artifacts.manifest import read_record
 from multidelete.core.errors import CheckpointError, ConfigError, UnsupportedError, UserError
 from multidelete.core.foreign import explained
 from multidelete.models.base import Adapter, PairOutputs, Task
@@ -87,8 +87,8 @@ def _add_stored_lora(adapter: Adapter, folder: Path, base: str) -> None:
     """Merge a LoRA folder into its base model; refuses another base than the one that it was trained on."""
     from multidelete.models.lora import load_lora  # peft takes a second to import
 
-    trained_on = cast(Mapping[str, str], (read_manifest(folder) or {}).get("original", {})).get("weights")
-    if trained_on is not None and weights_digest(adapter) != trained_on:
+    record = read_record(folder)
+    if record is not None and record.original is not None and weights_digest(adapter) != record.original.weights:
         raise CheckpointError(
             f"{folder} was trained on other weights than those that are in {base} now, so it does not fit them. "
             f"Restore that model, or set base_model_name_or_path in {folder / LORA_CONFIG} to where it is."

@@ -5,9 +5,10 @@ from pathlib import Path
 from transformers import PreTrainedModel
 from transformers.utils import cached_file
 
-from multidelete.artifacts.deletions import Lineage, deletions_in, refuse_without_keys, without_earlier
+from multidelete.artifacts.deletions import Lineage, refuse_without_keys, without_earlier
 from multidelete.artifacts.keys import key_file, read_keys
-from multidelete.artifacts.manifest import MANIFEST, read_manifest
+from multidelete.artifacts.manifest import MANIFEST, read_record
+from multidelete.artifacts.record import RunRecord
 from multidelete.data.pairs import PairData
 from multidelete.models.base import Adapter
 from multidelete.models.sources import may_be_hub_id
@@ -67,17 +68,16 @@ def remember(adapter: Adapter, lineage: Lineage) -> None:
 
 def _of_source(source: str) -> Lineage:
     folder = Path(source)
-    if not folder.is_dir():
-        return Lineage(deletions_in(_of_the_hub(source) if may_be_hub_id(source) else None))
-    deletions = deletions_in(read_manifest(folder))
-    keys = key_file(folder)
-    return Lineage(deletions, read_keys(keys) if deletions and keys.is_file() else {})
+    is_folder = folder.is_dir()
+    record = read_record(folder) if is_folder else _of_the_hub(source) if may_be_hub_id(source) else None
+    deletions, keys = () if record is None else record.forgotten, key_file(folder)
+    return Lineage(deletions, read_keys(keys) if deletions and is_folder and keys.is_file() else {})
 
 
-def _of_the_hub(source: str) -> dict[str, object] | None:
-    """The manifest of a hub id, or None where it has none."""
+def _of_the_hub(source: str) -> RunRecord | None:
+    """The record of a hub id, or None where it has none."""
     try:
         found = cached_file(source, MANIFEST)
     except OSError:
         return None
-    return None if found is None else read_manifest(Path(found).parent)
+    return None if found is None else read_record(Path(found).parent)

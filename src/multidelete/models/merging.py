@@ -1,14 +1,14 @@
 """Make a model of an adapter and the model it belongs to."""
 
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 from multidelete.artifacts.card import model_card
 from multidelete.artifacts.folders import whole_or_nothing
 from multidelete.artifacts.keys import keep_keys, key_target
-from multidelete.artifacts.manifest import read_manifest, write_manifest
+from multidelete.artifacts.manifest import read_record, write_record
 from multidelete.artifacts.overlap import paths_of_model, refuse_overlap
+from multidelete.artifacts.record import LoraRecord
 from multidelete.core.errors import CheckpointError
 from multidelete.models import load_adapter
 from multidelete.models.checkpoint import LORA_CONFIG, lora_base
@@ -36,11 +36,11 @@ def merge(adapter: str | Path, out: str | Path, *, overwrite: bool = False, allo
     target = key_target(out, None) if keys else None
     with whole_or_nothing(out, overwrite=overwrite) as unfinished:
         load_adapter(adapter, allow_pickle=allow_pickle).save(unfinished)
-        manifest = read_manifest(adapter)
-        if manifest is not None:
-            manifest["lora"] = {**cast(Mapping[str, object], manifest.get("lora", {})), "merged": True}
-            write_manifest(unfinished, manifest)
-            (unfinished / "README.md").write_text(model_card(manifest), encoding="utf-8")
+        record = read_record(adapter)
+        if record is not None:
+            record = replace(record, lora=replace(record.lora or LoraRecord(), merged=True))
+            write_record(unfinished, record)
+            (unfinished / "README.md").write_text(model_card(record), encoding="utf-8")
         if target is not None:
             keep_keys(target, keys, out)
     return out

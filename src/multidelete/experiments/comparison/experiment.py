@@ -8,6 +8,7 @@ from pathlib import Path
 from multidelete.audits.controls import RANDOM_WEIGHTS, UNTOUCHED
 from multidelete.audits.inputs import RETRAINED_AGAIN
 from multidelete.core.config import check_settings
+from multidelete.core.json_files import JsonObject
 from multidelete.core.settings import LoopSettings, TrainSettings
 from multidelete.data.request import Unit
 from multidelete.methods import Method
@@ -74,7 +75,7 @@ class MethodRow:
 
     name: str
     method: Method
-    loop: Mapping[str, object]
+    loop: JsonObject
     trainable: str
 
 
@@ -84,7 +85,7 @@ class StartScript:
 
     script: Path
     function: str
-    options: Mapping[str, object]
+    options: JsonObject
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from typing import TypeVar, cast
 from multidelete.artifacts.folders import make_folder, remove_whole
 from multidelete.artifacts.keys import key_file
 from multidelete.artifacts.locks import clear, in_turn
-from multidelete.artifacts.manifest import read_manifest
+from multidelete.artifacts.manifest import read_record
+from multidelete.artifacts.record import RunRecord
 from multidelete.audits import Shadow
 from multidelete.audits.asking import Asker, splits_to_ask
 from multidelete.audits.controls import RANDOM_WEIGHTS
@@ -190,6 +191,6 @@ class Runner:
             copies = {name: partial(asker.copy, random if name == RANDOM_WEIGHTS else folders[name]) for name in models}
             probe = partial(
                 probe_figures, load={**copies, "unlearned": copies["original"]}, compress=group.compress,
-                relearn=group.relearn, lr=relearning_rate(read_manifest(folders["original"]) or {}),
+                relearn=group.relearn, lr=relearning_rate(read_record(folders["original"]) or RunRecord()),
             )  # fmt: skip
         write_group(self.path(group), planned, models, shadows, absent, self.done(planned), probe)

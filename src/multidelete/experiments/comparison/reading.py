@@ -8,6 +8,7 @@ from typing import Literal, TypeVar
 
 from multidelete.core.config import did_you_mean, read_toml, resolve
 from multidelete.core.errors import ConfigError, MultideleteError
+from multidelete.core.json_files import Json, JsonObject
 from multidelete.core.runtime import check_device
 from multidelete.core.settings import LoopSettings, TrainSettings
 from multidelete.experiments.comparison.experiment import (
@@ -77,7 +78,7 @@ def read_experiment(path: Path) -> Experiment:
     return Experiment(_there(grid), tuple(_there(setting) for setting in settings))
 
 
-def _source(path: Path, content: Mapping[str, object]) -> Path:
+def _source(path: Path, content: JsonObject) -> Path:
     """The file that has the settings: this one, or that of ``settings_from``."""
     if "settings_from" not in content:
         return path
@@ -112,7 +113,7 @@ def _there(made: M | None) -> M:
     return made
 
 
-def _tables(content: Mapping[str, object], key: str, where: str, problems: list[str]) -> dict[str, dict[str, object]]:
+def _tables(content: JsonObject, key: str, where: str, problems: list[str]) -> dict[str, dict[str, Json]]:
     """The tables below ``key``, at least one."""
     found = content.get(key, {})
     if not isinstance(found, dict) or not found or not all(isinstance(table, dict) for table in found.values()):
@@ -122,11 +123,11 @@ def _tables(content: Mapping[str, object], key: str, where: str, problems: list[
 
 
 def _setting(
-    name: str, table: Mapping[str, object], common: Mapping[str, Mapping[str, object]], folder: Path, where: str,
+    name: str, table: JsonObject, common: Mapping[str, JsonObject], folder: Path, where: str,
     problems: list[str],
 ) -> Setting | None:  # fmt: skip
     attempt, before = _Attempt(problems), len(problems)
-    parts: dict[str, dict[str, object]] = {}
+    parts: dict[str, dict[str, Json]] = {}
     for key in _TABLES:
         part = table.get(key, {})
         if not isinstance(part, dict):
@@ -180,7 +181,7 @@ def _setting(
     )  # fmt: skip
 
 
-def _start(table: Mapping[str, object], folder: Path, where: str, problems: list[str]) -> StartScript | None:
+def _start(table: JsonObject, folder: Path, where: str, problems: list[str]) -> StartScript | None:
     known = {one.name for one in fields(_StartKeys)}
     given = {key: value for key, value in table.items() if key in known}
     keys = _Attempt(problems)(where, lambda: resolve(_StartKeys, None, given))
@@ -193,7 +194,7 @@ def _start(table: Mapping[str, object], folder: Path, where: str, problems: list
     return StartScript(script, keys.function, {key: value for key, value in table.items() if key not in known})
 
 
-def _row(name: str, table: Mapping[str, object], where: str, problems: list[str]) -> MethodRow | None:
+def _row(name: str, table: JsonObject, where: str, problems: list[str]) -> MethodRow | None:
     """A row; hyperparameters and loop settings stand side by side in its table."""
     attempt, before = _Attempt(problems), len(problems)
     if name in _TAKEN:

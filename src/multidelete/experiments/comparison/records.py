@@ -7,12 +7,14 @@ from numbers import Real
 from pathlib import Path
 from typing import cast
 
-from multidelete.artifacts.manifest import read_manifest, versions
+from multidelete.artifacts.manifest import read_record, versions
+from multidelete.artifacts.record import RunRecord
 from multidelete.audits import ModelSignals, Shadow, Verdict
 from multidelete.audits.inputs import prefix
 from multidelete.audits.result import Figure, read_audit, write_audit
 from multidelete.core.config import shown
 from multidelete.core.errors import CheckpointError, first_few
+from multidelete.core.json_files import Json
 from multidelete.experiments.comparison.judging import Probe, audited
 from multidelete.experiments.comparison.planning import Audit, Planned
 
@@ -23,13 +25,16 @@ def write_group(
 ) -> None:  # fmt: skip
     """The group's audit: new rows, and those of finished cells as they were."""
     group = planned.group
-    manifests = {name: read_manifest(planned.folders[name]) or {} for name in models if name in planned.folders}
-    costs = {name: _cost(manifest) for name, manifest in manifests.items() if name != "original"}
+    folders = planned.folders
+    made = {name: read_record(folders[name]) or RunRecord() for name in models if name in folders}
+    costs = {name: _cost(record) for name, record in made.items() if name != "original"}
     figures, judged, columns = audited(
         models, costs, unit=planned.request.unit, noun=group.setting.noun, seed=group.draw,
         retain_pairs=len(planned.data.train) - len(planned.request.ids), shadows=shadows, probe=probe,
     )  # fmt: skip
-    told: dict[str, object] = {name: _told(name, manifests, judged) for name in (*models, *judged)}
+    told: dict[str, object] = {
+        name: _told(made.get(name, RunRecord()), judged.get(name)) for name in (*models, *judged)
+    }
     told |= {name: {"absent": why} for name, why in absent.items()}
     figures = _short(figures)
     figures += [Figure(audit="comparison", figure="model", model=name, absent=why) for name, why in absent.items()]
@@ -115,16 +120,16 @@ def _rounded(row: Figure) -> Figure:
     return replace(row, value=value, low=low, high=high)
 
 
-def _cost(manifest: Mapping[str, object]) -> dict[str, float]:
-    return {key: float(value) for key, value in cast(dict[str, float], manifest.get("cost", {})).items()}
+def _cost(record: RunRecord) -> dict[str, float]:
+    told = {} if record.cost is None else record.cost.as_json()
+    return {key: float(value) for key, value in told.items() if isinstance(value, int | float)}
 
 
-def _told(name: str, manifests: Mapping[str, Mapping[str, object]], judged: Mapping[str, Verdict]) -> dict[str, object]:
+def _told(record: RunRecord, judged: Verdict | None) -> dict[str, Json]:
     """What the audit's head says of one model."""
-    made = manifests.get(name, {})
-    told = {key: made[key] for key in ("method", "loop", "trainable", "seed", "decisions", "cost") if key in made}
-    if name in judged:
-        one = judged[name]
-        rows = {f"{prefix(row.kind)}{row.criterion}": {"gap": row.gap, "state": row.state} for row in one.rows}
-        told["verdict"] = {"outcome": one.outcome, "headline": one.headline, "criteria": rows}
+    kept = ("method", "loop", "trainable", "seed", "decisions", "cost")
+    told = {key: value for key, value in record.as_json().items() if key in kept}
+    if judged is not None:
+        rows = {f"{prefix(row.kind)}{row.criterion}": {"gap": row.gap, "state": row.state} for row in judged.rows}
+        told["verdict"] = {"outcome": judged.outcome, "headline": judged.headline, "criteria": rows}
     return told
