@@ -11,7 +11,6 @@ from PIL import Image
 
 from multidelete.artifacts.card import model_card
 from multidelete.artifacts.keys import key_of_run, read_keys
-from multidelete.artifacts.manifest import read_manifest
 from multidelete.auditing import audit
 from multidelete.core.errors import CheckpointError, UserError
 from multidelete.core.settings import TrainSettings
@@ -24,7 +23,7 @@ from multidelete.methods import METHODS, Retrain
 from multidelete.models import load_adapter
 from multidelete.models.tokens import tokenizer_of
 from multidelete.unlearning import Unlearned, train, unlearn
-from tests.tiny import people, quick
+from tests.tiny import manifest_of, people, quick
 
 FIRST, SECOND = ("person-0001", "person-0004"), ("person-0002", "person-0007")
 
@@ -121,11 +120,11 @@ def test_earlier_pairs_are_in_no_search_no_reference_model_no_audit_and_no_furth
 
 
 def test_the_result_records_both_deletions_and_one_file_has_both_keys(made: Made) -> None:
-    told, text = read_manifest(made.root / "second") or {}, (made.root / "second" / "multidelete.json").read_text()
+    told, text = manifest_of(made.root / "second"), (made.root / "second" / "multidelete.json").read_text()
     rows = told["deletions"]
     assert [row["pairs"] for row in rows] == [len(made.first.ids), len(made.second.ids)]  # type: ignore[union-attr, attr-defined]
     assert list(read_keys(made.root / "second.key")) == [row["key"] for row in rows]  # type: ignore[attr-defined]
-    assert rows[0] == read_manifest(made.root / "unlearned")["deletions"][0]  # type: ignore[index]
+    assert rows[0] == manifest_of(made.root / "unlearned")["deletions"][0]  # type: ignore[index]
     for plain in (*made.first.ids, *FIRST, made.first.digest, made.second.digest, made.data.train.digest):
         assert plain not in text
     assert not list((made.root / "second").rglob("*key*"))
@@ -270,7 +269,7 @@ def test_tokens_of_deleted_texts_alone_are_counted_and_a_fresh_tokenizer_has_non
         done = unlearn(made.root / "original", made.data, made.first, method=Retrain(fresh_tokenizer=fresh),
                        settings=quick(passes=0.1))  # fmt: skip
         told[fresh] = done.manifest["tokenizer"]["tokens_of_deleted_texts_alone"]  # type: ignore[index]
-        card = card if fresh else model_card(done.manifest)
+        card = card if fresh else model_card(done.record)
         names = {str(pair.inputs["text"]).split()[0].lower() for pair in made.data.train
                  if pair.subject in FIRST and pair.kind == "sensitive"}  # fmt: skip
         kept = " ".join(str(p.inputs["text"]).lower() for p in made.data.train if p.subject not in FIRST).split()

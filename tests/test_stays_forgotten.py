@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from multidelete.artifacts.deletions import Lineage, record
+from multidelete.artifacts.deletions import Lineage, record_of
 from multidelete.artifacts.keys import new_key
 from multidelete.data.pairs import Pair, PairData
 from multidelete.data.request import Request, resolve_request
@@ -57,7 +57,7 @@ def forgot() -> Forgot:
     key = new_key()
     adapter = trained(family_model("clip", data), data.train.without([pair.id for pair in first], "kept"), passes=30)
     second = resolve_request(data, subjects=SECOND, unit="subject")
-    return Forgot(adapter, data, first, second, Lineage().then(record(key, first, "subject"), key))
+    return Forgot(adapter, data, first, second, Lineage().then(record_of(key, first, "subject"), key))
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "retrain"])

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from transformers import AutoProcessor, CLIPModel
 
 from multidelete.artifacts.folders import partial_folder
-from multidelete.artifacts.manifest import digest_folder, read_manifest
+from multidelete.artifacts.manifest import digest_folder
 from multidelete.core.errors import (
     CheckpointError,
     ConfigError,
@@ -29,7 +29,17 @@ from multidelete.models.checkpoint import weights_digest
 from multidelete.models.initial import starting_point
 from multidelete.training.loop import run_loop
 from multidelete.unlearning import train, unlearn
-from tests.tiny import differing, own_clip, people, quick, record_collated, subjects_ids, vit_roberta, weights
+from tests.tiny import (
+    differing,
+    manifest_of,
+    own_clip,
+    people,
+    quick,
+    record_collated,
+    subjects_ids,
+    vit_roberta,
+    weights,
+)
 
 QUICK = {"passes": 1, "batch_size": 8, "device": "cpu"}
 TINY = TrainSettings(family="clip", size="tiny", image_size=32)
@@ -130,7 +140,7 @@ def test_the_manifest_tells_what_was_done_and_not_what_was_deleted(
     out = original.parent / "out"
     unlearn(original, data, forget, method=GradDiff(ascent=0.3), settings=QUICK, out=out, seed=3,
             trainable="projections", notes={"colour": "blue"})  # fmt: skip
-    manifest = read_manifest(out)
+    manifest = manifest_of(out)
     assert manifest is not None
     assert manifest["method"] == {"name": "grad_diff", "ascent": 0.3, "descent": 1.0}
     assert manifest["loop"]["passes"] == 1  # type: ignore[index]
@@ -227,7 +237,7 @@ def test_training_is_recorded_and_depends_on_the_seed(tmp_path: Path, data: Pair
     a, b, c = (weights(load_adapter(tmp_path / name)) for name in "abc")
     assert differing(a, b) == []
     assert differing(a, c) != []
-    manifest = read_manifest(tmp_path / "a")
+    manifest = manifest_of(tmp_path / "a")
     assert manifest is not None
     assert manifest["command"] == "train"
     assert manifest["model"]["family"] == "clip"  # type: ignore[index]

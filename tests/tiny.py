@@ -1,9 +1,11 @@
 """Tiny models and data that tests share: real networks of a few thousand weights, real portraits of 32 pixels."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -30,6 +32,12 @@ from multidelete.training.loop import run_loop
 
 SIDE = 32
 SIZE = Size(width=32, layers=1, stages=(16, 32), depths=(1, 1), projection=24, context=40, vocabulary=400)
+
+
+def manifest_of(folder: Path) -> dict[str, Any]:
+    """The ``multidelete.json`` of a folder."""
+    content: dict[str, Any] = json.loads((folder / "multidelete.json").read_text())
+    return content
 
 
 def people(number: int = 12, *, unseen: int = 4, views: int = 2, seed: int = 0) -> PairData:

@@ -9,16 +9,17 @@ import pytest
 
 from multidelete.artifacts.deletions import (
     Lineage,
-    as_rows,
-    deletions_in,
     not_yet_deleted,
-    record,
+    record_of,
     refuse_without_keys,
     without_earlier,
 )
 from multidelete.artifacts.keys import key_id, new_key, pair_alias, read_keys, write_keys
+from multidelete.artifacts.record import DeletionRecord, RunRecord
 from multidelete.artifacts.requests import refuse_other_requests, without_other_requests
 from multidelete.core.errors import CheckpointError, RequestError
+from multidelete.core.json_files import Json, JsonObject
+from multidelete.core.records import as_json, read_object
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.data.request import resolve_request
 
@@ -36,7 +37,7 @@ def lineage(*requests: list[int]) -> Lineage:
     made = Lineage()
     for numbers in requests:
         key = new_key()
-        made = made.then(record(key, [PAIRS[n] for n in numbers], "pair"), key)
+        made = made.then(record_of(key, [PAIRS[n] for n in numbers], "pair"), key)
     return made
 
 
@@ -57,7 +58,7 @@ def test_deleted_pairs_are_known_under_other_names_by_what_their_pictures_hold(t
         return Pair(id=pair_id, inputs={"image": image, "text": "t"}, sources={"image": source, "text": "t"})
 
     key = new_key()
-    made = Lineage().then(record(key, [of("p0", "a/cat.png", "cat.png")], "pair"), key)
+    made = Lineage().then(record_of(key, [of("p0", "a/cat.png", "cat.png")], "pair"), key)
     again = [of("row1", "b/IMG_004.png", "IMG_004.png"), of("row2", "b/cat.png", "cat.png")]
     assert made.earlier(again) == {"row1"}
 
@@ -72,14 +73,18 @@ def test_an_id_that_was_deleted_and_means_another_pair_now_is_refused() -> None:
         not_yet_deleted(request, data, left, made)
 
 
+def forgotten(content: JsonObject) -> tuple[DeletionRecord, ...]:
+    return read_object(RunRecord, content, "multidelete.json", "Restore it.").forgotten
+
+
 def test_a_record_names_nothing_and_depends_on_its_key() -> None:
-    rows = [as_rows(lineage([0, 1]).deletions) for _ in range(2)]
+    rows = [as_json(lineage([0, 1]).deletions) for _ in range(2)]
     assert "p0" not in json.dumps(rows)
     assert "caption" not in json.dumps(rows)
     assert "Anna" not in json.dumps(rows)
     assert rows[0] != rows[1]
-    assert deletions_in({"deletions": rows[0]}) == deletions_in({"deletions": json.loads(json.dumps(rows[0]))})
-    assert not Lineage(deletions_in({"deletions": rows[0]})).earlier(PAIRS), "found without a key"
+    assert forgotten({"deletions": rows[0]}) == forgotten({"deletions": json.loads(json.dumps(rows[0]))})
+    assert not Lineage(forgotten({"deletions": rows[0]})).earlier(PAIRS), "found without a key"
 
 
 def test_earlier_pairs_leave_every_split() -> None:
@@ -106,15 +111,15 @@ def test_without_its_key_a_lineage_is_refused_unless_the_pairs_are_gone() -> Non
     with pytest.raises(CheckpointError, match=r"the model has forgotten pairs before \(1 request, 2 pairs\).*--key"):
         refuse_without_keys({"the model": made}, removed=False)
     refuse_without_keys({"the model": made}, removed=True)
-    old = Lineage(deletions_in({"request": {"pairs": 3, "unit": "pair", "digest": "abc"}}))
+    old = Lineage(forgotten({"request": {"pairs": 3, "unit": "pair", "digest": "abc"}}))
     with pytest.raises(CheckpointError, match="kept no references"):
         refuse_without_keys({"the model": old}, removed=False)
 
 
 @pytest.mark.parametrize("damage", ["x", [1], [{"key": "a"}], {"a": 1}, [{"key": 1, "unit": "pair", "pairs": 2}]])
-def test_damaged_records_are_refused(damage: object) -> None:
-    with pytest.raises(CheckpointError, match="damaged"):
-        deletions_in({"deletions": damage})
+def test_damaged_records_are_refused(damage: Json) -> None:
+    with pytest.raises(CheckpointError, match=r"multidelete.json: deletions.* Restore it."):
+        forgotten({"deletions": damage})
 
 
 def test_an_audit_may_be_about_any_whole_requests_of_the_lineage() -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from multidelete.artifacts.manifest import MANIFEST, digest_file, digest_folder, read_manifest, versions, write_manifest
+from multidelete.artifacts.manifest import MANIFEST, digest_file, digest_folder, read_record, versions, write_record
+from multidelete.artifacts.record import Cost, RunRecord
 from multidelete.core.errors import CheckpointError
 
 
@@ -23,18 +24,18 @@ def held(folder: Path) -> list[str]:
 
 
 def test_manifest_is_read_back(tmp_path: Path) -> None:
-    content = {"seed": 3, "settings": {"lr": 1e-05, "name": "é"}, "none": None}
-    write_manifest(tmp_path, content)
-    assert read_manifest(tmp_path) == content
+    record = RunRecord(seed=3, cost=Cost(wall_s=1.5), rest={"settings": {"lr": 1e-05, "name": "é"}, "none": None})
+    write_record(tmp_path, record)
+    assert read_record(tmp_path) == record
 
 
 def test_manifest_that_is_absent_is_none(tmp_path: Path) -> None:
-    assert read_manifest(tmp_path) is None
+    assert read_record(tmp_path) is None
 
 
 def test_manifest_refuses_nan_and_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        write_manifest(tmp_path, {"loss": float("nan")})
+        write_record(tmp_path, RunRecord(rest={"loss": float("nan")}))
     assert not held(tmp_path)
 
 
@@ -42,7 +43,7 @@ def test_manifest_refuses_nan_and_writes_nothing(tmp_path: Path) -> None:
 def test_broken_manifest_is_named(tmp_path: Path, text: str, match: str) -> None:
     (tmp_path / MANIFEST).write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(CheckpointError, match=match) as caught:
-        read_manifest(tmp_path)
+        read_record(tmp_path)
     assert MANIFEST in str(caught.value)
 
 
@@ -70,7 +71,7 @@ def test_folder_digest_depends_on_names_and_contents_only(tmp_path: Path) -> Non
             (folder / name).write_text(name)
     digest = digest_folder(first)
     assert digest_folder(second) == digest
-    write_manifest(second, {"seed": 1})
+    write_record(second, RunRecord(seed=1))
     assert digest_folder(second) == digest
     (second / "a").write_text("b")
     assert digest_folder(second) != digest

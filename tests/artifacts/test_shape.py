@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from multidelete.artifacts.manifest import MANIFEST, read_manifest, write_manifest
+from multidelete.artifacts.manifest import MANIFEST, read_record
 from multidelete.core.errors import CheckpointError
 
 WRONG: dict[str, tuple[object, str]] = {
@@ -38,7 +38,7 @@ def test_wrong_type_is_refused_with_its_place(kind: str, tmp_path: Path) -> None
     content, said = WRONG[kind]
     (tmp_path / MANIFEST).write_text(json.dumps(content))
     with pytest.raises(CheckpointError, match=said) as error:
-        read_manifest(tmp_path)
+        read_record(tmp_path)
     assert str(tmp_path / MANIFEST) in str(error.value)
 
 
@@ -46,16 +46,21 @@ def test_wrong_type_is_refused_with_its_place(kind: str, tmp_path: Path) -> None
 def test_what_is_no_json_object_is_refused(kind: str, tmp_path: Path) -> None:
     (tmp_path / MANIFEST).write_bytes(BROKEN[kind])
     with pytest.raises(CheckpointError, match=MANIFEST):
-        read_manifest(tmp_path)
+        read_record(tmp_path)
 
 
 def test_all_problems_are_told_together(tmp_path: Path) -> None:
     (tmp_path / MANIFEST).write_text(json.dumps({"seed": "x", "data": 3, "holdout": {}}))
     with pytest.raises(CheckpointError) as error:
-        read_manifest(tmp_path)
+        read_record(tmp_path)
     assert len(error.value.problems) == 3
 
 
 def test_keys_that_nobody_knows_are_let_through(tmp_path: Path) -> None:
-    write_manifest(tmp_path, {"mine": [1, {"a": None}], "holdout": None, "seed": 3})
-    assert read_manifest(tmp_path) == {"mine": [1, {"a": None}], "holdout": None, "seed": 3}
+    content = {"mine": [1, {"a": None}], "seed": 3, "data": {"pairs": 2, "more": "x"}}
+    (tmp_path / MANIFEST).write_text(json.dumps({**content, "holdout": None}))
+    record = read_record(tmp_path)
+    assert record is not None
+    assert record.data is not None
+    assert (record.seed, record.data.pairs, record.holdout) == (3, 2, None)
+    assert record.as_json() == content

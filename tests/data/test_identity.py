@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from multidelete.artifacts.deletions import Lineage
-from multidelete.artifacts.manifest import read_manifest
+from multidelete.artifacts.manifest import read_record
 from multidelete.artifacts.picture_cache import FILE, kept_digests
+from multidelete.artifacts.record import RunRecord
 from multidelete.audits.asking import refuse_seen
 from multidelete.cli.inputs import read_for
 from multidelete.cli.options import DataOptions, KeyOptions
@@ -31,7 +32,7 @@ from multidelete.deletion.resolved import Deletion
 from multidelete.experiments.store import ModelStore
 from multidelete.methods import FineTune, Training
 from multidelete.unlearning import train, unlearn
-from tests.tiny import people
+from tests.tiny import manifest_of, people
 
 
 def picture(path: Path, seed: int) -> Path:
@@ -270,7 +271,7 @@ def test_two_pictures_that_python_gives_one_source_are_not_taken_for_one(tmp_pat
     data = PairData("mine", {"train": PairDataset(pairs, "train")})
     quick = replace(Training().loop_settings(), passes=1, device="cpu")
     train(data, tmp_path / "model", start=TrainSettings(family="clip", image_size=16), settings=quick)
-    told = read_manifest(tmp_path / "model") or {}
+    told = manifest_of(tmp_path / "model")
     assert told["data"]["content"] == with_true_sources(data).train.content  # type: ignore[index]
     assert told["data"]["content"] != data.train.content  # type: ignore[index]
 
@@ -308,7 +309,9 @@ def test_the_order_of_classes_makes_no_other_data(tmp_path: Path, capsys: pytest
             assert "other pictures" not in told
             assert f"label classes: 0 {(classes or ('n', 'y'))[0]}" in told
             with pytest.raises(CheckpointError, match="was trained on all of these pairs"):
-                refuse_seen({"retrained": original}, {"retrained": read_manifest(original) or {}}, load_data(spec))
+                refuse_seen(
+                    {"retrained": original}, {"retrained": read_record(original) or RunRecord()}, load_data(spec)
+                )
     write(tmp_path / "data", [{**row, "label": "ny"[n % 2]} for n, row in enumerate(rows)])
     read_for(DataOptions(data=spec, classes=("n", "y")), str(original), KeyOptions())
     assert "other training pairs" in capsys.readouterr().err

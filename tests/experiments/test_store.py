@@ -15,7 +15,6 @@ import pytest
 from safetensors.torch import load_file
 
 from multidelete.artifacts.folders import partial_folder
-from multidelete.artifacts.manifest import read_manifest
 from multidelete.cli import run
 from multidelete.core.errors import DataError, UnsupportedError
 from multidelete.core.settings import TrainSettings
@@ -28,7 +27,7 @@ from multidelete.models import load_adapter
 from multidelete.models.lineage import lineage_of
 from multidelete.unlearning import unlearn
 from tests.processes import ROOT, command, interrupted, wait_for
-from tests.tiny import SIDE, differing, own_clip, people, quick, subjects_ids
+from tests.tiny import SIDE, differing, manifest_of, own_clip, people, quick, subjects_ids
 
 TINY = TrainSettings(family="clip", size="tiny", image_size=SIDE)
 RATE = 5e-4  # below it methods' own rates fall, so that they depend on how the original was trained
@@ -223,7 +222,7 @@ def test_a_shadow_has_the_originals_recipe_and_start_and_its_own_pairs(
     store: ModelStore, original: Path, data: PairData
 ) -> None:
     folder = store.shadow(original, data, index=1)
-    told, recipe = read_manifest(folder) or {}, read_manifest(original) or {}
+    told, recipe = manifest_of(folder), manifest_of(original)
     members = shadow_members(data, 1)
     only = PairDataset([p for p in (*data.train, *data.splits["test"]) if p.id in members], "members")
     assert told["data"]["digest"] == only.digest  # type: ignore[index]

@@ -1,28 +1,32 @@
 """The loop's settings that nobody gave."""
 
+from dataclasses import replace
+
 import pytest
 
+from multidelete.artifacts.record import RequestRecord, RunRecord
 from multidelete.core.settings import LoopSettings
 from multidelete.methods import METHODS, GradDiff, Method
 from multidelete.methods.defaults import loop_settings
 
 
-def trained_at(lr: float, command: str = "train") -> dict[str, object]:
-    return {"command": command, "loop": {"lr": lr, "passes": 3.0}}
+def trained_at(lr: float) -> RunRecord:
+    return RunRecord(command="train", loop={"lr": lr, "passes": 3.0})
 
 
 @pytest.mark.parametrize("method", [METHODS[name]() for name in ("multidelete", "npo", "finetune")])
 def test_learning_rates_fall_with_the_rate_of_the_training_and_do_not_rise(method: Method) -> None:
     own = method.loop_settings_for(100)
     assert loop_settings(method, None, None, 100) == own
-    assert loop_settings(method, None, {}, 100) == own
+    assert loop_settings(method, None, RunRecord(), 100) == own
     for rate, factor in ((1e-3, 1.0), (5e-3, 1.0), (4e-4, 0.4), (1e-5, 0.01)):
         found = loop_settings(method, None, trained_at(rate), 100)
         assert found.lr == pytest.approx(own.lr * factor)
         assert found.passes == own.passes
-    unlearned = trained_at(1e-5, "unlearn") | {"request": {"pairs": 3}}  # a method's rate, and not the training's
+    request = RequestRecord(pairs=3, digest="")
+    unlearned = replace(trained_at(1e-5), request=request)  # a method's rate, and not the training's
     assert loop_settings(method, None, unlearned, 100) == own
-    recorded = unlearned | {"training": {"loop": {"lr": 4e-4, "passes": 3.0}}}  # what its original was trained at
+    recorded = replace(unlearned, training=trained_at(4e-4).recipe)  # what its original was trained at
     assert loop_settings(method, None, recorded, 100).lr == pytest.approx(own.lr * 0.4)
 
 

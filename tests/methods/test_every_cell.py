@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from multidelete.artifacts.manifest import read_manifest, write_manifest
+from multidelete.artifacts.manifest import read_record, write_record
+from multidelete.artifacts.record import MethodRecord, RunRecord
 from multidelete.core.config import as_toml, resolve
 from multidelete.core.errors import DivergedError, UnsupportedError
 from multidelete.core.settings import LoopSettings
@@ -232,16 +233,14 @@ def test_settings_survive_toml_and_the_manifest(name: str, tmp_path: Path) -> No
         (tmp_path / "own.toml").write_text(as_toml(method, table="method") + "\n" + as_toml(loop, table="loop"))
         assert resolve(kind, tmp_path / "own.toml", table="method") == method
         assert resolve(LoopSettings, tmp_path / "own.toml", table="loop") == loop
-        write_manifest(
-            tmp_path,
-            {"command": "unlearn", "seed": 0, "method": {"name": name, **asdict(method)}, "loop": asdict(loop)},
-        )
-        stored = read_manifest(tmp_path)
+        told = MethodRecord(name=name, rest=asdict(method))
+        write_record(tmp_path, RunRecord(command="unlearn", seed=0, method=told, loop=asdict(loop)))
+        stored = read_record(tmp_path)
         assert stored is not None
-        given = dict(stored["method"])  # type: ignore[call-overload]
-        assert given.pop("name") == name
-        assert resolve(kind, None, given) == method
-        assert resolve(LoopSettings, None, stored["loop"]) == loop  # type: ignore[arg-type]
+        assert stored.method is not None
+        assert stored.method.name == name
+        assert resolve(kind, None, stored.method.rest) == method
+        assert resolve(LoopSettings, None, stored.loop) == loop
 
 
 def test_the_tables_name_what_there_is() -> None:

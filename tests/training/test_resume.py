@@ -11,14 +11,14 @@ import pytest
 from safetensors.torch import load_file
 
 from multidelete.artifacts.folders import partial_folder
-from multidelete.artifacts.manifest import digest_folder, read_manifest
+from multidelete.artifacts.manifest import digest_folder
 from multidelete.core.errors import CheckpointError, ConfigError
 from multidelete.core.settings import LoopSettings, TrainSettings
 from multidelete.data.pairs import PairData
 from multidelete.methods import FineTune, MultiDelete
 from multidelete.unlearning import train, unlearn
 from tests.processes import ROOT
-from tests.tiny import differing, people, subjects_ids, vit_roberta
+from tests.tiny import differing, manifest_of, people, subjects_ids, vit_roberta
 
 PEOPLE = 12
 KILL_AT_NOTE = "--kill-at-note"
@@ -120,7 +120,7 @@ def test_a_run_killed_three_times_ends_with_the_same_weights(
     assert {path.name for path in out.iterdir()} == {path.name for path in undisturbed.iterdir()}
     assert not partial_folder(out).exists()
     assert digest_folder(original) == before
-    whole, resumed = read_manifest(undisturbed), read_manifest(out)
+    whole, resumed = manifest_of(undisturbed), manifest_of(out)
     assert whole is not None
     assert resumed is not None
     assert resumed["history"] == whole["history"]

@@ -209,11 +209,10 @@ def add_command(
 ) -> None:
     """Make a function a command with the flags of its settings classes."""
 
-    def command(**values: object) -> None:
-        file, as_json = cast(Path | None, values.pop("config", None)), bool(values.pop("json"))
+    def command(*, config: Path | None = None, json: bool, **values: str | bool | list[str] | None) -> None:
         # A flag that was not given is None, False or empty, depending on what it takes.
         flags = {name: None if value is False or value == [] else value for name, value in values.items()}
-        given = Given(kinds, flags, file, flags_only, tables, as_json)
+        given = Given(kinds, flags, config, flags_only, tables, json)
         try:
             if body.__name__ not in _TOGETHER and (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
                 raise ConfigError(
