@@ -88,3 +88,35 @@ def test_metadata_below_a_folder_names_images_in_either_column(tmp_path: Path) -
 def test_names_of_columns_are_the_same_however_their_words_are_joined() -> None:
     assert columns_of("image", ["File-Name", "filename", "image", "files"]) == ["image", "File-Name", "filename"]
     assert columns_of("id", ["__key__", "_id", " ID "]) == [" ID "]
+
+
+@pytest.mark.parametrize(
+    ("column", "name"), [("key", "id"), ("person", "subject"), ("cls", "label"), ("partition", "split")]
+)
+def test_columns_that_may_be_meant_and_are_not_read_are_named(tmp_path: Path, column: str, name: str) -> None:
+    picture(tmp_path / "a.png")
+    data = read_rows([{"image": "a.png", "text": "t", column: "train"}], image_root=tmp_path)
+    assert f"column {column!r} is not read; if it is the {name}, say so with --columns {name}={column}" in data.notes
+
+
+def test_pictures_in_folders_of_splits_without_a_split_are_remarked_on(tmp_path: Path) -> None:
+    rows = []
+    for part in ("train", "test", "other"):
+        picture(tmp_path / part / "a.png")
+        rows.append({"file_name": f"{part}/a.png", "text": part})
+    for name in ("metadata.jsonl", "pairs.jsonl"):
+        (tmp_path / name).write_text("\n".join(map(json.dumps, rows)))
+        notes = load_data(str(tmp_path)).notes
+        assert any("folders called test and train, and all pairs are read as train" in note for note in notes)
+        (tmp_path / name).unlink()
+
+
+def test_several_tables_for_one_split_are_named(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    for name in ("train.csv", "train_old.csv"):
+        (tmp_path / name).write_text(f"image,text\na.png,{name}\n")
+    data = load_data(str(tmp_path))
+    assert (len(data.train), data.notes) == (
+        2,
+        ("train is read from several tables together: train.csv, train_old.csv",),
+    )

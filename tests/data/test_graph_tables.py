@@ -83,7 +83,10 @@ def test_json_lines_without_ids_and_without_a_table_of_nodes(tmp_path: Path) -> 
     }
     data = read_graph_tables(write(tmp_path, files))
     assert [pair.inputs["graph"] for pair in data.train] == [("x", "y", "z"), ("x",)]
-    assert data.notes == ("1 exact repeat dropped from train",)
+    assert data.notes == (
+        "2 nodes stand in no table, and pairs name them: w, z",
+        "1 exact repeat dropped from train",
+    )
     assert set(data.graph.nodes) == {"x", "y", "z", "w"}
     assert data.classes == ()
     assert len({pair.id for split in data.splits.values() for pair in split}) == 3
@@ -168,3 +171,31 @@ def test_node_0_is_a_node_and_odd_headers_are_noted(tmp_path: Path) -> None:
     notes = "\n".join(read_graph_tables(folder).notes)
     assert "edges.csv: its first row (gene, disease) is read as the header, not as data" in notes
     assert "nodes are called nan, as some programs write what is missing" in notes
+
+
+@pytest.mark.parametrize(
+    "header", ["weight,from,to", "head,relation,tail", "subject,predicate,object", "edge,source,target"]
+)
+def test_edges_whose_ends_stand_elsewhere_are_refused(tmp_path: Path, header: str) -> None:
+    (tmp_path / "edges.csv").write_text(f"{header}\n0.5,a,b\n0.7,b,c\n")
+    (tmp_path / "pairs.csv").write_text("nodes,text\na|b,x\n")
+    with pytest.raises(DataError, match=r"edges\.csv: its first (two columns|column)"):
+        load_data(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["edges.tsv", "pairs.jsonl", "pairs.TSV"])
+def test_two_tables_of_one_name_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "edges.csv").write_text("from,to\na,b\n")
+    (tmp_path / "pairs.csv").write_text("nodes,text\na|b,x\n")
+    (tmp_path / name).write_text("from\tto\na\tb\n")
+    with pytest.raises(DataError, match=rf"several tables of one name: .*{name}"):
+        load_data(str(tmp_path))
+
+
+def test_odd_nodes_of_pairs_are_remarked_on(tmp_path: Path) -> None:
+    (tmp_path / "edges.csv").write_text("from,to\nA,b\nb,c\n")
+    (tmp_path / "pairs.csv").write_text('nodes,text,id\na|b,x,1\nc|c,y,2\n"b,c",z,3\n')
+    notes = load_data(str(tmp_path)).notes
+    assert "2 nodes stand in no table, and pairs name them: a, b,c" in notes
+    assert "1 pair names a node twice: 2" in notes
+    assert any("'a' (train row 1) and 'A' (the graph)" in note for note in notes)

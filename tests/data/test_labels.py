@@ -379,6 +379,14 @@ def test_numbers_among_names_and_names_that_differ_in_capital_letters_are_noted(
     assert "'Cat' (train row 1) and 'cat' (train row 2)" in note
 
 
+def test_numbers_that_leave_classes_without_pairs_are_noted_and_many_refused(tmp_path: Path) -> None:
+    assert "labels are numbers up to 7, and 6 numbers have no pair" in read_labels(tmp_path, [0, 7]).notes
+    with pytest.raises(DataError, match=r"numbers up to 20141031, .* and 20141030 of these have no pair"):
+        read_labels(tmp_path, [0, 20141031])
+    notes = read_labels(tmp_path, ["01", "02"]).notes
+    assert "labels are numbers that are no plain ones, and are read as names: 01, 02" in notes
+
+
 def test_a_negative_number_among_names_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="labels that are names, and -1 among them"):
         read_labels(tmp_path, ["-1", "cat", "dog"])

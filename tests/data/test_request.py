@@ -448,3 +448,27 @@ def test_a_first_column_of_row_numbers_is_remarked_on_as_it_is_in_data(
     assert resolve_request(data, file=tmp_path / "r.csv").ids == ("pair-0",)
     assert "the first column of r.csv" in caplog.text
     assert "is read as no more than that" in caplog.text
+
+
+def test_rows_with_another_kind_or_label_than_the_pair_has_are_refused(data: PairData, tmp_path: Path) -> None:
+    file = tmp_path / "r.csv"
+    file.write_text("id,kind,label\npair-0,x,3\n")
+    assert resolve_request(data, file=file).ids == ("pair-0",)  # the data has neither
+    pairs = [replace(p, label=n % 2, kind="ab"[n // 3]) for n, p in enumerate(data.train)]
+    told = PairData("told", {"train": PairDataset(pairs, "train")}, classes=("Cat", "dog"))
+    for row, fits in {"pair-0,a,cat": True, "pair-0,a,0": True, "pair-0,,00": True, "pair-0,a,dog": False,
+                      "pair-0,b,Cat": False, "pair-0,a,1": False}.items():  # fmt: skip
+        file.write_text(f"id,kind,label\n{row}\n")
+        if fits:
+            assert resolve_request(told, file=file).ids == ("pair-0",)
+        else:
+            assert "gives what no pair of told has together: line 2" in problems_of(told, file=file)[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("r.csv", "id,Unit\na,subject\n"), ("r.jsonl", '{"id": "a", "unit": "subject"}\n')]
+)
+def test_a_unit_in_a_row_is_not_passed_over(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(RequestError, match=r"1 row carries a unit, .* say it with --unit, .*: line \d"):
+        read_request(tmp_path / name)

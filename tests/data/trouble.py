@@ -56,6 +56,7 @@ class Kind:
         families: Which sorts of files can hold it.
         may_refuse: Whether refusing, with the row, is right as well.
         third: What differs in the third row.
+        told: What a note must say where it is read.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Kind:
     families: tuple[str, ...] = ("csv", "tsv", "json", "typed")
     may_refuse: bool = False
     third: Row = field(default_factory=dict)
+    told: str = ""
 
 
 LONG = "12345678901234567890"
@@ -101,6 +103,20 @@ KINDS = [
     Kind("half a character", {"text": "a\ud800b"}, None, ("json",)),
     Kind("1 and 1.0", {"id": "1"}, None, third={"id": "1.0"}),
     Kind("emoji and marks", {"text": "a 🐕 e\u0301"}),
+    Kind("sign of a lost character", {"text": "caf\ufffd"}, told="the sign for a character that was lost in the text"),
+    Kind("another encoding", {"text": "caf\u00c3\u00a9"}, told="signs as of text that was read in another encoding"),
+    Kind("bytes of Python", {"text": "b'a dog'"}, told="bytes as Python writes them"),
+    Kind("set in a text", {"text": "{'a', 'b'}"}, None),
+    Kind("formula", {"subject": '="007"'}, families=("csv", "json", "typed"), told="a formula of a spreadsheet"),
+    Kind("power of ten", {"subject": "1.23E+12"}, told="a number in powers of ten"),
+    Kind("sign for nothing", {"subject": "-"}, told="a sign or word as for what is missing"),
+    Kind("error of a spreadsheet", {"subject": "#REF!"}, told="as some programs write what is missing"),
+    Kind("capital letters", {"subject": "Ann"}, third={"subject": "ann"}, told="'Ann' (train row 2) and 'ann' (train "),
+    Kind("zeros beside none", {"subject": "01"}, third={"subject": "1"}, told="'01' (train row 2) and '1' (train"),
+    Kind("invisible sign", {"subject": "ann\u200b"}, third={"subject": "ann"}, told="'ann\\u200b' (train row 2)"),
+    Kind("wide signs", {"subject": "\uff11"}, third={"subject": "1"}, told="'\\uff11' (train row 2) and '1'"),
+    Kind("several subjects in one", {"subject": "ann;bob"}, third={"subject": "ann"}, told="'ann;bob' beside 'ann'"),
+    Kind("1 and 1.", {"subject": "1"}, None, third={"subject": "1."}),
 ]  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Names that only look alike, and pairs that stand in the data twice: pointed out, never merged."""
 
+import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Sequence
 
@@ -11,12 +12,13 @@ from multidelete.data.tables.suspicion import number_form
 
 
 def plain_form(name: str) -> str:
-    """A name in one Unicode form, without blanks around it and with single ones inside.
+    """A name in one Unicode form, without blanks around it, with single ones inside, and without invisible signs.
 
     >>> plain_form("Jose\u0301  Doe ") == plain_form("Jos\u00e9 Doe")
     True
     """
-    return " ".join(unicodedata.normalize("NFC", name).split())
+    seen = name if name.isascii() else "".join(sign for sign in name if unicodedata.category(sign) != "Cf")
+    return " ".join(unicodedata.normalize("NFKC", seen).split())
 
 
 def loose_form(name: str) -> str:
@@ -45,7 +47,8 @@ def lookalike_notes(data: PairData) -> list[str]:
     notes = []
     for what, names_of in _SORTS.items():
         form = plain_form if what == "images" else loose_form
-        groups = lookalikes((n for pairs in data.splits.values() for p in pairs for n in names_of(data, p)), form)
+        names = [n for pairs in data.splits.values() for p in pairs for n in names_of(data, p)]
+        groups = lookalikes([*names, *(data.graph.nodes if what == "nodes" and data.graph else ())], form)
         shown = [
             " and ".join(f"{name!a} ({_first_row(data, names_of, name)})" for name in group) for group in groups[:3]
         ]
@@ -54,7 +57,25 @@ def lookalike_notes(data: PairData) -> list[str]:
                 f"{sum(map(len, groups))} {what} {_DIFFER}, and count as different: {first_few(shown)}"
                 + (f", and {len(groups) - 3} more" if len(groups) > 3 else "")
             )
+    subjects = {loose_form(p.subject): p.subject for pairs in data.splits.values() for p in pairs if p.subject}
+    several = {name: one for name in subjects.values() for part in parts_of(name) if (one := subjects.get(part))}
+    if several:
+        shown = [f"{name!a} beside {one!a}" for name, one in several.items()]
+        notes.append(
+            f"{counted(len(several), 'subjects')} may name several, of whom one is a subject too: "
+            f"{first_few(shown, 3)}. Each counts as one of its own, and a request for one does not take the other along"
+        )
     return notes
+
+
+def parts_of(name: str) -> list[str]:
+    """Forms of the names that a name seems to join; none where it is one.
+
+    >>> parts_of("Ann; Bob"), parts_of("Ann")
+    (['ann', 'bob'], [])
+    """
+    parts = re.split(r"\s*[;|,/&+]\s*|\s+and\s+", name.strip())
+    return [loose_form(part) for part in parts if part] if len(parts) > 1 else []
 
 
 _DIFFER = "differ only in blanks, capital letters, the Unicode form of a character or the spelling of a number"
@@ -75,12 +96,13 @@ _SORTS: dict[str, Callable[[PairData, Pair], Sequence[str]]] = {
 
 
 def _first_row(data: PairData, names_of: Callable[[PairData, Pair], Sequence[str]], name: str) -> str:
-    return next(
+    rows = (
         f"{split} row {number}"
         for split, pairs in data.splits.items()
         for number, pair in enumerate(pairs, start=1)
         if name in names_of(data, pair)
     )
+    return next(rows, "the graph")
 
 
 def overlooked(train: PairDataset, chosen: Collection[str], named: Named) -> list[str]:
@@ -95,7 +117,14 @@ def overlooked(train: PairDataset, chosen: Collection[str], named: Named) -> lis
     notes = []
     for what, (asked, others) in names.items():
         forms = set(map(loose_form, asked))
-        alike = sorted({name for name in others if loose_form(name) in forms} - set(asked)) if forms else []
+        others = list(dict.fromkeys(others)) if forms else []
+        alike = sorted({name for name in others if loose_form(name) in forms} - set(asked))
+        joined = [name for name in others if what == "subjects" and forms.intersection(parts_of(name))]
+        if joined:
+            notes.append(
+                f"kept pairs have {counted(len(joined), what)} that may name several, a named one among them: "
+                f"{first_few(list(map(ascii, joined)))}. Name them too if they are meant."
+            )
         if alike:
             notes.append(
                 f"kept pairs have {counted(len(alike), what)} that the request does not name and that {_DIFFER} from "

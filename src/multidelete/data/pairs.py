@@ -83,11 +83,7 @@ def members(pair: Pair, modality: str) -> tuple[tuple[str, object], ...]:
 
 @dataclass(frozen=True)
 class PairDataset:
-    """An ordered set of pairs with unique ids.
-
-    Raises:
-        DataError: Two pairs have the same id.
-    """
+    """An ordered set of pairs; raises `DataError` where two have the same id."""
 
     pairs: Sequence[Pair]
     name: str

@@ -16,11 +16,13 @@ from multidelete.data.tables.suspicion import looks_like_list, spells_missing
 from multidelete.data.tables.table import with_header
 
 COLUMNS = ("id", "subject", "image", "node")
+CHECKED = ("text", "kind", "label")
+"""What a row may say besides of the pairs that it names."""
 _ANY = "id, subject, image or node"
 _HEADERS = {way for name in COLUMNS for way in READ[name]}
 
 Row = Mapping[str, str]
-"""What one row says of the pairs that it is about: the columns that name them, and the text."""
+"""What one row says of the pairs that it is about, by column."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def read_request(path: Path) -> Named:
     - ``.jsonl``: on each line a string (an id) or an object with ``id``, ``subject``, ``image`` or ``node``.
     - anything else: text, one id per line; lines that start with ``#`` are comments.
 
-    Of what else a row holds, the text of the pair is compared with it, and everything else is ignored.
+    Of what else a row holds, text, kind and label are compared with those of the pair, and other columns are ignored.
 
     Raises:
         RequestError: The file is missing, or has rows that are none of these: rows that name nothing, have more or
@@ -125,7 +127,7 @@ def _read_table(path: Path, rows: Rows, notes: Sequence[str]) -> Named:
 def _meanings(columns: Iterable[str]) -> dict[str, str]:
     """What the columns of a request mean, for those that say what a row is about."""
     every = list(columns)
-    return {column: name for name in (*COLUMNS, "text") for column in columns_of(name, every)}
+    return {column: name for name in (*COLUMNS, *CHECKED, "unit") for column in columns_of(name, every)}
 
 
 def _read_json_lines(path: Path, text: str) -> Named:
@@ -175,6 +177,8 @@ def _named(path: Path, entries: Iterable[tuple[int, Mapping[str, Json]]]) -> Nam
 
 def _what_is_wrong(cells: Mapping[str, Json], row: Row) -> str | None:
     """Which rule a row breaks."""
+    if "unit" in row:
+        return "carry a unit, which is one for the whole request: say it with --unit, and leave the column out"
     if any(not isinstance(cell, str) for cell in cells.values()) or any(map(looks_like_list, row.values())):
         return "hold a list or an object; write a row for each name"
     names = [row[name] for name in COLUMNS if name in row]

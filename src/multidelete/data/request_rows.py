@@ -6,8 +6,10 @@ from pathlib import Path
 
 from multidelete.core.errors import RequestError, first_few, short
 from multidelete.core.words import counted
+from multidelete.data.classes import class_name
+from multidelete.data.lookalikes import loose_form
 from multidelete.data.pairs import Pair, PairData, members, text_source
-from multidelete.data.request_file import COLUMNS, Named
+from multidelete.data.request_file import CHECKED, COLUMNS, Named
 
 
 def check_texts(named: Mapping[str, Sequence[object]]) -> None:
@@ -74,14 +76,16 @@ def refuse_contradictions(data: PairData, read: Named, images: Mapping[str, str 
     Raises:
         RequestError: There are such rows; all are counted.
     """
+    every = [pair for pairs in data.splits.values() for pair in pairs] if read.rows else []
+    absent = {"kind": all(p.kind is None for p in every), "label": all(p.label is None for p in every)}
     said = [
-        [(what, name) for what, cell in row.items() for name in _as_kept(what, cell, images)] for _, row in read.rows
+        [(what, name) for what, cell in row.items() if not absent.get(what) for name in _as_kept(what, cell, images)]
+        for _, row in read.rows
     ]
     having: dict[tuple[str, str], set[int]] = {one: set() for row in said for one in row}
-    every = [pair for pairs in data.splits.values() for pair in pairs] if said else []
     for at, pair in enumerate(every):
-        for what in (*COLUMNS, "text"):
-            for name in names_of(pair, what):
+        for what in (*COLUMNS, *CHECKED):
+            for name in _label_names(pair, data.classes) if what == "label" else names_of(pair, what):
                 if (what, name) in having:
                     having[what, name].add(at)
     wrong = [
@@ -98,8 +102,8 @@ def refuse_contradictions(data: PairData, read: Named, images: Mapping[str, str 
 
 def names_of(pair: Pair, what: str) -> tuple[str, ...]:
     """By which names a pair can be meant: of two pictures both together and each alone."""
-    if what in ("id", "subject"):
-        name = pair.id if what == "id" else pair.subject
+    if what in ("id", "subject", "kind"):
+        name = {"id": pair.id, "subject": pair.subject, "kind": pair.kind}[what]
         return () if name is None else (name,)
     modality = "graph" if what == "node" else what
     if modality not in pair.inputs:
@@ -108,13 +112,18 @@ def names_of(pair: Pair, what: str) -> tuple[str, ...]:
     return each if what == "node" else tuple(dict.fromkeys((pair.sources[modality], *each)))
 
 
+def _label_names(pair: Pair, classes: Sequence[str]) -> set[str]:
+    """The number of a pair's class, and its name."""
+    return set() if pair.label is None else {str(pair.label), loose_form(class_name(classes, pair.label))}
+
+
 def _as_kept(what: str, cell: str, images: Mapping[str, str | None]) -> tuple[str, ...]:
     """A cell as sources of pairs are written; the names of several nodes are joined."""
     if what == "image":
         return (images[cell] or cell,)
     if what == "node":
         return tuple(name.strip() for name in cell.split("|"))
-    return (text_source(cell) if what == "text" else cell,)
+    return (text_source(cell) if what == "text" else loose_form(cell) if what == "label" else cell,)
 
 
 def skipped_ids(data: PairData, read: Named, file: Path | None) -> list[str]:

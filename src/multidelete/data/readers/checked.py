@@ -9,6 +9,7 @@ from multidelete.core.errors import first_few
 from multidelete.data.classes import with_classes
 from multidelete.data.identity import with_true_sources
 from multidelete.data.lookalikes import lookalike_notes, repeat_notes
+from multidelete.data.oddities import oddity_notes
 from multidelete.data.outside import outside_notes
 from multidelete.data.pairs import PairData
 
@@ -23,7 +24,7 @@ def checked(data: PairData, *, places: Sequence[Path], classes: Sequence[str], s
         started: When reading began, by `time.perf_counter`.
     """
     data = with_true_sources(data)
-    notes = [*outside_notes(data, places), *repeat_notes(data), *lookalike_notes(data)]
+    notes = [*outside_notes(data, places), *repeat_notes(data), *lookalike_notes(data), *oddity_notes(data)]
     data = replace(data, notes=(*data.notes, *notes))
     data = with_classes(data, classes) if classes else data
     if data.classes:

@@ -104,7 +104,20 @@ def pairs_of_tables(
     order = [split for split in ("train", "val", "test") if split in finished]
     cached = tuple(dict.fromkeys(folder for table in tables for folder in table.cached))
     parts: dict[str, PairDataset] = {s: PairDataset(finished[s], f"{name} {s}") for s in order}
+    notes += _notes_on_folders(parts)
     return PairData(name, parts, tuple(notes), classes, cached=cached)
+
+
+def _notes_on_folders(parts: Mapping[str, PairDataset]) -> list[str]:
+    """A note where pictures lie in folders that are called after several splits, and all pairs are one split."""
+    sources = parts["train"].sources("image") if list(parts) == ["train"] else set()
+    folders = {part for source in sources for part in source.lower().split("/")[:-1] if part in SPLIT_NAMES}
+    if len({SPLIT_NAMES[folder] for folder in folders}) < 2:
+        return []
+    return [
+        f"pictures lie in folders called {' and '.join(sorted(folders))}, and all pairs are read as train: give the "
+        "table a column split where these tell it"
+    ]
 
 
 def _check_tables(spec: str, tables: Sequence[Table], at: Mapping[str, str]) -> None:

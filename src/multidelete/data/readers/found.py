@@ -69,6 +69,10 @@ def find_files(folder: Path) -> Found:
         left = [str(file.relative_to(folder)) for file, split in zip(tables, splits, strict=True) if split is None]
         notes.append(f"not read, as other tables are named after splits: {first_few(left)}")
     chosen: list[tuple[Path, str | None]] = [*named] or [(file, None) for file in tables]
+    several = [(file, split) for file, split in chosen if sum(one == split for _, one in chosen) > 1]
+    if several and not all(_SHARD.fullmatch(file.name) for file, _ in several):
+        names = first_few([str(file.relative_to(folder)) for file, _ in several])
+        notes.append(f"{several[0][1] or 'the data'} is read from several tables together: {names}")
     kinds = {file.suffix.lower() for file, _ in chosen}
     if len(kinds) > 1:
         names = first_few([str(file.relative_to(folder)) for file, _ in chosen])

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from multidelete.core.errors import first_few
 from multidelete.core.words import counted
+from multidelete.data.graph import nodes_of
+from multidelete.data.pairs import Pair
 from multidelete.data.tables.suspicion import looks_like_list, spells_missing
 from multidelete.data.tables.table import TextTable, is_index, named
 
@@ -60,6 +62,13 @@ def rows_of_names(table: TextTable, width: int, where: Path, problems: list[str]
         problems.append(
             f"{where}: its first column {columns[0]!r} counts the rows and would name nodes. Remove it, or call it "
             "source where it does name them."
+        )
+        return rows
+    ends = [column for column in table.columns if column.lower() in NAMES_OF_ENDS]
+    if width > 1 < len(ends) and not set(columns) <= set(ends):
+        problems.append(
+            f"{where}: its first two columns, {first_few(columns)}, would name nodes, and {first_few(ends)} are called "
+            "as ends of edges are. Put the two columns that name nodes first."
         )
     return rows
 
@@ -117,6 +126,18 @@ def check_header(
         )
     elif not {column.lower() for column in columns} <= (NAMES_OF_ENDS if width > 1 else NAMES_OF_NODES):
         notes.append(f"{where.name}: its first row ({first_few(columns)}) is read as the header, not as data")
+
+
+def odd_nodes(edges: Sequence[tuple[str, ...]], named: Sequence[str] | None, pairs: Sequence[Pair]) -> list[str]:
+    """Notes on nodes of pairs that stand in no table, and on pairs of a node with itself."""
+    known = {*(node for edge in edges for node in edge), *(named or ())}
+    asked = dict.fromkeys(node for pair in pairs for node in nodes_of(pair))
+    alone = [node for node in asked if node not in known]
+    itself = [pair.id for pair in pairs if len(set(nodes_of(pair))) < len(nodes_of(pair))]
+    notes = (
+        [f"{counted(len(alone), 'nodes stand')} in no table, and pairs name them: {first_few(alone)}"] if alone else []
+    )
+    return notes + ([f"{counted(len(itself), 'pairs name')} a node twice: {first_few(itself)}"] if itself else [])
 
 
 def odd_names(names: Sequence[str]) -> list[str]:

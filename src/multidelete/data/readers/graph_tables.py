@@ -13,7 +13,7 @@ from multidelete.data.graph import Graph, graph_source, nodes_of
 from multidelete.data.pairs import Pair, PairData, PairDataset, text_source
 from multidelete.data.readers.cells import CellReader
 from multidelete.data.readers.folder import _check_keys, _rename_splits, _without_repeats
-from multidelete.data.readers.graph_names import check_header, features_of, odd_names, rows_of_names
+from multidelete.data.readers.graph_names import check_header, features_of, odd_names, odd_nodes, rows_of_names
 from multidelete.data.readers.labels import Labelled, number_labels
 from multidelete.data.tables import TextTable, read_text_table
 from multidelete.data.tables.columns import find_columns
@@ -59,7 +59,11 @@ def read_graph_tables(
     columns, splits = columns or {}, splits or {}
     _check_keys("columns", columns, COLUMNS)
     _check_keys("splits", splits, ("train", "val", "test"))
-    tables = {file.stem: file for file in sorted(path.glob("*.*")) if file.suffix.lower() in _ENDINGS}
+    files = sorted(file for file in path.glob("*.*") if file.suffix.lower() in _ENDINGS)
+    tables = {file.stem: file for file in files}
+    twice = [file.name for file in files if file not in tables.values() or sum(f.stem == file.stem for f in files) > 1]
+    if twice:
+        raise DataError(f"{path} holds several tables of one name: {first_few(twice)}. Keep one of each.")
     if "edges" not in tables:
         raise DataError(f"{path} has no table of edges ({', '.join(f'edges{e}' for e in _ENDINGS)}); write one.")
     problems: list[str] = []
@@ -82,6 +86,7 @@ def read_graph_tables(
         if name in read and tables[name].suffix.lower() != ".jsonl":
             check_header(read[name], width, tables[name], known, problems, notes)
     problems += _names_written_twice(path.name, known, every)
+    notes += odd_nodes(edges, named, every)
     odd = odd_names(sorted(known))
     notes += [f"nodes are called {first_few(odd)}, as some programs write what is missing"] if odd else []
     if problems:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from multidelete.core.errors import DataError, first_few
 from multidelete.core.words import counted
+from multidelete.data.lookalikes import loose_form
 from multidelete.data.pairs import Pair
 from multidelete.data.tables.strict_json import Literal
 from multidelete.data.tables.suspicion import number_form, whole
@@ -13,6 +14,7 @@ from multidelete.data.tables.suspicion import number_form, whole
 Labelled = tuple[Pair, str | None]
 """A pair without its label, and the label as the data writes it."""
 
+_FEW = 10_000  # classes without pairs
 _TRUTH = {"true": "1", "yes": "1", "false": "0", "no": "0"}
 _NUMBER = re.compile(r"-?(0|[1-9]\d{0,8})", re.ASCII)
 _LITERAL = re.compile(rf"{_NUMBER.pattern}|True|False", re.ASCII)
@@ -61,6 +63,15 @@ def number_labels(
         if any(number != text for text, number in numbers.items()):
             notes.append("labels are written with a point, such as 1.0; they are read as whole numbers")
         at = {text: int(number) if int(number) >= 0 else None for text, number in numbers.items()}
+        used = {number for number in at.values() if number is not None}
+        without = 1 + max(used, default=-1) - len(used)
+        if without > max(_FEW, 10 * len(used)):
+            raise DataError(
+                f"{name}: labels are numbers up to {max(used)}, each number from 0 is a class, and {without} of these "
+                f"have no pair. Write names, or number the {counted(len(used), 'classes')} from 0."
+            )
+        if without:
+            notes.append(f"labels are numbers up to {max(used)}, and {counted(without, 'numbers have')} no pair")
         return (), _placed(by_split, at)
     negative = [text for text in texts if text.startswith("-") and _NUMBER.fullmatch(text) and text not in known]
     if negative:
@@ -70,7 +81,9 @@ def number_labels(
         )
     if not known:
         _refuse_two_spellings(name, by_split, list(texts))
-        if decimal and not all_decimal:
+        if all_decimal and decimal:
+            notes.append(f"labels are numbers that are no plain ones, and are read as names: {first_few(decimal, 3)}")
+        elif decimal:
             beside = next(text for text in texts if text not in decimal)
             notes.append(
                 f"labels are names, and {len(decimal)} of {len(texts)} of them numbers, such as "
@@ -85,13 +98,12 @@ def _refuse_two_spellings(name: str, by_split: Mapping[str, Sequence[Labelled]],
 
     Where all labels are words for true and false, or 1 and 0, these are of one meaning; among others they are words.
     """
-    values = [_TRUTH.get(label.strip().casefold(), label) for label in labels]
-    are_truths = {number_form(value) or value for value in values} <= {"1", "0"}
+    forms = {label: loose_form(label) for label in labels}
+    are_truths = {_TRUTH.get(form, form) for form in forms.values()} <= {"1", "0"}
     groups: dict[str, list[str]] = {}
-    for label in labels:
-        word = label.strip().casefold()
-        value = _TRUTH.get(word, word) if are_truths else word if word in _TRUTH else label
-        groups.setdefault(number_form(value) or value, []).append(label)
+    for label, form in forms.items():
+        value = _TRUTH.get(form, form) if are_truths else form
+        groups.setdefault(value if form in _TRUTH or number_form(form) is not None else label, []).append(label)
     twice = [_with_rows(by_split, group) for group in groups.values() if len(group) > 1]
     if twice:
         raise DataError(

@@ -13,9 +13,10 @@ MEANINGS: Mapping[str, tuple[str, ...]] = {
     "text": ("text", "caption", "captions", "sentence"),
     "id": ("id", "key", "pair_id"),
     "subject": ("subject", "subject_id", "person"),
-    "label": ("label", "labels", "class", "target"),
+    "label": ("label", "labels", "class", "cls", "target"),
     "kind": ("kind",),
-    "split": ("split",),
+    "unit": ("unit",),
+    "split": ("split", "partition"),
     "node": ("node", "nodes"),
     "nodes": ("nodes", "node"),
 }
@@ -68,6 +69,10 @@ def find_columns(
         read = [column for column in every if column.strip().lower() in READ[name]]
         alike = [column for column in every if column in read or column not in mapped.values()]
         if name in mapped or not read:
+            if alike and name not in mapped:
+                notes.append(
+                    f"column {alike[0]!r} is not read; if it is the {name}, say so with --columns {name}={alike[0]}"
+                )
             continue
         at[name] = read[0]
         if at[name] not in READ[name]:

@@ -5,14 +5,17 @@ from collections.abc import Iterable
 
 from multidelete.data.tables.strict_json import Json, JsonError, decode_json
 
-_LIST = re.compile(r"""\[\s*["'].*["']\s*,?\s*\]|\(\s*["'].*["']\s*,.*\)|\{\s*["'].*["']\s*:.*\}""", re.DOTALL)
-_MISSING = {"nan", "NaN", "NAN", "None", "null", "NULL", "<NA>", "NaT", "\\N", "#N/A", "n/a", "N/A"}
+_LIST = re.compile(r"""\[\s*["'].*["']\s*,?\s*\]|\(\s*["'].*["']\s*,.*\)|\{\s*["'].*["']\s*[:,].*\}""", re.DOTALL)
+_MISSING = {
+    *("nan", "NaN", "NAN", "None", "null", "NULL", "<NA>", "NaT", "\\N", "#N/A", "n/a", "N/A"),
+    *("#REF!", "#NAME?", "#VALUE!", "#DIV/0!", "#NUM!", "#NULL!"),
+}
 _DECIMAL = re.compile(r"([+-]?)([0-9]+)(?:\.([0-9]*))?")
-_WITH_POINT = re.compile(r"(-?\d+)\.0+")
+_WITH_POINT = re.compile(r"(-?\d+)\.0*")
 
 
 def looks_like_list(cell: str) -> bool:
-    """Whether a cell is written as a list, a tuple or a mapping of texts.
+    """Whether a cell is written as a list, a tuple, a set or a mapping of texts.
 
     >>> looks_like_list('["a dog", "the dog"]'), looks_like_list("['a dog']"), looks_like_list("[a dog]")
     (True, True, False)
@@ -56,7 +59,7 @@ def whole(name: str) -> str | None:
     >>> whole("12.0"), whole("12"), whole("12.5")
     ('12', None, None)
     """
-    match = _WITH_POINT.fullmatch(name) if name.endswith("0") else None
+    match = _WITH_POINT.fullmatch(name) if name.endswith(("0", ".")) else None
     return None if match is None else match[1]
 
 

@@ -1,0 +1,42 @@
+"""Texts and names that something seems to have happened to on the way: pointed out, never changed."""
+
+import re
+from collections.abc import Iterator
+
+from multidelete.core.errors import first_few
+from multidelete.core.words import counted
+from multidelete.data.pairs import Pair, PairData
+
+_DAMAGED = {
+    "the sign for a character that was lost": re.compile("\ufffd"),
+    "signs as of text that was read in another encoding": re.compile("[\u00c2\u00c3][\u0080-\u00bf]"),
+    "bytes as Python writes them": re.compile(r"^b(['\"]).*\1$", re.DOTALL),
+    "a formula of a spreadsheet": re.compile(r'^="'),
+}
+_NAMES = {
+    "a sign or word as for what is missing": re.compile(r"NA|none|--?|\?|\.|[Uu]nknown|missing"),
+    "a number in powers of ten, as spreadsheets shorten long ones": re.compile(r"[+-]?\d(?:\.\d+)?[eE]\+?\d{2,}"),
+}
+
+
+def oddity_notes(data: PairData) -> list[str]:
+    """One note for each sort of oddity, with the rows, counted in their splits."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for split, pairs in data.splits.items():
+        for number, pair in enumerate(pairs, start=1):
+            for what, cell in _cells(data, pair):
+                odd = [why for why, pattern in _DAMAGED.items() if pattern.search(cell)]
+                odd += [why for why, pattern in _NAMES.items() if what != "text" and pattern.fullmatch(cell)]
+                for why in odd:
+                    found.setdefault((what, why), []).append(f"{split} row {number} ({cell!a})")
+    return [
+        f"{counted(len(rows), 'rows have')} {why} in the {what}: {first_few(rows, 3)}"
+        for (what, why), rows in found.items()
+    ]
+
+
+def _cells(data: PairData, pair: Pair) -> Iterator[tuple[str, str]]:
+    text, label = pair.inputs.get("text"), pair.label
+    named = {"id": pair.id, "text": text, "subject": pair.subject, "kind": pair.kind}
+    named["label"] = data.classes[label] if label is not None and label < len(data.classes) else None
+    return ((what, cell) for what, cell in named.items() if isinstance(cell, str))
