@@ -320,7 +320,7 @@ add_command(
 add_command(
     app,
     compare,
-    CompareOptions,
+    *(CompareOptions, KeyOptions),
     arguments=("experiment",),
     config=False,
     example="multidelete compare experiment.toml --store models --shard 1/2",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from multidelete.cli import show
 from multidelete.cli.flags import Given, take
+from multidelete.cli.inputs import given_keys
 from multidelete.cli.options import CompareOptions
 
 
@@ -13,7 +14,8 @@ def compare(given: Given) -> None:
 
     It can be stopped at any time and goes on where it stopped. A changed setting reruns only its own cells.
     """
-    options = take(given.settings(), CompareOptions)
+    made = given.settings()
+    options, keys = take(made, CompareOptions), given_keys(made)
     from multidelete.experiments.comparison import compare as run_compare
     from multidelete.experiments.comparison.page import short_table
 
@@ -24,6 +26,8 @@ def compare(given: Given) -> None:
         data_root=options.data_root,
         shard=options.shard,
         discard=options.discard,
+        key=keys.key,
+        earlier_pairs_removed=keys.earlier_pairs_removed,
         say=show.say,
     )
     if given.json:

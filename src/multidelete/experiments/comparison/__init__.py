@@ -27,6 +27,8 @@ def compare(
     data_root: str | Path | None = None,
     shard: str | None = None,
     discard: bool = False,
+    key: str | Path | None = None,
+    earlier_pairs_removed: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Block]:
     """Run what an experiment lacks, and write its page of results after each group.
@@ -38,6 +40,9 @@ def compare(
         data_root: Folder that data paths start from; without it that of MULTIDELETE_DATA, else the working folder.
         shard: ``i/n``: only every n-th group, from the i-th; the page shows all that are there.
         discard: Delete the methods' models once they are audited.
+        key: Key file of starts that have forgotten pairs; without it ``MODEL.key`` beside each. Their pairs are left
+            out, and the keys of the deletions that are compared are added to it.
+        earlier_pairs_removed: Say that the data holds none of them, where there is no key.
         say: Takes a line for each cell.
 
     Returns:
@@ -51,12 +56,14 @@ def compare(
     chosen = _shard(shard, len(read.groups))
     folder = Path(out) if out is not None else Path("runs") / read.grid.name
     root = Path(data_root if data_root is not None else os.environ.get("MULTIDELETE_DATA", "."))
-    inputs = [Path(experiment), *inputs_of(read, root)]
+    inputs = [Path(experiment), *inputs_of(read, root), *([] if key is None else [Path(key)])]
     refuse_overlap(folder, inputs)
     refuse_overlap(Path(store) if store is not None else folder / "models", inputs, may_hold=False)
-    models = ModelStore(store if store is not None else folder / "models")
+    models = ModelStore(
+        store if store is not None else folder / "models", key=key, earlier_pairs_removed=earlier_pairs_removed
+    )
     runner = Runner(models, folder / "audits", discard)
-    planned = plan(read.groups, models.root, root)
+    planned = plan(read.groups, models, root)
     for data in {one.group.setting.name: one.data for one in planned}.values():
         refuse_pictures(folder, data)
         refuse_pictures(models.root, data)

@@ -25,8 +25,8 @@ from multidelete.models.initial import chosen_task, classes_of, pictures_per_pai
 from multidelete.models.lineage import known_lineage
 
 
-def load(setting: Setting, root: Path) -> PairData:
-    """The setting's pairs; folders lie below ``root``.
+def load(setting: Setting, root: Path, *, key: str | Path | None = None, removed: bool = False) -> PairData:
+    """The setting's pairs, without what its start has forgotten (see `known_lineage`); folders lie below ``root``.
 
     Raises:
         UserError: There is no such data, or it cannot be read.
@@ -45,8 +45,8 @@ def load(setting: Setting, root: Path) -> PairData:
     data = load_data(spec, columns=setting.columns, splits=setting.splits, image_root=images, classes=setting.classes)
     if setting.holdout is not None:
         data = with_holdout(data, fraction=setting.holdout)
-    if setting.model.start:  # what it has forgotten is not trained on again
-        data = known_lineage(setting.model.start, data, None, removed=False)[1]
+    if setting.model.start:
+        data = known_lineage(setting.model.start, data, key, removed=removed)[1]
     return data if setting.subset is None else _part(data, setting.subset)
 
 

@@ -50,18 +50,18 @@ class Planned:
         return [row for row in self.group.setting.methods if recorded.get(row.name) != self.keys[row.name]]
 
 
-def plan(groups: Sequence[Group], store: Path, data_root: Path) -> list[Planned]:
+def plan(groups: Sequence[Group], store: ModelStore, data_root: Path) -> list[Planned]:
     """What each group consists of; data is read, and nothing is trained.
 
     Raises:
         UserError: Data, or a method's settings for it.
     """
-    names = ModelStore(store, names_only=True)
+    names = ModelStore(store.root, names_only=True, key=store.key, earlier_pairs_removed=store.removed)
     loaded: dict[str, PairData] = {}
     planned = []
     for group in groups:
         if group.setting.name not in loaded:
-            loaded[group.setting.name] = load(group.setting, data_root)
+            loaded[group.setting.name] = load(group.setting, data_root, key=store.key, removed=store.removed)
         planned.append(_planned(group, loaded[group.setting.name], names))
     return planned
 
