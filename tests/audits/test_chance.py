@@ -8,6 +8,7 @@ import pytest
 
 from multidelete.audits import AUDITS, ModelSignals, Signals, Verdict, unit_counts, utility, verdict
 from multidelete.audits.judgement import ScoreRow, has_room
+from multidelete.audits.measure import Measure
 from multidelete.audits.result import Figure
 from tests.audits.world import model, models_of, run, with_
 
@@ -128,7 +129,7 @@ def test_the_most_frequent_label_for_all_is_chance() -> None:
     (200, 0.07, 0.05, False), (200, 0.635, 0.05, True), (50, 0.52, 0.2, True), (10, 0.4, 0.2, False),
 ])  # fmt: skip
 def test_room_above_chance_grows_with_the_groups(groups: int, value: float, chance: float, has: bool) -> None:
-    figure = Figure(audit="", figure="", model="original", value=value, chance=chance)
+    figure = Figure(audit="", measure=Measure(""), model="original", value=value, chance=chance)
     assert has_room(ScoreRow(criterion="test", note="", groups=groups, original=figure)) == has
 
 
@@ -139,6 +140,6 @@ def test_a_model_at_chance_comes_within_the_tolerance_less_than_once_in_a_thousa
     for chance in (0.05, 0.2, 0.5, 0.8):
         drawn = rng.binomial(groups, chance, size=200_000) / groups
         for value in np.linspace(chance, 1, 12):
-            figure = Figure(audit="", figure="", model="original", value=float(value), chance=chance)
+            figure = Figure(audit="", measure=Measure(""), model="original", value=float(value), chance=chance)
             if has_room(ScoreRow(criterion="test", note="", groups=groups, original=figure)):
                 assert (drawn >= value - 0.02).mean() <= 0.0012

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from multidelete.audits import AuditInput, ModelSignals, compression
-from multidelete.audits.compression import TO_UNCOMPRESSED, compressed
+from multidelete.audits.compression import compressed
 from multidelete.data.pairs import Pair
 from multidelete.models import Adapter
 from tests.audits.world import every, model, models_of, pick, run
@@ -15,7 +15,7 @@ from tests.tiny import differing, family_model, people, scores, trained, weights
 
 HEADLINE = "sensitive recall@1 image to text among all training texts, {}-bit weights"
 MEMBERSHIP = "sensitive membership auc, {}-bit weights"
-TO_RETRAINED = ", difference to retrained"
+TO_RETRAINED, TO_UNCOMPRESSED = ", difference to retrained", ", difference to uncompressed"
 
 
 class Layers(nn.Module):

@@ -241,9 +241,7 @@ def test_where_everything_is_drawn_figures_are_those_of_embeddings() -> None:
             compared += 1
     assert compared > 100
     assert counts is not None
-    named = [
-        replace(one, measure=one.measure.replace("among all", "among sampled")) for one in (counts, *counts.others)
-    ]
+    named = [replace(one, measure=replace(one.measure, gallery="sampled training")) for one in (counts, *counts.others)]
     assert replace(named[0], others=tuple(named[1:])) == drawn_counts
 
 

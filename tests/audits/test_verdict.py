@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from multidelete.audits import AUDITS, AuditInput, Figure, ModelSignals, Verdict, relearning, unit_counts, verdict
-from multidelete.audits.compare import TO_ORIGINAL, TO_RETRAINED
 from multidelete.audits.forgetting import UnitCounts
 from multidelete.audits.judgement import ScoreRow, state_of
+from multidelete.audits.measure import Measure
 from multidelete.audits.sentences import ASKED
 from tests.audits.world import model, models_of, run
 
@@ -123,10 +123,10 @@ def with_gap(
     figure = criterion(verdict(found, counts), name).unlearned
     assert figure is not None
     assert counts is not None
-    changed = {(figure.figure + ending, figure.split, "unlearned") for ending in (TO_ORIGINAL, TO_RETRAINED)}
+    changed = {(figure.measure.against(name), figure.split, "unlearned") for name in ("original", "retrained")}
     return verdict(
         [
-            replace(row, value=gap, low=low, high=high) if (row.figure, row.split, row.model) in changed else row
+            replace(row, value=gap, low=low, high=high) if (row.measure, row.split, row.model) in changed else row
             for row in found
         ],
         replace(counts, **counted),  # type: ignore[arg-type]
@@ -164,12 +164,11 @@ def test_every_deleted_kind_counts(split: str, gap: float, outcome: str) -> None
     audit = run(models_of(model(forget=0.0, model_seed=2)))
     found = [row for name in ("utility", "forgetting", "membership") for row in AUDITS[name](audit)]
     assert verdict(found, unit_counts(audit)).outcome == "forgotten"
-    endings = (TO_RETRAINED, TO_ORIGINAL)
     far = [
         replace(row, value=gap, low=gap - 0.09, high=gap + 0.09)
         if (row.model, row.split) == ("unlearned", split)
         and row.figure.startswith(("descriptive auc of score", "descriptive recall@1 image to text among all"))
-        and row.figure.endswith(endings)
+        and row.measure.to is not None
         else row
         for row in found
     ]
@@ -212,7 +211,7 @@ def test_less_evidence_never_makes_a_stronger_claim(name: str) -> None:
         wide, fewer = rng.choice([narrow, narrow + rng.uniform(0, 0.3), np.nan]), int(rng.integers(1, groups + 1))
         unseen, chance = rng.choice([None, 0.0, 0.3]), float(rng.choice([0.0, 0.1, 0.5]))
         counts = UnitCounts(
-            noun="people", kind=None, measure="", total=groups, found={}, memorised=groups, groups=groups,
+            noun="people", kind=None, measure=Measure(""), total=groups, found={}, memorised=groups, groups=groups,
             forgotten={"unlearned": int(rng.choice([0, groups]))}, chance=float(rng.choice([0.001, 0.5])),
         )  # fmt: skip
 
@@ -222,8 +221,8 @@ def test_less_evidence_never_makes_a_stronger_claim(name: str) -> None:
             least = None if np.isnan(reach) else base - reach
             row = ScoreRow(
                 criterion=name, note="", gap=gap, low=low, high=high, yardstick=value - gap, groups=of,  # noqa: B023
-                original=Figure(audit="", figure="", model="original", value=base, low=least, chance=chance),  # noqa: B023
-                unlearned=Figure(audit="", figure="", model="unlearned", value=value),  # noqa: B023
+                original=Figure(audit="", measure=Measure(""), model="original", value=base, low=least, chance=chance),  # noqa: B023
+                unlearned=Figure(audit="", measure=Measure(""), model="unlearned", value=value),  # noqa: B023
             )  # fmt: skip
             about = replace(counts, groups=of) if name in ("forgetting", "membership") else None  # noqa: B023
             return state_of(row, about, unseen)  # noqa: B023
@@ -400,8 +399,9 @@ def test_family_that_cannot_be_searched_is_unjudged() -> None:
 def test_labels_are_told_as_totals_beside_the_retrained_model() -> None:
     """Single labels come and go by chance, so that none is called forgotten."""
     counts = UnitCounts(
-        noun="pairs", total=175, measure="accuracy", kind=None, memorised=70, requested=None, chance=0.5, groups=175,
-        found={"original": 175, "unlearned": 112, "retrained": 105}, forgotten={"unlearned": 31, "retrained": 70},
+        noun="pairs", total=175, measure=Measure("accuracy"), kind=None, memorised=70, requested=None, chance=0.5,
+        groups=175, found={"original": 175, "unlearned": 112, "retrained": 105},
+        forgotten={"unlearned": 31, "retrained": 70},
     )  # fmt: skip
     told = verdict([], counts).sentences[0]
     assert told.startswith(
@@ -429,8 +429,8 @@ def test_what_comes_back_by_relearning_is_said_and_changes_no_outcome(low: float
     assert counts is not None
     figures = [row for name in ("utility", "forgetting", "membership", "cost") for row in AUDITS[name](audit)]
     area = Figure(
-        audit=relearning.AUDIT, figure=counts.measure + relearning.MEAN + TO_RETRAINED, split=relearning.SPLIT,
-        model="unlearned", value=0.2, low=low, high=0.34, n=30, better="target",
+        audit=relearning.AUDIT, measure=replace(counts.measure, state=relearning.MEAN, to="retrained"),
+        split=relearning.SPLIT, model="unlearned", value=0.2, low=low, high=0.34, n=30, better="target",
     )  # fmt: skip
     found = verdict([*figures, area], counts)
     assert any("comes back" in sentence and "0.200" in sentence for sentence in found.sentences) == is_said

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from multidelete.audits.judgement import ScoreRow, State
+from multidelete.audits.measure import Measure
 from multidelete.audits.result import Figure
 from multidelete.audits.verdict import Verdict
 from multidelete.report.build import Example, Match
@@ -35,10 +36,14 @@ def arguments(models: tuple[str, ...] = MODELS) -> Arguments:
     recall = _figures("forgetting", "recall@1 image to text", "forget", RECALL, models, n=80)
     kept = _figures("forgetting", "recall@1 image to text", "retain sample", KEPT, models, n=80)
     attack = _figures("membership", "AUC", "forget", MEMBERSHIP, models, n=160)
-    cost = {m: Figure(audit="cost", figure="wall seconds", model=m, value=s) for m, s in SECONDS.items() if m in models}
+    cost = {
+        m: Figure(audit="cost", measure=Measure("wall seconds"), model=m, value=s)
+        for m, s in SECONDS.items()
+        if m in models
+    }
     absent = Figure(
         audit="relearning",
-        figure="pairs needed",
+        measure=Measure("pairs needed"),
         model="unlearned",
         absent="needs at least 20 forget pairs, there are 8",
     )
@@ -95,7 +100,7 @@ def _figures(
         half = 1.96 * float(np.sqrt(max(value * (1 - value), 0.01) / n))
         made[model] = Figure(
             audit=audit,
-            figure=figure,
+            measure=Measure(figure),
             model=model,
             split=split,
             value=value,

@@ -2,15 +2,17 @@
 
 from dataclasses import replace
 
+from multidelete.audits.measure import Measure
 from multidelete.audits.result import Figure
 from multidelete.report.brought_back import compression_lines, relearning_curve
 
-HEADLINE = "sensitive recall@1 image to text among all training texts"
+HEADLINE = Measure("recall", kind="sensitive", k=1, direction=("image", "text"), gallery="all training")
+SCORE = Measure("score")
 
 
-def point(model: str, step: int, value: float, name: str = HEADLINE) -> Figure:
+def point(model: str, step: int, value: float, measure: Measure = HEADLINE) -> Figure:
     return Figure(
-        audit="relearning", figure=f"{name}, at step {step}", model=model, split="forget, not relearned",
+        audit="relearning", measure=replace(measure, step=step), model=model, split="forget, not relearned",
         value=value, low=max(0.0, value - 0.1), high=min(1.0, value + 0.1), n=30, better="target",
     )  # fmt: skip
 
@@ -31,23 +33,23 @@ def test_curve_names_every_model_and_step() -> None:
 
 
 def test_curve_depends_on_the_values_and_on_nothing_else() -> None:
-    score = [point("unlearned", step, 0.5, "sensitive score") for step in (0, 1, 2)]
+    score = [point("unlearned", step, 0.5, Measure("score", kind="sensitive")) for step in (0, 1, 2)]
     assert relearning_curve([*curve(), *score]).svg == relearning_curve(curve()).svg
     assert relearning_curve([*curve()[:-1], point("retrained", 2, 0.2)]).svg != relearning_curve(curve()).svg
 
 
 def test_scores_are_drawn_where_nothing_can_be_searched() -> None:
     absent = [
-        Figure(audit="relearning", figure=f"{HEADLINE}, at step {s}", model="unlearned", absent="x") for s in (0, 1)
+        Figure(audit="relearning", measure=replace(HEADLINE, step=s), model="unlearned", absent="x") for s in (0, 1)
     ]
-    svg = relearning_curve([*absent, point("unlearned", 0, 3.0, "score"), point("unlearned", 1, 4.0, "score")]).svg
+    svg = relearning_curve([*absent, point("unlearned", 0, 3.0, SCORE), point("unlearned", 1, 4.0, SCORE)]).svg
     assert svg is not None
     assert "recall@1" not in svg
 
 
 def test_without_relearning_there_is_a_reason_and_no_curve() -> None:
     assert relearning_curve([]).absent == "no relearning was asked for (--relearn)"
-    absent = Figure(audit="relearning", figure=f"{HEADLINE}, at step 0", model="unlearned", absent="one person")
+    absent = Figure(audit="relearning", measure=replace(HEADLINE, step=0), model="unlearned", absent="one person")
     assert relearning_curve([absent]).absent == "one person"
 
 
@@ -57,15 +59,15 @@ def test_void_curve_is_not_drawn() -> None:
 
 
 def test_lines_show_value_and_change_of_each_model() -> None:
-    def row(figure: str, model: str, value: float) -> Figure:
-        return Figure(audit="compression", figure=figure, model=model, split="forget", value=value, n=10)
+    def row(measure: Measure, model: str, value: float) -> Figure:
+        return Figure(audit="compression", measure=measure, model=model, split="forget", value=value, n=10)
 
-    name = f"{HEADLINE}, 4-bit weights"
-    rows = [row(name, "original", 0.9), row(name, "unlearned", 0.5)]
-    rows += [row(f"{name}, difference to retrained", "unlearned", 0.5)]
-    rows += [row(f"{name}, difference to uncompressed", "unlearned", 0.5)]
+    measure = replace(HEADLINE, state="4-bit weights")
+    rows = [row(measure, "original", 0.9), row(measure, "unlearned", 0.5)]
+    rows += [row(measure.against("retrained"), "unlearned", 0.5)]
+    rows += [row(measure.against("uncompressed"), "unlearned", 0.5)]
     (line,) = compression_lines(rows)
-    assert (line["figure"], line["split"]) == (name, "forget")
+    assert (line["figure"], line["split"]) == (str(measure), "forget")
     cells = line["cells"]
     assert isinstance(cells, dict)
     assert (cells["unlearned"]["value"], cells["unlearned"]["changed"]) == ("0.500", "+0.500")

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from multidelete.audits.judgement import ScoreRow
+from multidelete.audits.measure import Measure
 from multidelete.audits.result import Figure
 from multidelete.audits.verdict import Outcome, Verdict
 from multidelete.report.build import Example, Extreme, Match, build_report
@@ -134,7 +135,9 @@ def test_default_withholds_names_that_callers_left_in_run_and_notes(build: Build
     given = arguments()
     shown = given["examples"][0]
     given["run"] |= {"request": {"subject": shown.subject, "ids": [shown.id, "77"]}, "out": f"/data/{shown.id}_gone"}
-    given["figures"].append(Figure(audit="utility", figure="x", model="unlearned", absent=f"no gallery for {shown.id}"))
+    given["figures"].append(
+        Figure(audit="utility", measure=Measure("x"), model="unlearned", absent=f"no gallery for {shown.id}")
+    )
     given["verdict"] = replace(given["verdict"], sentences=[f"{shown.subject} is gone", "hidden friend is gone"])
     markup = build(given, forgotten=("77", "Hidden Friend"))
     assert shown.id not in markup
@@ -174,8 +177,8 @@ def test_everything_from_outside_is_escaped(build: Build, show_forgotten: bool) 
     given: Arguments = {
         "run": {"model": NASTY, "data": [NASTY], "settings": {NASTY: NASTY}},
         "figures": [
-            Figure(audit=NASTY, figure=NASTY, model=NASTY, split=NASTY, value=0.5, note=NASTY),
-            Figure(audit=NASTY, figure="b", model=NASTY, absent=NASTY),
+            Figure(audit=NASTY, measure=Measure(NASTY), model=NASTY, split=NASTY, value=0.5, note=NASTY),
+            Figure(audit=NASTY, measure=Measure("b"), model=NASTY, absent=NASTY),
         ],
         "verdict": Verdict("unjudged", NASTY, [NASTY], [row]),
         "charts": ChartData(

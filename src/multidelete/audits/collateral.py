@@ -8,14 +8,16 @@ Shape suffixes: N pairs, Q queries, C candidates, D representation.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multidelete.audits.compare import absent_figures, mean_figures
-from multidelete.audits.forgetting import headline_name
+from multidelete.audits.forgetting import headline_measure
 from multidelete.audits.headline import headline
-from multidelete.audits.inputs import AuditInput, groups, kinds_of, prefix
+from multidelete.audits.inputs import AuditInput, groups, kinds_of
+from multidelete.audits.measure import LABEL_MARGIN, SCORE, Measure
 from multidelete.audits.result import Figure
 from multidelete.audits.signals import Signals
 from multidelete.audits.stats import Array
@@ -38,7 +40,7 @@ def figures(audit: AuditInput) -> list[Figure]:
             continue
         mask = retain_only.copy()
         mask[retain_only] = chosen
-        found += _neighbourhood(audit, split, whole, mask, headline_name)
+        found += _neighbourhood(audit, split, whole, mask, headline_measure)
     held = {name: model.holdout for name, model in audit.models.items() if model.holdout is not None}
     for modality in audit.original.forget.unimodal:
         split = f"held-out, nearest {modality}s"
@@ -49,7 +51,7 @@ def figures(audit: AuditInput) -> list[Figure]:
         if isinstance(mask_or_why, str):
             found += _absent(audit, split, mask_or_why)
         else:
-            found += _neighbourhood(audit, split, held, mask_or_why, _held_out_name)
+            found += _neighbourhood(audit, split, held, mask_or_why, _held_out_measure)
     return found
 
 
@@ -109,7 +111,7 @@ def _neighbourhood(
     split: str,
     models: Mapping[str, Signals],
     mask: NDArray[np.bool_],
-    name_of: Callable[[AuditInput, str | None], str],
+    measure_of: Callable[[AuditInput, str | None], Measure],
 ) -> list[Figure]:
     """Figures of each kind of the pairs that the mask chooses."""
     found = []
@@ -121,7 +123,7 @@ def _neighbourhood(
         is_labelled = original.labels is not None and original.logits is not None
         found += mean_figures(
             audit=AUDIT,
-            figure=f"{prefix(kind)}{'margin of the label' if is_labelled else 'score'}",
+            measure=Measure(LABEL_MARGIN if is_labelled else SCORE, kind=kind),
             split=split,
             values={name: signals.select(own).label_aware_score for name, signals in models.items()},
             groups=groups(original.select(own)),
@@ -129,13 +131,13 @@ def _neighbourhood(
             better="target",
             note=note,
         )
-        name, measured = name_of(audit, kind), headline(models, own, of_kind)
+        measure, measured = measure_of(audit, kind), headline(models, own, of_kind)
         if isinstance(measured, str):
-            found += absent_figures(AUDIT, name, split, models, measured)
+            found += absent_figures(AUDIT, measure, split, models, measured)
             continue
         found += mean_figures(
             audit=AUDIT,
-            figure=name,
+            measure=measure,
             split=split,
             values=measured.values,
             groups=measured.groups,
@@ -146,13 +148,13 @@ def _neighbourhood(
     return found
 
 
-def _held_out_name(audit: AuditInput, kind: str | None) -> str:
-    return headline_name(audit, kind).replace("training", "held-out").replace("sampled", "all")
+def _held_out_measure(audit: AuditInput, kind: str | None) -> Measure:
+    measure = headline_measure(audit, kind)
+    return measure if measure.gallery is None else replace(measure, gallery="all held-out")
 
 
 def _absent(audit: AuditInput, split: str, why: str) -> list[Figure]:
-    name = headline_name(audit, audit.headline_kind())
-    return absent_figures(AUDIT, name, split, audit.models, why)
+    return absent_figures(AUDIT, headline_measure(audit, audit.headline_kind()), split, audit.models, why)
 
 
 def _unit(array: Array) -> NDArray[np.float64]:

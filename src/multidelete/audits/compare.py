@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multidelete.audits import stats
+from multidelete.audits.measure import Measure
 from multidelete.audits.result import Better, Figure
 from multidelete.core.streams import Stream, stream
 from multidelete.core.words import counted
-
-TO_ORIGINAL, TO_RETRAINED = ", difference to original", ", difference to retrained"
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ Measured = Mapping[str, tuple[float, stats.Floats | None]]  # for each model the
 def mean_figures(
     *,
     audit: str,
-    figure: str,
+    measure: Measure,
     split: str,
     values: Mapping[str, stats.Array],
     groups: Sequence[str],
@@ -46,7 +45,7 @@ def mean_figures(
 
     Args:
         audit: Name of the audit.
-        figure: What was measured.
+        measure: What was measured.
         split: On which pairs.
         values: For each model one value per item, (Q,), in the same order.
         groups: Which items are resampled together.
@@ -60,13 +59,13 @@ def mean_figures(
         model: (float(value_Q.mean()), stats.mean_resamples(value_Q, groups, seed)) for model, value_Q in values.items()
     }
     size = Size(len(groups), len(set(groups)), chance)
-    return _rows(audit, figure, split, measured, size, better, note, with_differences)
+    return _rows(audit, measure, split, measured, size, better, note, with_differences)
 
 
 def auc_figures(
     *,
     audit: str,
-    figure: str,
+    measure: Measure,
     split: str,
     positives: Mapping[str, stats.Array],
     negatives: Mapping[str, stats.Array],
@@ -84,20 +83,20 @@ def auc_figures(
         for model, positive_P in positives.items()
     }
     size = _size_of_both(positive_groups, negative_groups)
-    return _rows(audit, figure, split, measured, size, "target", note, True)
+    return _rows(audit, measure, split, measured, size, "target", note, True)
 
 
 def target_figures(
-    *, audit: str, figure: str, split: str, measured: Measured, n: int, note: str | None = None
+    *, audit: str, measure: Measure, split: str, measured: Measured, n: int, note: str | None = None
 ) -> list[Figure]:
     """One row per model of what was measured elsewhere; differences as in `mean_figures`."""
-    return _rows(audit, figure, split, measured, Size(n), "target", note, True)
+    return _rows(audit, measure, split, measured, Size(n), "target", note, True)
 
 
 def tpr_figures(
     *,
     audit: str,
-    figure: str,
+    measure: Measure,
     split: str,
     members: Mapping[str, stats.Array],
     nonmembers: Mapping[str, stats.Array],
@@ -113,20 +112,20 @@ def tpr_figures(
         if len(nonmembers[model]) * fpr < 1 - 1e-9:
             few = counted(len(nonmembers[model]), "nonmembers")
             why = f"{few} cannot resolve a rate of {fpr}; it takes {round(1 / fpr):,}"
-            return absent_figures(audit, figure, split, members, why)
+            return absent_figures(audit, measure, split, members, why)
         resampled_R = stats.tpr_resamples(member_P, nonmembers[model], fpr, member_groups, nonmember_groups, seed)
         measured[model] = (stats.tpr_at_fpr(member_P, nonmembers[model], fpr), resampled_R)
     size = _size_of_both(member_groups, nonmember_groups)
-    return _rows(audit, figure, split, measured, size, "target", note, False)
+    return _rows(audit, measure, split, measured, size, "target", note, False)
 
 
 def _size_of_both(members: Sequence[str], nonmembers: Sequence[str]) -> Size:
     return Size(len(members), min(len(set(members)), len(set(nonmembers))))
 
 
-def absent_figures(audit: str, figure: str, split: str, models: Mapping[str, object], why: str) -> list[Figure]:
+def absent_figures(audit: str, measure: Measure, split: str, models: Mapping[str, object], why: str) -> list[Figure]:
     """The same reason for every model."""
-    return [Figure(audit=audit, figure=figure, model=model, split=split, absent=why) for model in models]
+    return [Figure(audit=audit, measure=measure, model=model, split=split, absent=why) for model in models]
 
 
 def shuffled(length: int, limit: int, seed: int) -> NDArray[np.intp]:
@@ -136,7 +135,7 @@ def shuffled(length: int, limit: int, seed: int) -> NDArray[np.intp]:
 
 def _rows(
     audit: str,
-    figure: str,
+    measure: Measure,
     split: str,
     measured: Measured,
     size: Size,
@@ -144,11 +143,11 @@ def _rows(
     note: str | None,
     with_differences: bool,
 ) -> list[Figure]:
-    def row(name: str, model: str, value: float, resampled_R: stats.Floats | None, better: Better) -> Figure:
+    def row(what: Measure, model: str, value: float, resampled_R: stats.Floats | None, better: Better) -> Figure:
         low, high = stats.percentiles(resampled_R) or (None, None)
         return Figure(
             audit=audit,
-            figure=name,
+            measure=what,
             model=model,
             split=split,
             value=value,
@@ -156,15 +155,15 @@ def _rows(
             high=high,
             n=size.n,
             groups=size.groups,
-            chance=None if ", difference to " in name else size.chance,
+            chance=size.chance if what.to is None else None,
             better=better,
             note=note,
         )
 
-    rows = [row(figure, model, value, resampled_R, better) for model, (value, resampled_R) in measured.items()]
+    rows = [row(measure, model, value, resampled_R, better) for model, (value, resampled_R) in measured.items()]
     if not with_differences:
         return rows
-    for base, ending in (("original", TO_ORIGINAL), ("retrained", TO_RETRAINED)):
+    for base in ("original", "retrained"):
         if base not in measured:
             continue
         base_value, base_R = measured[base]
@@ -172,5 +171,5 @@ def _rows(
             if model not in ("original", base):
                 apart_R = None if resampled_R is None or base_R is None else resampled_R - base_R
                 better_than = "target" if base == "retrained" else better
-                rows.append(row(figure + ending, model, value - base_value, apart_R, better_than))
+                rows.append(row(measure.against(base), model, value - base_value, apart_R, better_than))
     return rows

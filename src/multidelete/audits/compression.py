@@ -16,9 +16,10 @@ import torch
 
 from multidelete.audits import stats
 from multidelete.audits.compare import absent_figures, auc_figures, mean_figures
-from multidelete.audits.forgetting import headline_name
+from multidelete.audits.forgetting import headline_measure
 from multidelete.audits.headline import Headline, headline
 from multidelete.audits.inputs import AuditInput, ModelSignals, groups, prefix
+from multidelete.audits.measure import Measure
 from multidelete.audits.membership import SPLIT as MEMBERSHIP_SPLIT
 from multidelete.audits.membership import attack_scores, strongest
 from multidelete.audits.result import Figure
@@ -26,7 +27,12 @@ from multidelete.models.base import Adapter
 
 AUDIT = "compression"
 BITS = (8, 4)
-TO_UNCOMPRESSED = ", difference to uncompressed"
+UNCOMPRESSED = "uncompressed"
+
+
+def weights_in(bits: int) -> str:
+    """The state of a model with such weights."""
+    return f"{bits}-bit weights"
 
 
 def compressed(adapter: Adapter, bits: int) -> Adapter:
@@ -73,48 +79,50 @@ def figures(audit: AuditInput, rounded: Mapping[int, Mapping[str, ModelSignals]]
     found = []
     for bits, models in rounded.items():
         few_bits = {name: model.training for name, model in models.items()}
-        name = f"{headline_name(audit, kind)}, {bits}-bit weights"
+        measure = replace(headline_measure(audit, kind), state=weights_in(bits))
         for split, own in (("forget", is_forget & of_kind), ("retain sample", sample & of_kind)):
             if not own.any():
                 why = f"there are no {prefix(kind)}{split} pairs"
-                found += absent_figures(AUDIT, name, split, models, why)
+                found += absent_figures(AUDIT, measure, split, models, why)
                 continue
             before, after = headline(whole, own, of_kind), headline(few_bits, own, of_kind)
             if isinstance(before, str) or isinstance(after, str):
                 why = before if isinstance(before, str) else str(after)
-                found += absent_figures(AUDIT, name, split, models, why)
+                found += absent_figures(AUDIT, measure, split, models, why)
             else:
-                found += _headline_figures(audit, name, split, before, after)
+                found += _headline_figures(audit, measure, split, before, after)
         found += _membership_figures(audit, models, bits)
     return found
 
 
-def _headline_figures(audit: AuditInput, name: str, split: str, before: Headline, after: Headline) -> list[Figure]:
+def _headline_figures(
+    audit: AuditInput, measure: Measure, split: str, before: Headline, after: Headline
+) -> list[Figure]:
     """The measure in few bits, and what rounding changed of it, paired over the items."""
     rows = mean_figures(
-        audit=AUDIT, figure=name, split=split, values=after.values, groups=after.groups, seed=audit.seed,
+        audit=AUDIT, measure=measure, split=split, values=after.values, groups=after.groups, seed=audit.seed,
         better="target" if split == "forget" else "higher", note=after.note,
     )  # fmt: skip
     changed = {model: values - before.values[model] for model, values in after.values.items()}
     return rows + mean_figures(
-        audit=AUDIT, figure=name + TO_UNCOMPRESSED, split=split, values=changed, groups=after.groups, seed=audit.seed,
-        better="target", with_differences=False,
+        audit=AUDIT, measure=measure.against(UNCOMPRESSED), split=split, values=changed, groups=after.groups,
+        seed=audit.seed, better="target", with_differences=False,
     )  # fmt: skip
 
 
 def _membership_figures(audit: AuditInput, models: Mapping[str, ModelSignals], bits: int) -> list[Figure]:
     """AUC of the signal that is strongest on the uncompressed original, and what rounding changed of it."""
     kind, holdout = audit.headline_kind(), audit.original.holdout
-    name = f"{prefix(kind)}membership auc, {bits}-bit weights"
+    measure = Measure("membership auc", kind=kind, state=weights_in(bits))
     if holdout is None or kind not in holdout.kinds:
         why = f"there are no {prefix(kind)}held-out pairs, and retain pairs are members"
-        return absent_figures(AUDIT, name, MEMBERSHIP_SPLIT, models, why)
+        return absent_figures(AUDIT, measure, MEMBERSHIP_SPLIT, models, why)
     before, after = attack_scores(audit, kind), attack_scores(replace(audit, models=models), kind)
     signal = strongest({signal: stats.auc(*by_model["original"]) for signal, by_model in before.items()})
     of_groups = groups(audit.original.forget.of_kind(kind)), groups(holdout.of_kind(kind))
     rows = auc_figures(
         audit=AUDIT,
-        figure=name,
+        measure=measure,
         split=MEMBERSHIP_SPLIT,
         positives={model: scores[0] for model, scores in after[signal].items()},
         negatives={model: scores[1] for model, scores in after[signal].items()},
@@ -128,5 +136,5 @@ def _membership_figures(audit: AuditInput, models: Mapping[str, ModelSignals], b
         now_R, then_R = (stats.auc_resamples(*pair, *of_groups, audit.seed) for pair in (scores, before[signal][model]))
         low, high = stats.percentiles(None if now_R is None or then_R is None else now_R - then_R) or (None, None)
         row = partial(Figure, audit=AUDIT, model=model, split=MEMBERSHIP_SPLIT, n=len(scores[0]), better="target")
-        rows.append(row(figure=name + TO_UNCOMPRESSED, value=value, low=low, high=high))
+        rows.append(row(measure=measure.against(UNCOMPRESSED), value=value, low=low, high=high))
     return rows

@@ -24,8 +24,8 @@ from multidelete.audits import (
     unimodal,
     utility,
 )
-from multidelete.audits.compare import TO_ORIGINAL, TO_RETRAINED
 from multidelete.audits.inputs import RETRAINED_AGAIN
+from multidelete.audits.measure import ACCURACY, AUC, Measure
 from multidelete.audits.result import Figure
 
 UNTOUCHED, RANDOM_WEIGHTS = "untouched", "random weights"
@@ -82,10 +82,10 @@ def mark_void(figures: Sequence[Figure]) -> list[Figure]:
 
 def _untouched(rows: Sequence[Figure]) -> list[str]:
     """One outcome for each comparable figure, empty where it is right."""
-    original = {(row.figure, row.split): row.value for row in rows if row.model == "original"}
+    original = {(row.measure, row.split): row.value for row in rows if row.model == "original"}
     found = []
     for row in rows:
-        expected = 0.0 if row.figure.endswith(TO_ORIGINAL) else original.get((row.figure, row.split))
+        expected = 0.0 if row.measure.to == "original" else original.get((row.measure, row.split))
         if _is_agreement(row):
             expected = 1.0
         if row.model != UNTOUCHED or row.value is None or expected is None:
@@ -98,33 +98,34 @@ def _untouched(rows: Sequence[Figure]) -> list[str]:
 
 def _untouched_comes_back(rows: Sequence[Figure]) -> list[str]:
     """What never went is there at every step: a curve that does not tell it from the retrained model tells nothing."""
-    gaps = [row for row in rows if row.model == UNTOUCHED and _is_area(row.figure)]
+    gaps = [row for row in rows if row.model == UNTOUCHED and _is_area(row.measure)]
     return _some(gaps, lambda row: (row.low or 0) > 0, "untouched: no more is there than in the retrained model")
 
 
-def _is_area(figure: str) -> bool:
+def _is_area(measure: Measure) -> bool:
     """The area between a model's curve of relearning and the retrained model's, of recall or accuracy."""
-    measure, is_area, _ = figure.partition(relearning.MEAN + TO_RETRAINED)
-    return bool(is_area) and (" among all training " in measure or measure.endswith("accuracy"))
+    is_headline = measure.gallery == forgetting.ALL_TRAINING or measure.name == ACCURACY
+    return is_headline and measure.state == relearning.MEAN and measure.to == "retrained"
 
 
 def _retrained_again(audit: str, rows: Sequence[Figure]) -> list[str]:
     """Certainly far from the retrained model; or, where that is no yardstick of it, from an attack that guesses?"""
     found = []
     if audit == per_pair.AUDIT:
-        compared = {(row.figure.removesuffix(TO_RETRAINED), row.model) for row in rows if TO_RETRAINED in row.figure}
-        alone = [row for row in rows if "auc of " in row.figure and (row.figure, row.model) not in compared]
-        alone = [row for row in alone if row.model.startswith(RETRAINED_AGAIN) and ", difference" not in row.figure]
+        compared = {(row.measure, row.model) for row in rows if row.measure.to == "retrained"}
+        alone = [row for row in rows if row.model.startswith(RETRAINED_AGAIN) and _is_attack(row)]
+        alone = [row for row in alone if (row.measure.against("retrained"), row.model) not in compared]
         found += [_far(row, 0.5, APART[audit], f"{row.model}: {row.figure} is {row.value:.3f}") for row in alone]
     for row in rows:
-        figure, is_gap, _ = row.figure.partition(TO_RETRAINED)
-        if not is_gap or not row.model.startswith(RETRAINED_AGAIN) or audit not in APART:
+        measure = row.measure
+        if measure.to != "retrained" or not row.model.startswith(RETRAINED_AGAIN) or audit not in APART:
             continue
-        is_search = " among all training " in figure or " among sampled training " in figure
-        if audit == forgetting.AUDIT and (row.split != "forget" or not (is_search or figure.endswith("accuracy"))):
+        is_search = measure.gallery in (forgetting.ALL_TRAINING, forgetting.SAMPLED_TRAINING)
+        if audit == forgetting.AUDIT and (row.split != "forget" or not (is_search or measure.name == ACCURACY)):
             continue
-        if audit == relearning.AUDIT and not _is_area(row.figure):
+        if audit == relearning.AUDIT and not _is_area(measure):
             continue
+        figure = replace(measure, to=None)
         found.append(_far(row, 0.0, APART[audit], f"{row.model}: {figure} lies {row.value:+.3f} from the retrained's"))
     return found
 
@@ -133,12 +134,10 @@ def _random_weights(audit: str, rows: Sequence[Figure]) -> list[str]:
     """One outcome for each rule that applies to the audit."""
     random = [row for row in rows if row.model == RANDOM_WEIGHTS]
     if audit in (membership.AUDIT, per_pair.AUDIT):
-        aucs = [
-            row for row in random if "auc of " in row.figure and not row.figure.endswith((TO_ORIGINAL, TO_RETRAINED))
-        ]
+        aucs = [row for row in random if _is_attack(row)]
         return [_far(row, 0.5, APART[audit], f"random weights: {row.figure} is {row.value:.3f}") for row in aucs]
     if audit in (utility.AUDIT, forgetting.AUDIT, collateral.AUDIT, compression.AUDIT):
-        kept = [row for row in random if row.figure.endswith(TO_ORIGINAL) and row.split != "forget"]
+        kept = [row for row in random if row.measure.to == "original" and row.split != "forget"]
         return _some(kept, _below_zero, "random weights: nothing is certainly worse than the original's")
     if audit == unimodal.AUDIT:
         agreements = [row for row in random if _is_agreement(row)]
@@ -146,16 +145,22 @@ def _random_weights(audit: str, rows: Sequence[Figure]) -> list[str]:
             agreements, lambda row: (row.value or 0) < 1 - SAME, "random weights: as the original in every figure"
         )
     if audit == distance.AUDIT:
-        floor = {(row.figure, row.split): row.value for row in rows if row.model == RETRAINED_AGAIN}
-        gaps = [row for row in random if row.figure.endswith(distance.ABSOLUTE) and (row.figure, row.split) in floor]
+        floor = {(row.measure, row.split): row.value for row in rows if row.model == RETRAINED_AGAIN}
+        gaps = [row for row in random if row.measure.name == distance.ABSOLUTE and (row.measure, row.split) in floor]
         nearer = "random weights: nowhere farther from the retrained model than a second one is"
-        return _some(gaps, lambda row: (row.value or 0) > (floor[row.figure, row.split] or 0), nearer)
+        return _some(gaps, lambda row: (row.value or 0) > (floor[row.measure, row.split] or 0), nearer)
     return []
+
+
+def _is_attack(row: Figure) -> bool:
+    """AUCs of single signals."""
+    return row.measure.name == AUC and row.measure.signal is not None and row.measure.to is None
 
 
 def _is_agreement(row: Figure) -> bool:
     """Figures that compare representations with the original's, which itself has none."""
-    return row.audit == unimodal.AUDIT and row.figure.endswith(("overlap", "CKA"))
+    is_one = row.audit == unimodal.AUDIT and row.measure.name in (unimodal.OVERLAP, unimodal.CKA)
+    return is_one and row.measure.to is None
 
 
 def _far(row: Figure, centre: float, tolerance: float, words: str) -> str:

@@ -1,9 +1,11 @@
 """What unlearning cost, as the run recorded it."""
 
 from multidelete.audits.inputs import AuditInput
+from multidelete.audits.measure import Measure
 from multidelete.audits.result import Figure
 
 AUDIT = "cost"
+WALL, FRACTION, PEAK = "wall seconds", "fraction of retraining", "peak bytes"
 SEARCH = "for this run's settings; not among its wall seconds"
 
 
@@ -18,12 +20,12 @@ def figures(audit: AuditInput) -> list[Figure]:
     forget = len(audit.original.forget)
     wall_s, retrained_wall_s = audit.cost.get("wall_s"), audit.cost.get("retrained_wall_s")
     found = [
-        _figure("wall seconds", wall_s, "the run did not record wall_s", note="caches of the original included"),
+        _figure(WALL, wall_s, "the run did not record wall_s", note="caches of the original included"),
         _figure("search seconds", audit.cost.get("search_wall_s"), "no search for settings is recorded", note=SEARCH),
         _figure("reference seconds", audit.cost.get("reference_s"), "the run did not record reference_s"),
     ]
     if "retrained" in audit.models:
-        found.append(_figure("wall seconds", retrained_wall_s, "no retraining was timed", model="retrained"))
+        found.append(_figure(WALL, retrained_wall_s, "no retraining was timed", model="retrained"))
         found.append(_fraction(wall_s, retrained_wall_s))
     for key, what in (("pairs_forward", "pairs forwarded"), ("pairs_backward", "pairs backpropagated")):
         pairs, missing = audit.cost.get(key), f"the run did not record {key}"
@@ -31,22 +33,20 @@ def figures(audit: AuditInput) -> list[Figure]:
         passes = None if pairs is None else pairs / forget
         note = f"{forget:,} forget pairs"
         found.append(_figure(f"{what}, as passes over the forget pairs", passes, missing, note=note))
-    found.append(_figure("peak bytes", audit.cost.get("peak_bytes") or None, "the run did not record peak_bytes"))
+    found.append(_figure(PEAK, audit.cost.get("peak_bytes") or None, "the run did not record peak_bytes"))
     return found
 
 
 def _fraction(wall_s: float | None, retrained_wall_s: float | None) -> Figure:
-    name = "fraction of retraining"
     if wall_s is None or retrained_wall_s is None or retrained_wall_s <= 0:
-        return _figure(
-            name, None, "the run's wall seconds are unknown" if wall_s is None else "no retraining was timed"
-        )
-    return _figure(name, wall_s / retrained_wall_s, "", note=f"{wall_s:.1f} s against {retrained_wall_s:.1f} s")
+        missing = "the run's wall seconds are unknown" if wall_s is None else "no retraining was timed"
+        return _figure(FRACTION, None, missing)
+    return _figure(FRACTION, wall_s / retrained_wall_s, "", note=f"{wall_s:.1f} s against {retrained_wall_s:.1f} s")
 
 
 def _figure(
     name: str, value: float | None, missing: str, *, model: str = "unlearned", note: str | None = None
 ) -> Figure:
     if value is None:
-        return Figure(audit=AUDIT, figure=name, model=model, absent=missing)
-    return Figure(audit=AUDIT, figure=name, model=model, value=float(value), better="lower", note=note)
+        return Figure(audit=AUDIT, measure=Measure(name), model=model, absent=missing)
+    return Figure(audit=AUDIT, measure=Measure(name), model=model, value=float(value), better="lower", note=note)

@@ -14,34 +14,32 @@ Whether a gap meets its target, misses it or cannot tell is `multidelete.audits.
 """
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 
 from multidelete.audits import forgetting, membership, utility
-from multidelete.audits.compare import TO_ORIGINAL, TO_RETRAINED
 from multidelete.audits.forgetting import UnitCounts
-from multidelete.audits.inputs import prefix
 from multidelete.audits.judgement import TOLERANCES, ScoreRow, state_of
+from multidelete.audits.measure import ACCURACY, AUC, Measure
 from multidelete.audits.result import Figure
 
-Key = tuple[str, str, str]  # audit, figure, split
+Key = tuple[str, Measure, str | None]  # audit, measure, split
 Gap = tuple[float, float | None, float | None, int | None]  # unlearned minus yardstick, its 95 % interval, its groups
 
 
 class Lookup:
-    """Figures by name; void ones count as absent."""
+    """Figures by measure; void ones count as absent."""
 
     def __init__(self, figures: Sequence[Figure]) -> None:
         rows = [row if row.void is None else replace(row, value=None, absent=f"void: {row.void}") for row in figures]
-        self._rows = {(row.audit, row.figure, row.split, row.model): row for row in rows}
+        self._rows = {(row.audit, row.measure, row.split, row.model): row for row in rows}
 
-    def row(self, key: tuple[str, str, str | None], model: str) -> Figure | None:
+    def row(self, key: Key, model: str) -> Figure | None:
         """The row, if it has a value."""
         row = self._rows.get((*key, model))
         return row if row is not None and row.value is not None else None
 
-    def value(self, key: tuple[str, str, str | None], model: str) -> float | None:
+    def value(self, key: Key, model: str) -> float | None:
         row = self.row(key, model)
         return None if row is None else row.value
 
@@ -53,22 +51,21 @@ class Lookup:
     def why_absent(self, audit: str, kind: str | None = None) -> str:
         """The first reason that an audit's rows give, those of the kind before others."""
         rows = [row for row in self._rows.values() if row.audit == audit and row.absent]
-        rows.sort(key=lambda row: not row.figure.startswith(prefix(kind)))
+        rows.sort(key=lambda row: kind is not None and row.measure.kind != kind)
         return next((row.absent for row in rows if row.absent), "it was not measured")
 
     def keys(self, audit: str) -> list[Key]:
         """Figures of the unlearned model that have a value and are no differences."""
         return [
-            (row.audit, row.figure, row.split or "")
+            (row.audit, row.measure, row.split)
             for row in self._rows.values()
             if row.audit == audit and row.model == "unlearned" and row.value is not None
-            if ", difference to " not in row.figure
+            if row.measure.to is None
         ]
 
     def gap_to(self, key: Key, model: str) -> Gap | None:
         """The paired difference of the unlearned model to original or retrained."""
-        ending = TO_ORIGINAL if model == "original" else TO_RETRAINED
-        row = self.row((key[0], key[1] + ending, key[2]), "unlearned")
+        row = self.row((key[0], key[1].against(model), key[2]), "unlearned")
         return None if row is None or row.value is None else (row.value, row.low, row.high, row.groups)
 
 
@@ -101,7 +98,7 @@ def _forgetting(look: Lookup, counts: UnitCounts | None) -> ScoreRow | None:
         return None
     gap, source = look.gap_to(key, "retrained"), "the retrained model"
     if gap is None:
-        never_seen, source = look.row((*key[:2], "test"), "original"), "held-out pairs in the original"
+        never_seen, source = look.row((key[0], key[1], "test"), "original"), "held-out pairs in the original"
         if never_seen is None:
             never_seen, source = _constant(counts.chance), "a random order"
         gap = _unpaired_gap(unlearned, never_seen)
@@ -114,13 +111,18 @@ def _membership(look: Lookup, counts: UnitCounts | None) -> ScoreRow | None:
     rows = []
     for key in look.keys(membership.AUDIT):
         unlearned = look.row(key, "unlearned")
-        if unlearned is None or not key[1].startswith(f"{prefix(kind)}auc of "):
+        if unlearned is None or not is_attack(key[1], kind):
             continue
         gap, source = look.gap_to(key, "retrained"), "the retrained model"
         if gap is None:
             gap, source = _unpaired_gap(unlearned, _constant(0.5)), "an attack that guesses"
         rows.append(_two_sided(look, "membership", key, gap, source, counts))
     return max(rows, key=lambda row: row.badness, default=None)
+
+
+def is_attack(measure: Measure, kind: str | None) -> bool:
+    """Whether it is the AUC of one signal on pairs of this kind."""
+    return measure.name == AUC and measure.signal is not None and measure.kind == kind
 
 
 def _retain(look: Lookup, counts: UnitCounts | None) -> ScoreRow | None:
@@ -137,11 +139,11 @@ def _test_keys(look: Lookup, counts: UnitCounts | None) -> list[Key]:
     What was memorised cannot generalise: held-out pairs of the headline kind say nothing of use.
     """
     kind = counts.kind if counts else None
-    keys = [key for key in look.keys(utility.AUDIT) if "recall@10 " in key[1] or key[1].endswith("accuracy")]
-    others = [key for key in keys if kind is None or not key[1].startswith(prefix(kind))] or keys
-    by_kind: dict[str, Key] = {}
+    keys = [key for key in look.keys(utility.AUDIT) if key[1].k == 10 or key[1].name == ACCURACY]
+    others = [key for key in keys if kind is None or key[1].kind != kind] or keys
+    by_kind: dict[str | None, Key] = {}
     for key in others:  # the first direction of each kind
-        by_kind.setdefault(re.split(r"recall@10 |accuracy$", key[1])[0], key)
+        by_kind.setdefault(key[1].kind, key)
     return list(by_kind.values())
 
 
@@ -189,13 +191,13 @@ def _row(
         groups=groups,
         note=f"{key[1]} ({key[2]}); gap to target {value:+.3f}{interval}",
     )
-    unseen = look.value((*key[:2], "test"), "original")
+    unseen = look.value((key[0], key[1], "test"), "original")
     return replace(row, state=state_of(row, counts, unseen))
 
 
 def _constant(value: float) -> Figure:
     """A yardstick that is known exactly."""
-    return Figure(audit="", figure="", model="", value=value, low=value, high=value)
+    return Figure(audit="", measure=Measure(""), model="", value=value, low=value, high=value)
 
 
 def _unpaired_gap(unlearned: Figure, yardstick: Figure) -> Gap:

@@ -13,8 +13,9 @@ import numpy as np
 
 from multidelete.audits import stats
 from multidelete.audits.compare import absent_figures, mean_figures
-from multidelete.audits.inputs import RETRAINED_AGAIN, UNLEARNED_AGAIN, AuditInput, ModelSignals, groups, prefix
+from multidelete.audits.inputs import RETRAINED_AGAIN, UNLEARNED_AGAIN, AuditInput, ModelSignals, groups
 from multidelete.audits.margin import NO_REFERENCE, meaning, pair_margins
+from multidelete.audits.measure import Measure
 from multidelete.audits.result import Figure
 from multidelete.audits.signals import Signals
 from multidelete.core.words import counted
@@ -37,13 +38,12 @@ def figures(audit: AuditInput) -> list[Figure]:
         splits = _splits(audit.original, audit, kind)
         margins = kind_margins(audit, kind)
         for split, pairs in splits.items():
-            name = f"{prefix(kind)}{SIGNED}"
             if margins is None:
-                found += absent_figures(AUDIT, name, split, audit.models, NO_REFERENCE)
+                found += absent_figures(AUDIT, Measure(SIGNED, kind=kind), split, audit.models, NO_REFERENCE)
                 continue
             of_split = {model: of_splits[split] for model, of_splits in margins.items()}
-            found += _gap_figures(audit, prefix(kind), split, of_split, pairs)
-            found += _klom_figures(audit, f"{prefix(kind)}{KLOM}", split, of_split, pairs)
+            found += _gap_figures(audit, kind, split, of_split, pairs)
+            found += _klom_figures(audit, kind, split, of_split, pairs)
     return found
 
 
@@ -121,15 +121,15 @@ def _splits(model: ModelSignals, audit: AuditInput, kind: str | None) -> dict[st
 
 
 def _gap_figures(
-    audit: AuditInput, start: str, split: str, margins: Mapping[str, stats.Floats], pairs: Signals
+    audit: AuditInput, kind: str | None, split: str, margins: Mapping[str, stats.Floats], pairs: Signals
 ) -> list[Figure]:
     """Mean gaps of every model but the retrained one, with the floor in the note; extremes on forget pairs."""
     gap_N = {name: margin_N - margins["retrained"] for name, margin_N in margins.items() if name != "retrained"}
     found = []
-    for figure, values in ((SIGNED, gap_N), (ABSOLUTE, {name: np.abs(gap) for name, gap in gap_N.items()})):
+    for name, values in ((SIGNED, gap_N), (ABSOLUTE, {name: np.abs(gap) for name, gap in gap_N.items()})):
         rows = mean_figures(
             audit=AUDIT,
-            figure=start + figure,
+            measure=Measure(name, kind=kind),
             split=split,
             values=values,
             groups=groups(pairs),
@@ -138,14 +138,15 @@ def _gap_figures(
             with_differences=False,
         )
         again = [row for row in rows if row.model.startswith(RETRAINED_AGAIN)]
-        target = 0.0 if figure == SIGNED else max((row.value or 0.0 for row in again), default=None)
+        target = 0.0 if name == SIGNED else max((row.value or 0.0 for row in again), default=None)
         found += [replace(row, target=target, note=f"{meaning(pairs)}; {_floor(again)}") for row in rows]
     if split == "forget":
-        for figure, extreme in ((HIGHEST, np.max), (LOWEST, np.min)):
+        for name, extreme in ((HIGHEST, np.max), (LOWEST, np.min)):
             found += [
-                Figure(audit=AUDIT, figure=start + figure, model=name, split=split, value=float(extreme(gap)),
-                       n=len(gap), better="target", note=f"an extreme of all pairs; read it beside {RETRAINED_AGAIN}")
-                for name, gap in gap_N.items()
+                Figure(audit=AUDIT, measure=Measure(name, kind=kind), model=model, split=split,
+                       value=float(extreme(gap)), n=len(gap), better="target",
+                       note=f"an extreme of all pairs; read it beside {RETRAINED_AGAIN}")
+                for model, gap in gap_N.items()
             ]  # fmt: skip
     return found
 
@@ -160,9 +161,10 @@ def _floor(again: list[Figure]) -> str:
 
 
 def _klom_figures(
-    audit: AuditInput, name: str, split: str, margins: Mapping[str, stats.Floats], pairs: Signals
+    audit: AuditInput, kind: str | None, split: str, margins: Mapping[str, stats.Floats], pairs: Signals
 ) -> list[Figure]:
     """KLoM of the unlearned and of other retrained models, both against the same retrained ones, equally many."""
+    measure = Measure(KLOM, kind=kind)
     unlearned = [margins[model] for model in ("unlearned", *audit.named(UNLEARNED_AGAIN))]
     retrained = [margins[model] for model in ("retrained", *audit.named(RETRAINED_AGAIN))]
     many = min(len(unlearned), len(retrained) // 2)
@@ -172,11 +174,11 @@ def _klom_figures(
             f"{LEAST_MODELS} and "
             f"{2 * LEAST_MODELS}: half of the retrained ones give the floor, without which it says nothing"
         )
-        return absent_figures(AUDIT, name, split, {"unlearned": None}, why)
+        return absent_figures(AUDIT, measure, split, {"unlearned": None}, why)
     against = np.stack(retrained[many : 2 * many])
     rows = mean_figures(
         audit=AUDIT,
-        figure=name,
+        measure=measure,
         split=split,
         values={
             "unlearned": klom(np.stack(unlearned[:many]), against),

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from multidelete.audits import distance
-from multidelete.audits.compare import TO_RETRAINED
 from multidelete.audits.criteria import Key, Lookup
 from multidelete.audits.forgetting import UnitCounts
 from multidelete.audits.inputs import RETRAINED_AGAIN, prefix
 from multidelete.audits.judgement import ENOUGH_GROUPS, ScoreRow
+from multidelete.audits.measure import Measure
 from multidelete.audits.result import Figure
 
 State = Literal["unknown", "within", "above", "below"]
@@ -50,7 +50,7 @@ def floor(look: Lookup, rows: Sequence[ScoreRow], counts: UnitCounts | None) -> 
         if row.criterion in ("forgetting", "membership")
     }
     for one in (counts, *counts.others):
-        keys[f"{prefix(one.kind)}margins"] = (distance.AUDIT, prefix(one.kind) + distance.SIGNED, "forget")
+        keys[f"{prefix(one.kind)}margins"] = (distance.AUDIT, Measure(distance.SIGNED, kind=one.kind), "forget")
     beyond, told = [], []
     for name, key in keys.items():
         gap = None if key is None else look.value(key, "unlearned")
@@ -76,7 +76,7 @@ def farthest(look: Lookup, counts: UnitCounts | None) -> str:
     parts = []
     for model in ("unlearned", RETRAINED_AGAIN):
         ends = [
-            look.value((distance.AUDIT, prefix(counts.kind) + name, "forget"), model)
+            look.value((distance.AUDIT, Measure(name, kind=counts.kind), "forget"), model)
             for name in (distance.HIGHEST, distance.LOWEST)
         ]
         if ends[0] is not None and ends[1] is not None:
@@ -90,7 +90,7 @@ def farthest(look: Lookup, counts: UnitCounts | None) -> str:
 
 
 def _gap_key(unlearned: Figure | None) -> Key | None:
-    return None if unlearned is None else (unlearned.audit, unlearned.figure + TO_RETRAINED, unlearned.split or "")
+    return None if unlearned is None else (unlearned.audit, unlearned.measure.against("retrained"), unlearned.split)
 
 
 def _reach(look: Lookup, key: Key) -> float | None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from multidelete.audits.compare import absent_figures, mean_figures
 from multidelete.audits.inputs import AuditInput, groups, prefix, units
+from multidelete.audits.measure import ACCURACY, LABEL_MARGIN, RECALL, Measure
 from multidelete.audits.result import Figure
 from multidelete.audits.retrieval import KS, NO_EMBEDDINGS, NOT_DRAWN, directions, drawn, search
 from multidelete.audits.signals import Signals
@@ -21,6 +22,7 @@ from multidelete.core.words import counted
 
 AUDIT = "forgetting"
 SEARCH_LIMIT = 50_000_000  # query x candidate comparisons of one search over all retain pairs
+ALL_TRAINING, SAMPLED_TRAINING = "all training", "sampled training"  # galleries
 FOUND = 0.5  # a unit is found when one of its queries finds its own with at least this probability
 
 
@@ -38,7 +40,7 @@ class UnitCounts:
     Attributes:
         noun: What a unit is called, in the plural.
         kind: Kind of pairs that were counted.
-        measure: Name of the headline figure.
+        measure: The headline measure.
         total: Units with pairs of this kind, or as many of them as were drawn for a gallery.
         found: Units found, for each model.
         memorised: Units that could be forgotten.
@@ -51,7 +53,7 @@ class UnitCounts:
 
     noun: str
     kind: str | None
-    measure: str
+    measure: Measure
     total: int
     found: Mapping[str, int]
     memorised: int
@@ -85,7 +87,7 @@ def figures(audit: AuditInput) -> list[Figure]:
             own = mask & of_kind
             if not own.any():
                 why = f"there are no {prefix(kind)}{split} pairs"
-                found += absent_figures(AUDIT, headline_name(audit, kind), split, audit.models, why)
+                found += absent_figures(AUDIT, headline_measure(audit, kind), split, audit.models, why)
                 continue
             if _has_labels(original.forget):
                 chosen = {name: model.training.select(own) for name, model in audit.models.items()}
@@ -94,9 +96,9 @@ def figures(audit: AuditInput) -> list[Figure]:
             if (own & in_gallery).any():
                 found += _recall_figures(audit, kind, split, own & in_gallery, of_kind & in_gallery)
             elif original.forget.can_be_searched:
-                found += absent_figures(AUDIT, headline_name(audit, kind), split, audit.models, NOT_DRAWN)
+                found += absent_figures(AUDIT, headline_measure(audit, kind), split, audit.models, NOT_DRAWN)
             elif not _has_labels(original.forget):
-                found += absent_figures(AUDIT, headline_name(audit, kind), split, audit.models, NO_EMBEDDINGS)
+                found += absent_figures(AUDIT, headline_measure(audit, kind), split, audit.models, NO_EMBEDDINGS)
         found += _holdout_figures(audit, kind, of_kind)
     return found
 
@@ -136,7 +138,7 @@ def _units_of_kind(audit: AuditInput, kind: str | None) -> UnitCounts | None:
     return UnitCounts(
         noun=audit.unit_noun,
         kind=kind,
-        measure=headline_name(audit, kind),
+        measure=headline_measure(audit, kind),
         total=len(set(of_pair)),
         found={name: len(found) for name, found in by_model.items()},
         memorised=len(memorised),
@@ -147,18 +149,19 @@ def _units_of_kind(audit: AuditInput, kind: str | None) -> UnitCounts | None:
     )
 
 
-def headline_name(audit: AuditInput, kind: str | None) -> str:
-    """Name of the headline figure of a kind."""
+def headline_measure(audit: AuditInput, kind: str | None) -> Measure:
+    """The headline measure of a kind."""
     if not audit.original.forget.can_be_searched and _has_labels(audit.original.forget):
-        return f"{prefix(kind)}accuracy"
-    query, candidate = audit.original.forget.modalities
-    return recall_name(audit, kind, 1, query, candidate)
+        return Measure(ACCURACY, kind=kind)
+    return _recall(audit, kind, audit.original.forget.modalities)
 
 
-def recall_name(audit: AuditInput, kind: str | None, k: int, query: str, candidate: str) -> str:
-    """Name of a recall within the members of the training pairs; it says if these are a sample."""
-    extent = "sampled" if audit.retain_is_sampled or audit.original.forget.gallery is not None else "all"
-    return f"{prefix(kind)}recall@{k} {query} to {candidate} among {extent} training {candidate}s"
+def _recall(audit: AuditInput, kind: str | None, direction: tuple[str, str]) -> Measure:
+    """Recall@1 within the members of the training pairs, or a sample of them."""
+    is_sampled = audit.retain_is_sampled or audit.original.forget.gallery is not None
+    return Measure(
+        RECALL, kind=kind, k=1, direction=direction, gallery=SAMPLED_TRAINING if is_sampled else ALL_TRAINING
+    )
 
 
 def _has_labels(signals: Signals) -> bool:
@@ -174,18 +177,18 @@ def _recall_figures(
     for query, candidate in directions(audit.original.forget):
         pool = counted(_distinct(training["original"], of_kind, candidate), f"distinct {prefix(kind)}{candidate}s")
         note = f"gallery: {pool} of the training pairs{drawn(training['original'])}"
-        galleries = [(of_kind, recall_name(audit, kind, 1, query, candidate), note)]
+        galleries = [(of_kind, _recall(audit, kind, (query, candidate)), note)]
         if audit.retain_is_sampled:
             galleries[0] = (*galleries[0][:2], f"{galleries[0][2]} (a sample of the retain pairs)")
         if split != "retain":
             size = counted(_distinct(training["original"], own, candidate), f"distinct {prefix(kind)}{candidate}s")
-            name = f"{prefix(kind)}recall@1 {query} to {candidate} among the split's own {candidate}s"
-            galleries.append((own, name, f"gallery: {size} of the {split} pairs alone{drawn(training['original'])}"))
-        for gallery, name, note in galleries:
+            measure = replace(galleries[0][1], gallery="the split's own")
+            galleries.append((own, measure, f"gallery: {size} of the {split} pairs alone{drawn(training['original'])}"))
+        for gallery, measure, note in galleries:
             cost = _distinct(training["original"], own, query) * _distinct(training["original"], gallery, candidate)
             if split == "retain" and cost > SEARCH_LIMIT:
                 why = f"{cost:,} comparisons are more than {SEARCH_LIMIT:,}; the retain sample stands for it"
-                found += absent_figures(AUDIT, name, split, audit.models, why)
+                found += absent_figures(AUDIT, measure, split, audit.models, why)
                 continue
             searches = {
                 model: search(signals, own, gallery, query=query, candidate=candidate)
@@ -194,7 +197,7 @@ def _recall_figures(
             for k in KS:
                 found += mean_figures(
                     audit=AUDIT,
-                    figure=name.replace("recall@1", f"recall@{k}", 1),
+                    measure=replace(measure, k=k),
                     split=split,
                     values={model: result.recall[k] for model, result in searches.items()},
                     groups=searches["original"].groups,
@@ -211,7 +214,7 @@ def _margin_figures(audit: AuditInput, chosen: Mapping[str, Signals], kind: str 
     """Mean margin of the pairs' own labels: accuracy sees only its sign."""
     return mean_figures(
         audit=AUDIT,
-        figure=f"{prefix(kind)}margin of the label",
+        measure=Measure(LABEL_MARGIN, kind=kind),
         split=split,
         values={name: signals.label_aware_score for name, signals in chosen.items()},
         groups=groups(chosen["original"]),
@@ -226,12 +229,12 @@ def _holdout_figures(audit: AuditInput, kind: str | None, of_kind: NDArray[np.bo
 
     They are searched for among the training pairs, or their labels are predicted.
     """
-    name = headline_name(audit, kind)
+    measure = headline_measure(audit, kind)
     if not audit.original.forget.can_be_searched and _has_labels(audit.original.forget):
         held = {model: s.holdout.of_kind(kind) for model, s in audit.models.items() if s.holdout is not None}
         if not held or not len(held["original"]) or not _has_labels(held["original"]):
             why = f"there are no {prefix(kind)}held-out pairs with labels"
-            return absent_figures(AUDIT, name, "test", audit.models, why)
+            return absent_figures(AUDIT, measure, "test", audit.models, why)
         found = accuracy_figures(held, audit=AUDIT, kind=kind, split="test", seed=audit.seed)
         return found + _margin_figures(audit, held, kind, "test")
     values, hang_together, gallery = {}, [""], 0
@@ -241,16 +244,16 @@ def _holdout_figures(audit: AuditInput, kind: str | None, of_kind: NDArray[np.bo
         others = signals.holdout.of_kind(kind)
         query, candidate = others.modalities
         if not len(others):
-            return absent_figures(AUDIT, name, "test", audit.models, f"there are no {prefix(kind)}held-out pairs")
+            return absent_figures(AUDIT, measure, "test", audit.models, f"there are no {prefix(kind)}held-out pairs")
         both = others.join(signals.training.select(of_kind))
         if _distinct(others, np.ones(len(others), dtype=bool), query) * len(both) > SEARCH_LIMIT:
-            return absent_figures(AUDIT, name, "test", audit.models, f"more than {SEARCH_LIMIT:,} comparisons")
+            return absent_figures(AUDIT, measure, "test", audit.models, f"more than {SEARCH_LIMIT:,} comparisons")
         own = np.arange(len(both)) < len(others)
         result = search(both, own, np.ones(len(both), dtype=bool), query=query, candidate=candidate, ks=(1,))
         values[model], hang_together, gallery = result.recall[1], list(result.groups), result.gallery
     return mean_figures(
         audit=AUDIT,
-        figure=name,
+        measure=measure,
         split="test",
         values=values,
         groups=hang_together,

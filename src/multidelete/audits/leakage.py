@@ -28,7 +28,8 @@ from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import StandardScaler
 
 from multidelete.audits.compare import absent_figures, mean_figures, shuffled
-from multidelete.audits.inputs import AuditInput, prefix
+from multidelete.audits.inputs import AuditInput
+from multidelete.audits.measure import RECALL, Measure
 from multidelete.audits.result import Figure
 from multidelete.audits.retrieval import directions, search
 from multidelete.audits.signals import Signals
@@ -56,14 +57,15 @@ def figures(audit: AuditInput) -> list[Figure]:
         retain = {name: model.retain.of_kind(kind) for name, model in audit.models.items()}
         for query, candidate in directions(audit.original.forget):
             for ending, known_by in places:
-                name = f"{prefix(kind)}recall@{{}} {query}{ending} to {candidate} by a fitted map"
-                found += _direction_figures(audit, name, forget, retain, query, candidate, known_by)
+                direction = (query + ending, candidate)
+                measure = Measure(RECALL, kind=kind, k=1, direction=direction, by="a fitted map")
+                found += _direction_figures(audit, measure, forget, retain, query, candidate, known_by)
     return found
 
 
 def _direction_figures(
     audit: AuditInput,
-    name: str,
+    measure: Measure,
     forget: Mapping[str, Signals],
     retain: Mapping[str, Signals],
     query: str,
@@ -79,7 +81,7 @@ def _direction_figures(
     elif len(rows) < LEAST_FIT:
         why = f"{counted(len(rows), 'retain pairs')} of the kind to fit a map on; it takes {LEAST_FIT}"
     if why is not None:
-        return absent_figures(AUDIT, name.format(1), "forget", audit.models, why)
+        return absent_figures(AUDIT, measure, "forget", audit.models, why)
     searches = {}
     for model, asked in forget.items():
         other = model if known_by is None else known_by
@@ -101,7 +103,7 @@ def _direction_figures(
         for k in KS
         for row in mean_figures(
             audit=AUDIT,
-            figure=name.format(k),
+            measure=replace(measure, k=k),
             split="forget",
             values={model: result.recall[k] for model, result in searches.items()},
             groups=searches["original"].groups,

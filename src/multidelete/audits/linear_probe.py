@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from multidelete.audits.compare import absent_figures, mean_figures, shuffled
 from multidelete.audits.inputs import AuditInput, groups
+from multidelete.audits.measure import Measure
 from multidelete.audits.result import Figure
 from multidelete.audits.signals import Signals
 from multidelete.audits.stats import Array, Floats
@@ -35,7 +36,7 @@ def probe_figures(audit: AuditInput, audit_name: str) -> list[Figure]:
     fit = {name: model.retain.select(rows) for name, model in audit.models.items()}
     held = "val" if original.test is None else "test"
     for modality in original.forget.unimodal:
-        name = f"{modality} linear probe accuracy"
+        measure = Measure("linear probe accuracy", modality=modality)
         for split in ("forget", held):
             asked = {
                 model: signals.forget if split == "forget" else signals.holdout
@@ -44,12 +45,12 @@ def probe_figures(audit: AuditInput, audit_name: str) -> list[Figure]:
             known = {model: signals for model, signals in asked.items() if signals is not None}
             why = _why_not(fit["original"], known.get("original"), modality)
             if why:
-                found += absent_figures(audit_name, name, split, audit.models, why)
+                found += absent_figures(audit_name, measure, split, audit.models, why)
                 continue
             classes = _classes(fit["original"])
             found += mean_figures(
                 audit=audit_name,
-                figure=name,
+                measure=measure,
                 split=split,
                 values={model: _hits(fit[model], known[model], modality) for model in known},
                 groups=groups(known["original"]),

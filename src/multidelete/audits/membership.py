@@ -16,8 +16,9 @@ from functools import partial
 import numpy as np
 
 from multidelete.audits import stats
-from multidelete.audits.compare import TO_ORIGINAL, TO_RETRAINED, absent_figures, auc_figures, shuffled, tpr_figures
+from multidelete.audits.compare import absent_figures, auc_figures, shuffled, tpr_figures
 from multidelete.audits.inputs import AuditInput, groups, prefix
+from multidelete.audits.measure import AUC, Measure
 from multidelete.audits.result import Figure
 from multidelete.audits.retrieval import directions
 from multidelete.audits.signals import Signals
@@ -40,7 +41,7 @@ def figures(audit: AuditInput) -> list[Figure]:
         holdout = audit.original.holdout
         if holdout is None or kind not in holdout.kinds:
             why = f"there are no {prefix(kind)}held-out pairs, and retain pairs are members"
-            found += absent_figures(AUDIT, f"{prefix(kind)}auc", SPLIT, audit.models, why)
+            found += absent_figures(AUDIT, Measure(AUC, kind=kind), SPLIT, audit.models, why)
             continue
         found += _kind_figures(audit, kind, holdout.of_kind(kind))
     return found
@@ -136,7 +137,7 @@ def _kind_figures(audit: AuditInput, kind: str | None, holdout: Signals) -> list
     for signal, by_model in attacks.items():
         found += auc_figures(
             audit=AUDIT,
-            figure=f"{prefix(kind)}auc of {signal}",
+            measure=Measure(AUC, kind=kind, signal=signal),
             split=SPLIT,
             positives={name: scores[0] for name, scores in by_model.items()},
             negatives={name: scores[1] for name, scores in by_model.items()},
@@ -145,17 +146,19 @@ def _kind_figures(audit: AuditInput, kind: str | None, holdout: Signals) -> list
             seed=audit.seed,
             note=note,
         )
-    value = {(row.model, row.figure): row for row in found if not row.figure.endswith((TO_ORIGINAL, TO_RETRAINED))}
+    row_of = {(row.model, row.measure.signal): row for row in found if row.measure.to is None}
     headline_of: dict[str, str] = {}
     for name in audit.models:
-        rows = {signal: value[name, f"{prefix(kind)}auc of {signal}"] for signal in attacks if name in attacks[signal]}
+        rows = {signal: row_of[name, signal] for signal in attacks if name in attacks[signal]}
         headline_of[name] = strongest({signal: row.value for signal, row in rows.items() if row.value is not None})
         best = rows[headline_of[name]]
-        found.append(replace(best, figure=f"{prefix(kind)}auc", note=f"strongest signal: {headline_of[name]}; {note}"))
+        found.append(
+            replace(best, measure=Measure(AUC, kind=kind), note=f"strongest signal: {headline_of[name]}; {note}")
+        )
         for fpr in RATES:
             found += tpr_figures(
                 audit=AUDIT,
-                figure=f"{prefix(kind)}tpr at fpr {fpr}",
+                measure=Measure(f"tpr at fpr {fpr}", kind=kind),
                 split=SPLIT,
                 members={name: attacks[headline_of[name]][name][0]},
                 nonmembers={name: attacks[headline_of[name]][name][1]},
@@ -175,15 +178,15 @@ def _ratio_figures(audit: AuditInput, kind: str | None, signal: str, scores: Att
     the share of forget pairs called members while at most 10 % of the held-out pairs are, by the signal
     that is strongest on the original.
     """
-    name = f"{prefix(kind)}MI ratio"
+    measure = Measure("MI ratio", kind=kind)
     nonmembers = len(scores["original"][1])
     if nonmembers * RATIO_FPR < 1 - 1e-9:
         why = f"{nonmembers} nonmembers; the attack's threshold needs at least {round(1 / RATIO_FPR)}"
-        return absent_figures(AUDIT, name, SPLIT, audit.models, why)
+        return absent_figures(AUDIT, measure, SPLIT, audit.models, why)
     success = {model: stats.tpr_at_fpr(*pair, RATIO_FPR) for model, pair in scores.items()}
     found = []
     for model, rate in success.items():
-        row = partial(Figure, audit=AUDIT, figure=name, model=model, split=SPLIT)
+        row = partial(Figure, audit=AUDIT, measure=measure, model=model, split=SPLIT)
         if not rate:
             why = "the attack calls no forget pair of this model a member: the ratio has no bound"
             found.append(row(absent=why))

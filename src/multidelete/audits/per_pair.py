@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multidelete.audits import stats
-from multidelete.audits.compare import TO_RETRAINED, absent_figures, auc_figures, tpr_figures
+from multidelete.audits.compare import absent_figures, auc_figures, tpr_figures
 from multidelete.audits.inputs import RETRAINED_AGAIN, AuditInput, ModelSignals, groups, prefix
 from multidelete.audits.margin import NO_REFERENCE, pair_margins
+from multidelete.audits.measure import AUC, Measure
 from multidelete.audits.membership import RATES, SPLIT
 from multidelete.audits.result import Figure
 from multidelete.audits.signals import Signals
@@ -63,11 +64,11 @@ def figures(audit: AuditInput) -> list[Figure]:
             margins = {name: margin_N for name, margin_N in models.items() if margin_N is not None}
             shadow_R = [margin_N for margin_N in shadows if margin_N is not None]
             if len(margins) == len(models) and len(shadow_R) == len(shadows):
-                found += _attacked(audit, prefix(kind), margins, shadow_R, pairs, is_member_N)
+                found += _attacked(audit, kind, margins, shadow_R, pairs, is_member_N)
                 continue
             why = NO_REFERENCE
         for label in (LIRA, RMIA):
-            found += absent_figures(AUDIT, f"{prefix(kind)}auc of {label}", SPLIT, audit.models, why)
+            found += absent_figures(AUDIT, Measure(AUC, kind=kind, signal=label), SPLIT, audit.models, why)
     return found
 
 
@@ -153,7 +154,7 @@ def rmia(target_N: stats.Floats, reference_RN: stats.Floats, is_in_RN: Bools, is
 
 def _attacked(
     audit: AuditInput,
-    start: str,
+    kind: str | None,
     margins: Mapping[str, stats.Floats],
     shadow_R: Sequence[stats.Floats],
     pairs: Signals,
@@ -177,11 +178,11 @@ def _attacked(
                     f"it takes {models} that never saw the pair, for at least {LEAST_PAIRS} forget and {LEAST_PAIRS} "
                     f"held-out pairs; there are {what}, {is_member_N.sum():,} and {(~is_member_N).sum():,} pairs"
                 )
-                found += absent_figures(AUDIT, f"{start}auc of {label}", SPLIT, {name: None}, why)
+                found += absent_figures(AUDIT, Measure(AUC, kind=kind, signal=label), SPLIT, {name: None}, why)
             else:
                 made[name], notes[name] = result.score, f"{result.how} of {what}"
         if made:
-            rows = _rows(audit, start, label, made, pairs, is_member_N)
+            rows = _rows(audit, kind, label, made, pairs, is_member_N)
             rows = rows if shadow_R else [_without_swapped_gap(row) for row in rows]
             found += [replace(row, note=f"{notes[row.model]}; {row.note}") if row.note else row for row in rows]
     return found
@@ -195,15 +196,15 @@ def _others(name: str, models: Iterable[str]) -> list[str]:
 
 def _without_swapped_gap(row: Figure) -> Figure:
     """Each retrained model is the other's reference: one AUC is 1 minus the other, and their gap counts all twice."""
-    if not (row.model.startswith(RETRAINED_AGAIN) and row.figure.endswith(TO_RETRAINED)):
+    if not (row.model.startswith(RETRAINED_AGAIN) and row.measure.to == "retrained"):
         return row
     why = "it and the retrained model are each other's references, so that what lies between them counts twice"
-    return Figure(audit=AUDIT, figure=row.figure, model=row.model, split=row.split, absent=why)
+    return Figure(audit=AUDIT, measure=row.measure, model=row.model, split=row.split, absent=why)
 
 
 def _rows(
     audit: AuditInput,
-    start: str,
+    kind: str | None,
     label: str,
     scores: Mapping[str, stats.Floats],
     pairs: Signals,
@@ -218,13 +219,14 @@ def _rows(
     ours = {name: score_N[members] for name, score_N in scores.items()}
     theirs = {name: score_N[nonmembers] for name, score_N in scores.items()}
     found = auc_figures(
-        audit=AUDIT, figure=f"{start}auc of {label}", split=SPLIT, positives=ours, negatives=theirs,
+        audit=AUDIT, measure=Measure(AUC, kind=kind, signal=label), split=SPLIT, positives=ours, negatives=theirs,
         positive_groups=member_groups, negative_groups=nonmember_groups, seed=audit.seed, note=note,
     )  # fmt: skip
     for fpr in RATES:
         found += tpr_figures(
-            audit=AUDIT, figure=f"{start}tpr at fpr {fpr} of {label}", split=SPLIT, members=ours, nonmembers=theirs,
-            member_groups=member_groups, nonmember_groups=nonmember_groups, fpr=fpr, seed=audit.seed, note=note,
+            audit=AUDIT, measure=Measure(f"tpr at fpr {fpr}", kind=kind, signal=label), split=SPLIT, members=ours,
+            nonmembers=theirs, member_groups=member_groups, nonmember_groups=nonmember_groups, fpr=fpr,
+            seed=audit.seed, note=note,
         )  # fmt: skip
     return found
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from multidelete.audits import compression, relearning
 from multidelete.audits.compare import absent_figures
-from multidelete.audits.forgetting import headline_name
+from multidelete.audits.forgetting import headline_measure
 from multidelete.audits.inputs import SPLITS, AuditInput, ModelSignals, units
 from multidelete.audits.result import Figure
 from multidelete.audits.separation import whole_units_first
@@ -56,8 +56,8 @@ def probe_figures(
         if compress:
             found += compression.figures(few, prober.compressed())
         if relearn and isinstance(parted, str):
-            name = headline_name(few, few.headline_kind())
-            found += absent_figures(relearning.AUDIT, name, relearning.SPLIT, dict.fromkeys(learners), parted)
+            measure = headline_measure(few, few.headline_kind())
+            found += absent_figures(relearning.AUDIT, measure, relearning.SPLIT, dict.fromkeys(learners), parted)
         elif relearn and not isinstance(parted, str):
             curves = {name: prober.relearned(name, parted, lr) for name in learners}
             found += relearning.figures(few, parted.unseen, curves, lr=lr)

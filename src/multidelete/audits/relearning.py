@@ -11,7 +11,7 @@ Shape suffixes: Q queries or pairs.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -20,9 +20,10 @@ from torch.nn.utils import clip_grad_norm_
 
 from multidelete.artifacts.record import RunRecord
 from multidelete.audits.compare import absent_figures, mean_figures
-from multidelete.audits.forgetting import headline_name
+from multidelete.audits.forgetting import headline_measure
 from multidelete.audits.headline import headline
-from multidelete.audits.inputs import AuditInput, groups, prefix, units
+from multidelete.audits.inputs import AuditInput, groups, units
+from multidelete.audits.measure import LABEL_MARGIN, SCORE, Measure
 from multidelete.audits.result import Figure
 from multidelete.audits.signals import Signals
 from multidelete.audits.stats import Array, Floats
@@ -35,7 +36,7 @@ from multidelete.methods.defaults import recorded
 from multidelete.models.base import Adapter
 
 AUDIT = "relearning"
-MEAN = ", mean over the steps"
+MEAN = "mean over the steps"
 SPLIT = "forget, not relearned"
 SHARE = 0.25  # of the forgotten units, that are relearned
 STEPS = (0, 1, 2, 4, 8, 16, 32, 64)
@@ -163,31 +164,31 @@ def figures(
         step: {model: curve[step] for model, curve in curves.items()} for step in next(iter(curves.values()))
     }
     measured[0] = {"original": training, **measured[0]}
-    name, found = headline_name(audit, kind), []
+    measure, found = headline_measure(audit, kind), []
     asked = {step: headline(models, own, of_kind) for step, models in measured.items()}
     values: dict[int, Mapping[str, Floats]] = {}
     rate = f"learning rate {lr:g}"
     for step, result in asked.items():
         if isinstance(result, str):
-            found += absent_figures(AUDIT, f"{name}, at step {step}", SPLIT, measured[step], result)
+            found += absent_figures(AUDIT, replace(measure, step=step), SPLIT, measured[step], result)
             continue
         values[step] = result.values
         hang_together, note = result.groups, f"{result.note}; {rate}" if result.note else rate
     if values:
-        found += _curve_figures(audit, name, values, hang_together, note)
-        found += _half_figures(name, values)
+        found += _curve_figures(audit, measure, values, hang_together, note)
+        found += _half_figures(measure, values)
     is_labelled = training.labels is not None and training.logits is not None
     scores = {
         step: {model: signals.select(own).label_aware_score for model, signals in models.items()}
         for step, models in measured.items()
     }
-    score = f"{prefix(kind)}{'margin of the label' if is_labelled else 'score'}"
+    score = Measure(LABEL_MARGIN if is_labelled else SCORE, kind=kind)
     return found + _curve_figures(audit, score, scores, groups(training.select(own)), rate)
 
 
 def _curve_figures(
     audit: AuditInput,
-    name: str,
+    measure: Measure,
     values: Mapping[int, Mapping[str, Array]],
     hang_together: Sequence[str],
     note: str,
@@ -195,24 +196,26 @@ def _curve_figures(
     """Each measured point, and the mean over those behind the start: its difference is the area between two curves."""
     learning = list(values[max(values)])
     later = [by_model for step, by_model in values.items() if step > 0]
-    points = {f"{name}, at step {step}": by_model for step, by_model in values.items()}
-    points[name + MEAN] = {model: np.mean([by_model[model] for by_model in later], axis=0) for model in learning}
+    points = {replace(measure, step=step): by_model for step, by_model in values.items()}
+    points[replace(measure, state=MEAN)] = {
+        model: np.mean([by_model[model] for by_model in later], axis=0) for model in learning
+    }
     return [
         row
-        for figure, by_model in points.items()
+        for point, by_model in points.items()
         for row in mean_figures(
-            audit=AUDIT, figure=figure, split=SPLIT, values=by_model, groups=hang_together, seed=audit.seed,
+            audit=AUDIT, measure=point, split=SPLIT, values=by_model, groups=hang_together, seed=audit.seed,
             better="target", note=note,
         )
     ]  # fmt: skip
 
 
-def _half_figures(name: str, values: Mapping[int, Mapping[str, Floats]]) -> list[Figure]:
+def _half_figures(measure: Measure, values: Mapping[int, Mapping[str, Floats]]) -> list[Figure]:
     """The first measured number of steps after which half of the original's figure is there again."""
     original = float(values[0]["original"].mean())
-    figure, found = f"steps to bring back half of {name}", []
+    half, found = Measure(f"steps to bring back half of {measure}"), []
     for model in (model for model in values[0] if model != "original"):
-        row = partial(Figure, audit=AUDIT, figure=figure, model=model, split=SPLIT)
+        row = partial(Figure, audit=AUDIT, measure=half, model=model, split=SPLIT)
         back = [step for step, by_model in sorted(values.items()) if by_model[model].mean() >= HALF * original]
         if original <= 0:
             found.append(row(absent="the original finds none of them, so there is nothing to come back"))

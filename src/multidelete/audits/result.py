@@ -2,12 +2,13 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from multidelete.artifacts.room import write_whole
+from multidelete.audits.measure import Measure
 from multidelete.core.config import misfits, shown
 from multidelete.core.errors import CheckpointError, first_few
 from multidelete.core.json_files import read_json_object
@@ -22,7 +23,7 @@ class Figure:
 
     Attributes:
         audit: Which audit (``"forgetting"``).
-        figure: What was measured (``"recall@1 image to text"``).
+        measure: What was measured; as text, `figure` (``"recall@1 image to text"``).
         model: ``original``, ``unlearned``, ``retrained``, or another name of the run.
         split: On which pairs (``"forget"``, ``"retain sample"``, ``"test"``).
         value: Rates in [0, 1], seconds, bytes or counts.
@@ -40,7 +41,7 @@ class Figure:
     """
 
     audit: str
-    figure: str
+    measure: Measure
     model: str
     split: str | None = None
     value: float | None = None
@@ -61,17 +62,26 @@ class Figure:
         if self.value is not None and not math.isfinite(self.value):
             raise ValueError(f"{self.audit}/{self.figure}/{self.model}: {self.value} is not finite; say why")
 
+    @property
+    def figure(self) -> str:
+        """What was measured, as text."""
+        return self.measure.text
+
 
 def write_audit(path: Path, run: dict[str, object], figures: Sequence[Figure]) -> None:
     """Write ``audit.json``, a figure on each line; fields that are None are left out."""
-    rows = [{k: v for k, v in asdict(f).items() if v is not None} for f in figures]
+    rows = [
+        {"audit": f.audit, "figure": f.figure}
+        | {k: v for k, v in vars(f).items() if k not in ("audit", "measure") and v is not None}
+        for f in figures
+    ]
     head = json.dumps({"schema": SCHEMA, "run": run}, indent=1, allow_nan=False).removesuffix("\n}")
     lines = ",\n".join("  " + json.dumps(row, allow_nan=False) for row in rows)
     write_whole(path, f'{head},\n "figures": [\n{lines}\n ]\n}}\n')
 
 
 def read_audit(path: Path) -> tuple[dict[str, object], list[Figure]]:
-    """Read ``audit.json`` back: the run's description and the figures.
+    """Read ``audit.json`` back: the run's description and the figures, whose measures are known by their texts alone.
 
     Raises:
         CheckpointError: The file is damaged, or of another version.
@@ -89,12 +99,20 @@ def read_audit(path: Path) -> tuple[dict[str, object], list[Figure]]:
     make: Callable[..., Figure] = Figure
     for at, row in enumerate(rows, 1):
         try:
-            wrong = misfits(Figure, row) if isinstance(row, dict) else [f"{shown(row)} is no JSON object"]
+            wrong = _misfits(row) if isinstance(row, dict) else [f"{shown(row)} is no JSON object"]
             if not wrong:
-                figures.append(make(**row))
+                figures.append(make(measure=Measure(row.pop("figure")), **row))
         except (TypeError, ValueError) as error:
             wrong = [str(error)]
         problems += [f"figure {at}: {one}" for one in wrong]
     if problems:
         raise CheckpointError(f"{path} holds what no audit writes: {first_few(problems)}. {remedy}")
     return run, figures
+
+
+def _misfits(row: Mapping[str, object]) -> list[str]:
+    """What is wrong with the fields of a row; the measure stands there as its text."""
+    figure = row.get("figure")
+    wrong = [] if isinstance(figure, str) else [f"figure is {shown(figure)}; it must be a text"]
+    wrong += ["unknown 'measure'"] if "measure" in row else []
+    return wrong + misfits(Figure, {name: value for name, value in row.items() if name not in ("figure", "measure")})

@@ -1,14 +1,14 @@
 """The verdict in plain words, for readers who decide by it and do not know the field."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from multidelete.audits import cost, relearning
-from multidelete.audits.compare import TO_RETRAINED
 from multidelete.audits.criteria import Lookup
 from multidelete.audits.forgetting import UnitCounts
 from multidelete.audits.judgement import ENOUGH_GROUPS, PRECISION, ScoreRow, has_few_groups, is_near_chance
+from multidelete.audits.measure import ACCURACY, Measure
 from multidelete.core.words import counted
 
 Outcome = Literal["forgotten", "unfinished", "over-forgotten", "damaged", "unjudged"]
@@ -79,8 +79,7 @@ def count(counts: UnitCounts | None) -> str:
     if counts is None:
         return "The deleted units could not be counted: this family can be searched neither by embedding nor by label."
     found, total = counts.found, counted(counts.total, counts.noun)
-    _, _, searched = counts.measure.partition(" to ")  # "text among all training texts"
-    if not searched:
+    if counts.measure.direction is None:
         return _count_of_labels(counts)
     drawn = f", drawn from {counts.requested:,} that were requested," if counts.requested else ""
     known = f"the original finds {found['original']:,}, the unlearned model {found['unlearned']:,}"
@@ -88,7 +87,8 @@ def count(counts: UnitCounts | None) -> str:
         known += f", a model retrained without them {found['retrained']:,}"
     by_kind = "" if counts.kind is None else f" (by {counts.kind} pairs)"
     told = f"Of {total} to be forgotten{by_kind}{drawn} {known}."
-    told += f" Found means: an own {searched.replace(' among', ' ranks first among', 1)}."
+    candidate = counts.measure.direction[1]
+    told += f" Found means: an own {candidate} ranks first among {counts.measure.gallery} {candidate}s."
     if not counts.memorised:
         only = "only the original" if "retrained" in found else "the original"
         return f"{told} None is found by {only}, so that none could be seen to go."
@@ -145,13 +145,14 @@ def row_sentence(row: ScoreRow, counts: UnitCounts | None) -> str:
 
 def _measured(row: ScoreRow) -> str:
     """The figure in words: the scorecard has its full name."""
-    figure = "" if row.unlearned is None else row.unlearned.figure
+    if row.unlearned is None:
+        return ""
+    measure = row.unlearned.measure
     if row.criterion == "membership":
-        return f"the AUC of the attack by the pairs' {figure.partition('auc of ')[2]}"
-    if figure.endswith("accuracy"):
+        return f"the AUC of the attack by the pairs' {measure.signal}"
+    if measure.name == ACCURACY:
         return "the share of right labels"
-    ranks = figure.partition("recall@")[2].partition(" ")[0]
-    return "the share found first" if ranks == "1" else f"the share found among the first {ranks}"
+    return "the share found first" if measure.k == 1 else f"the share found among the first {measure.k}"
 
 
 def _why_unclear(row: ScoreRow, counts: UnitCounts | None) -> str:
@@ -184,7 +185,8 @@ def comes_back(look: Lookup, counts: UnitCounts | None) -> str:
     """A sentence where relearning some deleted pairs brings back more of the others than the retrained model learns."""
     if counts is None:
         return ""
-    row = look.row((relearning.AUDIT, counts.measure + relearning.MEAN + TO_RETRAINED, relearning.SPLIT), "unlearned")
+    area = replace(counts.measure, state=relearning.MEAN, to="retrained")
+    row = look.row((relearning.AUDIT, area, relearning.SPLIT), "unlearned")
     if row is None or row.value is None or row.low is None or row.high is None or row.low <= 0:
         return ""
     return (
@@ -197,16 +199,14 @@ def comes_back(look: Lookup, counts: UnitCounts | None) -> str:
 def spent(look: Lookup, rows: Sequence[ScoreRow]) -> str:
     """Seconds, fraction of retraining, and what was lost."""
     parts = []
-    wall_s = look.value((cost.AUDIT, "wall seconds", None), "unlearned")
-    fraction = look.value((cost.AUDIT, "fraction of retraining", None), "unlearned")
+    wall_s = look.value((cost.AUDIT, Measure(cost.WALL), None), "unlearned")
+    fraction = look.value((cost.AUDIT, Measure(cost.FRACTION), None), "unlearned")
     if wall_s is not None:
         parts.append(f"{wall_s:,.1f} s" + ("" if fraction is None else f", {fraction:.2f} of the time of retraining"))
     for row in rows:
         if row.criterion in ("retain", "test") and row.original is not None and row.unlearned is not None:
-            name = row.original.figure
-            if " to " in name:  # "recall@1 image to text among ..." is "recall@1"
-                name = name.partition(" to ")[0].rpartition(" ")[0]
             words = "retain pairs" if row.criterion == "retain" else "held-out pairs"
+            name = row.original.measure.short
             parts.append(f"{name} on {words} {row.original.value:.3f} before, {row.unlearned.value:.3f} after")
     return f"What it cost: {'; '.join(parts)}." if parts else ""
 

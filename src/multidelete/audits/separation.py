@@ -15,6 +15,7 @@ import numpy as np
 from multidelete.audits import stats
 from multidelete.audits.compare import Measured, absent_figures, auc_figures, target_figures
 from multidelete.audits.inputs import AuditInput, groups, prefix, units
+from multidelete.audits.measure import AUC, Measure
 from multidelete.audits.result import Figure
 from multidelete.audits.signals import Signals
 from multidelete.core.streams import Stream, stream
@@ -39,8 +40,8 @@ def figures(audit: AuditInput) -> list[Figure]:
         size, available = len(forget["original"]), len(retain["original"])
         if not available:
             why = f"there are no {prefix(kind)}retain pairs"
-            for name in ("auc", AS_RELEASED):
-                found += absent_figures(AUDIT, prefix(kind) + name, SPLIT, audit.models, why)
+            for name in (AUC, AS_RELEASED):
+                found += absent_figures(AUDIT, Measure(name, kind=kind), SPLIT, audit.models, why)
             continue
         samples = min(available // size, MAX_SAMPLES)
         drawn = whole_units_first(units(retain["original"], audit.unit), audit.seed)[: samples * size or available]
@@ -50,7 +51,7 @@ def figures(audit: AuditInput) -> list[Figure]:
         retain = {name: signals.select(drawn) for name, signals in retain.items()}
         found += auc_figures(
             audit=AUDIT,
-            figure=f"{prefix(kind)}auc",
+            measure=Measure(AUC, kind=kind),
             split=SPLIT,
             positives={model: signals.label_aware_score for model, signals in retain.items()},
             negatives={model: signals.label_aware_score for model, signals in forget.items()},
@@ -59,7 +60,7 @@ def figures(audit: AuditInput) -> list[Figure]:
             seed=audit.seed,
             note=f"label-aware score of the matched pair; {extent}",
         )
-        found += _released_figures(audit, prefix(kind) + AS_RELEASED, retain, forget, extent)
+        found += _released_figures(audit, Measure(AS_RELEASED, kind=kind), retain, forget, extent)
     return found
 
 
@@ -90,7 +91,7 @@ def released_auc(retain_PC: stats.Floats, forget_MC: stats.Floats) -> float:
 
 
 def _released_figures(
-    audit: AuditInput, figure: str, retain: dict[str, Signals], forget: dict[str, Signals], extent: str
+    audit: AuditInput, measure: Measure, retain: dict[str, Signals], forget: dict[str, Signals], extent: str
 ) -> list[Figure]:
     scores = {name: (released_scores(retain[name]), released_scores(forget[name])) for name in audit.models}
     hang_together = groups(retain["original"]), groups(forget["original"])
@@ -99,7 +100,7 @@ def _released_figures(
     for name, (retain_PC, forget_MC) in scores.items():
         if retain_PC is None or forget_MC is None:
             why = "the released code scores classes or cosines, and this family has neither"
-            return absent_figures(AUDIT, figure, SPLIT, audit.models, why)
+            return absent_figures(AUDIT, measure, SPLIT, audit.models, why)
         classes = retain_PC.shape[1]
         resampled = [
             stats.auc_resamples(retain_P, forget_M, *hang_together, seed=audit.seed)
@@ -116,7 +117,7 @@ def _released_figures(
     n = len(retain["original"])
     return target_figures(
         audit=AUDIT,
-        figure=figure,
+        measure=measure,
         split=SPLIT,
         measured=measured,
         n=n,

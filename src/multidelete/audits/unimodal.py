@@ -12,6 +12,7 @@ import numpy as np
 from multidelete.audits.compare import absent_figures, mean_figures, shuffled
 from multidelete.audits.inputs import AuditInput, groups
 from multidelete.audits.linear_probe import probe_figures
+from multidelete.audits.measure import Measure
 from multidelete.audits.result import Figure
 from multidelete.audits.signals import Signals
 from multidelete.audits.stats import Floats, is_constant, knn_overlap, linear_cka
@@ -19,6 +20,7 @@ from multidelete.audits.stats import Floats, is_constant, knn_overlap, linear_ck
 AUDIT = "unimodal"
 K = 10
 MAX_ITEMS = 2000
+OVERLAP, CKA = f"{K}-nearest-neighbour overlap", "linear CKA"
 
 
 def figures(audit: AuditInput) -> list[Figure]:
@@ -40,11 +42,13 @@ def _modality_figures(audit: AuditInput, split: str, modality: str) -> list[Figu
     rows = _distinct_rows(original, modality)
     rows = rows[shuffled(len(rows), MAX_ITEMS, audit.seed)]
     k = min(K, len(rows) - 1)
-    knn, cka = f"{modality} {K}-nearest-neighbour overlap", f"{modality} linear CKA"
+    knn, cka = Measure(OVERLAP, modality=modality), Measure(CKA, modality=modality)
     others = [name for name in audit.models if name != "original"]
     if len(rows) < 3:
         why = f"{len(rows)} distinct {modality}s; neighbours need at least 3"
-        return [row for name in (knn, cka) for row in absent_figures(AUDIT, name, split, dict.fromkeys(others), why)]
+        return [
+            row for measure in (knn, cka) for row in absent_figures(AUDIT, measure, split, dict.fromkeys(others), why)
+        ]
     reference = original.unimodal[modality][rows]
     overlaps: dict[str, Floats] = {}
     found = []
@@ -54,15 +58,15 @@ def _modality_figures(audit: AuditInput, split: str, modality: str) -> list[Figu
         row = partial(Figure, audit=AUDIT, model=name, split=split)
         if is_constant(reference) or is_constant(representation):
             why = f"all {modality}s have the same representation"
-            found += [row(figure=cka, absent=why), row(figure=knn, absent=why)]
+            found += [row(measure=cka, absent=why), row(measure=knn, absent=why)]
             continue
         value = linear_cka(reference, representation)
-        found.append(row(figure=cka, value=value, n=len(rows), better="higher", note=note))
+        found.append(row(measure=cka, value=value, n=len(rows), better="higher", note=note))
         overlaps[name] = knn_overlap(reference, representation, k)
     everyone = groups(original)
     return found + mean_figures(
         audit=AUDIT,
-        figure=knn,
+        measure=knn,
         split=split,
         values=overlaps,
         groups=[everyone[i] for i in rows],

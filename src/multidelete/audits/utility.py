@@ -10,6 +10,7 @@ import numpy as np
 
 from multidelete.audits.compare import absent_figures, mean_figures
 from multidelete.audits.inputs import AuditInput, groups, kinds_of, prefix
+from multidelete.audits.measure import ACCURACY, RECALL, Measure
 from multidelete.audits.result import Figure
 from multidelete.audits.retrieval import KS, NO_EMBEDDINGS, NOT_DRAWN, directions, drawn, search
 from multidelete.audits.signals import Signals
@@ -24,8 +25,8 @@ def figures(audit: AuditInput) -> list[Figure]:
     holdout = {name: model.holdout for name, model in audit.models.items()}
     by_model = {name: signals for name, signals in holdout.items() if signals is not None and len(signals)}
     if len(by_model) < len(holdout):
-        name = "recall@10" if audit.original.forget.logits is None else "accuracy"
-        return absent_figures(AUDIT, name, "test", audit.models, "there are no held-out pairs")
+        missing = Measure(RECALL, k=10) if audit.original.forget.logits is None else Measure(ACCURACY)
+        return absent_figures(AUDIT, missing, "test", audit.models, "there are no held-out pairs")
     found = []
     for kind in kinds_of(by_model["original"]):
         of_kind = {name: signals.of_kind(kind) for name, signals in by_model.items()}
@@ -42,10 +43,10 @@ def quality_figures(
     if original.labels is not None and original.logits is not None:
         found += accuracy_figures(by_model, audit=audit, kind=kind, split=split, seed=seed)
     if not original.can_be_searched:
-        return found or absent_figures(audit, prefix(kind) + "recall@10", split, by_model, NO_EMBEDDINGS)
+        return found or absent_figures(audit, Measure(RECALL, kind=kind, k=10), split, by_model, NO_EMBEDDINGS)
     everything = original.in_gallery
     if not everything.any():
-        return found + absent_figures(audit, prefix(kind) + "recall@10", split, by_model, NOT_DRAWN)
+        return found + absent_figures(audit, Measure(RECALL, kind=kind, k=10), split, by_model, NOT_DRAWN)
     for query, candidate in directions(original):
         searches = {
             name: search(signals, everything, everything, query=query, candidate=candidate)
@@ -55,7 +56,7 @@ def quality_figures(
         for k in KS:
             found += mean_figures(
                 audit=audit,
-                figure=f"{prefix(kind)}recall@{k} {query} to {candidate}",
+                measure=Measure(RECALL, kind=kind, k=k, direction=(query, candidate)),
                 split=split,
                 values={name: result.recall[k] for name, result in searches.items()},
                 groups=one.groups,
@@ -75,7 +76,7 @@ def accuracy_figures(
     labels = by_model["original"].labels
     return mean_figures(
         audit=audit,
-        figure=f"{prefix(kind)}accuracy",
+        measure=Measure(ACCURACY, kind=kind),
         split=split,
         values={name: correct(signals) for name, signals in by_model.items()},
         groups=groups(by_model["original"]),

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from multidelete.audits.compare import TO_ORIGINAL
 from multidelete.audits.criteria import Lookup, scorecard
 from multidelete.audits.floor import UNKNOWN, Floor, farthest, floor
 from multidelete.audits.forgetting import AUDIT as FORGETTING
@@ -136,7 +135,7 @@ def _reasons_not_to_judge(look: Lookup, rows: Sequence[ScoreRow], counts: UnitCo
         )
     if counts is not None:
         for split in ("retain", "retain sample"):
-            lost = look.row((FORGETTING, counts.measure + TO_ORIGINAL, split), "retrained")
+            lost = look.row((FORGETTING, counts.measure.against("original"), split), "retrained")
             if lost is None or lost.value is None:
                 continue
             if (lost.value if lost.high is None else lost.high) < -DOUBTFUL_YARDSTICK:

@@ -3,20 +3,20 @@
 Shape suffixes: S measured steps.
 """
 
-import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import matplotlib as mpl
 from matplotlib.figure import Figure as Canvas
 
 from multidelete.audits import compression, relearning
-from multidelete.audits.compression import TO_UNCOMPRESSED
+from multidelete.audits.compression import UNCOMPRESSED
+from multidelete.audits.measure import ACCURACY, RECALL, Measure
 from multidelete.audits.result import Figure
 from multidelete.report.charts import MODEL_DASHES, STYLE, Chart, model_colour, to_svg
 from multidelete.report.tables import cell, number
 
 MARKERS = "oo^sDv"  # other models may share a colour
-_STEP = re.compile(r"(.+), at step (\d+)")
 
 
 @mpl.rc_context(STYLE)
@@ -31,14 +31,14 @@ def relearning_curve(figures: Sequence[Figure]) -> Chart:
         return Chart(title, absent="no relearning was asked for (--relearn)")
     if rows[0].void is not None:
         return Chart(title, absent=f"these figures are void ({rows[0].void})")
-    measured = [row for row in rows if row.value is not None and _STEP.fullmatch(row.figure)]
+    points = [row for row in rows if row.measure.step is not None and row.measure.to is None]
+    measured = [row for row in points if row.value is not None]
     if not measured:
         return Chart(title, absent=rows[0].absent)
-    shown = _step_of(measured[0])[0]  # the headline measure comes first; the score, where there is no other
+    shown = replace(measured[0].measure, step=0)  # the headline measure comes first; the score, where there is no other
     curves: dict[str, dict[int, Figure]] = {}
     for row in measured:
-        name, step = _step_of(row)
-        if name == shown:
+        if (step := row.measure.step) is not None and replace(row.measure, step=0) == shown:
             curves.setdefault(row.model, {})[step] = row
     canvas = Canvas(figsize=(4.9, 2.5), layout="constrained")
     axes = canvas.subplots()
@@ -58,42 +58,26 @@ def relearning_curve(figures: Sequence[Figure]) -> Chart:
         lows, highs = [row.low for row in drawn], [row.high for row in drawn]
         if None not in lows and None not in highs:
             axes.fill_between(at_S, lows, highs, color=colour, alpha=0.15, linewidth=0)  # type: ignore[arg-type]
-    if "recall" in shown or "accuracy" in shown:
+    if shown.name in (RECALL, ACCURACY):
         axes.set_ylim(-0.03, 1.03)
     axes.set_xticks(range(len(steps)), [str(step) for step in steps])
-    axes.set(xlabel="training steps on a quarter of the deleted pairs", ylabel=_short_name(shown))
+    axes.set(xlabel="training steps on a quarter of the deleted pairs", ylabel=shown.short)
     canvas.legend(loc="outside upper right", ncols=max(1, min(3, len(curves))), fontsize=8)
     return Chart(title, to_svg(canvas, "relearning"))
 
 
 def compression_lines(figures: Sequence[Figure]) -> list[dict[str, object]]:
     """One line per measure and number of bits: each model's value, and what rounding changed of it."""
-    rows = {(row.figure, row.split, row.model): row for row in figures if row.audit == compression.AUDIT}
-    lines: dict[tuple[str, str | None], dict[str, object]] = {}
-    for (figure, split, model), row in rows.items():
-        if ", difference to " in figure:
+    rows = {(row.measure, row.split, row.model): row for row in figures if row.audit == compression.AUDIT}
+    lines: dict[tuple[Measure, str | None], dict[str, object]] = {}
+    for (measure, split, model), row in rows.items():
+        if measure.to is not None:
             continue
-        changed = rows.get((figure + TO_UNCOMPRESSED, split, model))
+        changed = rows.get((measure.against(UNCOMPRESSED), split, model))
         told = None if changed is None or changed.value is None else number(changed.value, signed=True)
-        cells = lines.setdefault((figure, split), {})
+        cells = lines.setdefault((measure, split), {})
         cells[model] = {**cell(row), "n": None, "changed": told}
-    return [{"figure": figure, "split": split, "cells": cells} for (figure, split), cells in lines.items()]
-
-
-def _step_of(row: Figure) -> tuple[str, int]:
-    found = _STEP.fullmatch(row.figure)
-    if found is None:
-        raise ValueError(f"{row.figure} is no point of a curve")
-    return found[1], int(found[2])
-
-
-def _short_name(figure: str) -> str:
-    """What a figure is called beside an axis.
-
-    >>> _short_name("sensitive recall@1 image to text among all training texts"), _short_name("margin of the label")
-    ('sensitive recall@1', 'margin of the label')
-    """
-    return re.split(r"(?<=recall@1)", figure)[0]
+    return [{"figure": str(measure), "split": split, "cells": cells} for (measure, split), cells in lines.items()]
 
 
 def _value(row: Figure) -> float:

@@ -60,7 +60,7 @@ def chart_data(given: AuditInput, judged: Verdict, *, seconds: Mapping[str, floa
     rows = [row for row in judged.rows if row.criterion == "membership" and row.unlearned is not None]
     attacks, attack = {}, None
     if rows and (row := max(rows, key=lambda row: row.badness)).unlearned is not None:
-        signal = row.unlearned.figure.removeprefix(f"{prefix(row.kind)}auc of ")
+        signal = row.unlearned.measure.signal or ""
         attacks = dict(attack_scores(given, row.kind)[signal])
         attack = f"by the {prefix(row.kind)}pairs' {signal}"
     return ChartData(

@@ -1,8 +1,11 @@
 """Figures as the lines of a table: text of each value, interval, and reason of absence."""
 
 from collections.abc import Sequence
+from functools import partial
 
+from multidelete.audits import cost
 from multidelete.audits.judgement import ScoreRow, State
+from multidelete.audits.measure import Measure
 from multidelete.audits.result import Figure
 
 MODELS = ("original", "unlearned", "retrained")
@@ -42,10 +45,10 @@ def score_line(row: ScoreRow, *, has_retrained: bool = True) -> dict[str, object
 
 def cell(figure: Figure) -> dict[str, object]:
     """The text of a figure: value, 95 % interval, items, why it is absent, and whether it is void."""
-    signed = "difference to" in figure.figure
-    bounds = [number(b, figure.figure, signed=signed) for b in (figure.low, figure.high) if b is not None]
+    text = partial(number, signed=figure.measure.to is not None, in_bytes=figure.measure.name == cost.PEAK)
+    bounds = [text(b) for b in (figure.low, figure.high) if b is not None]
     return {
-        "value": None if figure.value is None else number(figure.value, figure.figure, signed=signed),
+        "value": None if figure.value is None else text(figure.value),
         "interval": " to ".join(bounds) if len(bounds) == 2 else None,
         "n": None if figure.n is None else f"{figure.n:,}",
         "absent": figure.absent,
@@ -53,14 +56,14 @@ def cell(figure: Figure) -> dict[str, object]:
     }
 
 
-def number(value: float, name: str = "", *, signed: bool = False) -> str:
+def number(value: float, *, signed: bool = False, in_bytes: bool = False) -> str:
     """Three decimals below ten, fewer above, none for whole numbers above, bytes as MiB; a typographic minus.
 
-    >>> number(0.5), number(1234.5), number(-0.02, signed=True), number(3 * 2**20, "peak_bytes")
+    >>> number(0.5), number(1234.5), number(-0.02, signed=True), number(3 * 2**20, in_bytes=True)
     ('0.500', '1,234.5', '\N{MINUS SIGN}0.020', '3.0 MiB')
     """
     sign = "+" if signed else ""
-    if "bytes" in name:
+    if in_bytes:
         text = f"{value / 2**20:{sign},.1f} MiB"
     elif abs(value) >= 10 and value == int(value):
         text = f"{value:{sign},.0f}"
@@ -75,20 +78,20 @@ def number(value: float, name: str = "", *, signed: bool = False) -> str:
 
 def figure_table(figures: Sequence[Figure]) -> list[tuple[str, list[dict[str, object]]]]:
     """Figures by audit, one line per figure and split, the models side by side."""
-    audits: dict[str, dict[tuple[str, str], dict[str, Figure]]] = {}
+    audits: dict[str, dict[tuple[Measure, str], dict[str, Figure]]] = {}
     for f in figures:
-        audits.setdefault(f.audit, {}).setdefault((f.figure, f.split or ""), {})[f.model] = f
+        audits.setdefault(f.audit, {}).setdefault((f.measure, f.split or ""), {})[f.model] = f
     return [
         (
             audit,
             [
                 {
-                    "figure": figure,
+                    "figure": str(measure),
                     "split": split,
                     "cells": {model: cell(f) for model, f in by_model.items()},
                     "notes": list(dict.fromkeys(note for f in by_model.values() for note in (f.void, f.note) if note)),
                 }
-                for (figure, split), by_model in lines.items()
+                for (measure, split), by_model in lines.items()
             ],
         )
         for audit, lines in audits.items()

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from multidelete.audits.compare import TO_RETRAINED
 from multidelete.audits.controls import RANDOM_WEIGHTS, UNTOUCHED
 from multidelete.audits.inputs import RETRAINED_AGAIN
+from multidelete.audits.measure import Measure
 from multidelete.audits.result import Figure
 from multidelete.experiments.comparison.page import gap_table, main_table, wins_table, write_page
 from multidelete.experiments.comparison.plots import gaps_plot
@@ -53,11 +53,13 @@ def audit(
         for key, value in row.items():
             audited, figure, split = COLUMNS[key]
             why = (void or {}).get(audited)
-            figures.append(Figure(audit=audited, figure=figure, split=split, model=name, value=value, void=why))
+            figures.append(
+                Figure(audit=audited, measure=Measure(figure), split=split, model=name, value=value, void=why)
+            )
             if key != "margin gap" and name not in ("original", "retrained"):
                 gap = value - values["retrained"][key]
                 figures.append(
-                    Figure(audit=audited, figure=figure + TO_RETRAINED, split=split, model=name, value=gap,
+                    Figure(audit=audited, measure=Measure(figure, to="retrained"), split=split, model=name, value=gap,
                            low=gap - half, high=gap + half, void=why)
                 )  # fmt: skip
     told: dict[str, dict[str, object]] = {name: {} for name in values}

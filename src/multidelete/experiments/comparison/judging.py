@@ -20,14 +20,14 @@ from multidelete.audits import (
     with_targets,
 )
 from multidelete.audits.controls import UNTOUCHED, mark_void
-from multidelete.audits.criteria import Lookup
-from multidelete.audits.forgetting import UnitCounts, headline_name
-from multidelete.audits.inputs import prefix
+from multidelete.audits.criteria import Key, Lookup, is_attack
+from multidelete.audits.forgetting import UnitCounts, headline_measure
+from multidelete.audits.measure import AUC, Measure
 from multidelete.audits.result import Figure
 from multidelete.audits.verdict import Verdict
 
 Probe = Callable[[AuditInput], list[Figure]]  # figures of copies that may be changed
-Columns = dict[str, tuple[str, str, str]]  # of a table: audit, figure and split it shows
+Columns = dict[str, Key]  # of a table: what each shows
 
 
 def audited(
@@ -58,7 +58,7 @@ def audited(
         probed = [replace(row, model=UNTOUCHED) if row.model == "unlearned" else row for row in probe(once)]
         figures += mark_void(with_targets(probed))
     counts = unit_counts(given)
-    measure = headline_name(given, given.headline_kind())
+    measure = headline_measure(given, given.headline_kind())
     columns = _columns([replace(row, void=None) for row in figures], counts, measure)
     figures = [row for row in figures if row.model != "unlearned"]
     judged = {
@@ -78,28 +78,28 @@ def _as_unlearned(figures: Sequence[Figure], name: str) -> list[Figure]:
     return [replace(row, model="unlearned") if row.model == name else row for row in figures]
 
 
-def _columns(figures: Sequence[Figure], counts: UnitCounts | None, measure: str) -> Columns:
+def _columns(figures: Sequence[Figure], counts: UnitCounts | None, measure: Measure) -> Columns:
     """Which figure each column shows: the verdict's own; of membership the signal that tells most of the original."""
     look, kind = Lookup(figures), counts.kind if counts else None
     found = {
-        row.criterion: (row.unlearned.audit, row.unlearned.figure, row.unlearned.split or "")
+        row.criterion: (row.unlearned.audit, row.unlearned.measure, row.unlearned.split)
         for row in reversed(verdict(figures, counts).rows)  # the headline's kind comes first
         if row.unlearned is not None
     }
     columns = {name: found[row] for name, row in (("test", "test"), ("retain", "retain"), ("forget", "forgetting"))
                if row in found}  # fmt: skip
-    columns["separation"] = (separation.AUDIT, f"{prefix(kind)}auc", separation.SPLIT)
-    columns["as released"] = (separation.AUDIT, f"{prefix(kind)}{separation.AS_RELEASED}", separation.SPLIT)
-    columns["per pair"] = (per_pair.AUDIT, f"{prefix(kind)}auc of {per_pair.LIRA}", membership.SPLIT)
-    columns["margin gap"] = (distance.AUDIT, f"{prefix(kind)}{distance.SIGNED}", "forget")
-    probed = {
-        "4 bits": (compression.AUDIT, f"{measure}, 4-bit weights", "forget"),
-        "relearned": (relearning.AUDIT, measure + relearning.MEAN, relearning.SPLIT),
+    columns["separation"] = (separation.AUDIT, Measure(AUC, kind=kind), separation.SPLIT)
+    columns["as released"] = (separation.AUDIT, Measure(separation.AS_RELEASED, kind=kind), separation.SPLIT)
+    columns["per pair"] = (per_pair.AUDIT, Measure(AUC, kind=kind, signal=per_pair.LIRA), membership.SPLIT)
+    columns["margin gap"] = (distance.AUDIT, Measure(distance.SIGNED, kind=kind), "forget")
+    probed: Columns = {
+        "4 bits": (compression.AUDIT, replace(measure, state=compression.weights_in(4)), "forget"),
+        "relearned": (relearning.AUDIT, replace(measure, state=relearning.MEAN), relearning.SPLIT),
     }
-    there = {(row.audit, row.figure, row.split) for row in figures}
+    there = {(row.audit, row.measure, row.split) for row in figures}
     columns |= {name: key for name, key in probed.items() if key in there}
-    attacks = [key for key in look.keys(membership.AUDIT) if key[1].startswith(f"{prefix(kind)}auc of ")]
-    confidence = (membership.AUDIT, f"{prefix(kind)}auc of {membership.CONFIDENCE}", membership.SPLIT)
+    attacks = [key for key in look.keys(membership.AUDIT) if is_attack(key[1], kind)]
+    confidence = (membership.AUDIT, Measure(AUC, kind=kind, signal=membership.CONFIDENCE), membership.SPLIT)
     if confidence in attacks:  # tells models apart that the others do not: it needs no label
         columns["confidence"] = confidence
         attacks.remove(confidence)

@@ -11,6 +11,7 @@ from multidelete.artifacts.manifest import read_record, versions
 from multidelete.artifacts.record import RunRecord
 from multidelete.audits import ModelSignals, Shadow, Verdict
 from multidelete.audits.inputs import prefix
+from multidelete.audits.measure import Measure
 from multidelete.audits.result import Figure, read_audit, write_audit
 from multidelete.core.config import shown
 from multidelete.core.errors import CheckpointError, first_few
@@ -37,7 +38,9 @@ def write_group(
     }
     told |= {name: {"absent": why} for name, why in absent.items()}
     figures = _short(figures)
-    figures += [Figure(audit="comparison", figure="model", model=name, absent=why) for name, why in absent.items()]
+    figures += [
+        Figure(audit="comparison", measure=Measure("model"), model=name, absent=why) for name, why in absent.items()
+    ]
     if kept is not None:
         finished = {n: t for n, t in cast(dict[str, object], kept[0]["models"]).items() if n not in told}
         figures += [row for row in kept[1] if row.model in finished]
@@ -53,7 +56,7 @@ def write_group(
         "counts": {name: len(pairs) for name, pairs in planned.data.splits.items()},
         "date": datetime.now(UTC).date().isoformat(),
         "versions": versions(),
-        "columns": {name: list(key) for name, key in columns.items()},
+        "columns": {name: [audit, str(measure), split] for name, (audit, measure, split) in columns.items()},
         "keys": dict(planned.keys),
         "models": told,
     }
@@ -106,10 +109,10 @@ def _misfits(run: Mapping[str, object]) -> list[str]:
 
 def _short(figures: Sequence[Figure]) -> list[Figure]:
     """Six digits, each note once, no targets (the retrained model has rows of its own): there are many such files."""
-    noted: set[tuple[str, str, str | None, str | None]] = set()
+    noted: set[tuple[str, Measure, str | None, str | None]] = set()
     found = []
     for row in figures:
-        key = (row.audit, row.figure, row.split, row.note)
+        key = (row.audit, row.measure, row.split, row.note)
         found.append(_rounded(replace(row, target=None, note=None if key in noted else row.note)))
         noted.add(key)
     return found

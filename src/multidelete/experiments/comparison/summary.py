@@ -9,10 +9,10 @@ from typing import cast
 from scipy.stats import t as student_t
 
 from multidelete.audits import distance
-from multidelete.audits.compare import TO_RETRAINED
 from multidelete.audits.controls import RANDOM_WEIGHTS, UNTOUCHED
 from multidelete.audits.inputs import RETRAINED_AGAIN
 from multidelete.audits.judgement import TOLERANCES
+from multidelete.audits.measure import Measure
 from multidelete.audits.result import Figure
 from multidelete.core.words import counted
 
@@ -175,17 +175,18 @@ Readings = Mapping[str, Mapping[str, Reading]]
 def _readings(audit: Audit) -> Readings:
     """By model and column, void ones too."""
     run, figures = audit
-    rows = {(row.audit, row.figure, row.split, row.model): row for row in figures if row.value is not None}
+    rows = {(row.audit, row.measure, row.split, row.model): row for row in figures if row.value is not None}
     found: dict[str, dict[str, Reading]] = {}
     for name in cast(dict[str, object], run["models"]):
         for column, (audited, figure, split) in _columns(run).items():
-            own, theirs = rows.get((audited, figure, split, name)), rows.get((audited, figure, split, YARDSTICK))
+            measure = Measure(figure)
+            own, theirs = rows.get((audited, measure, split, name)), rows.get((audited, measure, split, YARDSTICK))
             if own is None or own.value is None:
                 continue
             if audited == distance.AUDIT:  # is a gap to the retrained model itself
                 found.setdefault(name, {})[column] = Reading(own.value, own.value, own.low, own.high)
             elif theirs is not None and theirs.value is not None:
-                apart = rows.get((audited, figure + TO_RETRAINED, split, name))
+                apart = rows.get((audited, measure.against(YARDSTICK), split, name))
                 low, high = (apart.low, apart.high) if apart else (None, None)
                 found.setdefault(name, {})[column] = Reading(own.value, own.value - theirs.value, low, high)
     return found
