@@ -157,38 +157,6 @@ def test_auc_interval_of_a_thousand_against_a_thousand_is_quick() -> None:
     assert high - low < 0.08
 
 
-def test_linear_cka_equals_the_kernel_definition() -> None:
-    rng = np.random.default_rng(9)
-    for items, features in ((30, 4), (5, 12)):
-        x, y = rng.normal(size=(items, features)) + 3, rng.normal(size=(items, 6))
-        centre = np.eye(items) - 1 / items
-        k, m = centre @ x @ x.T @ centre, centre @ y @ y.T @ centre
-        expected = np.trace(k @ m) / np.sqrt(np.trace(k @ k) * np.trace(m @ m))
-        assert stats.linear_cka(x, y) == pytest.approx(expected)
-        turned = np.linalg.qr(rng.normal(size=(features, features)))[0]
-        assert stats.linear_cka(x, 5 * x @ turned - 2) == pytest.approx(1)
-
-
-def test_linear_cka_refuses_a_collapsed_side() -> None:
-    with pytest.raises(ValueError, match="undefined"):
-        stats.linear_cka(np.ones((4, 2)), np.eye(4))
-
-
-def test_knn_overlap_equals_comparing_sets() -> None:
-    rng = np.random.default_rng(10)
-    x, y = rng.normal(size=(12, 3)), rng.normal(size=(12, 5))
-
-    def nearest(z: np.ndarray, i: int, k: int) -> set[int]:
-        cosine = {j: z[i] @ z[j] / np.linalg.norm(z[i]) / np.linalg.norm(z[j]) for j in range(12) if j != i}
-        return set(sorted(cosine, key=lambda j: -cosine[j])[:k])
-
-    for k in (1, 4, 11):
-        expected = [len(nearest(x, i, k) & nearest(y, i, k)) / k for i in range(12)]
-        assert stats.knn_overlap(x, y, k) == pytest.approx(expected)
-    with pytest.raises(ValueError, match="below N"):
-        stats.knn_overlap(x, y, 12)
-
-
 def test_tpr_resamples_are_those_of_a_loop() -> None:
     rng = np.random.default_rng(3)
     positives, negatives = rng.integers(6, size=14).astype(float), rng.integers(5, size=30).astype(float)

@@ -13,9 +13,10 @@ from multidelete.audits.compare import absent_figures, mean_figures, shuffled
 from multidelete.audits.inputs import AuditInput, groups
 from multidelete.audits.linear_probe import probe_figures
 from multidelete.audits.measure import Measure
+from multidelete.audits.representations import is_constant, knn_overlap, linear_cka
 from multidelete.audits.result import Figure
 from multidelete.audits.signals import Signals
-from multidelete.audits.stats import Floats, is_constant, knn_overlap, linear_cka
+from multidelete.audits.stats import Floats
 
 AUDIT = "unimodal"
 K = 10
