@@ -43,6 +43,8 @@ What is read is refused, exit code 2, with what is wrong, the value, the rule an
   and checkpoints, runs no code.
 - A method of one's own (`--method package.module:Class`) whose module fails at import, or whose class is no dataclass,
   has no name, lacks `losses` or `run`, or has fields that settings cannot hold.
+- A family of one's own (`--family`) whose module fails at import, or whose class says no `model_type` or `heads`; and a
+  model folder that records such a family, unless it is asked for.
 
 `unlearn --dry-run` says what would go, what would stay, the settings and the cost, and writes nothing. The time is an
 estimate: three steps on the pairs of the run with the family's own loss are timed after one that is not, and so is

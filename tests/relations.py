@@ -6,8 +6,8 @@ import torch
 from multidelete.data.graph import Graph, graph_source
 from multidelete.data.pairs import Pair, PairData, PairDataset, text_source
 from multidelete.models import Adapter
-from multidelete.models.fresh import Size, train_tokenizer
-from multidelete.models.graph_text import GraphTextAdapter, GraphTextProcessor, new_graph_text
+from multidelete.models.fresh import NewModel, Size, train_tokenizer
+from multidelete.models.graph_text import GraphTextAdapter
 
 SIZE = Size(width=32, layers=1, stages=(16, 32), depths=(1, 1), projection=24, context=24, vocabulary=300)
 WORDS = ("causes", "has nothing to do with", "was found along with", "was never seen with")
@@ -69,12 +69,8 @@ def graph_text(data: PairData, graph_encoder: str = "sage", seed: int = 0) -> Ad
     assert data.graph is not None
     tokenizer = train_tokenizer((str(pair.inputs["text"]) for pair in data.train), SIZE)
     torch.manual_seed(seed)
-    model = new_graph_text(
-        "classification" if data.classes else "retrieval",
-        SIZE,
-        graph=data.graph,
-        vocabulary=len(tokenizer),
-        classes=data.classes,
-        graph_encoder=graph_encoder,
-    )
-    return GraphTextAdapter(model, GraphTextProcessor(data.graph, tokenizer))
+    wanted = NewModel(
+        size=SIZE, image_size=32, tokenizer=tokenizer, task="classification" if data.classes else "retrieval",
+        classes=data.classes, graph=data.graph,
+    )  # fmt: skip
+    return GraphTextAdapter(*GraphTextAdapter.new(wanted, graph_encoder=graph_encoder))

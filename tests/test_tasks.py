@@ -191,7 +191,7 @@ def test_a_start_keeps_its_head_or_gets_a_new_one_for_another_task(case: Case, t
     other = "classification" if case.task == "retrieval" else "retrieval"
     settings = TrainSettings(start=str(tmp_path / "model"), task=other)  # type: ignore[arg-type]
     labelled = case_data(replace(case, task="classification"))
-    if other not in FAMILIES[case.family].tasks:
+    if other not in FAMILIES[case.family].tasks():
         with pytest.raises(UnsupportedError, match=rf"'{case.family}' has no classification"):
             starting_point(settings, labelled, 0)
         return
@@ -225,12 +225,6 @@ def test_folders_with_unknown_heads_are_named(tmp_path: Path) -> None:
         CheckpointError, match=r"head BlipForConditionalGeneration. Family blip has the heads BlipForIma"
     ):
         load_adapter(tmp_path)
-
-
-def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    family = replace(FAMILIES["graph-text"], module="nowhere.to_be_found")
-    with pytest.raises(UnsupportedError, match=r"needs nowhere, .*pip install '\.\[graph\]'"):
-        _ = family.adapter
 
 
 def test_states_are_never_cached() -> None:

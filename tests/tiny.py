@@ -26,8 +26,8 @@ from multidelete.core.settings import LoopSettings
 from multidelete.data.generated.personas import personas
 from multidelete.data.pairs import Batch, Pair, PairData, PairDataset
 from multidelete.methods import GradientMethod, Step, Training
-from multidelete.models import FAMILIES, Adapter, adapter_for
-from multidelete.models.fresh import PAD, Size, new_model, train_tokenizer
+from multidelete.models import FAMILIES, Adapter, adapter_for, new_model
+from multidelete.models.fresh import PAD, Size, train_tokenizer
 from multidelete.training.loop import run_loop
 
 SIDE = 32
@@ -66,7 +66,7 @@ def family_model(family: str, data: PairData, seed: int = 0) -> Adapter:
     model, processor = new_model(
         family, SIZE, image_size=SIDE, tokenizer=train_tokenizer(captions(data), SIZE), seed=seed
     )
-    return FAMILIES[family].adapter(model, processor)
+    return FAMILIES[family](model, processor)
 
 
 def own_clip(data: PairData, seed: int = 0) -> Adapter:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from multidelete.experiments.store import ModelStore
     from multidelete.experiments.tuning import Tuned, tune
     from multidelete.methods import METHODS, GradientMethod, Method
-    from multidelete.models import FAMILIES, Adapter, PairOutputs, load_adapter
+    from multidelete.models import FAMILIES, Adapter, FamilyAdapter, NewModel, PairOutputs, add_family, load_adapter
     from multidelete.models.merging import merge
     from multidelete.unlearning import train, unlearn
 
@@ -46,6 +46,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "DivergedError",
+    "FamilyAdapter",
     "Figure",
     "GradientMethod",
     "Graph",
@@ -54,6 +55,7 @@ __all__ = [
     "Method",
     "ModelStore",
     "MultideleteError",
+    "NewModel",
     "Pair",
     "PairData",
     "PairDataset",
@@ -65,6 +67,7 @@ __all__ = [
     "UnsupportedError",
     "UserError",
     "__version__",
+    "add_family",
     "audit",
     "demo",
     "load_adapter",
@@ -101,7 +104,7 @@ _HOMES = {
     "auditing": "audit",
     "models.merging": "merge",
     "methods": "METHODS GradientMethod Method",
-    "models": "FAMILIES Adapter PairOutputs load_adapter",
+    "models": "FAMILIES Adapter FamilyAdapter NewModel PairOutputs add_family load_adapter",
     "unlearning": "train unlearn",
     "experiments.store": "ModelStore",
     "experiments.tuning": "Tuned tune",

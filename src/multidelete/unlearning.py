@@ -44,7 +44,7 @@ from multidelete.deletion.job import check_machine, prepare
 from multidelete.deletion.resolved import Deletion, content_of
 from multidelete.methods import Method, Outcome, Training
 from multidelete.methods.base import sample_retain
-from multidelete.models import Adapter
+from multidelete.models import Adapter, add_family
 from multidelete.models.initial import fitted, starting_point
 from multidelete.models.lineage import known_lineage, remember
 from multidelete.models.preflight import check_pairs
@@ -105,7 +105,9 @@ def train(
     if not isinstance(start, TrainSettings | Adapter):
         start = TrainSettings(start=str(start))
     told = _noted(notes)
-    refuse_missing({"start": start.start if isinstance(start, TrainSettings) else None})
+    if isinstance(start, TrainSettings):
+        add_family(start.family)
+        refuse_missing({"start": start.start})
     out, data = Path(out), with_true_sources(data)
     settings = settings or Training().loop_settings()
     inputs = paths_of_model(start.start) if isinstance(start, TrainSettings) and start.start else []

@@ -20,13 +20,13 @@ def parsed(command: str) -> list[str]:
 
 
 def test_unlearn_is_followed_by_the_audit_of_its_result() -> None:
-    command = after_unlearn("original", "unlearned/", "multidelete", DATA, REQUEST)
+    command = after_unlearn("original", "unlearned/", "multidelete", [DATA, REQUEST])
     assert command == f"multidelete audit unlearned/ --original original {FLAGS} --unit subject --out unlearned-report"
     assert parsed(command)[parsed(command).index("--forget-subject") + 1] == "Doe, Jane"
 
 
 def test_retraining_is_followed_by_an_audit_with_it_as_the_yardstick() -> None:
-    words = parsed(after_unlearn("original", "retrained", "retrain", DATA, REQUEST))
+    words = parsed(after_unlearn("original", "retrained", "retrain", [DATA, REQUEST]))
     assert words[:6] == ["audit", "UNLEARNED", "--original", "original", "--retrained", "retrained"]
 
 
@@ -44,7 +44,7 @@ def test_audit_is_followed_by_what_mends_or_tells_more(
     outcome: Outcome, retrained: str | None, again: tuple[str, ...], commands: list[str]
 ) -> None:
     run = AuditOptions(unlearned="unlearned", original="original", retrained=retrained, retrained_again=again)
-    found = after_audit(outcome, run, "npo", DATA, REQUEST)
+    found = after_audit(outcome, run, "npo", [DATA, REQUEST])
     assert [parsed(command)[0] for command in found] == commands
     for command in found:
         assert FLAGS in command
@@ -55,6 +55,6 @@ def test_audit_is_followed_by_what_mends_or_tells_more(
 
 def test_defaults_are_not_repeated() -> None:
     data, request = DataOptions(data="personas"), ForgetOptions(forget="request.txt")
-    assert after_unlearn("a", "b", "npo", data, request) == (
+    assert after_unlearn("a", "b", "npo", [data, request]) == (
         "multidelete audit b --original a --data personas --forget request.txt --out b-report"
     )

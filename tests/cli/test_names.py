@@ -16,6 +16,7 @@ from multidelete.methods import Retrain
 from multidelete.models.albef_convert import convert_albef, export_albef
 
 REQUEST = {"forget_subject", "forget_image", "forget_node"}  # resolve_request: subjects, images, nodes
+FAMILY = {"family"}  # add_family
 
 
 @dataclass(frozen=True)
@@ -43,26 +44,26 @@ COMMANDS = {
     "unlearn": Compared(
         (multidelete.unlearn, multidelete.load_data),
         (LoopSettings, Request, Retrain),
-        REQUEST | {"set", "dry_run", "name_forgotten"},
+        REQUEST | FAMILY | {"set", "dry_run", "name_forgotten"},
         {"settings", "processor", "notes"},
     ),
     "tune": Compared(
         (multidelete.tune, multidelete.load_data),
         (LoopSettings, Request),
-        REQUEST | {"set"},
+        REQUEST | FAMILY | {"set"},
         {"settings", "processor"},
     ),
-    "audit": Compared((multidelete.audit, multidelete.load_data), (Request,), REQUEST, {"others"}),
+    "audit": Compared((multidelete.audit, multidelete.load_data), (Request,), REQUEST | FAMILY, {"others"}),
     "references": Compared(
         (ModelStore.retrained, multidelete.load_data, ModelStore),
         (Request,),
-        REQUEST | {"forget", "store", "retrained", "shadows"},
+        REQUEST | FAMILY | {"forget", "store", "retrained", "shadows"},
         {"request", "root", "names_only", "seed"},
     ),
     "compare": Compared((compare,), only_python={"say"}),
-    "merge": Compared((multidelete.merge,)),
+    "merge": Compared((multidelete.merge,), only_flags=FAMILY),
     "convert": Compared((convert_albef, export_albef), only_flags={"to_official"}),
-    "data": Compared((multidelete.load_data,), only_flags={"examples", "check", "model", "write"}),
+    "data": Compared((multidelete.load_data,), only_flags=FAMILY | {"examples", "check", "model", "write"}),
     "methods": Compared(()),
     "families": Compared(()),
 }

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from multidelete.data.graph import Graph, graph_source
 from multidelete.data.pairs import Batch, Pair, PairData, PairDataset
-from multidelete.models import FAMILIES, Adapter, Task
-from multidelete.models.fresh import new_model, train_tokenizer
+from multidelete.models import FAMILIES, Adapter, Task, new_model
+from multidelete.models.fresh import train_tokenizer
 from tests.tiny import SIDE, SIZE, captions, people
 
 CLASSES = ("entailed", "neutral", "contradicted")
@@ -32,7 +32,7 @@ class Case:
 CASES = [
     Case(name, task, pictures)
     for name, family in FAMILIES.items()
-    for task in family.tasks
+    for task in family.tasks()
     for pictures in ((0,) if "image" not in family.modalities else (1, 2) if task == "classification" else (1,))
 ]
 
@@ -86,7 +86,7 @@ def case_adapter(case: Case, data: PairData, *, seed: int = 0, scale: float = 5.
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(scale if parameter.ndim > 1 else 1.0)
-    return FAMILIES[case.family].adapter(model, processor).eval()
+    return FAMILIES[case.family](model, processor).eval()
 
 
 def own_scores(case: Case, adapter: Adapter, batch: Batch) -> Tensor:

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from multidelete.core.errors import ConfigError
-from multidelete.models.fresh import PAD, SPECIAL_TOKENS, new_model, train_tokenizer
+from multidelete.models import new_model
+from multidelete.models.fresh import PAD, SPECIAL_TOKENS, train_tokenizer
 from tests.tiny import SIZE, captions, people
 
 

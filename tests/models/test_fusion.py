@@ -16,9 +16,9 @@ from torch import Tensor
 
 from multidelete.core.errors import DataError
 from multidelete.data.pairs import Pair, source_key, text_source
-from multidelete.models import FAMILIES, load_adapter
+from multidelete.models import FAMILIES, load_adapter, new_model
 from multidelete.models.candidates import draw, gumbel
-from multidelete.models.fresh import Size, new_model, train_tokenizer
+from multidelete.models.fresh import Size, train_tokenizer
 from multidelete.models.fusion import FusionAdapter, class_log_odds
 from tests.tiny import SIDE, captions, differing, people, weights
 
@@ -41,7 +41,7 @@ def made(family: str, kind: str, seed: int = 0, *, spread: float = 0.1, size: Si
         for name, parameter in model.named_parameters():
             if name != "temp":
                 parameter.add_(spread * torch.randn(parameter.shape, generator=generator))
-    adapter = FAMILIES[family].adapter(model, processor)
+    adapter = FAMILIES[family](model, processor)
     assert isinstance(adapter, FusionAdapter)
     return adapter.eval()
 

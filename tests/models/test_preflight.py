@@ -15,8 +15,8 @@ from multidelete.core.errors import CheckpointError, DataError
 from multidelete.data.generated.personas import write_personas
 from multidelete.data.images import check_images, check_pictures
 from multidelete.data.pairs import Pair, PairData, PairDataset
-from multidelete.models import Adapter, adapter_for
-from multidelete.models.fresh import new_model, train_tokenizer
+from multidelete.models import Adapter, adapter_for, new_model
+from multidelete.models.fresh import train_tokenizer
 from multidelete.models.preflight import oddest, preflight
 from tests.tiny import SIDE, SIZE, captions, own_clip, people, quick, weights
 

@@ -19,9 +19,9 @@ from transformers import ViltImageProcessorPil, ViltProcessor
 
 from multidelete.core.errors import DataError, UnsupportedError
 from multidelete.data.pairs import Batch, ImageInput, Pair, PairData, open_image, text_source
-from multidelete.models import load_adapter
-from multidelete.models.fresh import new_model, train_tokenizer
-from multidelete.models.vilt import ViltAdapter, _draw, new_vilt
+from multidelete.models import load_adapter, new_model
+from multidelete.models.fresh import train_tokenizer
+from multidelete.models.vilt import ViltAdapter, _draw
 from tests.tiny import SIDE, SIZE, captions, differing, people, weights
 
 CLASSES = ("red", "green", "blue")
@@ -300,7 +300,7 @@ def test_what_does_not_fit_is_refused(data: PairData) -> None:
     with pytest.raises(DataError, match=r"8 pairs do not have the 2 pictures"):
         adapter_called("two pictures", data).collate(pairs_for("question", data))
     with pytest.raises(UnsupportedError, match="no retrieval of pairs with two pictures"):
-        new_vilt("retrieval", SIZE, image_size=SIDE, images=2, vocabulary=9)
+        new_model("vilt", SIZE, image_size=SIDE, images=2, tokenizer=train_tokenizer(captions(data), SIZE), seed=0)
 
 
 def test_over_long_texts_are_counted_and_cut(data: PairData) -> None:

@@ -9,7 +9,7 @@ from multidelete.core.described import descriptions, metavar, title
 from multidelete.core.settings import LoopSettings
 from multidelete.data.readers import READERS
 from multidelete.methods import METHODS, Method, Retrain, Training
-from multidelete.models import FAMILIES, Family
+from multidelete.models import FAMILIES, FamilyAdapter
 
 _TOLD = ("passes", "batch_size", "lr")  # loop settings that are told of every method that trains
 
@@ -51,9 +51,9 @@ def method_row(method: type[Method]) -> MethodRow:
     )
 
 
-def family_row(name: str, family: Family) -> FamilyRow:
+def family_row(name: str, family: type[FamilyAdapter]) -> FamilyRow:
     """What there is to know of a family before one of its models is loaded."""
-    tasks = {str(task): [head for head, of in family.heads.items() if of == task] for task in family.tasks}
+    tasks = {str(task): [head for head, of in family.heads.items() if of == task] for task in family.tasks()}
     return FamilyRow(
         name=name,
         description=family.description,

@@ -39,6 +39,7 @@ from multidelete.cli.options import (
     ConvertOptions,
     DataOptions,
     DemoOptions,
+    FamilyOptions,
     ForgetOptions,
     KeyOptions,
     LookOptions,
@@ -99,7 +100,8 @@ def train(given: Given) -> None:
     made = given.settings()
     data, out, run = take(made, DataOptions), take(made, OutOptions), take(made, TrainOptions)
     start = take(made, TrainSettings)
-    unused = [name for name in given.names(TrainSettings) if name != "start"]
+    own = {"start", "family"} if ":" in start.family else {"start"}
+    unused = [name for name in given.names(TrainSettings) if name not in own]
     if start.start and unused:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
         raise ConfigError(f"--start {start.start} goes on from that model as it is. Leave {flags} out, or --start.")
@@ -170,7 +172,8 @@ def unlearn(given: Given) -> None:
         notes=notes,
     )  # fmt: skip
     if _prints():
-        follows = after_unlearn(run.original, out.out, method.name, take(made, DataOptions), take(made, ForgetOptions))
+        same = [take(made, kind) for kind in (DataOptions, ForgetOptions, FamilyOptions)]
+        follows = after_unlearn(run.original, out.out, method.name, same)
         told: dict[str, Json] = {"kept_repeats": kept_repeats(pairs.train, request.ids)} if given.json else {}
         _show_result(given, Path(out.out), replace(done.record, rest=told), "unlearned", follows)
 
@@ -212,9 +215,8 @@ def audit(given: Given) -> None:
     )
     if _prints():
         judged = result.verdict
-        follows = after_audit(
-            judged.outcome, run, _method_of(run.unlearned), take(made, DataOptions), take(made, ForgetOptions)
-        )
+        same = [take(made, kind) for kind in (DataOptions, ForgetOptions, FamilyOptions)]
+        follows = after_audit(judged.outcome, run, _method_of(run.unlearned), same)
         if given.json:
             repeats = kept_repeats(pairs.train, request.ids)
             show.show_verdict_json(judged, result.folder, {"commands": follows, "kept_repeats": repeats})
@@ -288,7 +290,7 @@ add_command(
     app,
     unlearn,
     *(DataOptions, ForgetOptions, MethodOptions, OutOptions, UnlearnOptions, RehearsalOptions),
-    *(KeyOptions, TokenizerOptions, LoopSettings),
+    *(KeyOptions, FamilyOptions, TokenizerOptions, LoopSettings),
     arguments=("original",),
     flags_only=(MethodOptions,),
     tables=("method", "search"),
@@ -297,7 +299,7 @@ add_command(
 add_command(
     app,
     tune,
-    *(DataOptions, ForgetOptions, MethodOptions, TuneOptions, KeyOptions, LoopSettings),
+    *(DataOptions, ForgetOptions, MethodOptions, TuneOptions, KeyOptions, FamilyOptions, LoopSettings),
     arguments=("original",),
     flags_only=(MethodOptions,),
     tables=("method", "search"),
@@ -306,14 +308,14 @@ add_command(
 add_command(
     app,
     audit,
-    *(DataOptions, ForgetOptions, OutOptions, AuditOptions, KeyOptions),
+    *(DataOptions, ForgetOptions, OutOptions, AuditOptions, KeyOptions, FamilyOptions),
     arguments=("unlearned",),
     example="multidelete audit unlearned --original original --data photos/ --forget request.txt --out report",
 )
 add_command(
     app,
     references,
-    *(DataOptions, ForgetOptions, ReferencesOptions, KeyOptions),
+    *(DataOptions, ForgetOptions, ReferencesOptions, KeyOptions, FamilyOptions),
     arguments=("original",),
     example="multidelete references original --data photos/ --forget request.txt --store models --shadows 8",
 )
@@ -328,7 +330,7 @@ add_command(
 add_command(
     app,
     merge,
-    *(MergeOptions, OutOptions),
+    *(MergeOptions, OutOptions, FamilyOptions),
     arguments=("adapter",),
     example="multidelete merge unlearned --out model",
 )
@@ -344,7 +346,7 @@ add_command(app, families, config=False, example="multidelete families")
 add_command(
     app,
     data,
-    LookOptions,
+    *(LookOptions, FamilyOptions),
     arguments=("data",),
     example="multidelete data photos/ --columns image=file,text=caption --check",
 )

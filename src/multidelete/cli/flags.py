@@ -220,6 +220,7 @@ def add_command(
                     f"launch; {' and '.join(_TOGETHER)} run in several."
                 )
             refuse_touching(given.paths())
+            _import_family(given)
             body(given)
         except UserError as error:
             error.problems = with_flags(error.problems, flags, arguments)
@@ -234,6 +235,15 @@ def add_command(
     made.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     made.__doc__ = body.__doc__
     app.command(body.__name__, epilog=f"Example: {example}")(command)
+
+
+def _import_family(given: Given) -> None:
+    """Import a family of the user's own, which its flag names; nothing else does."""
+    family = given.paths().get("family")
+    if isinstance(family, str) and ":" in family:
+        from multidelete.models import add_family
+
+        add_family(family)
 
 
 def _interrupted(given: Given) -> str:

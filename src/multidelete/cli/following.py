@@ -6,7 +6,7 @@ from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING
 
 from multidelete.cli.flags import flag
-from multidelete.cli.options import AuditOptions, DataOptions, ForgetOptions
+from multidelete.cli.options import AuditOptions
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 BAD = ("unfinished", "over-forgotten", "damaged")
 
 
-def after_unlearn(original: str, out: str, method: str, data: DataOptions, forget: ForgetOptions) -> str:
-    """The audit of what was made; a retrained model is the yardstick of another's audit."""
+def after_unlearn(original: str, out: str, method: str, same: Sequence["DataclassInstance"]) -> str:
+    """The audit of what was made, with the same settings; a retrained model is the yardstick of another's audit."""
     made = [out, "--original", original]
     if method == "retrain":
         made = ["UNLEARNED", "--original", original, "--retrained", out]
-    return _command("audit", *made, *_same(data), *_same(forget), "--out", f"{_bare(out)}-report")
+    return _command("audit", *made, *_same(same), "--out", f"{_bare(out)}-report")
 
 
 def after_audit(
-    outcome: "Outcome", run: AuditOptions, method: str | None, data: DataOptions, forget: ForgetOptions
+    outcome: "Outcome", run: AuditOptions, method: str | None, same: Sequence["DataclassInstance"]
 ) -> list[str]:
     """What mends a bad outcome, and what is missing for a better judged one."""
-    request = [*_same(data), *_same(forget)]
+    request = list(_same(same))
     commands = []
     if outcome in BAD:
         chosen = [] if method is None or method == "retrain" else ["--method", method]
@@ -50,10 +50,9 @@ def _bare(folder: str) -> str:
     return folder.rstrip("/")
 
 
-def _same(options: "DataclassInstance") -> Iterator[str]:
+def _same(settings: Sequence["DataclassInstance"]) -> Iterator[str]:
     """The flags that give these settings again."""
-    for one in fields(options):
-        value = getattr(options, one.name)
+    for one, value in [(one, getattr(options, one.name)) for options in settings for one in fields(options)]:
         if one.default is not MISSING and value == one.default:
             continue
         several: Sequence[object] = value if isinstance(value, tuple) else (value,)

@@ -71,6 +71,24 @@ class KeyOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FamilyOptions:
+    """Models of your own.
+
+    Attributes:
+        family: The models' family, where it is your own: package.module:Class, which is imported. Code that a model's
+            folder names is never run without.
+    """
+
+    family: str | None = None
+
+    def __post_init__(self) -> None:
+        is_own = self.family is None or ":" in self.family
+        check_settings(
+            self, {"family": (is_own, "package.module:Class; other families are known by their config.json")}
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class OutOptions:
     """Output.
 

@@ -75,7 +75,7 @@ class TrainSettings:
     """Which model ``multidelete train`` trains.
 
     Attributes:
-        family: Family of a new model (``multidelete families``).
+        family: Family of a new model (``multidelete families``), or your own: package.module:Class.
         size: Named size of a new model: ``tiny`` or ``small``.
         image_size: Height and width of a new model's pictures, in pixels, >= 16.
         start: Folder or hub id of a model to go on from, instead of a new one.

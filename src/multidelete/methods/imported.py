@@ -1,12 +1,12 @@
 """A user's own method, by the name of its module and class."""
 
-import importlib
 import inspect
 from dataclasses import fields
 from typing import get_type_hints
 
 from multidelete.core.config import shown, takes
 from multidelete.core.errors import ConfigError
+from multidelete.core.imported import import_class
 from multidelete.methods.base import Method
 
 
@@ -17,22 +17,11 @@ def import_method(name: str) -> type[Method]:
         ConfigError: The module or the class is not there, the module fails while it is imported, or the class is
             no method that settings can be given to.
     """
-    module_name, _, class_name = name.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
-        why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        raise ConfigError(
-            f"Method {name!r} cannot be imported: {why}. "
-            "Give package.module:Class of an installed package, or of one in a folder on PYTHONPATH."
-        ) from error
-    found = getattr(module, class_name, None)
-    if found is None:
-        raise ConfigError(f"Method {name!r} cannot be imported: module {module_name} has no {class_name!r}.")
-    if not (isinstance(found, type) and issubclass(found, Method)):
+    kind = import_class(name, "Method")
+    if not issubclass(kind, Method):
         raise ConfigError(f"{name!r} is no subclass of multidelete.methods.Method.")
-    _check(found, name)
-    return found
+    _check(kind, name)
+    return kind
 
 
 def _check(kind: type[Method], name: str) -> None:

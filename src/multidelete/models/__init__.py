@@ -20,8 +20,17 @@ from multidelete.models.checkpoint import (
     weights_digest,
 )
 from multidelete.models.classes import name_classes
-from multidelete.models.families import FAMILIES, Family, get_family, recognise, recognise_model, with_task
-from multidelete.models.fresh import SIZES, get_size, new_model, train_tokenizer
+from multidelete.models.families import (
+    FAMILIES,
+    add_family,
+    get_family,
+    new_model,
+    recognise,
+    recognise_model,
+    with_task,
+)
+from multidelete.models.family import FamilyAdapter
+from multidelete.models.fresh import SIZES, NewModel, get_size, train_tokenizer
 from multidelete.models.lineage import lineage_of, remember
 from multidelete.models.processors import load_processor, refuse_processor
 
@@ -32,15 +41,18 @@ __all__ = [
     "FAMILIES",
     "SIZES",
     "Adapter",
-    "Family",
+    "FamilyAdapter",
+    "NewModel",
     "PairOutputs",
     "Task",
     "adapter_for",
+    "add_family",
     "choose_trainable",
     "get_family",
     "hold_in_float32",
     "load_adapter",
     "new_adapter",
+    "new_model",
     "recognise",
     "with_new_head",
     "with_task",
@@ -53,21 +65,22 @@ def load_adapter(source: str | Path, *, family: str | None = None, allow_pickle:
     Args:
         source: Folder as ``save_pretrained`` writes it, processor included, or a hub id. Its
             config.json tells family and head. Or a LoRA folder: its base model, with LoRA merged in.
-        family: Expected family; any where it is None.
+        family: Expected family, or one of your own (``package.module:Class``, which is imported); any where it is None.
         allow_pickle: Also read ``.bin`` weights, as plain tensors.
 
     Raises:
         CheckpointError: Not a model, of another family than expected, or with a head that is not known.
     """
-    found = recognise(source)
-    if family is not None and get_family(family) is not FAMILIES[found.family]:
+    expected = None if family is None else add_family(family)
+    stored = recognise(source)
+    kind = stored.kind
+    if expected not in (None, kind):
         raise CheckpointError(
-            f"{source} is of family {found.family!r}, not {family!r}. Leave --family out, or give a {family} model."
+            f"{source} is of family {kind.family!r}, not {family!r}. Leave --family out, or give a {family} model."
         )
-    known = FAMILIES[found.family]
     base = lora_base(source)
-    model = load_model(base or source, known.model_class(found.head), allow_pickle=allow_pickle)
-    adapter = _adapter(found.family, model, load_processor(base or source, found.family), str(base or source))
+    model = load_model(base or source, kind.model_class(stored.head), allow_pickle=allow_pickle)
+    adapter = _adapter(kind, model, load_processor(base or source, kind), str(base or source))
     if base is not None:
         _add_stored_lora(adapter, Path(source), base)
         remember(adapter, lineage_of(source))  # the network itself was loaded from the base model
@@ -75,15 +88,19 @@ def load_adapter(source: str | Path, *, family: str | None = None, allow_pickle:
 
 
 def _adapter(
-    family: str, model: PreTrainedModel, processor: ProcessorMixin, source: str, kind: type[UserError] = CheckpointError
-) -> Adapter:
+    kind: type[FamilyAdapter],
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    source: str,
+    error: type[UserError] = CheckpointError,
+) -> FamilyAdapter:
     """Network and processor behind their family's adapter, once they fit each other."""
-    refuse_processor(model, processor, family, source, kind)
-    with explained(f"{source} cannot be used", "Give a model whose parts belong together.", kind):
-        return FAMILIES[family].adapter(model, processor)
+    refuse_processor(model, processor, kind, source, error)
+    with explained(f"{source} cannot be used", "Give a model whose parts belong together.", error):
+        return kind(model, processor)
 
 
-def _add_stored_lora(adapter: Adapter, folder: Path, base: str) -> None:
+def _add_stored_lora(adapter: FamilyAdapter, folder: Path, base: str) -> None:
     """Merge a LoRA folder into its base model; refuses another base than the one that it was trained on."""
     from multidelete.models.lora import load_lora  # peft takes a second to import
 
@@ -95,7 +112,7 @@ def _add_stored_lora(adapter: Adapter, folder: Path, base: str) -> None:
         )
     load_lora(adapter, folder)
     if type(adapter).remove is not Adapter.remove:
-        adapter.processor = load_processor(folder, adapter.family)
+        adapter.processor = load_processor(folder, type(adapter))
 
 
 def with_new_head(source: str | Path, *, task: Task, classes: Sequence[str], seed: int) -> Adapter:
@@ -107,27 +124,26 @@ def with_new_head(source: str | Path, *, task: Task, classes: Sequence[str], see
         CheckpointError: Not a model, or its encoders are incomplete.
         UnsupportedError: The family has no such task.
     """
-    found = recognise(source)
-    refuse_task(found.family, task)
-    known = FAMILIES[found.family]
-    heads = [head for head, of in known.heads.items() if of == task and "Images" not in head]
-    model_class = known.model_class(heads[0])
+    kind = recognise(source).kind
+    refuse_task(kind, task)
+    heads = [head for head, of in kind.heads.items() if of == task and "Images" not in head]
+    model_class = kind.model_class(heads[0])
     with explained(f"{source}: its config.json cannot be used", "Give a folder as save_pretrained wrote it."):
         config = model_class.config_class.from_pretrained(str(source), trust_remote_code=False)
     name_classes(config, classes)
     torch.manual_seed(seed)
     model = load_model(source, model_class, config=config, new_head=True)
-    return _adapter(found.family, model, load_processor(source, found.family), str(source))
+    return _adapter(kind, model, load_processor(source, kind), str(source))
 
 
 def adapter_for(model: object, processor: ProcessorMixin | None = None) -> Adapter:
     """Wrap a loaded network of a known family; an `Adapter` is returned as it is."""
     if isinstance(model, Adapter):
         return model
-    found = recognise_model(model)
+    kind = recognise_model(model).kind
     if processor is None:
         raise ConfigError(f"a {type(model).__name__} needs its processor too: pass processor=...")
-    return _adapter(found.family, cast(PreTrainedModel, model), processor, type(model).__name__, ConfigError)
+    return _adapter(kind, cast(PreTrainedModel, model), processor, type(model).__name__, ConfigError)
 
 
 def new_adapter(
@@ -161,9 +177,9 @@ def new_adapter(
         ConfigError: Family or size is unknown.
         UnsupportedError: The family has no such task, or needs a package that is not installed.
     """
-    known = get_family(family)
+    kind = get_family(family)
     measures = get_size(size)
-    refuse_task(family, task)
+    refuse_task(kind, task)
     tokenizer = tokenizer or train_tokenizer(captions, measures)
     model, processor = new_model(
         family,
@@ -176,16 +192,15 @@ def new_adapter(
         images=images,
         graph=graph,
     )
-    return known.adapter(model, processor)
+    return kind(model, processor)
 
 
-def refuse_task(family: str, task: Task) -> None:
+def refuse_task(kind: type[FamilyAdapter], task: Task) -> None:
     """Raise where a family has no head for a task."""
-    known = get_family(family)
-    if task not in known.tasks:
-        others = with_task(task, known.modalities)
+    if task not in kind.tasks():
+        others = with_task(task, kind.modalities)
         raise UnsupportedError(
-            f"Family {family!r} has no {task}; it has {' and '.join(known.tasks)}. "
-            f"Families with {task} for pairs of {' and '.join(known.modalities)}: {', '.join(others) or 'none'}. "
+            f"Family {kind.family!r} has no {task}; it has {' and '.join(kind.tasks())}. "
+            f"Families with {task} for pairs of {' and '.join(kind.modalities)}: {', '.join(others) or 'none'}. "
             "Choose one of these with --family, or another --task."
         )

@@ -14,12 +14,21 @@ Here captions go to the tokenizer as they are: the published tokenizer lowers th
 Shape suffixes: B pairs, N images, I images of a pair, P image tokens, L text tokens, D width, C classes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, BertConfig, PreTrainedConfig, PreTrainedModel, ViTConfig
+from transformers import (
+    AutoConfig,
+    BertConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    ProcessorMixin,
+    VisionTextDualEncoderProcessor,
+    ViTConfig,
+)
 from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.models.bert.modeling_bert import BertEmbeddings
@@ -27,7 +36,8 @@ from transformers.models.bert.modeling_bert import BertEmbeddings
 from multidelete.models.albef_layers import TextEncoder, VisionTransformer
 from multidelete.models.base import Task
 from multidelete.models.classes import name_classes
-from multidelete.models.fresh import LOGIT_SCALE, Size, _text_settings, _vision_settings
+from multidelete.models.dual_encoder import read_two_part_processor
+from multidelete.models.fresh import LOGIT_SCALE, NewModel
 from multidelete.models.fusion import FusionAdapter, initial_spread
 
 
@@ -175,6 +185,34 @@ class AlbefAdapter(FusionAdapter):
     """`AlbefForRetrieval` and `AlbefForClassification`."""
 
     family = "albef"
+    description = "ALBEF (our network, the published architecture): retrieval; entailment, two-image reasoning"
+    model_type = "albef"
+    heads: ClassVar[Mapping[str, Task]] = {
+        "AlbefForRetrieval": "retrieval",
+        "AlbefForClassification": "classification",
+    }
+
+    @classmethod
+    def read_processor(cls, source: str | Path) -> ProcessorMixin:
+        return read_two_part_processor(source)
+
+    @classmethod
+    def new(cls, wanted: NewModel) -> tuple[PreTrainedModel, ProcessorMixin]:
+        """As many lower as upper text layers, twice as many upper ones for two images."""
+        text = wanted.text_settings | {"num_hidden_layers": (1 + wanted.images) * wanted.size.layers}
+        config = AlbefConfig(
+            vision_config=ViTConfig(**wanted.vision_settings, layer_norm_eps=1e-6),
+            text_config=BertConfig(**text, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0),
+            fusion_layer=wanted.size.layers,
+            projection_dim=wanted.size.projection,
+            initial_temperature=float(torch.tensor(-LOGIT_SCALE).exp()),
+            images=wanted.images,
+            initializer_range=initial_spread(wanted.size.width),
+        )
+        name_classes(config, wanted.classes)
+        network = AlbefForClassification if wanted.task == "classification" else AlbefForRetrieval
+        return network(config), VisionTextDualEncoderProcessor(wanted.pictures, wanted.tokenizer)
+
     classifier = AlbefForClassification
 
     def encode_images(self, pixel_values: Tensor) -> Tensor:
@@ -203,24 +241,6 @@ class AlbefAdapter(FusionAdapter):
         lower = (f"text_encoder.encoder.layer.{i}." for i in range(first))
         before = ("visual_encoder.", "text_encoder.embeddings.", *lower, "temp")
         return [f"model.{name}" for name, _ in self.model.named_parameters() if not name.startswith(before)]
-
-
-def new_albef(
-    task: Task, size: Size, *, image_size: int, images: int = 1, classes: Sequence[str] = (), vocabulary: int
-) -> PreTrainedModel:
-    """Random weights: as many lower as upper text layers, twice as many upper ones for two images."""
-    text = _text_settings(size, vocabulary) | {"num_hidden_layers": (1 + images) * size.layers}
-    config = AlbefConfig(
-        vision_config=ViTConfig(**_vision_settings(size, image_size), layer_norm_eps=1e-6),
-        text_config=BertConfig(**text, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0),
-        fusion_layer=size.layers,
-        projection_dim=size.projection,
-        initial_temperature=float(torch.tensor(-LOGIT_SCALE).exp()),
-        images=images,
-        initializer_range=initial_spread(size.width),
-    )
-    name_classes(config, classes)
-    return AlbefForClassification(config) if task == "classification" else AlbefForRetrieval(config)
 
 
 AutoConfig.register("albef", AlbefConfig)

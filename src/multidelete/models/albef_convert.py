@@ -29,11 +29,11 @@ from multidelete.artifacts.overlap import refuse_overlap
 from multidelete.core.errors import CheckpointError, ConfigError, SettingProblem, first_few
 from multidelete.core.foreign import explained
 from multidelete.core.words import counted
-from multidelete.models.albef import AlbefConfig, AlbefForClassification, AlbefForRetrieval
+from multidelete.models.albef import AlbefAdapter, AlbefConfig, AlbefForClassification, AlbefForRetrieval
 from multidelete.models.base import Task
 from multidelete.models.checkpoint import load_model
 from multidelete.models.classes import name_classes
-from multidelete.models.families import FAMILIES, recognise
+from multidelete.models.families import recognise
 
 QUEUES = ("image_queue", "text_queue", "idx_queue", "queue_ptr")
 POSITIONS = "visual_encoder.pos_embed"
@@ -154,12 +154,12 @@ def export_albef(source: Path, out: Path, *, overwrite: bool = False) -> dict[st
     """
     refuse_overlap(out, [source])
     refuse_existing(out, overwrite=overwrite, is_ours=is_marked_archive)
-    found = recognise(source)
-    if found.family != "albef":
+    stored = recognise(source)
+    if stored.kind is not AlbefAdapter:
         raise CheckpointError(
-            f"{source} holds a {found.head}; only {' and '.join(FAMILIES['albef'].heads)} have official names."
+            f"{source} holds a {stored.head}; only {' and '.join(AlbefAdapter.heads)} have official names."
         )
-    weights = official_weights(load_model(source, FAMILIES["albef"].model_class(found.head)))
+    weights = official_weights(load_model(source, AlbefAdapter.model_class(stored.head)))
     with whole_or_nothing(out, overwrite=overwrite, is_ours=is_marked_archive) as partial:
         partial.rmdir()  # the result is a file
         torch.save({"model": weights, "written_by": ARCHIVE_MARK}, partial)

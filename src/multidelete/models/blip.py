@@ -11,25 +11,28 @@ is fixed at what the configuration's ``logit_scale_init_value`` says.
 Shape suffixes: B pairs, I images of a pair, P image tokens, L text tokens, D width, C classes.
 """
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import (
     BlipConfig,
     BlipForImageTextRetrieval,
+    BlipImageProcessorPil,
     BlipPreTrainedModel,
+    BlipProcessor,
     BlipTextModel,
     BlipVisionModel,
     PreTrainedModel,
+    ProcessorMixin,
 )
 from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from multidelete.models.base import Task
 from multidelete.models.classes import name_classes
-from multidelete.models.fresh import LOGIT_SCALE, Size, _text_settings, _vision_settings
+from multidelete.models.fresh import LOGIT_SCALE, NewModel
 from multidelete.models.fusion import FusionAdapter, initial_spread
 
 
@@ -79,6 +82,33 @@ class BlipAdapter(FusionAdapter):
     """`BlipForImageTextRetrieval` and `BlipForClassification`."""
 
     family = "blip"
+    description = "BLIP (transformers' encoders): retrieval; entailment, two-image reasoning"
+    model_type = "blip"
+    heads: ClassVar[Mapping[str, Task]] = {
+        "BlipForImageTextRetrieval": "retrieval",
+        "BlipForClassification": "classification",
+    }
+
+    @classmethod
+    def new(cls, wanted: NewModel) -> tuple[PreTrainedModel, ProcessorMixin]:
+        """As many text layers as the size says, and twice as many for the image."""
+        spread = {"initializer_range": initial_spread(wanted.size.width)}  # positions' default, 1e-10, means none
+        config = BlipConfig(
+            text_config={**wanted.text_settings, **spread},
+            vision_config={
+                **wanted.vision_settings,
+                **spread,
+                "layer_norm_eps": 1e-6,  # the published one
+            },
+            image_text_hidden_size=wanted.size.projection,
+            logit_scale_init_value=LOGIT_SCALE,
+            images=wanted.images,
+            **spread,
+        )
+        name_classes(config, wanted.classes)
+        network = BlipForClassification if wanted.task == "classification" else BlipForImageTextRetrieval
+        return network(config), BlipProcessor(BlipImageProcessorPil(size=wanted.side), wanted.tokenizer)
+
     classifier = BlipForClassification
 
     def encode_images(self, pixel_values: Tensor) -> Tensor:
@@ -103,24 +133,3 @@ class BlipAdapter(FusionAdapter):
         """The attention to the image, projections and heads: all that comes after the unimodal outputs."""
         after = ("crossattention", "vision_proj", "text_proj", "itm_head", "cls_head", "image_embedding")
         return [f"model.{name}" for name, _ in self.model.named_parameters() if any(part in name for part in after)]
-
-
-def new_blip(
-    task: Task, size: Size, *, image_size: int, images: int = 1, classes: Sequence[str] = (), vocabulary: int
-) -> PreTrainedModel:
-    """Random weights, with as many text layers as ``size`` says and twice as many for the image."""
-    spread = {"initializer_range": initial_spread(size.width)}  # the default for positions is 1e-10: no positions
-    config = BlipConfig(
-        text_config={**_text_settings(size, vocabulary), **spread},
-        vision_config={
-            **_vision_settings(size, image_size),
-            **spread,
-            "layer_norm_eps": 1e-6,  # the published one
-        },
-        image_text_hidden_size=size.projection,
-        logit_scale_init_value=LOGIT_SCALE,
-        images=images,
-        **spread,
-    )
-    name_classes(config, classes)
-    return BlipForClassification(config) if task == "classification" else BlipForImageTextRetrieval(config)

@@ -10,36 +10,67 @@ Shape suffixes: B pairs of this process, G pairs of all processes, D embedding.
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn, cast
+from typing import ClassVar, NoReturn, cast
 
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
-from transformers import PreTrainedModel, ProcessorMixin
+from transformers import (
+    AutoImageProcessor,
+    AutoTokenizer,
+    BertConfig,
+    CLIPConfig,
+    CLIPModel,
+    CLIPProcessor,
+    ConvNextConfig,
+    PreTrainedModel,
+    ProcessorMixin,
+    SiglipConfig,
+    SiglipModel,
+    SiglipProcessor,
+    VisionTextDualEncoderConfig,
+    VisionTextDualEncoderModel,
+    VisionTextDualEncoderProcessor,
+)
 
-from multidelete.core.errors import CheckpointError, UnsupportedError, first_few
+from multidelete.core.errors import CheckpointError, ConfigError, UnsupportedError, first_few
 from multidelete.core.runtime import gather_with_grad
 from multidelete.data.collate import ImagePreparer, TextPreparer, Tokenizer, image_text_batch
 from multidelete.data.pairs import Batch, Pair
-from multidelete.models.base import Adapter, PairOutputs
+from multidelete.models.base import PairOutputs, Task
 from multidelete.models.candidates import candidates
 from multidelete.models.checkpoint import save_weights_as_stored
+from multidelete.models.family import FamilyAdapter
+from multidelete.models.fresh import LOGIT_SCALE, NewModel
 
 _LONGEST = 1 << 20  # tokens; of models without a limit, whose tokenizers say 10**30
 
 
-class DualEncoderAdapter(Adapter):
+class DualEncoderAdapter(FamilyAdapter):
     """CLIP-like models with a projection after each encoder: `CLIPModel`, `VisionTextDualEncoderModel`.
 
     u_image and u_text are the encoders' pooled outputs before the projections.
     """
 
     family = "clip"
+    description = "CLIP (transformers CLIPModel): image-text retrieval"
+    model_type = "clip"
+    heads: ClassVar[Mapping[str, Task]] = {"CLIPModel": "retrieval"}
     fixed_length = False
 
+    @classmethod
+    def new(cls, wanted: NewModel) -> tuple[PreTrainedModel, ProcessorMixin]:
+        config = CLIPConfig(
+            text_config=wanted.text_settings | {"projection_dim": wanted.size.projection},
+            vision_config=wanted.vision_settings | {"projection_dim": wanted.size.projection},
+            projection_dim=wanted.size.projection,
+            logit_scale_init_value=LOGIT_SCALE,
+        )
+        return CLIPModel(config), CLIPProcessor(wanted.pictures, wanted.tokenizer)
+
     def __init__(self, model: PreTrainedModel, processor: ProcessorMixin) -> None:
-        super().__init__()
+        super().__init__(model, processor)
         self.model = model
         self.processor = processor
         self.images = ImagePreparer(processor.image_processor)
@@ -137,7 +168,22 @@ class SiglipAdapter(DualEncoderAdapter):
     """
 
     family = "siglip"
+    description = "SigLIP (transformers SiglipModel): image-text retrieval"
+    model_type = "siglip"
+    heads: ClassVar[Mapping[str, Task]] = {"SiglipModel": "retrieval"}
     fixed_length = True
+
+    @classmethod
+    def new(cls, wanted: NewModel) -> tuple[PreTrainedModel, ProcessorMixin]:
+        config = SiglipConfig(
+            text_config=wanted.text_settings | {"projection_size": wanted.size.width},
+            vision_config=wanted.vision_settings,
+        )
+        model = SiglipModel(config)
+        with torch.no_grad():  # the published initial values; the class draws them at random
+            model.logit_scale.fill_(2.3026)
+            model.logit_bias.fill_(-10.0)
+        return model, SiglipProcessor(wanted.pictures, wanted.tokenizer)
 
     def __init__(self, model: PreTrainedModel, processor: ProcessorMixin) -> None:
         super().__init__(model, processor)
@@ -171,6 +217,37 @@ class VisionTextAdapter(DualEncoderAdapter):
     """`VisionTextDualEncoderModel`: any vision backbone with any text encoder."""
 
     family = "vision-text"
+    description = (
+        "any vision backbone with any text encoder (transformers VisionTextDualEncoderModel): image-text retrieval"
+    )
+    model_type = "vision-text-dual-encoder"
+    heads: ClassVar[Mapping[str, Task]] = {"VisionTextDualEncoderModel": "retrieval"}
+
+    @classmethod
+    def read_processor(cls, source: str | Path) -> ProcessorMixin:
+        return read_two_part_processor(source)
+
+    @classmethod
+    def new(cls, wanted: NewModel) -> tuple[PreTrainedModel, ProcessorMixin]:
+        size = wanted.size
+        if not size.stages or len(size.stages) != len(size.depths):
+            raise ConfigError(
+                f"stages is {list(size.stages)} and depths is {list(size.depths)}; family {cls.family} needs one entry "
+                "or more in stages, and as many in depths. The named size tiny has [48, 96, 192] and [1, 2, 2]."
+            )
+        vision = ConvNextConfig(
+            image_size=wanted.image_size,
+            num_stages=len(size.stages),
+            hidden_sizes=list(size.stages),
+            depths=list(size.depths),
+            layer_scale_init_value=0.1,  # the published 1e-6 is for very deep networks and long schedules
+            hidden_size=size.stages[-1],  # read by VisionTextDualEncoderModel
+        )
+        text = BertConfig(**wanted.text_settings, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+        config = VisionTextDualEncoderConfig.from_vision_text_configs(
+            vision, text, projection_dim=size.projection, logit_scale_init_value=LOGIT_SCALE
+        )
+        return VisionTextDualEncoderModel(config), VisionTextDualEncoderProcessor(wanted.pictures, wanted.tokenizer)
 
     def __init__(self, model: PreTrainedModel, processor: ProcessorMixin) -> None:
         super().__init__(model, processor)
@@ -188,6 +265,14 @@ class VisionTextAdapter(DualEncoderAdapter):
         taken = inspect.signature(self.model.text_model.forward).parameters
         pooled = self._pooled(self.model.text_model, {k: t for k, t in batch.inputs["text"].items() if k in taken})
         return pooled, self.model.text_projection(pooled)
+
+
+def read_two_part_processor(source: str | Path) -> ProcessorMixin:
+    """The image processor and the tokenizer of a folder, each by itself, in one processor."""
+    return VisionTextDualEncoderProcessor(
+        AutoImageProcessor.from_pretrained(str(source), trust_remote_code=False),
+        AutoTokenizer.from_pretrained(str(source), trust_remote_code=False),
+    )
 
 
 def refuse_unpooled(encoder: nn.Module) -> NoReturn:

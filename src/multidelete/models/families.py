@@ -1,161 +1,120 @@
-"""Which model families there are, what they can do, and how a folder tells what it is.
-
-A family's module is imported when it is first used: some need packages that others do not.
-"""
+"""Which model families there are, and how a folder tells what it is."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from importlib import import_module
+from inspect import isabstract
 from pathlib import Path
-from types import ModuleType
-from typing import cast
+from typing import TYPE_CHECKING
 
-import transformers
-from transformers import PreTrainedModel
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixin
 
-from multidelete.core.errors import CheckpointError, ConfigError, UnsupportedError
-from multidelete.models.base import Adapter, Task
+from multidelete.artifacts.manifest import read_record
+from multidelete.core.errors import CheckpointError, ConfigError
+from multidelete.core.imported import import_class
+from multidelete.models.albef import AlbefAdapter
+from multidelete.models.base import Task
+from multidelete.models.blip import BlipAdapter
 from multidelete.models.checkpoint import read_config
+from multidelete.models.dual_encoder import DualEncoderAdapter, SiglipAdapter, VisionTextAdapter
+from multidelete.models.family import FamilyAdapter
+from multidelete.models.fresh import NewModel, Size
+from multidelete.models.graph_text import GraphTextAdapter
+from multidelete.models.vilt import ViltAdapter
+
+if TYPE_CHECKING:
+    from multidelete.data.graph import Graph
+
+_BUILT_IN = (
+    *(DualEncoderAdapter, SiglipAdapter, VisionTextAdapter),
+    *(AlbefAdapter, BlipAdapter, ViltAdapter),
+    GraphTextAdapter,
+)
+FAMILIES: dict[str, type[FamilyAdapter]] = {kind.family: kind for kind in _BUILT_IN}
+"""By name; those of the user's own that were asked for, by module and class."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Family:
-    """A model family.
+def add_family(name: str) -> type[FamilyAdapter]:
+    """Import a family of the user's own, ``package.module:Class``, so that its models can be made and loaded.
 
-    Attributes:
-        description: One line about it.
-        model_type: What its config.json calls it.
-        heads: The task of each network class; ``architectures`` in config.json names the class.
-        module: Where its adapter is.
-        adapter_name: The adapter's class there.
-        modalities: What its pairs consist of.
-        extra: Extra of this package that it needs, if any.
+    Nothing else imports it: what a model's folder records is never run.
+
+    Raises:
+        ConfigError: It cannot be imported, or is no family; one line for each reason.
     """
-
-    description: str
-    model_type: str
-    heads: Mapping[str, Task]
-    module: str
-    adapter_name: str
-    modalities: tuple[str, str] = ("image", "text")
-    extra: str | None = None
-
-    @property
-    def tasks(self) -> tuple[Task, ...]:
-        """The tasks that it has heads for."""
-        return tuple(dict.fromkeys(self.heads.values()))
-
-    @cached_property
-    def code(self) -> ModuleType:
-        """The family's module.
-
-        Raises:
-            UnsupportedError: A package that it needs is not installed.
-        """
-        try:
-            return import_module(self.module)
-        except ImportError as error:
-            if self.extra is None or (error.name or "").startswith("multidelete"):
-                raise
-            raise UnsupportedError(
-                f"{self.description.partition(':')[0]} needs {error.name}, which is not installed. "
-                f"Install it with: pip install '.[{self.extra}]', in a clone of multidelete."
-            ) from error
-
-    @property
-    def adapter(self) -> type[Adapter]:
-        """Its adapter, made of a network and its processor."""
-        return cast(type[Adapter], getattr(self.code, self.adapter_name))
-
-    def model_class(self, head: str) -> type[PreTrainedModel]:
-        """The network class of one of ``heads``."""
-        return cast(type[PreTrainedModel], getattr(self.code, head, None) or getattr(transformers, head))
+    if ":" not in name or name in FAMILIES:
+        return get_family(name)
+    kind = import_class(name, "Family")
+    if not issubclass(kind, FamilyAdapter):
+        raise ConfigError(f"{name!r} is no subclass of multidelete.FamilyAdapter.")
+    problems = [
+        f'{name!r} has no {attribute}. Give the class one: {attribute} = "my-model".'
+        for attribute in ("family", "model_type")
+        if not isinstance(getattr(kind, attribute, None), str)
+    ]
+    if isabstract(kind):
+        problems.append(f"{name!r} does not define {', '.join(sorted(kind.__abstractmethods__))}. Every family must.")
+    heads = getattr(kind, "heads", None)
+    if not isinstance(heads, dict) or not heads or set(heads.values()) - {"retrieval", "classification"}:
+        problems.append(f'{name!r} names no heads. Give the class some: heads = {{"MyNetwork": "retrieval"}}.')
+    else:
+        problems += [
+            f"{name!r}: the head {head!r} is no PreTrainedModel of its module, nor of transformers."
+            for head in heads
+            if not _is_network(kind, head)
+        ]
+    if problems:
+        raise ConfigError(problems)
+    FAMILIES[name] = kind
+    return kind
 
 
-_DUAL_ENCODER = "multidelete.models.dual_encoder"
-
-FAMILIES: dict[str, Family] = {
-    "clip": Family(
-        description="CLIP (transformers CLIPModel): image-text retrieval",
-        model_type="clip",
-        heads={"CLIPModel": "retrieval"},
-        module=_DUAL_ENCODER,
-        adapter_name="DualEncoderAdapter",
-    ),
-    "siglip": Family(
-        description="SigLIP (transformers SiglipModel): image-text retrieval",
-        model_type="siglip",
-        heads={"SiglipModel": "retrieval"},
-        module=_DUAL_ENCODER,
-        adapter_name="SiglipAdapter",
-    ),
-    "vision-text": Family(
-        description=(
-            "any vision backbone with any text encoder (transformers VisionTextDualEncoderModel): image-text retrieval"
-        ),
-        model_type="vision-text-dual-encoder",
-        heads={"VisionTextDualEncoderModel": "retrieval"},
-        module=_DUAL_ENCODER,
-        adapter_name="VisionTextAdapter",
-    ),
-    "albef": Family(
-        description="ALBEF (our network, the published architecture): retrieval; entailment, two-image reasoning",
-        model_type="albef",
-        heads={"AlbefForRetrieval": "retrieval", "AlbefForClassification": "classification"},
-        module="multidelete.models.albef",
-        adapter_name="AlbefAdapter",
-    ),
-    "blip": Family(
-        description="BLIP (transformers' encoders): retrieval; entailment, two-image reasoning",
-        model_type="blip",
-        heads={"BlipForImageTextRetrieval": "retrieval", "BlipForClassification": "classification"},
-        module="multidelete.models.blip",
-        adapter_name="BlipAdapter",
-    ),
-    "vilt": Family(
-        description="ViLT (transformers): retrieval; two-image reasoning, question answering",
-        model_type="vilt",
-        heads={
-            "ViltForImageAndTextRetrieval": "retrieval",
-            "ViltForImagesAndTextClassification": "classification",
-            "ViltForQuestionAnswering": "classification",
-        },
-        module="multidelete.models.vilt",
-        adapter_name="ViltAdapter",
-    ),
-    "graph-text": Family(
-        description="a graph encoder with a text encoder (our network): graph-text retrieval; relations",
-        model_type="graph-text",
-        heads={"GraphTextForRetrieval": "retrieval", "GraphTextForClassification": "classification"},
-        module="multidelete.models.graph_text",
-        adapter_name="GraphTextAdapter",
-        modalities=("graph", "text"),
-        extra="graph",
-    ),
-}
+def _is_network(kind: type[FamilyAdapter], head: str) -> bool:
+    try:
+        network: object = kind.model_class(head)
+    except AttributeError:
+        return False
+    return isinstance(network, type) and issubclass(network, PreTrainedModel)
 
 
 @dataclass(frozen=True)
 class Recognised:
     """What a model folder is: its family, and the network class of its head."""
 
-    family: str
+    kind: type[FamilyAdapter]
     head: str
 
     @property
+    def family(self) -> str:
+        return self.kind.family
+
+    @property
     def task(self) -> Task:
-        return FAMILIES[self.family].heads[self.head]
+        return self.kind.heads[self.head]
 
 
-def get_family(name: str) -> Family:
-    """Look up a family by name."""
+def get_family(name: str) -> type[FamilyAdapter]:
+    """Look up a family by name; one of the user's own must have been asked for before (`add_family`).
+
+    Raises:
+        ConfigError: There is none.
+    """
     if name not in FAMILIES:
+        if ":" in name:
+            raise ConfigError(f"Family {name!r} is not one of multidelete's own. {_ASKED_FOR.format(name)}")
         close = difflib.get_close_matches(name, FAMILIES, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ConfigError(f"Unknown family {name!r}.{hint} Known families: {', '.join(FAMILIES)}.")
+        raise ConfigError(
+            f"Unknown family {name!r}.{hint} Known families: {', '.join(FAMILIES)}. Your own: package.module:Class."
+        )
     return FAMILIES[name]
+
+
+_ASKED_FOR = (
+    "It is imported only where it is asked for: if you trust this code, give --family {}, from Python "
+    "multidelete.add_family."
+)
 
 
 def with_task(task: Task, modalities: Iterable[str] | None = None) -> list[str]:
@@ -163,9 +122,42 @@ def with_task(task: Task, modalities: Iterable[str] | None = None) -> list[str]:
     wanted = None if modalities is None else set(modalities)
     return [
         name
-        for name, family in FAMILIES.items()
-        if task in family.tasks and (wanted is None or set(family.modalities) == wanted)
+        for name, kind in FAMILIES.items()
+        if task in kind.tasks() and (wanted is None or set(kind.modalities) == wanted)
     ]
+
+
+def new_model(
+    family: str,
+    size: Size,
+    *,
+    image_size: int,
+    tokenizer: PreTrainedTokenizerFast,
+    seed: int,
+    task: Task = "retrieval",
+    classes: Sequence[str] = (),
+    images: int = 1,
+    graph: "Graph | None" = None,
+) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """Random weights from ``seed``, and the processor that goes with them."""
+    wanted = NewModel(
+        size=size, image_size=image_size, tokenizer=tokenizer, task=task, classes=classes, images=images, graph=graph
+    )
+    torch.manual_seed(seed)
+    return get_family(family).new(wanted)
+
+
+def _refuse_unasked(source: str | Path) -> None:
+    """Refuse a folder that records a family of somebody's own which nobody has asked for.
+
+    Raises:
+        CheckpointError: It does.
+    """
+    record = read_record(source)
+    told = None if record is None else record.recipe.model
+    family = None if told is None else told.get("family")
+    if isinstance(family, str) and ":" in family and family not in FAMILIES:
+        raise CheckpointError(f"{source} is a model of the family {family!r}. {_ASKED_FOR.format(family)}")
 
 
 def recognise(source: str | Path) -> Recognised:
@@ -175,25 +167,28 @@ def recognise(source: str | Path) -> Recognised:
         CheckpointError: Not a model, of no known family, or with a head that its family does not have.
     """
     config = read_config(source)
-    for name, family in FAMILIES.items():
+    _refuse_unasked(source)
+    known = list(reversed(FAMILIES.values()))  # those of the user's own come first
+    for kind in known:
         for head in config.architectures:
-            if head in family.heads:
-                return Recognised(name, head)
-    for name, family in FAMILIES.items():
-        if config.model_type != family.model_type:
+            if head in kind.heads:
+                return Recognised(kind, head)
+    for kind in known:
+        if config.model_type != kind.model_type:
             continue
-        if len(family.heads) == 1:  # a class of the user's own, derived from it
-            return Recognised(name, next(iter(family.heads)))
-        known = ", ".join(f"{head} ({task})" for head, task in family.heads.items())
+        if len(kind.heads) == 1:  # a class of the user's own, derived from it
+            return Recognised(kind, next(iter(kind.heads)))
+        heads = ", ".join(f"{head} ({task})" for head, task in kind.heads.items())
         named = " and ".join(config.architectures) or "no architectures in its config.json"
         raise CheckpointError(
-            f"{source} is a {config.model_type!r} model with the head {named}. Family {name} has the heads {known}. "
+            f"{source} is a {config.model_type!r} model with the head {named}. "
+            f"Family {kind.family} has the heads {heads}. "
             "Give a model with one of these, or write an adapter (docs/models.md)."
         )
     raise CheckpointError(
         f"{source} is a {config.model_type!r} model. Known families: "
-        + ", ".join(f"{name} ({known.model_type})" for name, known in FAMILIES.items())
-        + ". For another model, write an adapter (docs/models.md)."
+        + ", ".join(f"{name} ({kind.model_type})" for name, kind in FAMILIES.items())
+        + ". For another model, write an adapter (docs/models.md), and name it: --family package.module:Class."
     )
 
 
@@ -205,10 +200,10 @@ def recognise_model(model: object) -> Recognised:
     """
     ancestors = [ancestor.__name__ for ancestor in type(model).__mro__]
     for ancestor in ancestors:
-        for name, family in FAMILIES.items():
-            if ancestor in family.heads:
-                return Recognised(name, ancestor)
-    known_classes = ", ".join(head for family in FAMILIES.values() for head in family.heads)
+        for kind in reversed(FAMILIES.values()):
+            if ancestor in kind.heads:
+                return Recognised(kind, ancestor)
+    known_classes = ", ".join(head for kind in FAMILIES.values() for head in kind.heads)
     raise ConfigError(
         f"{type(model).__name__} is of no known family; known: {known_classes}. "
         "Pass an Adapter for another model (docs/models.md)."

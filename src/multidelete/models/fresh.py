@@ -4,36 +4,16 @@ Made for experiments and tests on ordinary machines; users with a trained model 
 """
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import (
-    BertConfig,
-    BlipImageProcessorPil,
-    BlipProcessor,
-    CLIPConfig,
-    CLIPImageProcessorPil,
-    CLIPModel,
-    CLIPProcessor,
-    ConvNextConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-    ProcessorMixin,
-    SiglipConfig,
-    SiglipModel,
-    SiglipProcessor,
-    ViltProcessor,
-    VisionTextDualEncoderConfig,
-    VisionTextDualEncoderModel,
-    VisionTextDualEncoderProcessor,
-)
+from transformers import CLIPImageProcessorPil, PreTrainedModel, PreTrainedTokenizerFast
 
-from multidelete.core.errors import ConfigError, DataError, UnsupportedError
+from multidelete.core.errors import ConfigError, UnsupportedError
 from multidelete.models.base import Adapter, Task
-from multidelete.models.families import get_family
 
 if TYPE_CHECKING:
     from multidelete.data.graph import Graph
@@ -122,109 +102,64 @@ def train_tokenizer(captions: Iterable[str], size: Size) -> PreTrainedTokenizerF
     )
 
 
-def new_model(
-    family: str,
-    size: Size,
-    *,
-    image_size: int,
-    tokenizer: PreTrainedTokenizerFast,
-    seed: int,
-    task: Task = "retrieval",
-    classes: Sequence[str] = (),
-    images: int = 1,
-    graph: "Graph | None" = None,
-) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """Random weights from ``seed``, and the processor that goes with them."""
-    side = {"height": image_size, "width": image_size}
-    pictures = CLIPImageProcessorPil(size=side, crop_size=side)
-    torch.manual_seed(seed)
-    if family == "clip":
-        return _new_clip(size, image_size, len(tokenizer)), CLIPProcessor(pictures, tokenizer)
-    if family == "siglip":
-        return _new_siglip(size, image_size, len(tokenizer)), SiglipProcessor(pictures, tokenizer)
-    if family == "vision-text":
-        if not size.stages or len(size.stages) != len(size.depths):
-            raise ConfigError(
-                f"stages is {list(size.stages)} and depths is {list(size.depths)}; family {family} needs one entry or "
-                "more in stages, and as many in depths. The named size tiny has [48, 96, 192] and [1, 2, 2]."
-            )
-        return _new_vision_text(size, image_size, len(tokenizer)), VisionTextDualEncoderProcessor(pictures, tokenizer)
-    if family == "graph-text":
-        if graph is None:
-            raise DataError(f"Family {family} needs data with a graph, and this has none. Choose another family.")
-        code = get_family(family).code
-        network = code.new_graph_text(task, size, graph=graph, vocabulary=len(tokenizer), classes=classes)
-        return network, code.GraphTextProcessor(graph, tokenizer)
-    make = cast(Callable[..., PreTrainedModel], getattr(get_family(family).code, f"new_{family.replace('-', '_')}"))
-    model = make(task, size, image_size=image_size, images=images, classes=classes, vocabulary=len(tokenizer))
-    if family == "blip":
-        return model, BlipProcessor(BlipImageProcessorPil(size=side), tokenizer)
-    if family == "vilt":
-        return model, ViltProcessor(pictures, tokenizer)
-    return model, VisionTextDualEncoderProcessor(pictures, tokenizer)
+@dataclass(frozen=True, kw_only=True)
+class NewModel:
+    """What a new model is to be.
 
+    Attributes:
+        size: Widths and depths.
+        image_size: Height and width of its pictures, in pixels.
+        tokenizer: Its tokenizer.
+        task: What its head does.
+        classes: Names of the classes, for classification.
+        images: Pictures of one pair, 1 or 2.
+        graph: The graph that the pairs' nodes are in, for families that read one.
+    """
 
-def _text_settings(size: Size, vocabulary: int) -> dict[str, int]:
-    return {
-        "vocab_size": vocabulary,
-        "hidden_size": size.width,
-        "intermediate_size": 4 * size.width,
-        "num_hidden_layers": size.layers,
-        "num_attention_heads": size.width // 32,
-        "max_position_embeddings": size.context,
-        "pad_token_id": PAD,
-        "bos_token_id": START,
-        "eos_token_id": END,
-    }
+    size: Size
+    image_size: int
+    tokenizer: PreTrainedTokenizerFast
+    task: Task = "retrieval"
+    classes: Sequence[str] = ()
+    images: int = 1
+    graph: "Graph | None" = None
 
+    @property
+    def side(self) -> dict[str, int]:
+        """The size of its pictures, as image processors take it."""
+        return {"height": self.image_size, "width": self.image_size}
 
-def _vision_settings(size: Size, image_size: int) -> dict[str, int]:
-    return {
-        "image_size": image_size,
-        "patch_size": size.patch,
-        "hidden_size": size.width,
-        "intermediate_size": 4 * size.width,
-        "num_hidden_layers": 2 * size.layers,
-        "num_attention_heads": size.width // 32,
-    }
+    @property
+    def pictures(self) -> CLIPImageProcessorPil:
+        """What prepares pictures as CLIP does."""
+        return CLIPImageProcessorPil(size=self.side, crop_size=self.side)
 
+    @property
+    def text_settings(self) -> dict[str, int]:
+        """Of a transformer that reads texts."""
+        return {
+            "vocab_size": len(self.tokenizer),
+            "hidden_size": self.size.width,
+            "intermediate_size": 4 * self.size.width,
+            "num_hidden_layers": self.size.layers,
+            "num_attention_heads": self.size.width // 32,
+            "max_position_embeddings": self.size.context,
+            "pad_token_id": PAD,
+            "bos_token_id": START,
+            "eos_token_id": END,
+        }
 
-def _new_clip(size: Size, image_size: int, vocabulary: int) -> CLIPModel:
-    config = CLIPConfig(
-        text_config=_text_settings(size, vocabulary) | {"projection_dim": size.projection},
-        vision_config=_vision_settings(size, image_size) | {"projection_dim": size.projection},
-        projection_dim=size.projection,
-        logit_scale_init_value=LOGIT_SCALE,
-    )
-    return CLIPModel(config)
-
-
-def _new_siglip(size: Size, image_size: int, vocabulary: int) -> SiglipModel:
-    config = SiglipConfig(
-        text_config=_text_settings(size, vocabulary) | {"projection_size": size.width},
-        vision_config=_vision_settings(size, image_size),
-    )
-    model = SiglipModel(config)
-    with torch.no_grad():  # the published initial values; the class draws them at random
-        model.logit_scale.fill_(2.3026)
-        model.logit_bias.fill_(-10.0)
-    return model
-
-
-def _new_vision_text(size: Size, image_size: int, vocabulary: int) -> VisionTextDualEncoderModel:
-    vision = ConvNextConfig(
-        image_size=image_size,
-        num_stages=len(size.stages),
-        hidden_sizes=list(size.stages),
-        depths=list(size.depths),
-        layer_scale_init_value=0.1,  # the published 1e-6 is for very deep networks and long schedules
-        hidden_size=size.stages[-1],  # read by VisionTextDualEncoderModel
-    )
-    text = BertConfig(**_text_settings(size, vocabulary), hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    config = VisionTextDualEncoderConfig.from_vision_text_configs(
-        vision, text, projection_dim=size.projection, logit_scale_init_value=LOGIT_SCALE
-    )
-    return VisionTextDualEncoderModel(config)
+    @property
+    def vision_settings(self) -> dict[str, int]:
+        """Of a transformer that reads patches of pictures."""
+        return {
+            "image_size": self.image_size,
+            "patch_size": self.size.patch,
+            "hidden_size": self.size.width,
+            "intermediate_size": 4 * self.size.width,
+            "num_hidden_layers": 2 * self.size.layers,
+            "num_attention_heads": self.size.width // 32,
+        }
 
 
 def untrained(adapter: Adapter, *, seed: int) -> Adapter:

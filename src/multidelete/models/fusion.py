@@ -25,14 +25,15 @@ from multidelete.core.runtime import gather_with_grad
 from multidelete.core.words import counted
 from multidelete.data.collate import ImagePreparer, TextPreparer, Tokenizer, image_text_batch
 from multidelete.data.pairs import Batch, Pair
-from multidelete.models.base import Adapter, PairOutputs
+from multidelete.models.base import PairOutputs
 from multidelete.models.candidates import candidates, draw, gumbel
 from multidelete.models.checkpoint import save_weights_as_stored
 from multidelete.models.classes import read_classes
 from multidelete.models.dual_encoder import context_length
+from multidelete.models.family import FamilyAdapter
 
 
-class FusionAdapter(Adapter):
+class FusionAdapter(FamilyAdapter):
     """Two encoders and a fusion; a family says how each of its parts is called.
 
     The wrapped model has ``vision_proj``, ``text_proj`` and ``itm_head`` for retrieval, ``cls_head``
@@ -47,7 +48,7 @@ class FusionAdapter(Adapter):
     classifier: ClassVar[type[PreTrainedModel]]
 
     def __init__(self, model: PreTrainedModel, processor: ProcessorMixin) -> None:
-        super().__init__()
+        super().__init__(model, processor)
         self.model = model
         self.processor = processor
         self.images = ImagePreparer(processor.image_processor)

@@ -7,25 +7,38 @@ Shape suffixes: B pairs in the batch, N nodes of a neighbourhood, F features of 
 D width, P projection, C classes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch_geometric.nn.conv import GATConv, GCNConv, SAGEConv
 from transformers import AutoConfig, BertConfig, BertModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from multidelete.core.errors import ConfigError
+from multidelete.core.errors import ConfigError, UnsupportedError
 
-CONVOLUTIONS: dict[str, Callable[[int, int], nn.Module]] = {
-    "sage": lambda width, heads: SAGEConv(width, width),
-    "gcn": lambda width, heads: GCNConv(width, width),
-    "gat": lambda width, heads: GATConv(width, width // heads, heads=heads),
-}
+CONVOLUTIONS = ("sage", "gcn", "gat")
+
+
+def convolution(kind: str, width: int, heads: int) -> nn.Module:
+    """A layer of the graph encoder.
+
+    Raises:
+        UnsupportedError: PyTorch Geometric is not installed.
+    """
+    try:
+        from torch_geometric.nn.conv import GATConv, GCNConv, SAGEConv  # only this family needs it
+    except ImportError as error:
+        raise UnsupportedError(
+            f"family graph-text needs {error.name}, which is not installed. "
+            "Install it with: pip install '.[graph]', in a clone of multidelete."
+        ) from error
+    if kind == "gat":
+        return cast(nn.Module, GATConv(width, width // heads, heads=heads))
+    return cast(nn.Module, (SAGEConv if kind == "sage" else GCNConv)(width, width))
 
 
 class GraphTextConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is untyped
@@ -102,8 +115,8 @@ class GraphEncoder(nn.Module):
         width, heads = config.text_config.hidden_size, config.text_config.num_attention_heads
         self.embedding = nn.Embedding(config.nodes, width)
         self.features = nn.ModuleList(nn.Embedding(values, width) for _, values in config.node_features)
-        make = CONVOLUTIONS[config.graph_encoder]
-        self.convolutions = nn.ModuleList(make(width, heads) for _ in range(config.hops))
+        layers = [convolution(config.graph_encoder, width, heads) for _ in range(config.hops)]
+        self.convolutions = nn.ModuleList(layers)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(config.hops + 1))
 
     def forward(self, nodes_BN: Tensor, edges_BE2: Tensor, features_BNF: Tensor | None = None) -> Tensor:

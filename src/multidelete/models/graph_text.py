@@ -6,9 +6,9 @@ Shape suffixes: B pairs of this process, G pairs of all processes, N nodes of a 
 K named nodes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -23,12 +23,13 @@ from multidelete.core.words import counted
 from multidelete.data.collate import TextPreparer, Tokenizer, stacked_labels, stacked_sources
 from multidelete.data.graph import EDGES_FILE, NAMES_FILE, Graph, nodes_of
 from multidelete.data.pairs import Batch, Pair
-from multidelete.models.base import Adapter, PairOutputs, Task
+from multidelete.models.base import PairOutputs, Task
 from multidelete.models.candidates import candidates
 from multidelete.models.checkpoint import save_weights_as_stored
 from multidelete.models.classes import name_classes, read_classes
 from multidelete.models.dual_encoder import context_length
-from multidelete.models.fresh import LOGIT_SCALE, Size, _text_settings
+from multidelete.models.family import FamilyAdapter
+from multidelete.models.fresh import LOGIT_SCALE, NewModel
 from multidelete.models.fusion import class_log_odds
 from multidelete.models.graph_network import GraphTextConfig, GraphTextForClassification, GraphTextForRetrieval
 
@@ -38,7 +39,6 @@ __all__ = [
     "GraphTextForClassification",
     "GraphTextForRetrieval",
     "GraphTextProcessor",
-    "new_graph_text",
 ]
 
 
@@ -69,7 +69,7 @@ class GraphTextProcessor:
         self.tokenizer.save_pretrained(str(folder))
 
 
-class GraphTextAdapter(Adapter):
+class GraphTextAdapter(FamilyAdapter):
     """`GraphTextForClassification` and `GraphTextForRetrieval`.
 
     The graph's part of a pair is what reaches its named nodes within the model's hops, so its outputs
@@ -83,10 +83,45 @@ class GraphTextAdapter(Adapter):
     """
 
     family = "graph-text"
+    description = "a graph encoder with a text encoder (our network): graph-text retrieval; relations"
+    model_type = "graph-text"
+    heads: ClassVar[Mapping[str, Task]] = {
+        "GraphTextForRetrieval": "retrieval",
+        "GraphTextForClassification": "classification",
+    }
     modalities = ("graph", "text")
+    extra = "graph"
+    processor_parts = ("graph", "tokenizer")
+
+    @classmethod
+    def read_processor(cls, source: str | Path) -> GraphTextProcessor:
+        return GraphTextProcessor.from_pretrained(source)
+
+    @classmethod
+    def new(cls, wanted: NewModel, *, graph_encoder: str = "sage") -> tuple[PreTrainedModel, GraphTextProcessor]:
+        """Each node gets an embedding, and so does each value of its features; the graph encoder looks two hops far.
+
+        Raises:
+            DataError: There is no graph.
+        """
+        graph = wanted.graph
+        if graph is None:
+            raise DataError(f"Family {cls.family} needs data with a graph, and this has none. Choose another family.")
+        text = BertConfig(**wanted.text_settings, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+        config = GraphTextConfig(
+            text_config=text,
+            nodes=len(graph.nodes),
+            node_features=tuple(graph.feature_sizes.items()),
+            graph_encoder=graph_encoder,
+            projection_dim=wanted.size.projection,
+            logit_scale_init_value=LOGIT_SCALE,
+        )
+        name_classes(config, wanted.classes)
+        network = GraphTextForClassification if wanted.task == "classification" else GraphTextForRetrieval
+        return network(config), GraphTextProcessor(graph, wanted.tokenizer)
 
     def __init__(self, model: PreTrainedModel, processor: GraphTextProcessor) -> None:
-        super().__init__()
+        super().__init__(model, processor)
         self.model = model
         self.processor = processor
         self.texts = TextPreparer(cast(Tokenizer, processor.tokenizer), context_length(model, processor))
@@ -230,35 +265,3 @@ def _padded(rows: Sequence[Sequence[int]]) -> Tensor:
     """Rows of different lengths as int64 (B, longest), padded with -1."""
     longest = max(len(row) for row in rows)
     return torch.tensor([[*row, *[-1] * (longest - len(row))] for row in rows], dtype=torch.int64)
-
-
-def new_graph_text(
-    task: Task,
-    size: Size,
-    *,
-    graph: Graph,
-    vocabulary: int,
-    classes: Sequence[str] = (),
-    graph_encoder: str = "sage",
-) -> PreTrainedModel:
-    """Random weights for a graph.
-
-    Args:
-        task: What the head does.
-        size: Width and depth; the graph encoder has its own depth of two hops.
-        graph: Its nodes get an embedding each, and so do the values of their features.
-        vocabulary: Entries of the tokenizer.
-        classes: Names of the classes, for classification.
-        graph_encoder: ``sage``, ``gcn`` or ``gat``.
-    """
-    text = BertConfig(**_text_settings(size, vocabulary), hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    config = GraphTextConfig(
-        text_config=text,
-        nodes=len(graph.nodes),
-        node_features=tuple(graph.feature_sizes.items()),
-        graph_encoder=graph_encoder,
-        projection_dim=size.projection,
-        logit_scale_init_value=LOGIT_SCALE,
-    )
-    name_classes(config, classes)
-    return GraphTextForClassification(config) if task == "classification" else GraphTextForRetrieval(config)

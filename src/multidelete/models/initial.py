@@ -96,11 +96,11 @@ def chosen_task(model: TrainSettings, data: PairData) -> Task:
             f"Family {model.family!r} takes pairs of {' and '.join(family.modalities)}; those of {data.name} are of "
             f"{' and '.join(held)}. Families that take them, with {task}: {able}."
         )
-    if task not in family.tasks:
+    if task not in family.tasks():
         why = f", the task of data with {counted(len(class_names(data)), 'classes')}" if model.task == "auto" else ""
-        other = f", or train for {family.tasks[0]} with --task {family.tasks[0]}" if model.task == "auto" else ""
+        other = f", or train for {family.tasks()[0]} with --task {family.tasks()[0]}" if model.task == "auto" else ""
         raise UnsupportedError(
-            f"Family {model.family!r} has no {task}{why}; it has {' and '.join(family.tasks)}. "
+            f"Family {model.family!r} has no {task}{why}; it has {' and '.join(family.tasks())}. "
             f"Families that have it: {able}. Choose one with --family{other}."
         )
     return task

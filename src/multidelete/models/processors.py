@@ -3,41 +3,30 @@
 from pathlib import Path
 
 from transformers import (
-    AutoImageProcessor,
-    AutoProcessor,
-    AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     ProcessorMixin,
-    VisionTextDualEncoderProcessor,
 )
 from transformers.image_processing_base import ImageProcessingMixin
 
 from multidelete.core.errors import CheckpointError, UserError, first_few
 from multidelete.core.foreign import LIBRARY_ERRORS, sentence
 from multidelete.core.words import counted
-from multidelete.models.families import get_family
+from multidelete.models.family import FamilyAdapter
 
 _PACKAGES = ("sentencepiece", "protobuf", "tiktoken", "torchvision")  # what slow tokenizers and processors need
 _LARGEST_SIDE = 2**14
 _PADDING = 1024  # rows that an embedding may have beyond its tokenizer's entries: they are rounded up
 
 
-def load_processor(source: str | Path, family: str) -> ProcessorMixin:
+def load_processor(source: str | Path, kind: type[FamilyAdapter]) -> ProcessorMixin:
     """The image processor and tokenizer of a model folder or hub id; code that stands beside them is never run.
 
     Raises:
         CheckpointError: One of them is missing or broken, or needs code or a package that is not here.
     """
-    if family == "graph-text":
-        return get_family(family).code.GraphTextProcessor.from_pretrained(source)
     try:
-        if family in ("vision-text", "albef"):
-            return VisionTextDualEncoderProcessor(
-                AutoImageProcessor.from_pretrained(str(source), trust_remote_code=False),
-                AutoTokenizer.from_pretrained(str(source), trust_remote_code=False),
-            )
-        return AutoProcessor.from_pretrained(str(source), trust_remote_code=False)
+        return kind.read_processor(source)
     except ImportError as error:
         package = next((name for name in _PACKAGES if name in str(error).lower()), "the package that it names")
         raise CheckpointError(
@@ -54,23 +43,23 @@ def load_processor(source: str | Path, family: str) -> ProcessorMixin:
 
 
 def refuse_processor(
-    model: PreTrainedModel, processor: object, family: str, source: str, kind: type[UserError]
+    model: PreTrainedModel, processor: object, kind: type[FamilyAdapter], source: str, error: type[UserError]
 ) -> None:
     """Raise where a processor is no such thing, or its tokenizer is not the network's.
 
     Args:
         model: The network.
         processor: What is to prepare its pairs.
-        family: The network's family.
+        kind: The network's family.
         source: How to call the two in an error.
-        kind: Which error to raise.
+        error: Which error to raise.
     """
-    needs: list[tuple[str, type]] = [("tokenizer", PreTrainedTokenizerBase)]
-    needs += [("image_processor", ImageProcessingMixin)] if "image" in get_family(family).modalities else []
-    lacking = [name for name, of in needs if not isinstance(getattr(processor, name, None), of)]
+    types = {"tokenizer": PreTrainedTokenizerBase, "image_processor": ImageProcessingMixin}
+    parts = {name: types.get(name, object) for name in kind.processor_parts}
+    lacking = [name for name, of in parts.items() if not isinstance(getattr(processor, name, None), of)]
     if lacking:
-        raise kind(
-            f"{source}: the processor is a {type(processor).__name__} without {' and '.join(lacking)}. A {family} "
+        raise error(
+            f"{source}: the processor is a {type(processor).__name__} without {' and '.join(lacking)}. A {kind.family} "
             "model "
             "needs the whole processor that was saved with it: image processor and tokenizer in one."
         )
@@ -104,7 +93,7 @@ def refuse_processor(
             "Give the image processor that the model was trained with."
         )
     if problems:
-        raise kind(problems)
+        raise error(problems)
 
 
 def _sides(image_processor: object) -> list[int]:

@@ -55,8 +55,7 @@ def check_processor(model: object, processor: object) -> None:
     """
     if isinstance(model, Adapter) or processor is None:
         return
-    is_graph = recognise_model(model).family == "graph-text"
-    needs = ("graph" if is_graph else "image_processor", "tokenizer")
+    needs = recognise_model(model).kind.processor_parts
     lacks = [part for part in needs if getattr(processor, part, None) is None]
     if lacks:
         raise ConfigError(

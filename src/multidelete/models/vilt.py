@@ -9,7 +9,7 @@ C classes.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,7 @@ from transformers import (
     ViltForImageAndTextRetrieval,
     ViltForImagesAndTextClassification,
     ViltForQuestionAnswering,
+    ViltProcessor,
 )
 
 from multidelete.core.errors import DataError, UnsupportedError, first_few
@@ -29,18 +30,19 @@ from multidelete.core.runtime import gather_with_grad
 from multidelete.core.words import counted
 from multidelete.data.collate import ImagePreparer, TextPreparer, Tokenizer, image_text_batch
 from multidelete.data.pairs import Batch, Pair, members
-from multidelete.models.base import Adapter, PairOutputs, Task
+from multidelete.models.base import PairOutputs, Task
 from multidelete.models.candidates import candidates, gumbel
 from multidelete.models.checkpoint import save_weights_as_stored
 from multidelete.models.classes import name_classes, read_classes
 from multidelete.models.dual_encoder import context_length
-from multidelete.models.fresh import PAD, Size
+from multidelete.models.family import FamilyAdapter
+from multidelete.models.fresh import PAD, NewModel
 from multidelete.models.fusion import class_log_odds
 
 PATCH = 8
 
 
-class ViltAdapter(Adapter):
+class ViltAdapter(FamilyAdapter):
     """`ViltForImageAndTextRetrieval`, `ViltForQuestionAnswering`, `ViltForImagesAndTextClassification`.
 
     h(a, b) is the pooled [CLS] state that the head reads; of two pictures both, concatenated, as the
@@ -53,9 +55,52 @@ class ViltAdapter(Adapter):
     """
 
     family = "vilt"
+    description = "ViLT (transformers): retrieval; two-image reasoning, question answering"
+    model_type = "vilt"
+    heads: ClassVar[Mapping[str, Task]] = {
+        "ViltForImageAndTextRetrieval": "retrieval",
+        "ViltForImagesAndTextClassification": "classification",
+        "ViltForQuestionAnswering": "classification",
+    }
+
+    @classmethod
+    def new(cls, wanted: NewModel) -> tuple[PreTrainedModel, ProcessorMixin]:
+        """The one transformer has as many layers as the vision encoders of other families.
+
+        Raises:
+            UnsupportedError: Retrieval with two pictures in a pair.
+        """
+        if wanted.task == "retrieval" and wanted.images != 1:
+            raise UnsupportedError(
+                "ViLT has no retrieval of pairs with two pictures; its task for these is classification."
+            )
+        size = wanted.size
+        config = ViltConfig(
+            vocab_size=len(wanted.tokenizer),
+            modality_type_vocab_size=wanted.images + 1,
+            max_position_embeddings=size.context,
+            hidden_size=size.width,
+            num_hidden_layers=2 * size.layers,
+            num_attention_heads=size.width // 32,
+            intermediate_size=4 * size.width,
+            image_size=wanted.image_size,
+            patch_size=PATCH,
+            num_images=wanted.images,
+            pad_token_id=PAD,
+        )
+        name_classes(config, wanted.classes if wanted.task == "classification" else ())
+        if wanted.task == "retrieval":
+            model: PreTrainedModel = ViltForImageAndTextRetrieval(config)
+        else:
+            model = (ViltForQuestionAnswering if wanted.images == 1 else ViltForImagesAndTextClassification)(config)
+        for parameter in (model.vilt.embeddings.cls_token, model.vilt.embeddings.position_embeddings):
+            nn.init.trunc_normal_(
+                parameter, std=config.initializer_range
+            )  # as published; the class leaves them at zero
+        return model, ViltProcessor(wanted.pictures, wanted.tokenizer)
 
     def __init__(self, model: PreTrainedModel, processor: ProcessorMixin) -> None:
-        super().__init__()
+        super().__init__(model, processor)
         self.model = model
         self.processor = processor
         tokenizer = cast(Tokenizer, processor.tokenizer)
@@ -190,49 +235,6 @@ class ViltAdapter(Adapter):
     def save(self, folder: Path) -> None:
         save_weights_as_stored(self.model, folder)
         self.processor.save_pretrained(folder)
-
-
-def new_vilt(
-    task: Task, size: Size, *, image_size: int, images: int = 1, classes: Sequence[str] = (), vocabulary: int
-) -> PreTrainedModel:
-    """A ViLT with random weights.
-
-    Args:
-        task: What its head does.
-        size: Widths and depths; the one transformer has as many layers as the vision encoders of other families.
-        image_size: Height and width of its pictures, in pixels, at least 8.
-        images: Pictures of one pair, 1 or 2.
-        classes: Names of the classes, for classification.
-        vocabulary: Entries of the tokenizer.
-
-    Raises:
-        UnsupportedError: Retrieval with two pictures in a pair.
-    """
-    if task == "retrieval" and images != 1:
-        raise UnsupportedError(
-            "ViLT has no retrieval of pairs with two pictures; its task for these is classification."
-        )
-    config = ViltConfig(
-        vocab_size=vocabulary,
-        modality_type_vocab_size=images + 1,
-        max_position_embeddings=size.context,
-        hidden_size=size.width,
-        num_hidden_layers=2 * size.layers,
-        num_attention_heads=size.width // 32,
-        intermediate_size=4 * size.width,
-        image_size=image_size,
-        patch_size=PATCH,
-        num_images=images,
-        pad_token_id=PAD,
-    )
-    name_classes(config, classes if task == "classification" else ())
-    if task == "retrieval":
-        model: PreTrainedModel = ViltForImageAndTextRetrieval(config)
-    else:
-        model = ViltForQuestionAnswering(config) if images == 1 else ViltForImagesAndTextClassification(config)
-    for parameter in (model.vilt.embeddings.cls_token, model.vilt.embeddings.position_embeddings):
-        nn.init.trunc_normal_(parameter, std=config.initializer_range)  # as published; the class leaves them at zero
-    return model
 
 
 def _mean(states_BLD: Tensor, mask_BL: Tensor) -> Tensor:

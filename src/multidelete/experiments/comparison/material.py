@@ -19,8 +19,8 @@ from multidelete.data.shadows import data_digest
 from multidelete.data.split import draw_request, with_holdout
 from multidelete.experiments.comparison.experiment import Group, Setting, StartScript, Subset
 from multidelete.experiments.store import ModelStore
-from multidelete.models import get_family
-from multidelete.models.fresh import Size, new_model, train_tokenizer
+from multidelete.models import get_family, new_model
+from multidelete.models.fresh import Size, train_tokenizer
 from multidelete.models.initial import chosen_task, classes_of, pictures_per_pair
 from multidelete.models.lineage import known_lineage
 
@@ -113,7 +113,7 @@ def _sized(model: TrainSettings, size: Size, data: PairData, seed: int, out: Pat
         graph=data.graph,
     )  # fmt: skip
     with whole_or_nothing(out) as folder:
-        get_family(model.family).adapter(*made).save(folder)
+        get_family(model.family)(*made).save(folder)
 
 
 def request_of(group: Group, data: PairData) -> Request:

@@ -21,7 +21,7 @@ from multidelete.experiments.comparison.experiment import (
     Subset,
 )
 from multidelete.methods import Retrain, Training, get_method
-from multidelete.models.families import get_family
+from multidelete.models.families import add_family
 from multidelete.models.fresh import Size, get_size
 
 M = TypeVar("M")
@@ -146,7 +146,7 @@ def _setting(
     base = asdict(Training().loop_settings())
     train = attempt(f"{where}, train", lambda: resolve(LoopSettings, None, {**base, **parts["train"]}))
     if model and not model.start:
-        attempt(f"{where}, model", lambda: get_family(model.family))
+        attempt(f"{where}, model", lambda: add_family(model.family))
         if not parts["size"]:
             attempt(f"{where}, model", lambda: get_size(model.size))
     if train:
