@@ -19,18 +19,18 @@ def naive_recall(similarity: np.ndarray, relevant: np.ndarray, k: int) -> float:
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 5, 7])
-def test_recall_at_k_equals_the_mean_over_all_tie_orders(k: int) -> None:
+def test_recall_equals_the_mean_over_all_tie_orders(k: int) -> None:
     rng = np.random.default_rng(0)
     similarity_QC = rng.integers(-2, 2, size=(20, 5)).astype(float)
     relevant_QC = rng.random((20, 5)) < 0.4
     relevant_QC[np.arange(20), rng.integers(5, size=20)] = True
     expected = [naive_recall(s, r, k) for s, r in zip(similarity_QC, relevant_QC, strict=True)]
-    assert stats.recall_at_k(similarity_QC, relevant_QC, k) == pytest.approx(expected)
+    assert stats.recalls(similarity_QC, relevant_QC, (k,))[k] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("k", [1, 5, 10])
 def test_recall_of_a_collapsed_encoder_is_k_of_the_gallery(k: int) -> None:
-    recall_Q = stats.recall_at_k(np.full((100, 100), -0.3), np.eye(100, dtype=bool), k)
+    recall_Q = stats.recalls(np.full((100, 100), -0.3), np.eye(100, dtype=bool), (k,))[k]
     assert recall_Q == pytest.approx(np.full(100, k / 100))
 
 
@@ -38,13 +38,13 @@ def test_recall_is_unchanged_by_a_shift_to_negative_similarities() -> None:
     rng = np.random.default_rng(1)
     similarity_QC, relevant_QC = rng.integers(0, 9, size=(50, 50)).astype(float), np.eye(50, dtype=bool)
     for k in (1, 10):
-        shifted = stats.recall_at_k(similarity_QC - 100, relevant_QC, k)
-        assert shifted.tolist() == stats.recall_at_k(similarity_QC, relevant_QC, k).tolist()
+        shifted = stats.recalls(similarity_QC - 100, relevant_QC, (k,))[k]
+        assert shifted.tolist() == stats.recalls(similarity_QC, relevant_QC, (k,))[k].tolist()
 
 
 def test_recall_leaves_out_candidates_at_minus_infinity() -> None:
     similarity_QC = np.array([[0.0, -np.inf, 0.0, 0.0]])
-    assert stats.recall_at_k(similarity_QC, np.array([[True, False, False, False]]), 1) == pytest.approx([1 / 3])
+    assert stats.recalls(similarity_QC, np.array([[True, False, False, False]]), (1,))[1] == pytest.approx([1 / 3])
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_recall_leaves_out_candidates_at_minus_infinity() -> None:
 )
 def test_recall_refuses(similarity: list, relevant: list, k: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        stats.recall_at_k(np.array(similarity), np.array(relevant), k)
+        stats.recalls(np.array(similarity), np.array(relevant), (k,))[k]
 
 
 def test_auc_equals_counting_all_pairs_with_ties_half() -> None:
@@ -123,35 +123,38 @@ def test_auc_resamples_equal_a_loop_over_the_drawn_groups() -> None:
     assert found == pytest.approx(naive)
 
 
-def test_bootstrap_interval_covers_the_mean_about_95_times_in_100() -> None:
+def test_interval_of_resamples_covers_the_mean_about_95_times_in_100() -> None:
     rng = np.random.default_rng(6)
     covered = 0
     for trial in range(200):
-        low, high = stats.bootstrap_interval(rng.normal(size=60), seed=trial, resamples=400) or (0.0, 0.0)
+        low, high = stats.percentiles(stats.mean_resamples(rng.normal(size=60), seed=trial, resamples=400)) or (
+            0.0,
+            0.0,
+        )
         covered += low <= 0 <= high
     assert 180 <= covered <= 198
 
 
 def test_grouped_interval_is_wider_where_pairs_hang_together() -> None:
     values = np.repeat(np.random.default_rng(7).integers(2, size=30).astype(float), 10)
-    alone = stats.bootstrap_interval(values)
-    together = stats.bootstrap_interval(values, groups=[str(i // 10) for i in range(300)])
+    alone = stats.percentiles(stats.mean_resamples(values))
+    together = stats.percentiles(stats.mean_resamples(values, groups=[str(i // 10) for i in range(300)]))
     assert alone is not None
     assert together is not None
     assert together[1] - together[0] > 2 * (alone[1] - alone[0])
 
 
 def test_interval_needs_two_groups() -> None:
-    assert stats.bootstrap_interval(np.arange(3.0), groups=["a"] * 3) is None
-    assert stats.auc_interval(np.arange(3.0), np.arange(3.0), positive_groups=["a"] * 3) is None
+    assert stats.percentiles(stats.mean_resamples(np.arange(3.0), groups=["a"] * 3)) is None
+    assert stats.percentiles(stats.auc_resamples(np.arange(3.0), np.arange(3.0), positive_groups=["a"] * 3)) is None
     with pytest.raises(ValueError, match="2 groups for 3 values"):
-        stats.bootstrap_interval(np.arange(3.0), groups=["a", "b"])
+        stats.percentiles(stats.mean_resamples(np.arange(3.0), groups=["a", "b"]))
 
 
 def test_auc_interval_of_a_thousand_against_a_thousand_is_quick() -> None:
     rng = np.random.default_rng(8)
     started = time.process_time()
-    low, high = stats.auc_interval(rng.normal(size=1000), rng.normal(size=1000)) or (0.0, 0.0)
+    low, high = stats.percentiles(stats.auc_resamples(rng.normal(size=1000), rng.normal(size=1000))) or (0.0, 0.0)
     assert time.process_time() - started < 1.0  # 0.05 s on an idle core
     assert low < 0.5 < high
     assert high - low < 0.08

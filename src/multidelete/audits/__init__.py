@@ -72,13 +72,13 @@ def with_targets(figures: Sequence[Figure]) -> list[Figure]:
     Cost has no target, nor has a difference: its target is 0. A row that has a target keeps it.
     """
     of_retrained = {
-        (row.audit, row.measure, row.split): row.value
+        row.key: row.value
         for row in figures
         if row.model == "retrained" and row.audit != cost.AUDIT and row.measure.to is None
     }
     return [
         row
         if row.model == "retrained" or row.value is None or row.target is not None
-        else replace(row, target=of_retrained.get((row.audit, row.measure, row.split)))
+        else replace(row, target=of_retrained.get(row.key))
         for row in figures
     ]

@@ -21,9 +21,8 @@ from multidelete.audits import forgetting, membership, utility
 from multidelete.audits.forgetting import UnitCounts
 from multidelete.audits.judgement import TOLERANCES, ScoreRow, state_of
 from multidelete.audits.measure import ACCURACY, AUC, Measure
-from multidelete.audits.result import Figure
+from multidelete.audits.result import Figure, Key
 
-Key = tuple[str, Measure, str | None]  # audit, measure, split
 Gap = tuple[float, float | None, float | None, int | None]  # unlearned minus yardstick, its 95 % interval, its groups
 
 
@@ -32,7 +31,7 @@ class Lookup:
 
     def __init__(self, figures: Sequence[Figure]) -> None:
         rows = [row if row.void is None else replace(row, value=None, absent=f"void: {row.void}") for row in figures]
-        self._rows = {(row.audit, row.measure, row.split, row.model): row for row in rows}
+        self._rows = {(*row.key, row.model): row for row in rows}
 
     def row(self, key: Key, model: str) -> Figure | None:
         """The row, if it has a value."""
@@ -57,7 +56,7 @@ class Lookup:
     def keys(self, audit: str) -> list[Key]:
         """Figures of the unlearned model that have a value and are no differences."""
         return [
-            (row.audit, row.measure, row.split)
+            row.key
             for row in self._rows.values()
             if row.audit == audit and row.model == "unlearned" and row.value is not None
             if row.measure.to is None

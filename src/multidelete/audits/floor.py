@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from multidelete.audits import distance
-from multidelete.audits.criteria import Key, Lookup
+from multidelete.audits.criteria import Lookup
 from multidelete.audits.forgetting import UnitCounts
 from multidelete.audits.inputs import RETRAINED_AGAIN, prefix
 from multidelete.audits.judgement import ENOUGH_GROUPS, ScoreRow
 from multidelete.audits.measure import Measure
-from multidelete.audits.result import Figure
+from multidelete.audits.result import Figure, Key
 
 State = Literal["unknown", "within", "above", "below"]
 

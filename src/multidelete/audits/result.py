@@ -15,6 +15,7 @@ from multidelete.core.json_files import read_json_object
 
 SCHEMA = 1
 Better = Literal["higher", "lower", "target"]
+Key = tuple[str, Measure, str | None]  # audit, measure, split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,11 @@ class Figure:
             raise ValueError(f"{self.audit}/{self.figure}/{self.model}: give either a value or the reason it is absent")
         if self.value is not None and not math.isfinite(self.value):
             raise ValueError(f"{self.audit}/{self.figure}/{self.model}: {self.value} is not finite; say why")
+
+    @property
+    def key(self) -> Key:
+        """What tells it from other figures of the same model."""
+        return self.audit, self.measure, self.split
 
     @property
     def figure(self) -> str:

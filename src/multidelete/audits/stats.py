@@ -17,33 +17,25 @@ RESAMPLES = 1000
 _BLOCK = 2_000_000  # entries held at once, so that memory stays flat
 
 
-def recall_at_k(similarity_QC: Array, relevant_QC: NDArray[np.bool_], k: int) -> Floats:
-    """Probability, for each query, that one of its relevant candidates is among its k most similar.
+def recalls(similarity_QC: Array, relevant_QC: NDArray[np.bool_], ks: Sequence[int]) -> dict[int, Floats]:
+    """For each k the probability of each query that one of its relevant candidates is among its k most similar, (Q,).
 
     Ties are broken at random, in expectation: with t candidates tied at the best relevant score, r of
     them relevant, and m places left for them, it is 1 - C(t - r, m) / C(t, m). A collapsed encoder
     therefore scores k / C. Only the order of the similarities matters. A candidate at -inf is not in
     the gallery of that query.
 
-    >>> recall_at_k(np.full((1, 100), -0.3), np.arange(100)[None] == 7, k=1).round(6).tolist()
+    >>> recalls(np.full((1, 100), -0.3), np.arange(100)[None] == 7, ks=(1,))[1].round(6).tolist()
     [0.01]
 
     Args:
         similarity_QC: Similarities, higher is closer; NaN is refused.
         relevant_QC: Which candidates are right; at least one per query, none of them at -inf.
-        k: At least 1; from the gallery's size on the recall is 1.
-
-    Returns:
-        (Q,) in [0, 1].
+        ks: At least 1 each; from the gallery's size on the recall is 1.
 
     Raises:
         ValueError: One of these rules is broken.
     """
-    return recalls(similarity_QC, relevant_QC, (k,))[k]
-
-
-def recalls(similarity_QC: Array, relevant_QC: NDArray[np.bool_], ks: Sequence[int]) -> dict[int, Floats]:
-    """`recall_at_k` at several k, ranked once."""
     if similarity_QC.ndim != 2 or similarity_QC.shape != relevant_QC.shape:
         raise ValueError(f"similarities {similarity_QC.shape} and relevance {relevant_QC.shape} must be (Q, C) both")
     if min(ks) < 1:
@@ -110,36 +102,12 @@ def tpr_at_fpr(positives: Array, negatives: Array, fpr: float) -> float:
     return float((positives > np.sort(negatives)[::-1][allowed]).mean())
 
 
-def bootstrap_interval(
-    values: Array, groups: Sequence[str] | None = None, seed: int = 0, resamples: int = RESAMPLES
-) -> tuple[float, float] | None:
-    """95 % percentile bootstrap interval of the mean of (N,) values.
-
-    Whole groups are resampled (a person's pairs, a picture's captions), because their values hang
-    together. None with fewer than two groups: one group says nothing about others.
-
-    >>> bootstrap_interval(np.full(10, 0.5))
-    (0.5, 0.5)
-    >>> bootstrap_interval(np.array([0.0, 1.0]), groups=["one", "one"]) is None
-    True
-    """
-    return percentiles(mean_resamples(values, groups, seed, resamples))
-
-
-def auc_interval(
-    positives: Array,
-    negatives: Array,
-    positive_groups: Sequence[str] | None = None,
-    negative_groups: Sequence[str] | None = None,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-) -> tuple[float, float] | None:
-    """95 % percentile bootstrap interval of `auc`; groups as in `bootstrap_interval`, on each side."""
-    return percentiles(auc_resamples(positives, negatives, positive_groups, negative_groups, seed, resamples))
-
-
 def percentiles(resampled_R: Floats | None) -> tuple[float, float] | None:
-    """The middle 95 % of resampled values, or None where there are none."""
+    """The middle 95 % of resampled values, or None where there are none.
+
+    >>> percentiles(mean_resamples(np.full(10, 0.5)))
+    (0.5, 0.5)
+    """
     if resampled_R is None:
         return None
     low, high = np.percentile(resampled_R, [2.5, 97.5])
@@ -149,9 +117,10 @@ def percentiles(resampled_R: Floats | None) -> tuple[float, float] | None:
 def mean_resamples(
     values: Array, groups: Sequence[str] | None = None, seed: int = 0, resamples: int = RESAMPLES
 ) -> Floats | None:
-    """Means of (R,) group resamples; None with fewer than two groups.
+    """Means of (R,) group resamples; None with fewer than two groups: one group says nothing about others.
 
-    The same groups and seed give the same draws: differences of two models' resamples are paired.
+    Whole groups are resampled (a person's pairs, a picture's captions), because their values hang together. The same
+    groups and seed give the same draws: differences of two models' resamples are paired.
     """
     index_N, count = _group_index(len(values), groups)
     if count < 2:

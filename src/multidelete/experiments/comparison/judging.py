@@ -20,10 +20,10 @@ from multidelete.audits import (
     with_targets,
 )
 from multidelete.audits.controls import UNTOUCHED, mark_void
-from multidelete.audits.criteria import Key, Lookup, is_attack
+from multidelete.audits.criteria import Lookup, is_attack
 from multidelete.audits.forgetting import UnitCounts, headline_measure
 from multidelete.audits.measure import AUC, Measure
-from multidelete.audits.result import Figure
+from multidelete.audits.result import Figure, Key
 from multidelete.audits.verdict import Verdict
 
 Probe = Callable[[AuditInput], list[Figure]]  # figures of copies that may be changed
@@ -82,7 +82,7 @@ def _columns(figures: Sequence[Figure], counts: UnitCounts | None, measure: Meas
     """Which figure each column shows: the verdict's own; of membership the signal that tells most of the original."""
     look, kind = Lookup(figures), counts.kind if counts else None
     found = {
-        row.criterion: (row.unlearned.audit, row.unlearned.measure, row.unlearned.split)
+        row.criterion: row.unlearned.key
         for row in reversed(verdict(figures, counts).rows)  # the headline's kind comes first
         if row.unlearned is not None
     }
@@ -96,7 +96,7 @@ def _columns(figures: Sequence[Figure], counts: UnitCounts | None, measure: Meas
         "4 bits": (compression.AUDIT, replace(measure, state=compression.weights_in(4)), "forget"),
         "relearned": (relearning.AUDIT, replace(measure, state=relearning.MEAN), relearning.SPLIT),
     }
-    there = {(row.audit, row.measure, row.split) for row in figures}
+    there = {row.key for row in figures}
     columns |= {name: key for name, key in probed.items() if key in there}
     attacks = [key for key in look.keys(membership.AUDIT) if is_attack(key[1], kind)]
     confidence = (membership.AUDIT, Measure(AUC, kind=kind, signal=membership.CONFIDENCE), membership.SPLIT)

@@ -12,7 +12,7 @@ from multidelete.artifacts.record import RunRecord
 from multidelete.audits import ModelSignals, Shadow, Verdict
 from multidelete.audits.inputs import prefix
 from multidelete.audits.measure import Measure
-from multidelete.audits.result import Figure, read_audit, write_audit
+from multidelete.audits.result import Figure, Key, read_audit, write_audit
 from multidelete.core.config import shown
 from multidelete.core.errors import CheckpointError, first_few
 from multidelete.core.json_files import Json
@@ -109,10 +109,10 @@ def _misfits(run: Mapping[str, object]) -> list[str]:
 
 def _short(figures: Sequence[Figure]) -> list[Figure]:
     """Six digits, each note once, no targets (the retrained model has rows of its own): there are many such files."""
-    noted: set[tuple[str, Measure, str | None, str | None]] = set()
+    noted: set[tuple[Key, str | None]] = set()
     found = []
     for row in figures:
-        key = (row.audit, row.measure, row.split, row.note)
+        key = (row.key, row.note)
         found.append(_rounded(replace(row, target=None, note=None if key in noted else row.note)))
         noted.add(key)
     return found

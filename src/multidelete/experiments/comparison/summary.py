@@ -13,7 +13,7 @@ from multidelete.audits.controls import RANDOM_WEIGHTS, UNTOUCHED
 from multidelete.audits.inputs import RETRAINED_AGAIN
 from multidelete.audits.judgement import TOLERANCES
 from multidelete.audits.measure import Measure
-from multidelete.audits.result import Figure
+from multidelete.audits.result import Figure, Key
 from multidelete.core.words import counted
 
 YARDSTICK = "retrained"
@@ -175,11 +175,10 @@ Readings = Mapping[str, Mapping[str, Reading]]
 def _readings(audit: Audit) -> Readings:
     """By model and column, void ones too."""
     run, figures = audit
-    rows = {(row.audit, row.measure, row.split, row.model): row for row in figures if row.value is not None}
+    rows = {(*row.key, row.model): row for row in figures if row.value is not None}
     found: dict[str, dict[str, Reading]] = {}
     for name in cast(dict[str, object], run["models"]):
-        for column, (audited, figure, split) in _columns(run).items():
-            measure = Measure(figure)
+        for column, (audited, measure, split) in _columns(run).items():
             own, theirs = rows.get((audited, measure, split, name)), rows.get((audited, measure, split, YARDSTICK))
             if own is None or own.value is None:
                 continue
@@ -192,18 +191,19 @@ def _readings(audit: Audit) -> Readings:
     return found
 
 
-def _columns(run: Mapping[str, object]) -> dict[str, list[str]]:
-    return cast(dict[str, list[str]], run["columns"])
+def _columns(run: Mapping[str, object]) -> dict[str, Key]:
+    columns = cast(dict[str, list[str]], run["columns"])
+    return {name: (audited, Measure(figure), split) for name, (audited, figure, split) in columns.items()}
 
 
 def _told(audits: Iterable[Audit]) -> dict[str, list[str]]:
     """Why the audits themselves call a column's figure void, once for each such group."""
     told: dict[str, list[str]] = {}
     for run, figures in audits:
-        void = {(row.audit, row.figure, row.split): row.void for row in figures if row.void is not None}
-        for column, (audited, figure, split) in _columns(run).items():
-            if (audited, figure, split) in void:
-                told.setdefault(column, []).append(void[audited, figure, split])
+        void = {row.key: row.void for row in figures if row.void is not None}
+        for column, key in _columns(run).items():
+            if key in void:
+                told.setdefault(column, []).append(void[key])
     return told
 
 
