@@ -159,6 +159,7 @@ class Unlearned:
         adapter: The unlearned model behind the family's adapter; ``adapter.model`` is the network itself.
         record: What was done, with what settings and at what cost.
         outcome: What the method made.
+        kept_repeats: Ids of kept pairs that are the same as one that was deleted.
         folder: Where it was written, or None.
         keys: By id, the keys of this deletion and of those before it: they tell which pairs were deleted.
     """
@@ -166,6 +167,7 @@ class Unlearned:
     adapter: Adapter
     record: RunRecord
     outcome: Outcome
+    kept_repeats: Sequence[str] = ()
     folder: Path | None = None
     keys: Mapping[str, bytes] = field(default_factory=dict)
 
@@ -328,7 +330,7 @@ def forgotten(deletion: Deletion, work: Path | None = None, *, resume: bool = Fa
         lora=None if deletion.lora is None else LoraRecord(r=deletion.lora.r, alpha=deletion.lora.alpha, merged=False),
     )
     remember(done.adapter, lineage)
-    return Unlearned(done.adapter, record, done, keys=lineage.own_keys)
+    return Unlearned(done.adapter, record, done, deletion.repeats, keys=lineage.own_keys)
 
 
 def _noted(notes: JsonObject | None) -> RunRecord:

@@ -4,60 +4,36 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
-from pathlib import Path
 from typing import cast
 
 import typer
 
 from multidelete import __version__
-from multidelete.artifacts.record import Holdout, RunRecord
 from multidelete.catalogue import catalogue
 from multidelete.cli import show
-from multidelete.cli.compare import compare
-from multidelete.cli.convert import convert, merge
-from multidelete.cli.flags import Given, add_command, take
-from multidelete.cli.following import after_audit, after_unlearn
-from multidelete.cli.inputs import (
-    check_all,
-    chosen_method,
-    fresh_tokenizer,
-    given_keys,
-    given_loop,
-    given_lora,
-    given_search,
-    read_for,
-    read_forget,
-    read_pairs,
-    read_telling,
-    set_aside,
-    write_people,
-)
+from multidelete.cli.audit import audit
+from multidelete.cli.compare import CompareOptions, compare
+from multidelete.cli.convert import ConvertOptions, MergeOptions, convert, merge
+from multidelete.cli.data import LookOptions, data
+from multidelete.cli.demo import DemoOptions, demo
+from multidelete.cli.flags import Given, add_command
 from multidelete.cli.options import (
     AuditOptions,
-    CompareOptions,
-    ConvertOptions,
     DataOptions,
-    DemoOptions,
     FamilyOptions,
     ForgetOptions,
     KeyOptions,
-    LookOptions,
-    MergeOptions,
     MethodOptions,
     OutOptions,
-    ReferencesOptions,
     RehearsalOptions,
     TokenizerOptions,
-    TrainOptions,
-    TuneOptions,
     UnlearnOptions,
 )
-from multidelete.cli.references import references
-from multidelete.cli.tune import tune
-from multidelete.core.config import resolve
-from multidelete.core.errors import ConfigError, MultideleteError
-from multidelete.core.json_files import Json
+from multidelete.cli.references import ReferencesOptions, references
+from multidelete.cli.train import TrainOptions, train
+from multidelete.cli.tune import TuneOptions, tune
+from multidelete.cli.unlearn import unlearn
+from multidelete.core.errors import MultideleteError
 from multidelete.core.settings import LoopSettings, TrainSettings
 
 app = typer.Typer(
@@ -76,154 +52,6 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
         raise typer.Exit
 
 
-def demo(given: Given) -> None:
-    """Generate people, train a tiny model, forget a tenth of them, retrain without them, audit, and report."""
-    options = take(given.settings(), DemoOptions)
-    from multidelete import demo as run_demo
-
-    result = run_demo(
-        options.out,
-        people=options.people,
-        seed=options.seed,
-        device=options.device,
-        overwrite=options.overwrite,
-    )
-    if _prints():
-        (show.show_verdict_json if given.json else show.show_verdict)(result.verdict, result.folder)
-
-
-def train(given: Given) -> None:
-    """Train a model on the training pairs, and record how, so that it can be retrained without some of them.
-
-    Loop settings that are not given are those of `train` in `multidelete methods`.
-    """
-    made = given.settings()
-    data, out, run = take(made, DataOptions), take(made, OutOptions), take(made, TrainOptions)
-    start = take(made, TrainSettings)
-    own = {"start", "family"} if ":" in start.family else {"start"}
-    unused = [name for name in given.names(TrainSettings) if name not in own]
-    if start.start and unused:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
-        raise ConfigError(f"--start {start.start} goes on from that model as it is. Leave {flags} out, or --start.")
-    from multidelete.artifacts.manifest import read_record
-    from multidelete.methods import Training
-    from multidelete.models.sources import refuse_missing
-    from multidelete.unlearning import train as run_train
-
-    refuse_missing({"start": start.start})
-
-    settings = resolve(LoopSettings, None, {**asdict(Training().loop_settings()), **given_loop(given, made)})
-    holdout = None if run.holdout is None else Holdout(fraction=run.holdout, seed=run.seed)
-    pairs = read_telling(data)
-    if holdout and {"val", "test"} & set(pairs.splits):
-        show.say(f"note: {pairs.name} has held-out pairs of its own; --holdout changes nothing.")
-        holdout = None
-    folder = run_train(
-        set_aside(pairs, holdout),
-        out.out,
-        start=start,
-        settings=settings,
-        seed=run.seed,
-        overwrite=out.overwrite,
-        resume=run.resume,
-        **asdict(given_keys(made)),
-        notes=None if holdout is None else {"holdout": holdout.as_json()},
-    )
-    if _prints():
-        _show_result(given, folder, read_record(folder) or RunRecord(), "trained")
-
-
-def unlearn(given: Given) -> None:
-    """Make a model forget training pairs. The result has the format of the original, which is not changed.
-
-    Loop settings that are not given are the method's own (`multidelete methods`).
-    """
-    made = given.settings()
-    out, run = take(made, OutOptions), take(made, UnlearnOptions)
-    from multidelete.data.repeats import kept_repeats
-    from multidelete.deletion.arguments import DeletionArguments
-    from multidelete.models.sources import refuse_missing
-    from multidelete.unlearning import carried_out
-
-    refuse_missing({"original": run.original})
-    method, search = chosen_method(given), given_search(given)
-    method = fresh_tokenizer(method) if take(made, TokenizerOptions).fresh_tokenizer else method
-    keys = given_keys(made)
-    loop, lora = given_loop(given, made), given_lora(run.lora)
-    pairs, holdout = read_for(take(made, DataOptions), run.original, keys)
-    notes: dict[str, Json] = {} if holdout is None else {"holdout": holdout.as_json()}
-    notes |= {} if search is None else {"search": asdict(search)}
-    request = read_forget(pairs, take(made, ForgetOptions))
-    arguments = DeletionArguments(
-        original=run.original, data=pairs, forget=request, method=method, settings=loop, trainable=run.trainable,
-        lora=lora, seed=run.seed, allow_pickle=run.allow_pickle, **asdict(keys),
-    )  # fmt: skip
-    rehearsal = take(made, RehearsalOptions)
-    if rehearsal.dry_run:
-        from multidelete.cli.rehearsal import show_rehearsal
-        from multidelete.rehearsal import rehearse
-
-        found = rehearse(arguments, out.out, overwrite=out.overwrite)
-        if _prints():
-            show_rehearsal(found, Path(out.out), named=rehearsal.name_forgotten, as_json=given.json)
-        return
-    done = carried_out(
-        arguments, out.out, overwrite=out.overwrite, resume=run.resume,
-        notes=notes,
-    )  # fmt: skip
-    if _prints():
-        same = [take(made, kind) for kind in (DataOptions, ForgetOptions, FamilyOptions)]
-        follows = after_unlearn(run.original, out.out, method.name, same)
-        told: dict[str, Json] = {"kept_repeats": kept_repeats(pairs.train, request.ids)} if given.json else {}
-        _show_result(given, Path(out.out), replace(done.record, rest=told), "unlearned", follows)
-
-
-def audit(given: Given) -> None:
-    """Judge whether a model has forgotten, beside the original and a retrained model, and write the report."""
-    made = given.settings()
-    run, out = take(made, AuditOptions), take(made, OutOptions)
-    from multidelete.auditing import audit as run_audit
-    from multidelete.data.repeats import kept_repeats
-    from multidelete.models.sources import refuse_missing
-
-    named = ("unlearned", "original", "retrained", "retrained_again", "unlearned_again", "shadows")
-    refuse_missing({name: getattr(run, name) for name in named})
-    keys = given_keys(made)
-    pairs, _ = read_for(take(made, DataOptions), run.original, keys)
-    request = read_forget(pairs, take(made, ForgetOptions))
-    result = run_audit(
-        run.unlearned,
-        run.original,
-        pairs,
-        request,
-        retrained=run.retrained,
-        retrained_again=run.retrained_again,
-        unlearned_again=run.unlearned_again,
-        shadows=run.shadows,
-        cache=run.cache,
-        out=out.out,
-        show_forgotten=run.show_forgotten,
-        noun=run.noun,
-        compress=run.compress,
-        relearn=run.relearn,
-        relearn_lr=run.relearn_lr,
-        device=run.device,
-        seed=run.seed,
-        overwrite=out.overwrite,
-        allow_pickle=run.allow_pickle,
-        **asdict(keys),
-    )
-    if _prints():
-        judged = result.verdict
-        same = [take(made, kind) for kind in (DataOptions, ForgetOptions, FamilyOptions)]
-        follows = after_audit(judged.outcome, run, _method_of(run.unlearned), same)
-        if given.json:
-            repeats = kept_repeats(pairs.train, request.ids)
-            show.show_verdict_json(judged, result.folder, {"commands": follows, "kept_repeats": repeats})
-        else:
-            show.show_verdict(judged, result.folder, follows)
-
-
 def methods(given: Given) -> None:
     """List the unlearning methods, their hyperparameters and the loop settings they use."""
     show.show_methods(catalogue().methods, as_json=given.json)
@@ -232,51 +60,6 @@ def methods(given: Given) -> None:
 def families(given: Given) -> None:
     """List the model families and their tasks."""
     show.show_families(catalogue().families, as_json=given.json)
-
-
-def data(given: Given) -> None:
-    """List the readers; with DATA, show its splits and first pairs."""
-    options = take(given.settings(), LookOptions)
-    if options.data is None:
-        show.show_readers(catalogue().readers, as_json=given.json)
-        return
-    if options.examples < 0:
-        raise ConfigError(f"--examples is {options.examples}; it must be 0 or more.")
-    pairs = read_pairs(options)
-    if options.write is not None:
-        write_people(options.data, Path(options.write))
-    if options.model is not None and not options.check:
-        raise ConfigError("--model says what --check tries the pairs with. Give --check too, or leave it out.")
-    if options.check:
-        check_all(pairs, options.model)
-    if given.json:
-        show.show_json(show.data_row(pairs, options.examples))
-    else:
-        show.show_data(pairs, options.examples)
-
-
-def _show_result(given: Given, folder: Path, record: RunRecord, what: str, follows: str | None = None) -> None:
-    if given.json:
-        told = {"folder": str(folder), **replace(record, history=None).as_json()}
-        show.show_json(told | ({} if follows is None else {"next": [follows]}))
-    else:
-        show.show_result(folder, record, what)
-        show.show_commands([] if follows is None else [follows])
-
-
-def _method_of(folder: str) -> str | None:
-    """The method that made a model, where its folder tells."""
-    from multidelete.artifacts.manifest import read_record
-
-    record = read_record(folder)
-    return None if record is None or record.method is None else record.method.name
-
-
-def _prints() -> bool:
-    """Whether this process prints the result, where ``accelerate launch`` started several."""
-    from multidelete.core.runtime import is_main_process
-
-    return is_main_process()
 
 
 add_command(app, demo, DemoOptions, example="multidelete demo --out demo --seed 1")

@@ -1,12 +1,33 @@
 """The command that runs an experiment file."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from multidelete.cli import show
-from multidelete.cli.flags import Given, take
+from multidelete.cli.flags import Given
 from multidelete.cli.inputs import given_keys
-from multidelete.cli.options import CompareOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions:
+    """Comparison.
+
+    Attributes:
+        experiment: The experiment file (docs/comparisons.md).
+        out: Folder of the audits and the page of results; without it runs/NAME. What is there is not run again.
+        store: Folder of the models, which several experiments may share; without it models in the folder above.
+            It holds models that know the deleted pairs: delete it with them.
+        data_root: Folder that data paths start from; without it what MULTIDELETE_DATA names, or the working folder.
+        shard: Run only every N-th group, from the I-th: `I/N`, for several machines.
+        discard: Delete the unlearned models once they are audited.
+    """
+
+    experiment: str
+    out: str | None = None
+    store: str | None = None
+    data_root: str | None = None
+    shard: str | None = None
+    discard: bool = False
 
 
 def compare(given: Given) -> None:
@@ -14,8 +35,7 @@ def compare(given: Given) -> None:
 
     It can be stopped at any time and goes on where it stopped. A changed setting reruns only its own cells.
     """
-    made = given.settings()
-    options, keys = take(made, CompareOptions), given_keys(made)
+    options, keys = given.of(CompareOptions), given_keys(given)
     from multidelete.experiments.comparison import compare as run_compare
     from multidelete.experiments.comparison.page import short_table
 

@@ -1,11 +1,48 @@
 """The commands ``convert`` and ``merge``: official checkpoints to model folders and back, adapters to models."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from multidelete.cli import show
-from multidelete.cli.flags import Given, take
-from multidelete.cli.options import ConvertOptions, MergeOptions, OutOptions
+from multidelete.cli.flags import Given, flag
+from multidelete.cli.options import OutOptions
 from multidelete.core.errors import CheckpointError, ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertOptions:
+    """Conversion.
+
+    Attributes:
+        source: The official checkpoint, a file; with --to-official the model folder.
+        to_official: Write the model folder SOURCE as an official checkpoint: OUT is a file.
+        tokenizer: Folder or hub id of the tokenizer that the checkpoint was trained with, which it does not hold.
+        image_size: Height and width of the pictures, in pixels, a multiple of the patch size. The
+            checkpoint's own where it is not given; positions are interpolated to another one.
+        classes: Names of the classes, in the order of the classifier's outputs. Checkpoints for entailment
+            (contradiction, neutral, entailment) and NLVR2 (False, True) need none.
+        head_width: Width of an attention head, which no tensor's shape tells.
+    """
+
+    source: str
+    to_official: bool = False
+    tokenizer: str = "bert-base-uncased"
+    image_size: int | None = None
+    classes: tuple[str, ...] = ()
+    head_width: int = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeOptions:
+    """Merging.
+
+    Attributes:
+        adapter: The folder that `unlearn --lora` wrote. Neither it nor the model that it names is changed.
+        allow_pickle: Also read weights that are not safetensors, as plain tensors.
+    """
+
+    adapter: str
+    allow_pickle: bool = False
 
 
 def convert(given: Given) -> None:
@@ -14,13 +51,12 @@ def convert(given: Given) -> None:
     The checkpoint tells its task: retrieval, or classification of one image or two.
     Momentum copies, queues and the masked language head are left out.
     """
-    made = given.settings()
-    options, out = take(made, ConvertOptions), take(made, OutOptions)
+    options, out = given.of(ConvertOptions), given.of(OutOptions)
     source, target = Path(options.source), Path(out.out)
     if options.to_official:
         unused = [name for name in given.names(ConvertOptions) if name not in ("source", "to_official")]
         if unused:
-            flags = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
+            flags = ", ".join(map(flag, unused))
             raise ConfigError(f"--to-official writes the model as it is. Leave out {flags}.")
         _to_official(source, target, overwrite=out.overwrite, as_json=given.json)
     else:
@@ -29,8 +65,7 @@ def convert(given: Given) -> None:
 
 def merge(given: Given) -> None:
     """Make a full model, in its family's own format, of a LoRA adapter and the model that it names."""
-    made = given.settings()
-    options, out = take(made, MergeOptions), take(made, OutOptions)
+    options, out = given.of(MergeOptions), given.of(OutOptions)
     from multidelete.models.merging import merge as run_merge
     from multidelete.models.sources import refuse_missing
 

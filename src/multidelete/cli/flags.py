@@ -7,6 +7,7 @@ import inspect
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast, get_type_hints
 
@@ -14,7 +15,7 @@ import typer
 
 from multidelete.artifacts.folders import partial_folder
 from multidelete.cli.paths import refuse_touching
-from multidelete.core.config import did_you_mean, read_toml, resolve
+from multidelete.core.config import SettingsFile, did_you_mean, read_toml, resolve
 from multidelete.core.described import descriptions, metavar, title
 from multidelete.core.errors import ConfigError, SettingProblem, UserError
 from multidelete.core.json_files import Json, JsonObject
@@ -51,12 +52,12 @@ def as_mapping(option: str, entries: Sequence[str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Given:
-    """What a command was given: flags, and the settings file.
+    """What a command was given: flags, and the settings file. Both are resolved when they are first asked for, once.
 
     Attributes:
         kinds: The command's settings classes.
         flags: Value of each flag by field name; None where it was not given.
-        file: The settings file, or None.
+        path: The settings file, or None.
         flags_only: Those of them that the file is not read for.
         tables: Further keys that the file may have, and that the command reads itself.
         json: Whether to write JSON to standard output.
@@ -64,48 +65,59 @@ class Given:
 
     kinds: Sequence[type["DataclassInstance"]]
     flags: JsonObject
-    file: Path | None = None
+    path: Path | None = None
     flags_only: Collection[type["DataclassInstance"]] = ()
     tables: Collection[str] = ()
     json: bool = False
 
-    def content(self) -> dict[str, Json]:
-        """The settings file, with underscores in its top-level keys."""
-        if self.file is None:
-            return {}
-        return {key.replace("-", "_"): value for key, value in read_toml(self.file).items()}
+    @cached_property
+    def file(self) -> SettingsFile | None:
+        """The settings file as it is written."""
+        return None if self.path is None else SettingsFile(self.path, read_toml(self.path))
 
-    def paths(self) -> dict[str, object]:
+    @cached_property
+    def content(self) -> JsonObject:
+        """The settings file, with underscores in its top-level keys."""
+        return {} if self.file is None else {key.replace("-", "_"): one for key, one in self.file.content.items()}
+
+    def paths(self) -> dict[str, Json | Path]:
         """Whatever was given by field, as it was written, the settings file itself as ``config``."""
         told = {name: value for name, value in self.flags.items() if value is not None}
-        return {**self.content(), **told, "config": self.file}
+        return {**self.content, **told, "config": self.path}
 
     def names(self, kind: type["DataclassInstance"]) -> list[str]:
         """Fields of ``kind`` that were given, as a flag or in the file."""
-        content = self.content()
-        return [name for name in _names(kind) if self.flags.get(name) is not None or name in content]
+        return [name for name in _names(kind) if self.flags.get(name) is not None or name in self.content]
 
-    def settings(self) -> dict[type, object]:
-        """An instance of each settings class.
+    def of(self, kind: type[S]) -> S:
+        """The instance of one of the settings classes.
 
         Raises:
-            ConfigError: Everything that is wrong with the file and the flags.
+            ConfigError: Everything that is wrong with the file and the flags, for all classes of the command.
         """
+        settings = self._settings[kind]
+        if not isinstance(settings, kind):
+            raise TypeError(f"{settings!r} is no {kind.__name__}")
+        return settings
+
+    @cached_property
+    def _settings(self) -> Mapping[type, object]:
+        """An instance of each settings class."""
         read = [kind for kind in self.kinds if kind not in self.flags_only]
         every = [*(name for kind in read for name in _names(kind)), *self.tables]
-        unknown = [name for name in self.content() if name not in every]
-        problems = [f"{self.file}: unknown setting {name!r}. {did_you_mean(name, every)}" for name in unknown]
-        made: dict[type, object] = {}
+        unknown = [name for name in self.content if name not in every]
+        problems = [f"{self.path}: unknown setting {name!r}. {did_you_mean(name, every)}" for name in unknown]
+        resolved: dict[type, object] = {}
         for kind in read:
             own = set(_names(kind))
             others = {*every, *unknown} - own
             try:
-                made[kind] = resolve(kind, self.file, {name: self.flags.get(name) for name in own}, also=others)
+                resolved[kind] = resolve(kind, self.file, {name: self.flags.get(name) for name in own}, also=others)
             except ConfigError as error:
                 problems += error.problems
         if problems:
             raise ConfigError(problems)
-        return made
+        return resolved
 
 
 def flag(name: str) -> str:
@@ -122,11 +134,6 @@ def with_flags(problems: Sequence[str], names: Collection[str], arguments: Colle
         else problem
         for problem in problems
     ]
-
-
-def take(made: Mapping[type, object], kind: type[S]) -> S:
-    """The instance of ``kind`` among a command's settings."""
-    return cast(S, made[kind])
 
 
 def options(
@@ -250,7 +257,7 @@ def _interrupted(given: Given) -> str:
     """What to tell somebody who stopped a command."""
     if "store" in given.flags:
         return "interrupted; models that were complete are kept. Run the same command to go on from there."
-    out = given.flags.get("out") or given.content().get("out")
+    out = given.flags.get("out") or given.content.get("out")
     partial = partial_folder(Path(str(out))) if out else None
     if partial is None or not partial.exists():
         return "interrupted; nothing was written."

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 BAD = ("unfinished", "over-forgotten", "damaged")
 
 
-def after_unlearn(original: str, out: str, method: str, same: Sequence["DataclassInstance"]) -> str:
+def after_unlearn(original: str, out: str, method: str | None, same: Sequence["DataclassInstance"]) -> str:
     """The audit of what was made, with the same settings; a retrained model is the yardstick of another's audit."""
     made = [out, "--original", original]
     if method == "retrain":

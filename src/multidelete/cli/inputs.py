@@ -1,16 +1,23 @@
 """What the commands read before they run: pairs, requests, methods, loop settings."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from multidelete.artifacts.record import Holdout, RunRecord
 from multidelete.artifacts.search_cost import SearchCost
 from multidelete.cli import show
-from multidelete.cli.flags import Given, as_mapping, take
-from multidelete.cli.options import DataOptions, ForgetOptions, KeyOptions, MethodOptions
+from multidelete.cli.flags import Given, as_mapping
+from multidelete.cli.options import (
+    DataOptions,
+    ForgetOptions,
+    KeyOptions,
+    MethodOptions,
+    TokenizerOptions,
+    UnlearnOptions,
+)
 from multidelete.core.config import resolve
 from multidelete.core.errors import ConfigError, DataError, SettingProblem
 from multidelete.core.json_files import Json
@@ -20,6 +27,7 @@ from multidelete.core.settings import LoopSettings, LoraSettings
 if TYPE_CHECKING:
     from multidelete.data.pairs import PairData
     from multidelete.data.request import Request, Unit
+    from multidelete.deletion.arguments import DeletionArguments
     from multidelete.methods import Method
 
 _READ_BYTES = 4 * 2**30  # pictures are compared with those of the training where reading takes seconds
@@ -133,23 +141,39 @@ def chosen_method(given: Given) -> "Method":
     from multidelete.methods import get_method
 
     options = resolve(MethodOptions, None, {name: given.flags[name] for name in ("method", "set")})
-    table = given.content().get("method")
+    table = given.content.get("method")
     named = table.get("name") if isinstance(table, dict) else table
     if named is not None and not isinstance(named, str):
-        raise ConfigError(f"{given.file}: method is {named!r}; it must be a name, or a table with a name.")
+        raise ConfigError(f"{given.path}: method is {named!r}; it must be a name, or a table with a name.")
     kind = get_method(options.method if given.flags["method"] or named is None else named)
     file = given.file if isinstance(table, dict) else None
     with _spelt("--set"), own_code(kind):
-        return resolve(kind, file, as_mapping("set", options.set), table="method", also=("name",))
+        method = resolve(kind, file, as_mapping("set", options.set), table="method", also=("name",))
+    is_fresh = TokenizerOptions in given.kinds and given.of(TokenizerOptions).fresh_tokenizer
+    return _fresh_tokenizer(method) if is_fresh else method
 
 
-def given_keys(made: Mapping[type, object]) -> KeyOptions:
+def given_keys(given: Given) -> KeyOptions:
     """The key file, with a ``~`` at its beginning as the home folder, and what was said of earlier pairs."""
-    given = take(made, KeyOptions)
-    return given if given.key is None else replace(given, key=str(user_path(given.key)))
+    keys = given.of(KeyOptions)
+    return keys if keys.key is None else replace(keys, key=str(user_path(keys.key)))
 
 
-def fresh_tokenizer(method: "Method") -> "Method":
+def deletion_arguments(given: Given, run: UnlearnOptions) -> tuple["DeletionArguments", Holdout | None]:
+    """What describes the deletion, and what was held out of its data."""
+    from multidelete.deletion.arguments import DeletionArguments
+
+    method, loop, lora, keys = chosen_method(given), given_loop(given), given_lora(run.lora), given_keys(given)
+    pairs, holdout = read_for(given.of(DataOptions), run.original, keys)
+    request = read_forget(pairs, given.of(ForgetOptions))
+    arguments = DeletionArguments(
+        original=run.original, data=pairs, forget=request, method=method, settings=loop, trainable=run.trainable,
+        lora=lora, seed=run.seed, allow_pickle=run.allow_pickle, **asdict(keys),
+    )  # fmt: skip
+    return arguments, holdout
+
+
+def _fresh_tokenizer(method: "Method") -> "Method":
     """The method with a tokenizer trained anew.
 
     Raises:
@@ -167,19 +191,18 @@ def fresh_tokenizer(method: "Method") -> "Method":
 
 def given_search(given: Given) -> SearchCost | None:
     """What the file's [search] table says of how its settings were found; None for another method than was tuned."""
-    content = given.content()
-    table = content.get("method")
+    table = given.content.get("method")
     named = table.get("name") if isinstance(table, dict) else table
-    if "search" not in content or given.flags["method"] not in (None, named):
+    if "search" not in given.content or given.flags["method"] not in (None, named):
         return None
     return resolve(SearchCost, given.file, table="search")
 
 
-def given_loop(given: Given, made: Mapping[type, object]) -> dict[str, Json]:
+def given_loop(given: Given) -> dict[str, Json]:
     """Loop settings that were given; the rest is the method's own."""
     from multidelete.core.runtime import check_device
 
-    loop = take(made, LoopSettings)
+    loop = given.of(LoopSettings)
     check_device(loop.device)
     return {name: getattr(loop, name) for name in given.names(LoopSettings)}
 

@@ -9,7 +9,7 @@ from multidelete.core.config import check_settings
 SEED_RULE = "0 or more, and below 2 to the power of 63"
 
 
-def _is_seed(seed: int) -> bool:
+def is_seed(seed: int) -> bool:
     return 0 <= seed < 2**63
 
 
@@ -114,48 +114,7 @@ class RunOptions:
     resume: bool = False
 
     def __post_init__(self) -> None:
-        check_settings(self, {"seed": (_is_seed(self.seed), SEED_RULE)})
-
-
-@dataclass(frozen=True, kw_only=True)
-class DemoOptions:
-    """Demo.
-
-    Attributes:
-        out: Folder to write: original, unlearned, retrained and report.
-        people: People in the training set, 2 or more.
-        seed: Of the people and of everything else that is drawn.
-        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
-        overwrite: Replace the folder if it exists.
-    """
-
-    out: str = "multidelete-demo"
-    people: int = 400
-    seed: int = 1
-    device: str = "auto"
-    overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        check_settings(self, {"seed": (_is_seed(self.seed), SEED_RULE)})
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainOptions(RunOptions):
-    """Run.
-
-    Attributes:
-        holdout: Where the data has neither val nor test: share of the pairs to set aside for each, in whole groups,
-            above 0 and below 0.5. Recorded, so that `unlearn` and `audit` set the same pairs aside.
-    """
-
-    holdout: float | None = None
-
-    def __post_init__(self) -> None:
-        is_share = self.holdout is None or 0 < self.holdout < 0.5
-        check_settings(
-            self,
-            {"seed": (_is_seed(self.seed), SEED_RULE), "holdout": (is_share, "above 0 and below 0.5, or left out")},
-        )
+        check_settings(self, {"seed": (is_seed(self.seed), SEED_RULE)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,22 +163,6 @@ class TokenizerOptions:
     """
 
     fresh_tokenizer: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class TuneOptions(UnlearnOptions):
-    """Run.
-
-    Attributes:
-        trials: Settings to try, 1 or more; the first are those given, or else the method's own.
-        out: Settings file to write, for `unlearn --config`; ends in .toml. Beside it, in a .jsonl file, a row for
-            each trial.
-        overwrite: Replace the file if it exists.
-    """
-
-    trials: int = 12
-    out: str
-    overwrite: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,104 +222,5 @@ class AuditOptions:
     def __post_init__(self) -> None:
         is_rate = self.relearn_lr is None or self.relearn_lr > 0
         check_settings(
-            self, {"seed": (_is_seed(self.seed), SEED_RULE), "relearn_lr": (is_rate, "greater than 0, or left out")}
+            self, {"seed": (is_seed(self.seed), SEED_RULE), "relearn_lr": (is_rate, "greater than 0, or left out")}
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReferencesOptions:
-    """Reference models.
-
-    Attributes:
-        original: The trained model, as `train` wrote it: its recipe is in its folder.
-        store: Folder of the models. It holds models that know the deleted pairs: delete it with them.
-        retrained: Models to train without the forget pairs, 0 or more; their seeds count up from the original's.
-        shadows: Models to train on random halves of the training and held-out pairs, 0 or more; of an even number
-            every pair is a member of half, four are the least for LiRA, and more make it stronger.
-    """
-
-    original: str
-    store: str
-    retrained: int = 2
-    shadows: int = 4
-
-    def __post_init__(self) -> None:
-        rules = {name: (getattr(self, name) >= 0, "0 or more") for name in ("retrained", "shadows")}
-        check_settings(self, rules)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CompareOptions:
-    """Comparison.
-
-    Attributes:
-        experiment: The experiment file (docs/comparisons.md).
-        out: Folder of the audits and the page of results; without it runs/NAME. What is there is not run again.
-        store: Folder of the models, which several experiments may share; without it models in the folder above.
-            It holds models that know the deleted pairs: delete it with them.
-        data_root: Folder that data paths start from; without it what MULTIDELETE_DATA names, or the working folder.
-        shard: Run only every N-th group, from the I-th: `I/N`, for several machines.
-        discard: Delete the unlearned models once they are audited.
-    """
-
-    experiment: str
-    out: str | None = None
-    store: str | None = None
-    data_root: str | None = None
-    shard: str | None = None
-    discard: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class MergeOptions:
-    """Merging.
-
-    Attributes:
-        adapter: The folder that `unlearn --lora` wrote. Neither it nor the model that it names is changed.
-        allow_pickle: Also read weights that are not safetensors, as plain tensors.
-    """
-
-    adapter: str
-    allow_pickle: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConvertOptions:
-    """Conversion.
-
-    Attributes:
-        source: The official checkpoint, a file; with --to-official the model folder.
-        to_official: Write the model folder SOURCE as an official checkpoint: OUT is a file.
-        tokenizer: Folder or hub id of the tokenizer that the checkpoint was trained with, which it does not hold.
-        image_size: Height and width of the pictures, in pixels, a multiple of the patch size. The
-            checkpoint's own where it is not given; positions are interpolated to another one.
-        classes: Names of the classes, in the order of the classifier's outputs. Checkpoints for entailment
-            (contradiction, neutral, entailment) and NLVR2 (False, True) need none.
-        head_width: Width of an attention head, which no tensor's shape tells.
-    """
-
-    source: str
-    to_official: bool = False
-    tokenizer: str = "bert-base-uncased"
-    image_size: int | None = None
-    classes: tuple[str, ...] = ()
-    head_width: int = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class LookOptions(DataOptions):
-    """Data.
-
-    Attributes:
-        examples: Training pairs to show, 0 or more.
-        check: Read every image, and name those that cannot be read.
-        model: Model folder: with --check, each image also goes through its processor, and the oddest pairs of each
-            split through the model.
-        write: Folder to write generated people to, as an ordinary image folder.
-    """
-
-    data: str | None = None  # type: ignore[assignment]  # required by every other command
-    examples: int = 3
-    check: bool = False
-    model: str | None = None
-    write: str | None = None

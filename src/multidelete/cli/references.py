@@ -2,15 +2,38 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from statistics import mean
 
 from multidelete.cli import show
-from multidelete.cli.flags import Given, take
+from multidelete.cli.flags import Given
 from multidelete.cli.inputs import given_keys, read_for, read_forget
-from multidelete.cli.options import DataOptions, ForgetOptions, ReferencesOptions
+from multidelete.cli.options import DataOptions, ForgetOptions
+from multidelete.core.config import check_settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferencesOptions:
+    """Reference models.
+
+    Attributes:
+        original: The trained model, as `train` wrote it: its recipe is in its folder.
+        store: Folder of the models. It holds models that know the deleted pairs: delete it with them.
+        retrained: Models to train without the forget pairs, 0 or more; their seeds count up from the original's.
+        shadows: Models to train on random halves of the training and held-out pairs, 0 or more; of an even number
+            every pair is a member of half, four are the least for LiRA, and more make it stronger.
+    """
+
+    original: str
+    store: str
+    retrained: int = 2
+    shadows: int = 4
+
+    def __post_init__(self) -> None:
+        rules = {name: (getattr(self, name) >= 0, "0 or more") for name in ("retrained", "shadows")}
+        check_settings(self, rules)
 
 
 def references(given: Given) -> None:
@@ -19,8 +42,7 @@ def references(given: Given) -> None:
     Retrained models never saw the forget pairs: several seeds tell how far apart two of them are. Shadow models saw
     random halves of the pairs: attacks on single pairs are calibrated with them.
     """
-    made = given.settings()
-    options, keys = take(made, ReferencesOptions), given_keys(made)
+    options, keys = given.of(ReferencesOptions), given_keys(given)
     from multidelete.core.errors import ConfigError
     from multidelete.core.progress import span
     from multidelete.experiments.store import ModelStore, recipe_of
@@ -31,10 +53,10 @@ def references(given: Given) -> None:
     refuse_missing({"original": options.original})
     original, store = Path(options.original), ModelStore(options.store, **asdict(keys))
     first_seed = recipe_of(original)[2]
-    pairs, _ = read_for(take(made, DataOptions), options.original, keys)
+    pairs, _ = read_for(given.of(DataOptions), options.original, keys)
     wanted: list[tuple[str, int, Callable[[], Path]]] = []
     if options.retrained:
-        request = read_forget(pairs, take(made, ForgetOptions))
+        request = read_forget(pairs, given.of(ForgetOptions))
         seeds = range(first_seed, first_seed + options.retrained)
         wanted += [("retrained", n, partial(store.retrained, original, pairs, request, seed=n)) for n in seeds]
     wanted += [("shadow", n, partial(store.shadow, original, pairs, index=n)) for n in range(options.shadows)]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
@@ -148,6 +148,24 @@ def show_result(folder: Path, record: RunRecord, what: str) -> None:
     if record.truncated_captions:
         rows.append(["truncated", f"{counted(record.truncated_captions, 'captions')} longer than the model's context"])
     show_table(["", ""], rows)
+
+
+def show_run(folder: Path, record: RunRecord, what: str, *, as_json: bool, follows: str | None = None) -> None:
+    """What a run recorded, and the command that follows."""
+    commands = [] if follows is None else [follows]
+    if as_json:
+        told = {"folder": str(folder), **replace(record, history=None).as_json()}
+        show_json(told | ({"next": commands} if commands else {}))
+    else:
+        show_result(folder, record, what)
+        show_commands(commands)
+
+
+def is_printing() -> bool:
+    """Whether this process prints the result, where ``accelerate launch`` started several."""
+    from multidelete.core.runtime import is_main_process
+
+    return is_main_process()
 
 
 def show_verdict(verdict: "Verdict", folder: object, commands: Sequence[str] = ()) -> None:

@@ -1,16 +1,32 @@
 """The command ``tune``: a search for a method's settings."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from multidelete.cli import show
-from multidelete.cli.flags import Given, take
-from multidelete.cli.inputs import chosen_method, given_keys, given_loop, given_lora, read_for, read_forget
-from multidelete.cli.options import DataOptions, ForgetOptions, TuneOptions
+from multidelete.cli.flags import Given
+from multidelete.cli.inputs import deletion_arguments
+from multidelete.cli.options import UnlearnOptions
 from multidelete.core.words import counted
 
 if TYPE_CHECKING:
     from multidelete.experiments.tuning import Tuned
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneOptions(UnlearnOptions):
+    """Run.
+
+    Attributes:
+        trials: Settings to try, 1 or more; the first are those given, or else the method's own.
+        out: Settings file to write, for `unlearn --config`; ends in .toml. Beside it, in a .jsonl file, a row for
+            each trial.
+        overwrite: Replace the file if it exists.
+    """
+
+    trials: int = 12
+    out: str
+    overwrite: bool = False
 
 
 def tune(given: Given) -> None:
@@ -19,31 +35,13 @@ def tune(given: Given) -> None:
     What is searched is the method's own choice (`multidelete methods --json`). Loop settings and hyperparameters that
     are given are where the search begins.
     """
-    made = given.settings()
-    run = take(made, TuneOptions)
-    from multidelete import tune as run_tune
+    run = given.of(TuneOptions)
+    from multidelete.experiments.tuning import searched
     from multidelete.models.sources import refuse_missing
 
     refuse_missing({"original": run.original})
-    method, loop, lora = chosen_method(given), given_loop(given, made), given_lora(run.lora)
-    keys = given_keys(made)
-    pairs, _ = read_for(take(made, DataOptions), run.original, keys)
-    tuned = run_tune(
-        run.original,
-        pairs,
-        read_forget(pairs, take(made, ForgetOptions)),
-        method=method,
-        settings=loop,
-        trainable=run.trainable,
-        lora=lora,
-        trials=run.trials,
-        out=run.out,
-        seed=run.seed,
-        overwrite=run.overwrite,
-        resume=run.resume,
-        allow_pickle=run.allow_pickle,
-        **asdict(keys),
-    )
+    arguments, _ = deletion_arguments(given, run)
+    tuned = searched(arguments, run.out, trials=run.trials, overwrite=run.overwrite, resume=run.resume)
     (_show_json if given.json else _show)(tuned)
 
 

@@ -11,7 +11,7 @@ import math
 import tomllib
 import types
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -71,6 +71,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return (f"Did you mean {close[0]!r}? " if close else "") + f"Known: {', '.join(names) or 'none'}."
 
 
+@dataclass(frozen=True)
+class SettingsFile:
+    """A settings file that has been read: where it lies, and what it holds."""
+
+    path: Path
+    content: JsonObject
+
+
 def read_toml(path: Path) -> dict[str, Json]:
     """Read a settings file.
 
@@ -91,7 +99,7 @@ def read_toml(path: Path) -> dict[str, Json]:
 
 def resolve(
     kind: type[Settings],
-    toml: Path | None = None,
+    toml: Path | SettingsFile | None = None,
     flags: JsonObject | None = None,
     *,
     table: str | None = None,
@@ -101,7 +109,7 @@ def resolve(
 
     Args:
         kind: A dataclass of settings.
-        toml: Settings file, or None.
+        toml: Settings file, or what was read from it, or None.
         flags: Values by field name. None means not given; text is parsed (``"0.5"``, ``"a,b"``, ``"true"``).
         table: Read ``[table]`` of the file instead of its top level.
         also: Keys at the same level of the file that belong to somebody else.
@@ -141,9 +149,11 @@ def resolve(
                 problems.append(about(name, f"is {shown(value)}; it must be {_wanted(hints[name])}.", key))
                 refused.add(name)
 
-    where = f"{toml}, [{table}]: " if table else f"{toml}: "
-    if toml is not None:
-        take(_level(read_toml(toml), toml, table), from_text=False, others=also)
+    file = SettingsFile(toml, read_toml(toml)) if isinstance(toml, Path) else toml
+    path = None if file is None else file.path
+    where = f"{path}, [{table}]: " if table else f"{path}: "
+    if file is not None:
+        take(_level(file, table), from_text=False, others=also)
     take({name: value for name, value in (flags or {}).items() if value is not None}, from_text=True, others=())
 
     missing = [name for name, field in known.items() if name not in values and not _has_default(field)]
@@ -201,13 +211,15 @@ class _WrongTypeError(Exception):
     """A value is not of the field's type."""
 
 
-def _level(content: JsonObject, toml: Path, table: str | None) -> JsonObject:
+def _level(file: SettingsFile, table: str | None) -> JsonObject:
     """The top level of a file, or one of its tables (empty where the file has none)."""
     if table is None:
-        return content
-    inner = content.get(table, {})
-    if not isinstance(inner, dict):
-        raise ConfigError(f"{toml}: {table} is {shown(inner)}; it must be a table, [{table}] with its settings below.")
+        return file.content
+    inner = file.content.get(table, {})
+    if not isinstance(inner, Mapping):
+        raise ConfigError(
+            f"{file.path}: {table} is {shown(inner)}; it must be a table, [{table}] with its settings below."
+        )
     return inner
 
 

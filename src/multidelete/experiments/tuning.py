@@ -116,6 +116,18 @@ def tune(
         trainable=trainable, lora=lora, seed=seed, allow_pickle=allow_pickle, key=key,
         earlier_pairs_removed=earlier_pairs_removed,
     )  # fmt: skip
+    return searched(arguments, out, trials=trials, overwrite=overwrite, resume=resume)
+
+
+def searched(
+    arguments: DeletionArguments,
+    out: str | Path | None = None,
+    *,
+    trials: int = 12,
+    overwrite: bool = False,
+    resume: bool = False,
+) -> Tuned:
+    """`tune` with its first arguments in one."""
     start_processes()
     if world_size() > 1:
         raise ConfigError(f"tune runs in one process, and there are {world_size()}. Start it without a launcher.")
@@ -134,7 +146,7 @@ def tune(
             refuse_overlap(file.out, inputs)
             refuse_overlap(file.rows_path, inputs)
             refuse_pictures(file.out, deletion.data)
-        judge = Judge(deletion.data, request, seed=seed, device=loop.device)
+        judge = Judge(deletion.data, request, seed=deletion.seed, device=loop.device)
         identity: list[object] = [deletion.digest, judge.seen.splits["val"].digest]
         identity += [{name: asdict(factor) for name, factor in chosen.search.items()}]
         done = [] if file is None else file.read(identity)[:trials]
@@ -155,12 +167,15 @@ def tune(
         best = best_of(done)
         if best is None:
             raise DivergedError(f"all {counted(trials, 'trials')} failed; the first: {done[0].failed}")
-        cost = search_cost(done, asked_s=asked_s, asked_pairs=asked_pairs, request_pairs=len(request.ids), seed=seed)
+        cost = search_cost(
+            done, asked_s=asked_s, asked_pairs=asked_pairs, request_pairs=len(request.ids), seed=deletion.seed
+        )
         found, found_loop = with_settings(chosen, loop, best.drawn)
+        settings = arguments.settings
         given = asdict(settings) if isinstance(settings, LoopSettings) else settings or {}
         names = [name for name in asdict(loop) if name in {*best.drawn, *given} - OF_THE_MACHINE]
         if file is not None:
-            file.end(settings_file(found, found_loop, names, cost, trainable=trainable, lora=lora))
+            file.end(settings_file(found, found_loop, names, cost, trainable=deletion.trainable, lora=deletion.lora))
         return Tuned(
             method=found,
             settings={name: getattr(found_loop, name) for name in names},  # names of fields

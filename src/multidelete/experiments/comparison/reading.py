@@ -65,7 +65,8 @@ def read_experiment(path: Path) -> Experiment:
     common = _tables(content, "methods", str(path), problems)
     source = attempt(f"{path}", lambda: _source(path, content))
     settings = []
-    for name, table in _tables(read_toml(source), "settings", str(source), problems).items() if source else ():
+    described = content if source in (None, path) else read_toml(source)
+    for name, table in _tables(described, "settings", str(source), problems).items() if source else ():
         where = f"{source}, [settings.{name}]"
         if not re.fullmatch(r"[\w-]+", name):
             problems.append(f"{where}: the name must be of letters, digits, - and _: files are named after it.")

@@ -1,0 +1,62 @@
+"""The command ``audit``."""
+
+from dataclasses import asdict
+
+from multidelete.cli import show
+from multidelete.cli.flags import Given
+from multidelete.cli.following import after_audit
+from multidelete.cli.inputs import given_keys, read_for, read_forget
+from multidelete.cli.options import AuditOptions, DataOptions, FamilyOptions, ForgetOptions, OutOptions
+
+
+def audit(given: Given) -> None:
+    """Judge whether a model has forgotten, beside the original and a retrained model, and write the report."""
+    run, out = given.of(AuditOptions), given.of(OutOptions)
+    from multidelete.auditing import audit as run_audit
+    from multidelete.data.repeats import kept_repeats
+    from multidelete.models.sources import refuse_missing
+
+    named = ("unlearned", "original", "retrained", "retrained_again", "unlearned_again", "shadows")
+    refuse_missing({name: getattr(run, name) for name in named})
+    keys = given_keys(given)
+    pairs, _ = read_for(given.of(DataOptions), run.original, keys)
+    request = read_forget(pairs, given.of(ForgetOptions))
+    result = run_audit(
+        run.unlearned,
+        run.original,
+        pairs,
+        request,
+        retrained=run.retrained,
+        retrained_again=run.retrained_again,
+        unlearned_again=run.unlearned_again,
+        shadows=run.shadows,
+        cache=run.cache,
+        out=out.out,
+        show_forgotten=run.show_forgotten,
+        noun=run.noun,
+        compress=run.compress,
+        relearn=run.relearn,
+        relearn_lr=run.relearn_lr,
+        device=run.device,
+        seed=run.seed,
+        overwrite=out.overwrite,
+        allow_pickle=run.allow_pickle,
+        **asdict(keys),
+    )
+    if show.is_printing():
+        judged = result.verdict
+        same = [given.of(kind) for kind in (DataOptions, ForgetOptions, FamilyOptions)]
+        follows = after_audit(judged.outcome, run, _method_of(run.unlearned), same)
+        if given.json:
+            repeats = kept_repeats(pairs.train, request.ids)
+            show.show_verdict_json(judged, result.folder, {"commands": follows, "kept_repeats": repeats})
+        else:
+            show.show_verdict(judged, result.folder, follows)
+
+
+def _method_of(folder: str) -> str | None:
+    """The method that made a model, where its folder tells."""
+    from multidelete.artifacts.manifest import read_record
+
+    record = read_record(folder)
+    return None if record is None or record.method is None else record.method.name

@@ -1,0 +1,51 @@
+"""The command ``data``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from multidelete.catalogue import catalogue
+from multidelete.cli import show
+from multidelete.cli.flags import Given
+from multidelete.cli.inputs import check_all, read_pairs, write_people
+from multidelete.cli.options import DataOptions
+from multidelete.core.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookOptions(DataOptions):
+    """Data.
+
+    Attributes:
+        examples: Training pairs to show, 0 or more.
+        check: Read every image, and name those that cannot be read.
+        model: Model folder: with --check, each image also goes through its processor, and the oddest pairs of each
+            split through the model.
+        write: Folder to write generated people to, as an ordinary image folder.
+    """
+
+    data: str | None = None  # type: ignore[assignment]  # required by every other command
+    examples: int = 3
+    check: bool = False
+    model: str | None = None
+    write: str | None = None
+
+
+def data(given: Given) -> None:
+    """List the readers; with DATA, show its splits and first pairs."""
+    options = given.of(LookOptions)
+    if options.data is None:
+        show.show_readers(catalogue().readers, as_json=given.json)
+        return
+    if options.examples < 0:
+        raise ConfigError(f"--examples is {options.examples}; it must be 0 or more.")
+    pairs = read_pairs(options)
+    if options.write is not None:
+        write_people(options.data, Path(options.write))
+    if options.model is not None and not options.check:
+        raise ConfigError("--model says what --check tries the pairs with. Give --check too, or leave it out.")
+    if options.check:
+        check_all(pairs, options.model)
+    if given.json:
+        show.show_json(show.data_row(pairs, options.examples))
+    else:
+        show.show_data(pairs, options.examples)
