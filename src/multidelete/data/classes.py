@@ -102,7 +102,7 @@ def positions(data: PairData, model: Sequence[str]) -> dict[int, int]:
 def _by_name(data: str, own: Sequence[str], others: Sequence[str], whose: str) -> dict[int, int]:
     exact, alike = _places(others, str), _places(others, _folded)
     claims = Counter(map(_folded, own))
-    found, strangers, unclear = {}, [], []
+    matched, strangers, unclear = {}, [], []
     for at, name in enumerate(own):
         places = exact.get(name) or alike.get(_folded(name), [])
         if not places:
@@ -110,7 +110,7 @@ def _by_name(data: str, own: Sequence[str], others: Sequence[str], whose: str) -
         elif len(places) > 1 or (name not in exact and claims[_folded(name)] > 1):
             unclear.append(name)
         else:
-            found[at] = places[0]
+            matched[at] = places[0]
     lists = f"{data} has {first_few(own)}; the {whose} are {first_few(others) or 'none'}."
     remedy = "Give the data that the model was trained on, or name the classes as the model does."
     problems = [
@@ -121,7 +121,7 @@ def _by_name(data: str, own: Sequence[str], others: Sequence[str], whose: str) -
     ]
     if problems:
         raise DataError(problems)
-    return found
+    return matched
 
 
 def _places(names: Sequence[str], key: Callable[[str], str]) -> dict[str, list[int]]:

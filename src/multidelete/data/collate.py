@@ -68,8 +68,8 @@ class ImagePreparer:
             raise UnsupportedError(
                 f"Some pairs have {min(numbers)} pictures and some have {max(numbers)}; all pairs need as many."
             )
-        made = self._made({source: image for pictures in every for source, image in pictures})
-        rows = [made[s] if s in made else self.cache[s] for pictures in every for s, _ in pictures]
+        prepared = self._made({source: image for pictures in every for source, image in pictures})
+        rows = [prepared[s] if s in prepared else self.cache[s] for pictures in every for s, _ in pictures]
         if not self.masked:
             _refuse_several_shapes(dict(zip((s for p in every for s, _ in p), rows, strict=True)))
         stacked = _padded(rows) if self.masked else {"pixel_values": torch.stack(rows)}
@@ -99,13 +99,13 @@ class ImagePreparer:
             rows = self._processed([open_image(image) for image in missing.values()])
         except LIBRARY_ERRORS:  # some processors take no pictures of several shapes at once
             rows = [self._alone(source, image) for source, image in missing.items()]
-        made = dict(zip(missing, rows, strict=True))
-        for source, one in made.items():
+        prepared = dict(zip(missing, rows, strict=True))
+        for source, one in prepared.items():
             size = one.numel() * one.element_size()
             if size <= self.free_bytes:
                 self.cache[source] = one.clone()
                 self.free_bytes -= size
-        return made
+        return prepared
 
     def _alone(self, source: str, image: ImageInput) -> Tensor:
         name = str(image) if isinstance(image, str | Path) else source

@@ -189,8 +189,8 @@ class Graph:
 
     def _neighbours(self, node: int) -> list[int]:
         starts, others = self._ranked
-        found: list[int] = others[starts[node] : starts[node + 1]].tolist()
-        return found
+        neighbours: list[int] = others[starts[node] : starts[node + 1]].tolist()
+        return neighbours
 
     @cached_property
     def _ranked(self) -> tuple[Int64, Int64]:

@@ -30,15 +30,15 @@ def with_true_sources(data: PairData) -> PairData:
     if data.sources_are_true:
         return data
     stored: set[str] = set()
-    found: dict[Member, bool] = {}  # whether it is a training pair's
+    is_trained_on: dict[Member, bool] = {}  # whether it is a training pair's
     for split, pairs in sorted(data.splits.items(), key=lambda one: one[0] != "train"):
         for pair in pairs:
-            for source, given in _pictures(pair):
-                if isinstance(given, str | Path):
-                    found.setdefault((source, str(given)), split == "train")
+            for source, picture in _pictures(pair):
+                if isinstance(picture, str | Path):
+                    is_trained_on.setdefault((source, str(picture)), split == "train")
                 elif source.startswith("sha256:"):
                     stored.add(source)
-    changed = {member: source for member, source in _true_sources(found, stored).items() if source != member[0]}
+    changed = {member: source for member, source in _true_sources(is_trained_on, stored).items() if source != member[0]}
     if not changed:
         return replace(data, sources_are_true=True)
     splits = {
@@ -51,14 +51,14 @@ def with_true_sources(data: PairData) -> PairData:
 def _corrected(pair: Pair, changed: Mapping[Member, str]) -> Pair:
     if "image" not in pair.inputs:
         return pair
-    sources = [changed.get((source, str(given)), source) for source, given in members(pair, "image")]
+    sources = [changed.get((source, str(picture)), source) for source, picture in members(pair, "image")]
     joined = "|".join(sources)
     return pair if joined == pair.sources["image"] else replace(pair, sources={**pair.sources, "image": joined})
 
 
 def file_bytes(pairs: PairDataset) -> int:
     """Size of all picture files together, each counted once."""
-    files = {str(given) for pair in pairs for _, given in _pictures(pair) if isinstance(given, str | Path)}
+    files = {str(picture) for pair in pairs for _, picture in _pictures(pair) if isinstance(picture, str | Path)}
     return sum(_size(file) or 0 for file in files)
 
 
@@ -84,9 +84,9 @@ def _same(one: tuple[str, object], other: tuple[str, object]) -> bool:
     return one[0] == other[0]
 
 
-def _true_sources(found: Mapping[Member, bool], stored: set[str]) -> dict[Member, str]:
-    groups = _by_content(found)
-    names = [min(group, key=lambda member: (not found[member], member[0]))[0] for group in groups]
+def _true_sources(is_trained_on: Mapping[Member, bool], stored: set[str]) -> dict[Member, str]:
+    groups = _by_content(is_trained_on)
+    names = [min(group, key=lambda member: (not is_trained_on[member], member[0]))[0] for group in groups]
     if stored:
         kept = [f"sha256:{_content(group[0][1])[:32]}" for group in groups]
         names = [one if one in stored else name for one, name in zip(kept, names, strict=True)]
@@ -98,10 +98,10 @@ def _true_sources(found: Mapping[Member, bool], stored: set[str]) -> dict[Member
     return {member: name for group, name in zip(groups, names, strict=True) for member in group}
 
 
-def _by_content(found: Iterable[Member]) -> list[list[Member]]:
+def _by_content(pictures: Iterable[Member]) -> list[list[Member]]:
     """Members whose files hold the same bytes, together; a missing file is alone with its source."""
     by_size: dict[object, list[Member]] = {}
-    for member in found:
+    for member in pictures:
         by_size.setdefault(_size(member[1]) or member[0], []).append(member)
     groups = list(by_size.values())
     for key in (_ends, _content):

@@ -21,17 +21,17 @@ _NAMES = {
 
 def oddity_notes(data: PairData) -> list[str]:
     """One note for each sort of oddity, with the rows, counted in their splits."""
-    found: dict[tuple[str, str], list[str]] = {}
+    by_reason: dict[tuple[str, str], list[str]] = {}
     for split, pairs in data.splits.items():
         for number, pair in enumerate(pairs, start=1):
             for what, cell in _cells(data, pair):
                 odd = [why for why, pattern in _DAMAGED.items() if pattern.search(cell)]
                 odd += [why for why, pattern in _NAMES.items() if what != "text" and pattern.fullmatch(cell)]
                 for why in odd:
-                    found.setdefault((what, why), []).append(f"{split} row {number} ({cell!a})")
+                    by_reason.setdefault((what, why), []).append(f"{split} row {number} ({cell!a})")
     return [
         f"{counted(len(rows), 'rows have')} {why} in the {what}: {first_few(rows, 3)}"
-        for (what, why), rows in found.items()
+        for (what, why), rows in by_reason.items()
     ]
 
 

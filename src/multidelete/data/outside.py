@@ -24,8 +24,8 @@ def outside_notes(data: PairData, places: Sequence[Path]) -> list[str]:
         for pairs in data.splits.values()
         for pair in pairs
         if "image" in pair.inputs
-        for _, given in members(pair, "image")
-        if isinstance(given, str | Path) and not _lies_in(file := os.path.abspath(given), roots, inside)
+        for _, picture in members(pair, "image")
+        if isinstance(picture, str | Path) and not _lies_in(file := os.path.abspath(picture), roots, inside)
     }
     if not outside:
         return []

@@ -75,10 +75,10 @@ def members(pair: Pair, modality: str) -> tuple[tuple[str, object], ...]:
     >>> members(pair, "image"), members(pair, "text")
     ((('a', 'a.png'), ('b', 'b.png')), (('x | y', 'x | y'),))
     """
-    source, given = pair.sources[modality], pair.inputs[modality]
-    if isinstance(given, tuple):
-        return tuple(zip(source.split("|"), given, strict=True))
-    return ((source, given),)
+    source, value = pair.sources[modality], pair.inputs[modality]
+    if isinstance(value, tuple):
+        return tuple(zip(source.split("|"), value, strict=True))
+    return ((source, value),)
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class PairDataset:
         """The same with labels by the names of their classes: in whatever order those are counted."""
         sha = hashlib.sha256()
         for pair in self.pairs:
-            texts = sorted((m, given) for m, given in pair.inputs.items() if isinstance(given, str) and m != "image")
+            texts = sorted((m, value) for m, value in pair.inputs.items() if isinstance(value, str) and m != "image")
             label = classes[pair.label] if pair.label is not None and pair.label < len(classes) else pair.label
             named = (pair.id, sorted(pair.sources.items()), texts, label, pair.subject, pair.kind)
             sha.update(repr(named).encode(errors="surrogatepass"))
@@ -161,9 +161,9 @@ class PairDataset:
         """The same with labels by the names of their classes."""
         sha = hashlib.sha256((self.digest_by(classes) if classes else self.digest).encode())
         for pair in self.pairs:
-            for modality, given in pair.inputs.items():
-                is_stored = pair.sources[modality].startswith("sha256:") and callable(given)
-                known = pair.sources[modality] if is_stored else input_digest(given, modality)
+            for modality, value in pair.inputs.items():
+                is_stored = pair.sources[modality].startswith("sha256:") and callable(value)
+                known = pair.sources[modality] if is_stored else input_digest(value, modality)
                 sha.update(known.encode(errors="surrogatepass"))
         return sha.hexdigest()
 

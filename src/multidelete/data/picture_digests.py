@@ -37,28 +37,28 @@ def file_digest(path: str | Path) -> str:
     return digest
 
 
-def input_digest(given: object, modality: str) -> str:
+def input_digest(value: object, modality: str) -> str:
     """What tells one input from another wherever it lies: of pictures a hash of their bytes, of texts the text.
 
     Of a function that makes a picture nothing is known; its source has to do. A missing file is ``missing``.
     """
-    if isinstance(given, Path) or (isinstance(given, str) and modality == "image"):
+    if isinstance(value, Path) or (isinstance(value, str) and modality == "image"):
         try:
-            return file_digest(given)
+            return file_digest(value)
         except (OSError, ValueError):
             return "missing"  # whoever opens it says so
-    match given:
+    match value:
         case tuple():
-            return repr([input_digest(one, modality) for one in given])
+            return repr([input_digest(one, modality) for one in value])
         case bytes():
-            return hashlib.sha256(given).hexdigest()
+            return hashlib.sha256(value).hexdigest()
         case Image.Image():
-            return hashlib.sha256(repr((given.mode, given.size)).encode() + given.tobytes()).hexdigest()
+            return hashlib.sha256(repr((value.mode, value.size)).encode() + value.tobytes()).hexdigest()
         case str():
-            return repr(given)
-    if is_dataclass(given):  # portraits that are drawn when asked for
-        return repr(given)
-    return type(given).__name__
+            return repr(value)
+    if is_dataclass(value):  # portraits that are drawn when asked for
+        return repr(value)
+    return type(value).__name__
 
 
 def known_digests() -> dict[str, list[object]]:
@@ -75,5 +75,5 @@ def take_digests(known: Mapping[str, list[object]]) -> None:
 
 
 def _stamp(name: str) -> Stamp:
-    found = os.stat(name)
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    status = os.stat(name)
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns

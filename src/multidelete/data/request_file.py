@@ -131,12 +131,12 @@ def _meanings(columns: Iterable[str]) -> dict[str, str]:
 
 
 def _read_json_lines(path: Path, text: str) -> Named:
-    found, broken = read_lines(text)
+    parsed, broken = read_lines(text)
     problems = [
         f"{path}, line {line}: not JSON ({why}); write a string or an object with an id." for line, why in broken
     ]
     entries: list[tuple[int, Mapping[str, Json]]] = []
-    for line, entry in found:
+    for line, entry in parsed:
         ours = _meanings(entry) if isinstance(entry, dict) else {}
         is_named = any(key.strip().lower() in _HEADERS for key in ours)
         if isinstance(entry, dict) and is_named and len(set(ours.values())) == len(ours):
@@ -152,7 +152,7 @@ def _read_json_lines(path: Path, text: str) -> Named:
 
 def _named(path: Path, entries: Iterable[tuple[int, Mapping[str, Json]]]) -> Named:
     """What the rows name, each in one column; those that name in several apart."""
-    found: dict[str, list[str]] = {name: [] for name in COLUMNS}
+    named: dict[str, list[str]] = {name: [] for name in COLUMNS}
     rows: list[tuple[int, Row]] = []
     wrong: dict[str, list[str]] = {}
     for line, entry in entries:
@@ -164,14 +164,14 @@ def _named(path: Path, entries: Iterable[tuple[int, Mapping[str, Json]]]) -> Nam
             continue
         names = [name for name in COLUMNS if name in row]
         if len(names) == 1:
-            found[names[0]].append(row[names[0]])
+            named[names[0]].append(row[names[0]])
         if len(row) > 1:
             rows.append((line, row))
     if wrong:
         raise RequestError(
             [f"{path}: {counted(len(where), f'rows {rule}')}: {first_few(where)}." for rule, where in wrong.items()]
         )
-    ids, subjects, images, nodes = (tuple(found[name]) for name in COLUMNS)
+    ids, subjects, images, nodes = (tuple(named[name]) for name in COLUMNS)
     return Named(ids, subjects, images, nodes, tuple(rows))
 
 

@@ -33,11 +33,11 @@ def image_sources(data: PairData, images: Sequence[str], problems: list[str]) ->
             whole = pair.sources["image"]
             sources.add(whole)
             by_end.setdefault(_last(whole), {})[whole] = whole
-            for source, given in members(pair, "image"):
+            for source, picture in members(pair, "image"):
                 sources.add(source)
                 by_end.setdefault(_last(source), {})[source] = source
-                if isinstance(given, str | Path):
-                    file = Path(given).absolute().as_posix()
+                if isinstance(picture, str | Path):
+                    file = Path(picture).absolute().as_posix()
                     by_end.setdefault(_last(file), {})[file] = source
                     files[file] = source
     return {image: image if image in sources else _meant(image, by_end, files, problems) for image in images}
@@ -75,13 +75,13 @@ def _is_file(name: str) -> bool:
         return False
 
 
-def _of_same_bytes(given: str, files: Mapping[str, str]) -> str | None:
+def _of_same_bytes(wanted: str, files: Mapping[str, str]) -> str | None:
     """The source of a picture of the data that holds what a file holds."""
-    if not _is_file(given):
+    if not _is_file(wanted):
         return None
-    size = os.path.getsize(given)
+    size = os.path.getsize(wanted)
     alike = [file for file in files if os.path.isfile(file) and os.path.getsize(file) == size]
-    return next((files[file] for file in alike if file_digest(file) == file_digest(given)), None)
+    return next((files[file] for file in alike if file_digest(file) == file_digest(wanted)), None)
 
 
 def _last(name: str) -> str:

@@ -35,9 +35,9 @@ class ReadOptions:
 
     def refuse(self, reader: str, *names: str) -> None:
         """Raise where options were given that ``reader`` has no use for."""
-        given = [name for name in names if getattr(self, name)]
-        if given:
-            raise ConfigError(f"The {reader} reader has no use for {', '.join(given)}; leave it out.")
+        unused = [name for name in names if getattr(self, name)]
+        if unused:
+            raise ConfigError(f"The {reader} reader has no use for {', '.join(unused)}; leave it out.")
 
 
 def _personas(settings: str, options: ReadOptions) -> PairData:
@@ -94,10 +94,10 @@ def _graph_tables(path: str, options: ReadOptions) -> PairData:
 
 
 def _existing(path: str) -> Path:
-    found = user_path(path)
-    if not lies_there(found):
+    located = user_path(path)
+    if not lies_there(located):
         raise DataError(f"There is no file or folder {path}. Name the folder of the files.")
-    return found
+    return located
 
 
 def _folder(path: str, options: ReadOptions) -> PairData:
@@ -178,13 +178,13 @@ def _read(spec: str, options: ReadOptions) -> PairData:
     if not lies_there(path):
         _refuse_missing_path(spec, path)
         return _folder(spec, options)
-    found = _karpathy_files(path)
-    if len(found) > 1:
+    files = _karpathy_files(path)
+    if len(files) > 1:
         raise DataError(
-            f"{path} holds {len(found)} Karpathy files: {', '.join(f.name for f in found)}. Name one of them."
+            f"{path} holds {len(files)} Karpathy files: {', '.join(f.name for f in files)}. Name one of them."
         )
-    if found:
-        return _karpathy(str(found[0]), options)
+    if files:
+        return _karpathy(str(files[0]), options)
     reader = next((name for name, looks_like in _LOOKS_LIKE.items() if looks_like(path)), "folder")
     return READERS[reader][1](spec, options)
 

@@ -79,9 +79,9 @@ def pairs_of_tables(
     Raises:
         DataError: Columns, splits, texts or images are missing or contradict each other.
     """
-    found = list(dict.fromkeys(column for table in tables for column in table.columns))
+    every_column = list(dict.fromkeys(column for table in tables for column in table.columns))
     notes = list(dict.fromkeys(note for table in tables for note in table.notes))
-    at = _find_columns(spec, tables, found, columns, notes)
+    at = _find_columns(spec, tables, every_column, columns, notes)
     for table in tables:
         notes += [note for column, note in table.column_notes.items() if column in at.values()]
     _check_tables(spec, tables, at)
@@ -132,8 +132,8 @@ def _check_tables(spec: str, tables: Sequence[Table], at: Mapping[str, str]) -> 
         raise DataError(list(dict.fromkeys(problems)))
 
 
-def _check_keys(option: str, given: Mapping[str, str], known: Sequence[str]) -> None:
-    unknown = [key for key in given if key not in known]
+def _check_keys(option: str, entries: Mapping[str, str], known: Sequence[str]) -> None:
+    unknown = [key for key in entries if key not in known]
     if unknown:
         raise ConfigError(
             f"Unknown {option}: {', '.join(unknown)}. Known are {', '.join(known)}; write --{option} {known[0]}=NAME."
@@ -141,12 +141,12 @@ def _check_keys(option: str, given: Mapping[str, str], known: Sequence[str]) -> 
 
 
 def _find_columns(
-    spec: str, tables: Sequence[Table], found: Sequence[str], columns: Mapping[str, str], notes: list[str]
+    spec: str, tables: Sequence[Table], every_column: Sequence[str], columns: Mapping[str, str], notes: list[str]
 ) -> dict[str, str]:
     """Our names to the data's, for the columns that are there, exactly so or in other letter case."""
     rows = ((table.row_name(number), row) for table in tables for number, row in enumerate(table.rows))
     twice: list[str] = []
-    at = find_columns(COLUMNS, found, columns, rows, notes, twice)
+    at = find_columns(COLUMNS, every_column, columns, rows, notes, twice)
     if twice:
         raise DataError(
             [f"{spec}: {one}. Say which is meant, as in --columns image=NAME, or remove one." for one in twice]
@@ -154,10 +154,10 @@ def _find_columns(
     problems = [
         f"{spec} has no column {at.get(name, name)!r} for the {name}."
         for name in dict.fromkeys(("image", "text", *at))
-        if at.get(name) not in found
+        if at.get(name) not in every_column
     ]
     if problems:
-        has = first_few(found, limit=20) or "none"
+        has = first_few(every_column, limit=20) or "none"
         raise DataError([f"{p} Its columns: {has}. Map them with --columns image=...,text=..." for p in problems])
     return at
 
@@ -176,13 +176,13 @@ def _rename_splits(
     name: str, by_split: dict[str, list[Labelled]], splits: Mapping[str, str]
 ) -> tuple[list[str], dict[str, list[Labelled]]]:
     """Splits under our names, and the names of those left out."""
-    found = first_few(list(by_split)) or "none"
+    has = first_few(list(by_split)) or "none"
     renamed: dict[str, list[Labelled]] = {}
     left_out, unknown, problems = [], [], []
     theirs = {their: our for our, their in splits.items()} if splits else SPLIT_NAMES
     absent = [their for their in splits.values() if their not in by_split]
     if absent:
-        problems.append(f"{name} has no split {first_few(absent)}; it has {found}.")
+        problems.append(f"{name} has no split {first_few(absent)}; it has {has}.")
     for their, pairs in by_split.items():
         our = theirs.get(their if splits else their.lower())
         if our is None and splits:
@@ -191,17 +191,17 @@ def _rename_splits(
             unknown.append(their)
         elif our in renamed:
             problems.append(
-                f"{name} has two splits that mean {our} (found: {found}). Say which is meant with --splits {our}=..."
+                f"{name} has two splits that mean {our} (found: {has}). Say which is meant with --splits {our}=..."
             )
         else:
             renamed[our] = pairs
     if unknown:
         problems.append(
-            f"{name} has a split {short(unknown[0])!r} (found: {found}). Known are train, val and test; say which is "
+            f"{name} has a split {short(unknown[0])!r} (found: {has}). Known are train, val and test; say which is "
             "which with --splits train=...,test=..."
         )
     if "train" not in renamed and not problems:
-        problems.append(f"{name} has no train split (found: {found}). Name it with --splits train=...")
+        problems.append(f"{name} has no train split (found: {has}). Name it with --splits train=...")
     if problems:
         raise DataError(problems)
     return left_out, renamed

@@ -95,7 +95,7 @@ def read_graph_tables(
     notes += [f"splits left out: {first_few(left_out)}"] if left_out else []
     _refuse_unlabelled(path.name, by_split)
     classes, pairs = number_labels(path.name, by_split, (), notes)
-    if not any("id" in found for found in at.values()):
+    if not any("id" in columns_at for columns_at in at.values()):
         pairs = {split: _without_repeats(split, every, notes) for split, every in pairs.items()}
     graph = _graph(path.name, named, features, edges, [pair for every in pairs.values() for pair in every])
     for split in ("val", "test"):
@@ -107,8 +107,8 @@ def read_graph_tables(
                 "leave out edges that training pairs do not tell"
             )
     order: list[str] = [split for split in ("train", "val", "test") if split in pairs]
-    made = {split: PairDataset(pairs[split], f"{path.name} {split}") for split in order}
-    return PairData(path.name, made, tuple(notes), classes, graph)
+    datasets = {split: PairDataset(pairs[split], f"{path.name} {split}") for split in order}
+    return PairData(path.name, datasets, tuple(notes), classes, graph)
 
 
 def _read_all(tables: Mapping[str, Path], problems: list[str]) -> dict[str, TextTable]:
@@ -130,7 +130,7 @@ def _columns_of(
     notes: list[str],
 ) -> dict[str, dict[str, str]]:
     """Our names to the data's, for each table of pairs that has the columns it needs."""
-    found = {}
+    places = {}
     for name, table in asked.items():
         rows = ((f"line {line}", row) for line, row in zip(table.lines, table.rows, strict=True))
         twice: list[str] = []
@@ -144,11 +144,11 @@ def _columns_of(
                 "Map them with --columns nodes=...,text=... (several columns of nodes: nodes=gene+disease)."
             )
         else:
-            found[name] = at
-    if len({"id" in at for at in found.values()}) > 1:
-        without = [tables[name].name for name, at in found.items() if "id" not in at]
+            places[name] = at
+    if len({"id" in at for at in places.values()}) > 1:
+        without = [tables[name].name for name, at in places.items() if "id" not in at]
         problems.append(f"Some tables of pairs have an id column and {', '.join(without)} has none. Give it to all.")
-    return found
+    return places
 
 
 def _read_pairs(
@@ -190,15 +190,15 @@ def _pair(row: Row, at: Mapping[str, str], cells: CellReader, where: str) -> Lab
 
 def _nodes(row: Row, columns: Sequence[str]) -> list[str]:
     """Names of the nodes of a row, an empty one where one is missing or is no name."""
-    given = row.get(columns[0])
+    value = row.get(columns[0])
     if len(columns) > 1:
         cells = [row.get(column) for column in columns]
-    elif isinstance(given, list):
-        cells = given
+    elif isinstance(value, list):
+        cells = value
     else:
-        cells = list(given.split("|")) if isinstance(given, str) else [given]
+        cells = list(value.split("|")) if isinstance(value, str) else [value]
     names = [cell.strip() if isinstance(cell, str) else "" for cell in cells]
-    joined = len(columns) > 1 or isinstance(given, list)
+    joined = len(columns) > 1 or isinstance(value, list)
     return ["" if looks_like_list(name) or (joined and "|" in name) else name for name in names]
 
 

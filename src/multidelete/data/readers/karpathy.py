@@ -40,10 +40,10 @@ def read_karpathy(path: Path, *, image_root: Path | None = None) -> PairData:
             are missing (all are counted, ten are named).
     """
     if lies_there(path) and path.is_dir():
-        found = sorted(path.glob("dataset*.json"))
-        if len(found) != 1:
-            raise DataError(f"{path} holds {len(found)} files dataset*.json; name the Karpathy JSON file itself.")
-        path = found[0]
+        files = sorted(path.glob("dataset*.json"))
+        if len(files) != 1:
+            raise DataError(f"{path} holds {len(files)} files dataset*.json; name the Karpathy JSON file itself.")
+        path = files[0]
     root = image_root or path.parent / "images"
     images = _read(path)
     pairs: dict[str, list[Pair]] = {}
@@ -105,19 +105,19 @@ def _read(path: Path) -> list[_Image]:
         raise DataError(
             f'{path} is not Karpathy JSON; it has a list "images", each with "filename", "split" and "sentences".'
         )
-    found, bad = [], []
+    records, bad = [], []
     for number, image in enumerate(images):
         read = _image(image) if isinstance(image, dict) else None
         if read is None:
             bad.append(number)
         else:
-            found.append(read)
+            records.append(read)
     if bad:
         raise DataError(
             f"{path}: {counted(len(bad), 'images lack')} filename, split or sentences: numbers {first_few(bad)}. "
             "Each needs a name, a split, and sentences with a text."
         )
-    return found
+    return records
 
 
 def _image(image: Mapping[str, Json]) -> _Image | None:

@@ -134,14 +134,14 @@ def checked_splits(
     Raises:
         DataError: With all problems: those given, no training pairs, repeated ids, missing pictures.
     """
-    found = list(problems)
+    every_problem = list(problems)
     if not pairs.get("train") and not problems:
         others = ", ".join(split for split in pairs if pairs[split]) or "nothing"
-        found.append(f"{path} has no training pairs (found: {others}); they are read from {train_file}.")
+        every_problem.append(f"{path} has no training pairs (found: {others}); they are read from {train_file}.")
     for split, every in pairs.items():
         twice = sorted(one for one, times in Counter(pair.id for pair in every).items() if times > 1)
         if twice:
-            found.append(
+            every_problem.append(
                 f"{path}: {counted(len(twice), 'ids occur')} more than once in {split}: "
                 f"{first_few(twice)}. Remove repeats."
             )
@@ -149,10 +149,10 @@ def checked_splits(
     for what, names in (("ids", [p.id for p in every]), ("subjects", [p.subject for p in every if p.subject])):
         alike = written_twice(names)
         if alike:
-            found.append(
+            every_problem.append(
                 f"{path}: {counted(len(alike), f'{what} stand')} there with and without a point: {first_few(alike)}."
             )
-    found += pictures.problems(path)
-    if found:
-        raise DataError(found)
+    every_problem += pictures.problems(path)
+    if every_problem:
+        raise DataError(every_problem)
     return {split: PairDataset(every, f"{name} {split}") for split, every in pairs.items()}

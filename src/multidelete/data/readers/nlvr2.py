@@ -87,10 +87,10 @@ def _pair(row: Row, pictures: Pictures, stem: str) -> Pair:
     names = [f"{identifier.rpartition('-')[0]}-img{side}.png" for side in (0, 1)]
     directory = row.get("directory")
     places = (stem, f"{stem}/{directory}", directory) if isinstance(directory, str) else (stem,)
-    found = [pictures.find(name, *(f"{place}/{name}" for place in places)) for name in names]
+    images = [pictures.find(name, *(f"{place}/{name}" for place in places)) for name in names]
     return Pair(
         id=identifier,
-        inputs={"image": tuple(found), "text": text},
+        inputs={"image": tuple(images), "text": text},
         sources={"image": "|".join(names), "text": text_source(text)},
         label=CLASSES.index(str(row["label"])),
         subject=identifier.rsplit("-", 2)[0],

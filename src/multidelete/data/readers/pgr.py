@@ -94,8 +94,8 @@ def read_pgr(path: Path) -> PairData:
         raise DataError(f"{path} has no training pairs left. {'. '.join(notes)}.")
     splits = {"train": kept, "val": held, "test": [row.pair(row.article) for row in test]}
     graph = _graph(terms, splits, notes)
-    made = {split: PairDataset(rows, f"pgr {split}") for split, rows in splits.items() if rows}
-    return PairData("pgr", made, tuple(notes), CLASSES, graph)
+    datasets = {split: PairDataset(rows, f"pgr {split}") for split, rows in splits.items() if rows}
+    return PairData("pgr", datasets, tuple(notes), CLASSES, graph)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +211,7 @@ def read_obo(path: Path) -> Ontology:
         DataError: The file cannot be read, or has no terms.
     """
     text = read_text(path)
-    found = Ontology()
+    ontology = Ontology()
     obsolete = set()
     term, inside = "", False
     for line in text.split("\n"):
@@ -221,18 +221,18 @@ def read_obo(path: Path) -> Ontology:
             inside = line.strip() == "[Term]"
         elif inside and tag == "id":
             term = value
-            found.terms.append(term)
+            ontology.terms.append(term)
         elif inside and tag == "alt_id":
-            found.alternatives[value] = term
+            ontology.alternatives[value] = term
         elif inside and tag == "is_a":
-            found.is_a.append((term, value))
+            ontology.is_a.append((term, value))
         elif inside and tag == "is_obsolete" and value == "true":
             obsolete.add(term)
-    if not found.terms:
+    if not ontology.terms:
         raise DataError(f"{path} has no [Term]; it must be an ontology in OBO format, such as hp.obo.")
-    kept = [term for term in found.terms if term not in obsolete]
-    alternatives = {other: term for other, term in found.alternatives.items() if other not in set(kept)}
-    return Ontology(kept, alternatives, found.is_a)
+    kept = [term for term in ontology.terms if term not in obsolete]
+    alternatives = {other: term for other, term in ontology.alternatives.items() if other not in set(kept)}
+    return Ontology(kept, alternatives, ontology.is_a)
 
 
 def _graph(terms: Ontology, splits: dict[str, list[Pair]], notes: list[str]) -> Graph:

@@ -52,10 +52,10 @@ class RowReader:
     def pairs_of(self, table: Table, number: int, row: Mapping[str, object]) -> Iterator[Labelled]:
         """The pairs of one row: one, or one for each of its texts."""
         where = table.row_name(number)
-        found = self._image(table, number, row.get(self.at["image"]), where)
+        picture = self._image(table, number, row.get(self.at["image"]), where)
         texts = self.cells.texts(row.get(self.at["text"]), where)
-        if texts and found is not None:
-            yield from self._pairs(row, found, texts, self._label(table, row, where), where)
+        if texts and picture is not None:
+            yield from self._pairs(row, picture, texts, self._label(table, row, where), where)
 
     def _label(self, table: Table, row: Mapping[str, object], where: str) -> str | None:
         """The label as the data writes it; of a column of numbered classes the name."""
@@ -68,12 +68,12 @@ class RowReader:
     def _pairs(
         self,
         row: Mapping[str, object],
-        found: tuple[ImageInput, str, str],
+        picture: tuple[ImageInput, str, str],
         texts: list[str],
         label: str | None,
         where: str,
     ) -> Iterator[Labelled]:
-        image, source, digest = found
+        image, source, digest = picture
         subject, kind, stem = (
             self.cells.optional(row, self.at.get(name), name, where) for name in ("subject", "kind", "id")
         )

@@ -108,21 +108,21 @@ def open_tables(spec: str, *, split_column: str, image_column: str | None) -> tu
         return _load(spec, spec, None), None
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
         return _saved(path), path
-    found = find_files(path)
+    listing = find_files(path)
     tables: list[Table] = []
-    for file, split in found.files:
+    for file, split in listing.files:
         opened = _open_file(file, split)
-        if found.metadata:
+        if listing.metadata:
             below = file.parent.relative_to(path)
             opened = [_within(below, table, image_column) for table in opened]
             if split is None and below == Path():
                 opened = [_split_by_folder(table, split_column, image_column) for table in opened]
         tables += opened
-    several = len(found.files) > len({split for _, split in found.files})
-    names = [str(file.relative_to(path)) for file, _ in found.files]
+    several = len(listing.files) > len({split for _, split in listing.files})
+    names = [str(file.relative_to(path)) for file, _ in listing.files]
     if several and len(names) == len(tables):
         tables = [replace(table, file=name) for table, name in zip(tables, names, strict=True)]
-    return [replace(table, notes=(*table.notes, *found.notes)) for table in tables], path
+    return [replace(table, notes=(*table.notes, *listing.notes)) for table in tables], path
 
 
 def _open_file(path: Path, split: str | None) -> list[Table]:

@@ -106,12 +106,12 @@ def read_vqa(path: Path, *, image_root: Path | None = None, answers: int = ANSWE
 
 def _question_files(folder: Path) -> dict[str, list[Path]]:
     """Files of questions by what they are about (``train2014``)."""
-    found: dict[str, list[Path]] = {}
+    files: dict[str, list[Path]] = {}
     for file in sorted([*folder.glob("*_questions.json"), *folder.glob("*/*_questions.json")]):
         match = _QUESTIONS.fullmatch(file.name)
         if match:
-            found.setdefault(match[1], []).append(file)
-    return found
+            files.setdefault(match[1], []).append(file)
+    return files
 
 
 def _split(subset: str) -> str:
@@ -144,15 +144,15 @@ def _read(
             f"{counted(len(questions), 'questions')} of "
             f"{questions_file.name}: {first_few(unanswered)}. Give the two files of one release."
         )
-    found = []
+    answered = []
     for one in questions:
         if one["question_id"] in answers:
             number = f"{str(one['image_id']).zfill(12)}.jpg"
             name = f"COCO_{subset}_{number}"
             image = pictures.find(name, f"{subset}/{name}", number, f"{subset}/{number}")
             text = str(one["question"]).strip()
-            found.append(_Answered(str(one["question_id"]), text, answers[one["question_id"]], image, name))
-    return found
+            answered.append(_Answered(str(one["question_id"]), text, answers[one["question_id"]], image, name))
+    return answered
 
 
 def _entries(file: Path, name: str, columns: tuple[str, ...], problems: list[str]) -> list[Row]:

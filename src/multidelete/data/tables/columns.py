@@ -32,13 +32,13 @@ def columns_of(name: str, columns: Iterable[str]) -> list[str]:
     ['image', 'File Name']
     """
     meant = set(map(_joined, MEANINGS[name]))
-    found = [column for column in columns if _joined(column) in meant]
-    return sorted(found, key=lambda column: READ[name].index(column) if column in READ[name] else len(found))
+    matching = [column for column in columns if _joined(column) in meant]
+    return sorted(matching, key=lambda column: READ[name].index(column) if column in READ[name] else len(matching))
 
 
 def find_columns(
     names: Sequence[str],
-    found: Sequence[str],
+    has: Sequence[str],
     mapped: Mapping[str, str],
     rows: Iterable[Located],
     notes: list[str],
@@ -48,7 +48,7 @@ def find_columns(
 
     Args:
         names: Our names.
-        found: The columns that there are.
+        has: The columns that there are.
         mapped: Our name to the data's, as the user says.
         rows: The rows; they are read where two columns mean one thing.
         notes: Gets a line for each column that is taken though its name is not exactly ours, and for columns that
@@ -65,7 +65,7 @@ def find_columns(
     at: dict[str, str] = {}
     twice: dict[str, tuple[str, str]] = {}
     for name in names:
-        every = columns_of(name, found)
+        every = columns_of(name, has)
         read = [column for column in every if column.strip().lower() in READ[name]]
         alike = [column for column in every if column in read or column not in mapped.values()]
         if name in mapped or not read:

@@ -51,8 +51,10 @@ def read_unquoted(path: Path, text: str) -> Rows:
 
 def other_separator(header: Sequence[str], delimiter: str) -> str | None:
     """What separates the cells, by its name, where the header is one cell that holds another separator."""
-    found = [name for sign, name in _SEPARATORS.items() if sign != delimiter and len(header) == 1 and sign in header[0]]
-    return found[0] if found else None
+    others = [
+        name for sign, name in _SEPARATORS.items() if sign != delimiter and len(header) == 1 and sign in header[0]
+    ]
+    return others[0] if others else None
 
 
 def _parse(path: Path, text: str, delimiter: str, *, quoting: bool = True, spaced: bool = False) -> Rows:

@@ -15,16 +15,16 @@ def read_lines(text: str) -> tuple[list[tuple[int, Json]], Broken]:
 
     A line ends where a line feed is. Other ends of lines that Unicode knows are part of the text.
     """
-    found: list[tuple[int, Json]] = []
+    entries: list[tuple[int, Json]] = []
     broken: Broken = []
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
-            found.append((number, decode_json(line.strip())))
+            entries.append((number, decode_json(line.strip())))
         except JsonError as error:
             broken.append((number, str(error)))
-    return found, broken
+    return entries, broken
 
 
 def read_objects(path: Path, text: str) -> tuple[Objects, Broken]:

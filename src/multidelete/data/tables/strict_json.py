@@ -36,9 +36,9 @@ def decode_json(text: str) -> Json:
     {'id': '12345678901234567890.0', 'seen': None}
     """
     try:
-        found: Json = _DECODER.decode(text)
+        value: Json = _DECODER.decode(text)
         if _SURROGATE.search(text):
-            json.dumps(found, ensure_ascii=False).encode()
+            json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         raise JsonError(f"{error.msg}, character {error.pos + 1}") from error
     except RecursionError:
@@ -46,7 +46,7 @@ def decode_json(text: str) -> Json:
     except UnicodeEncodeError as error:
         before = error.object[max(0, error.start - 60) : error.start]
         raise JsonError(f"half of a character, a lone surrogate, after {before!r}") from error
-    return _literal(found)
+    return _literal(value)
 
 
 def read_json(path: Path) -> Json:
@@ -62,14 +62,14 @@ def _literal(value: Json) -> Json:
 
 
 def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    found = dict(pairs)
-    if True in found.values() or False in found.values():
-        found = {key: _literal(value) for key, value in pairs}
-    if len(found) < len(pairs):
+    entries = dict(pairs)
+    if True in entries.values() or False in entries.values():
+        entries = {key: _literal(value) for key, value in pairs}
+    if len(entries) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
         raise JsonError(f"the key {twice!r} stands twice in one object")
-    return found
+    return entries
 
 
 def _constant(name: str) -> None:

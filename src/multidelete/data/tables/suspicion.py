@@ -37,10 +37,10 @@ def listed_texts(cell: str) -> list[str] | None:
     if not cell.lstrip().startswith("["):
         return None
     try:
-        found = decode_json(cell)
+        listed = decode_json(cell)
     except JsonError:
         return None
-    texts = found if isinstance(found, list) else []
+    texts = listed if isinstance(listed, list) else []
     return [text for text in texts if isinstance(text, str)] if all(type(text) is str for text in texts) else None
 
 
