@@ -14,8 +14,8 @@ _NAME = "checkpoint-"
 
 def newest_checkpoint(work: Path) -> Path | None:
     """The newest complete checkpoint in a work folder."""
-    found = _all(work)
-    return found[-1] if found else None
+    checkpoints = _all(work)
+    return checkpoints[-1] if checkpoints else None
 
 
 def save_checkpoint(work: Path, done: int, state: Mapping[str, State]) -> None:

@@ -50,13 +50,13 @@ def _known_by(pair: Pair, modality: str) -> list[str]:
     """What tells a member wherever it lies: of picture files what they hold, of all others their sources."""
     if modality != "image":
         return [pair.sources[modality]]
-    return [_picture(source, given) for source, given in members(pair, modality)]
+    return [_picture(source, picture) for source, picture in members(pair, modality)]
 
 
-def _picture(source: str, given: object) -> str:
-    if not isinstance(given, str | Path | bytes):
+def _picture(source: str, picture: object) -> str:
+    if not isinstance(picture, str | Path | bytes):
         return source
-    digest = input_digest(given, "image")
+    digest = input_digest(picture, "image")
     return source if digest == "missing" else f"sha256:{digest[:32]}"  # as sources of stored pictures are
 
 

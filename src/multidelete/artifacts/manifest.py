@@ -36,13 +36,13 @@ def read_record(folder: str | Path) -> RunRecord | None:
 
 def versions() -> dict[str, str]:
     """What a result was made with: Python, platform, this package and the libraries that decide the numbers."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
+    numbers = {"python": platform.python_version(), "platform": platform.platform()}
     for name in ("multidelete", "torch", "transformers", "accelerate"):
         try:
-            found[name] = importlib.metadata.version(name)
+            numbers[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = "run without installation"
-    return found
+            numbers[name] = "run without installation"
+    return numbers
 
 
 def digest_of(told: Sequence[object]) -> str:

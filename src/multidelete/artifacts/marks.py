@@ -60,12 +60,12 @@ def is_marked_archive(file: Path) -> bool:
 
 def _files(folder: Path) -> list[str]:
     """Everything below a folder but marks and plain folders; links are not followed."""
-    found = []
+    files = []
     for place, folders, names in os.walk(folder):
         here = Path(place)
         links = [name for name in folders if (here / name).is_symlink()]
-        found += [(here / name).relative_to(folder).as_posix() for name in (*names, *links) if name != MARK]
-    return sorted(found)
+        files += [(here / name).relative_to(folder).as_posix() for name in (*names, *links) if name != MARK]
+    return sorted(files)
 
 
 def _noted(folder: Path) -> set[str] | None:

@@ -28,18 +28,18 @@ def place_of(path: Path) -> Path:
 
 def paths_of_model(source: str | Path) -> list[Path]:
     """Folders that are read for a model: its own, that of its base model, and that of what its training began with."""
-    found: dict[Path, None] = {}
+    folders: dict[Path, None] = {}
     left = [Path(source)]
     while left:
         folder = left.pop()
-        if folder in found:
+        if folder in folders:
             continue
-        found[folder] = None
+        folders[folder] = None
         base = _told(folder / "adapter_config.json").get("base_model_name_or_path")
         recipe = _told(folder / "multidelete.json").get("model")
         start = recipe.get("start") if isinstance(recipe, dict) else None
         left += [Path(one) for one in (base, start) if isinstance(one, str) and one and "\0" not in one]
-    return list(found)
+    return list(folders)
 
 
 def _told(file: Path) -> dict[str, object]:
@@ -68,20 +68,20 @@ def refuse_overlap(output: Path, inputs: Iterable[Path], *, may_hold: bool = Fal
     around = _identities(output)
     itself = {_identity(output)} - {None}
     problems = []
-    for given in dict.fromkeys(inputs):
-        read = _identity(given)
+    for source in dict.fromkeys(inputs):
+        read = _identity(source)
         if read is None:
             continue
         if read in itself:
             relation = "is"
         elif read in around:
             relation = "lies inside"
-        elif not may_hold and itself & _identities(given):
+        elif not may_hold and itself & _identities(source):
             relation = "holds"
         else:
             continue
         problems.append(
-            f"output {output} {relation} input {given}; inputs are never changed. Give another place to write to."
+            f"output {output} {relation} input {source}; inputs are never changed. Give another place to write to."
         )
     if problems := problems or _inside_result(output):
         raise CheckpointError(problems)
@@ -123,14 +123,14 @@ def _folders_of_pictures(data: "PairData") -> list[Path]:
     """Each once."""
     from multidelete.data.pairs import members  # which the command line does not wait for
 
-    found: dict[str, None] = {}
+    folders: dict[str, None] = {}
     for pairs in data.splits.values():
         for pair in pairs:
             if "image" in pair.inputs:
-                for source, given in members(pair, "image"):
-                    if isinstance(given, str | Path):
-                        found.setdefault(_folder_of_picture(source, str(given)))
-    return [Path(folder) for folder in found]
+                for source, picture in members(pair, "image"):
+                    if isinstance(picture, str | Path):
+                        folders.setdefault(_folder_of_picture(source, str(picture)))
+    return [Path(folder) for folder in folders]
 
 
 def _folder_of_picture(source: str, file: str) -> str:
@@ -153,7 +153,7 @@ def _identities(path: Path) -> set[tuple[int, int] | None]:
 
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except (OSError, ValueError):
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino

@@ -100,9 +100,9 @@ def key_file() -> Path:
 def _key(file: Path) -> bytes:
     """The key; made when it is first asked for, and readable by its user alone."""
     with suppress(OSError):
-        found = file.read_bytes()
-        if len(found) == _KEY_BYTES:
-            return found
+        key = file.read_bytes()
+        if len(key) == _KEY_BYTES:
+            return key
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with in_turn(file.with_name(f".{file.name}.turn")):

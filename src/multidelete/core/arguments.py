@@ -68,7 +68,7 @@ def names_by_name(value: object) -> Wanted:
     return Wanted(wrong[0] if wrong else None, (str,), "names by name, each a text", optional=True)
 
 
-def check_arguments(given: Mapping[str, Wanted]) -> None:
+def check_arguments(arguments: Mapping[str, Wanted]) -> None:
     """Refuse arguments of the wrong type, all of them at once.
 
     Raises:
@@ -76,7 +76,7 @@ def check_arguments(given: Mapping[str, Wanted]) -> None:
     """
     problems = [
         SettingProblem(name, f"is {shown(one.value)}, of type {type(one.value).__name__}; it must be {one.rule}.")
-        for name, one in given.items()
+        for name, one in arguments.items()
         if not one.fits
     ]
     if problems:

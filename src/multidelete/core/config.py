@@ -133,8 +133,8 @@ def resolve(
         """A problem with a setting, with the file that it stands in."""
         return f"{where}{spelt or name} {rest}" if name in of_file else SettingProblem(name, rest)
 
-    def take(given: JsonObject, from_text: bool, others: Collection[str]) -> None:
-        for key, value in given.items():
+    def take(entries: JsonObject, from_text: bool, others: Collection[str]) -> None:
+        for key, value in entries.items():
             name = key.replace("-", "_")  # flags are spelt with hyphens
             if name in others or key in others:
                 continue
@@ -158,18 +158,18 @@ def resolve(
 
     missing = [name for name, field in known.items() if name not in values and not _has_default(field)]
     problems += [about(n, f"is not given; it must be {_wanted(hints[n])}.") for n in missing if n not in refused]
-    made = None
+    settings = None
     if not missing:
         make: Callable[..., Settings] = kind
         try:
-            made = make(**values)
+            settings = make(**values)
         except ConfigError as error:
             problems += [
                 about(told.setting, told.rest) if isinstance(told, SettingProblem) else told for told in error.problems
             ]
-    if made is None or problems:
+    if settings is None or problems:
         raise ConfigError(problems)
-    return made
+    return settings
 
 
 def misfits(kind: type, values: Mapping[str, object]) -> list[str]:

@@ -33,9 +33,9 @@ class SettingProblem(str):
     rest: str
 
     def __new__(cls, setting: str, rest: str) -> "SettingProblem":
-        made = super().__new__(cls, f"{setting} {rest}")
-        made.setting, made.rest = setting, rest
-        return made
+        problem = super().__new__(cls, f"{setting} {rest}")
+        problem.setting, problem.rest = setting, rest
+        return problem
 
     def called(self, name: str) -> str:
         """The sentence with another name for the setting."""

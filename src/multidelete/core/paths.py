@@ -3,9 +3,9 @@
 from pathlib import Path
 
 
-def user_path(given: str | Path) -> Path:
+def user_path(typed: str | Path) -> Path:
     """The path as it is written, where something is there; else with a leading ``~`` as the home folder."""
-    path = Path(given)
+    path = Path(typed)
     if lies_there(path):
         return path
     try:

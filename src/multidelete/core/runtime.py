@@ -253,9 +253,9 @@ def from_every_process(own: T) -> list[T]:
     """What each process has, in rank order."""
     if world_size() == 1:
         return [own]
-    found: list[T | None] = [None] * world_size()
-    dist.all_gather_object(found, own)
-    return cast(list[T], found)
+    gathered: list[T | None] = [None] * world_size()
+    dist.all_gather_object(gathered, own)
+    return cast(list[T], gathered)
 
 
 def peak_bytes(device: torch.device) -> int:

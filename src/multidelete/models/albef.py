@@ -88,9 +88,9 @@ class AlbefConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is un
 
 
 def _sub_config(
-    kind: type[PreTrainedConfig], given: PreTrainedConfig | Mapping[str, object] | None, defaults: Mapping[str, object]
+    kind: type[PreTrainedConfig], config: PreTrainedConfig | Mapping[str, object] | None, defaults: Mapping[str, object]
 ) -> PreTrainedConfig:
-    return given if isinstance(given, PreTrainedConfig) else kind(**{**defaults, **(given or {})})
+    return config if isinstance(config, PreTrainedConfig) else kind(**{**defaults, **(config or {})})
 
 
 class AlbefPreTrainedModel(PreTrainedModel):  # type: ignore[misc]  # transformers is untyped

@@ -69,9 +69,9 @@ def read_config(source: str | Path) -> StoredConfig:
             raise CheckpointError(f"{source} is a file; a model is a folder with config.json and model.safetensors.")
         refuse_devices(folder)
         if not (folder / "config.json").is_file():
-            found = first_few(sorted(p.name for p in folder.iterdir())) or "nothing"
+            names = first_few(sorted(p.name for p in folder.iterdir())) or "nothing"
             raise CheckpointError(
-                f"{source} is not a model folder: it has no config.json (found: {found}). "
+                f"{source} is not a model folder: it has no config.json (found: {names}). "
                 "Give the folder that save_pretrained or 'multidelete train' wrote."
             )
     elif str(source).startswith((".", "/", "~")) or str(source).count("/") != 1:
@@ -143,7 +143,7 @@ def load_model(
     problems = []
     if report["mismatched_keys"]:
         wrong = [
-            f"{key} is {list(found)}, not {list(wanted)}" for key, found, wanted in sorted(report["mismatched_keys"])
+            f"{key} is {list(stored)}, not {list(wanted)}" for key, stored, wanted in sorted(report["mismatched_keys"])
         ]
         problems.append(
             f"{source}: {counted(len(wrong), 'weights have')} another shape than config.json says: {first_few(wrong)}. "

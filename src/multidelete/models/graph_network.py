@@ -84,8 +84,8 @@ class GraphTextConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers i
     ) -> None:
         if graph_encoder not in CONVOLUTIONS:
             raise ConfigError(f"graph_encoder is {graph_encoder!r}; it must be one of {', '.join(CONVOLUTIONS)}.")
-        given = text_config if isinstance(text_config, PreTrainedConfig) else BertConfig(**(text_config or {}))
-        self.text_config: PreTrainedConfig = given
+        encoder = text_config if isinstance(text_config, PreTrainedConfig) else BertConfig(**(text_config or {}))
+        self.text_config: PreTrainedConfig = encoder
         self.nodes = nodes
         self.node_features = [(name, values) for name, values in node_features]
         self.named_nodes = named_nodes

@@ -58,9 +58,9 @@ class GraphTextProcessor:
         """
         remedy = "A graph-text model holds both in its folder; give it as it was saved."
         with explained(f"{source} has no readable graph ({NAMES_FILE}, {EDGES_FILE}) or tokenizer", remedy):
-            found = [cached_file(str(source), name) for name in (EDGES_FILE, NAMES_FILE)]
+            files = [cached_file(str(source), name) for name in (EDGES_FILE, NAMES_FILE)]
             tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
-            return cls(Graph.load(Path(str(found[0])).parent), tokenizer)
+            return cls(Graph.load(Path(str(files[0])).parent), tokenizer)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write both into a model folder."""

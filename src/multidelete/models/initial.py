@@ -135,11 +135,11 @@ def pictures_per_pair(pairs: PairDataset) -> int:
     """
     counts: dict[int, str] = {}
     for pair in pairs:
-        given = pair.inputs.get("image")
-        counts.setdefault(len(given) if isinstance(given, tuple) else int(given is not None), pair.id)
+        pictures = pair.inputs.get("image")
+        counts.setdefault(len(pictures) if isinstance(pictures, tuple) else int(pictures is not None), pair.id)
     if len(counts) > 1:
-        found = " and ".join(f"{count} (such as {pair_id})" for count, pair_id in sorted(counts.items()))
-        raise DataError(f"The pairs of {pairs.name} have {found} pictures; all must have the same number.")
+        numbers = " and ".join(f"{count} (such as {pair_id})" for count, pair_id in sorted(counts.items()))
+        raise DataError(f"The pairs of {pairs.name} have {numbers} pictures; all must have the same number.")
     return next(iter(counts))
 
 

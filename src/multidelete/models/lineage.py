@@ -77,7 +77,7 @@ def _of_source(source: str) -> Lineage:
 def _of_the_hub(source: str) -> RunRecord | None:
     """The record of a hub id, or None where it has none."""
     try:
-        found = cached_file(source, MANIFEST)
+        file = cached_file(source, MANIFEST)
     except OSError:
         return None
-    return None if found is None else read_record(Path(found).parent)
+    return None if file is None else read_record(Path(file).parent)

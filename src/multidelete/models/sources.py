@@ -29,8 +29,8 @@ def refuse_missing(sources: Mapping[str, object]) -> None:
         CheckpointError: One line for each that is no folder and cannot be a hub id.
     """
     problems = []
-    for name, given in sources.items():
-        for source in given if isinstance(given, Sequence) and not isinstance(given, str) else [given]:
+    for name, named in sources.items():
+        for source in named if isinstance(named, Sequence) and not isinstance(named, str) else [named]:
             if not isinstance(source, str | Path):
                 continue
             if not str(source):

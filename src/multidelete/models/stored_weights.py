@@ -178,7 +178,7 @@ def _is_depth(name: str) -> bool:
 def _whole_numbers(content: object, name: str = "") -> list[tuple[str, int]]:
     """Every whole number in nested dictionaries and lists, with the name of its entry."""
     if isinstance(content, dict):
-        return [found for key, value in content.items() for found in _whole_numbers(value, str(key))]
+        return [number for key, value in content.items() for number in _whole_numbers(value, str(key))]
     if isinstance(content, list | tuple):
-        return [found for value in content for found in _whole_numbers(value, name)]
+        return [number for value in content for number in _whole_numbers(value, name)]
     return [(name, content)] if isinstance(content, int) and not isinstance(content, bool) else []

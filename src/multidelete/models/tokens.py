@@ -33,8 +33,8 @@ def tokens_of_deleted_alone(adapter: Adapter, forget: Iterable[Pair], retain: It
 
 def _words(pair: Pair) -> set[str]:
     """The words of a pair's text; digits and single letters tell nobody's name."""
-    found = re.findall(r"\w+", str(pair.inputs.get("text", "")).lower())
-    return {word for word in found if len(word) > 1 and not word.isdigit()}
+    words = re.findall(r"\w+", str(pair.inputs.get("text", "")).lower())
+    return {word for word in words if len(word) > 1 and not word.isdigit()}
 
 
 def _whole_words(tokenizer: PreTrainedTokenizerFast) -> set[str]:
