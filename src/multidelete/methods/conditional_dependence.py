@@ -66,9 +66,9 @@ def foci(variables_NP: Tensor, response_N: Tensor, limit: int) -> list[int]:
         best, value = -1, 0.0
         for position in left:
             squared_NN = (standard_NP[:, None, position] - standard_NP[:, position]) ** 2
-            found = codec(response_N, squared_NN if given_NN is None else given_NN + squared_NN, given_NN)
-            if found > value:
-                best, value = position, found
+            dependence = codec(response_N, squared_NN if given_NN is None else given_NN + squared_NN, given_NN)
+            if dependence > value:
+                best, value = position, dependence
         if best < 0:
             break
         squared_NN = (standard_NP[:, None, best] - standard_NP[:, best]) ** 2

@@ -28,17 +28,17 @@ def recorded(kind: type[Settings], told: JsonObject, key: str) -> Settings:
 
 
 def loop_settings(
-    method: Method, given: LoopSettings | JsonObject | None, origin: RunRecord | None, forget: int
+    method: Method, wanted: LoopSettings | JsonObject | None, origin: RunRecord | None, forget: int
 ) -> LoopSettings:
     """The loop's settings: retraining follows the original's recipe, other methods have their own.
 
     Their learning rates suit models that were trained at `USUAL_RATE`; of one trained at less they fall in proportion.
     """
-    if isinstance(given, LoopSettings):
-        return given
+    if isinstance(wanted, LoopSettings):
+        return wanted
     own = method.loop_settings_for(forget)
     loop = None if origin is None else origin.recipe.loop
     if loop is not None:
         trained = recorded(LoopSettings, loop, "loop")
         own = trained if isinstance(method, Retrain) else replace(own, lr=own.lr * min(1.0, trained.lr / USUAL_RATE))
-    return resolve(LoopSettings, None, {**asdict(own), **(given or {})})
+    return resolve(LoopSettings, None, {**asdict(own), **(wanted or {})})

@@ -47,14 +47,14 @@ class DELETE(GradientMethod):
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         forget = step.forget
-        found, known = choice_logits(forget, forget.outputs), choice_logits(forget, forget.referred())
+        now, known = choice_logits(forget, forget.outputs), choice_logits(forget, forget.referred())
         own = own_options(forget)
         if "retain" in step.parts:
-            found[:2] = _candidate_logits(step, forget.outputs, step.retain.outputs)
+            now[:2] = _candidate_logits(step, forget.outputs, step.retain.outputs)
             known[:2] = _candidate_logits(step, forget.referred(), step.retain.referred())
             own[:2] = [_masked_candidates(step)] * 2
         masked = [logits_BC.masked_fill(own_BC, float("-inf")) for logits_BC, own_BC in zip(known, own, strict=True)]
-        return {"distillation": forget.mean(divergences(found, masked).mean(dim=0))}
+        return {"distillation": forget.mean(divergences(now, masked).mean(dim=0))}
 
     def planned(self, job: Job) -> Planned:
         return super().planned(job) if self._is_complete(job) else _DELETEAmongCandidates().planned(job)

@@ -83,16 +83,16 @@ def log_likelihood_B(part: Part, outputs: PairOutputs) -> Tensor:  # noqa: N802 
     return match_B - torch.stack(losses).mean(dim=0)
 
 
-def divergences(found: Sequence[Tensor], known: Sequence[Tensor]) -> Tensor:
+def divergences(logits: Sequence[Tensor], known: Sequence[Tensor]) -> Tensor:
     """KL(known || found) of each choice and pair, (K, B), in nats.
 
     Args:
-        found: Logits of the model being trained, (B, C) for each choice.
+        logits: Logits of the model being trained, (B, C) for each choice.
         known: Logits of the model to imitate; options at -inf have no probability. Where all are, the
             pair has nothing to imitate and its divergence is 0.
     """
     rows = []
-    for found_BC, known_BC in zip(found, known, strict=True):
+    for found_BC, known_BC in zip(logits, known, strict=True):
         some_B1 = torch.isfinite(known_BC).any(dim=1, keepdim=True)
         target_BC = torch.where(some_B1, known_BC, 0.0).softmax(dim=1) * some_B1
         rows.append(F.kl_div(found_BC.log_softmax(dim=1), target_BC, reduction="none").sum(dim=1))

@@ -122,13 +122,13 @@ def each_gradient(
                     f"the loss of pair {pairs[position].id} is {loss.item()}: no gradient can be computed. "
                     "Give a model whose losses are finite."
                 )
-            found: Sequence[Tensor | None] = torch.autograd.grad(loss, list(parameters), allow_unused=True)
-            if not all(gradient is None or torch.isfinite(gradient).all() for gradient in found):
+            gradients: Sequence[Tensor | None] = torch.autograd.grad(loss, list(parameters), allow_unused=True)
+            if not all(gradient is None or torch.isfinite(gradient).all() for gradient in gradients):
                 raise DivergedError(
                     f"the loss of pair {pairs[position].id} is finite, and its gradient is not. "
                     "Give a model that is not about to diverge."
                 )
-            yield position, found
+            yield position, gradients
             bar.to(done)
     adapter.train(was_training)
 

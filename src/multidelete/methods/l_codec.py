@@ -170,8 +170,8 @@ def _gradients(
     names = list(dict.fromkeys(name for name, _ in units))
     parameters = [p for name in names for p in _own(layers[name])]
     rows: list[Tensor | None] = [None] * len(pairs)
-    for position, found in each_gradient(adapter, pairs, gallery, parameters, "gradients of units"):
-        filled = iter(torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True))
+    for position, gradients in each_gradient(adapter, pairs, gallery, parameters, "gradients of units"):
+        filled = iter(torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True))
         of_layer = {
             name: torch.cat([next(filled).reshape(len(layers[name].weight), -1) for _ in _own(layers[name])], dim=1)
             for name in names

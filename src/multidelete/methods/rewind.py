@@ -33,8 +33,8 @@ def counterparts(
     left: dict[tuple[str | None, int | None], list[Pair]] = {}
     for at in stream(seed, Stream.COUNTERPARTS).permutation(len(holdout)):
         left.setdefault(group(holdout[int(at)]), []).append(holdout[int(at)])
-    found = [(pair, left[group(pair)].pop()) for pair in forget if left.get(group(pair))][:HOLDOUT_LIMIT]
-    return [one for one, _ in found], [other for _, other in found]
+    matches = [(pair, left[group(pair)].pop()) for pair in forget if left.get(group(pair))][:HOLDOUT_LIMIT]
+    return [one for one, _ in matches], [other for _, other in matches]
 
 
 @torch.no_grad()

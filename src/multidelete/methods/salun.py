@@ -59,13 +59,13 @@ class SalUn(Method):
         """
         from multidelete.methods import get_method  # which holds this class too
 
-        found = get_method(self.wrapped)
-        if not issubclass(found, GradientMethod):
+        kind = get_method(self.wrapped)
+        if not issubclass(kind, GradientMethod):
             raise ConfigError(
                 f"wrapped is {self.wrapped!r}, which takes no gradient steps, so nothing can be masked. "
                 "Name a method that does, such as random_labels or grad_diff."
             )
-        return found()
+        return kind()
 
     def loop_settings(self) -> LoopSettings:
         return self.method().loop_settings()

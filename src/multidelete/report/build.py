@@ -208,8 +208,8 @@ def build_report(
 
 def _of_tokenizer(run: Mapping[str, object]) -> str:
     """What the unlearned model's tokenizer may keep of deleted texts."""
-    made = run.get("unlearned")
-    told = made.get("tokenizer") if isinstance(made, Mapping) else None
+    unlearned = run.get("unlearned")
+    told = unlearned.get("tokenizer") if isinstance(unlearned, Mapping) else None
     alone = told.get("tokens_of_deleted_texts_alone") if isinstance(told, Mapping) else None
     if not isinstance(alone, int):
         return "Whether the tokenizer holds words of deleted texts, names among them, was not looked at."
@@ -240,7 +240,7 @@ def _example_view(example: Example, name_of: Callable[[str], str], show: bool) -
     if not show:
         return {"name": name_of(example.id), "rank": example.rank}
     return _content(example) | {
-        "matches": {model: [Match(*match) for match in found] for model, found in example.matches.items()},
+        "matches": {model: [Match(*match) for match in rows] for model, rows in example.matches.items()},
         "rank": example.rank,
     }
 

@@ -25,50 +25,50 @@ MATCHES = 3
 EXTREMES = 4  # on either side
 
 
-def secrets(given: AuditInput, train: PairDataset) -> list[str]:
+def secrets(audit: AuditInput, train: PairDataset) -> list[str]:
     """What names a deleted pair: ids, subjects, and members of the headline kind that no retain pair shares."""
-    forget = [train[train.index[pair_id]] for pair_id in given.original.forget.ids]
-    retained = given.original.retain.sources
+    forget = [train[train.index[pair_id]] for pair_id in audit.original.forget.ids]
+    retained = audit.original.retain.sources
     kept = {source for keys in retained.values() for source in keys}
     kept |= {single for keys in retained.values() for source in keys for single in source.split("|")}
-    found = {text for pair in forget for text in (pair.id, pair.subject) if text}
+    told = {text for pair in forget for text in (pair.id, pair.subject) if text}
     for pair in forget:
-        if pair.kind != given.headline_kind():
+        if pair.kind != audit.headline_kind():
             continue
         for modality, whole in pair.sources.items():
             for source, member in (*members(pair, modality), (whole, whole)):
                 if source not in kept:
-                    found |= {source, member} if isinstance(member, str) else {source}
-    return sorted(found)
+                    told |= {source, member} if isinstance(member, str) else {source}
+    return sorted(told)
 
 
-def chart_data(given: AuditInput, judged: Verdict, *, seconds: Mapping[str, float], gallery: int | None) -> ChartData:
+def chart_data(audit: AuditInput, judged: Verdict, *, seconds: Mapping[str, float], gallery: int | None) -> ChartData:
     """What the plots show: pairs of the headline kind only, and the attack on those that fare worst under one.
 
     Args:
-        given: The audit's input.
+        audit: The audit's input.
         judged: The verdict; the attack that is drawn is the one its scorecard names.
         seconds: Wall seconds of each model's making, where they are known.
         gallery: Number of captions that `examples` searched.
     """
-    kind = given.headline_kind()
+    kind = audit.headline_kind()
     scores = {}
-    for name, model in given.models.items():
+    for name, model in audit.models.items():
         of_split = {"forget": model.forget, "retain": model.retain, "holdout": model.holdout}
-        found = {split: s.of_kind(kind).label_aware_score for split, s in of_split.items() if s is not None}
-        scores[name] = {split: score for split, score in found.items() if len(score)}
+        by_split = {split: s.of_kind(kind).label_aware_score for split, s in of_split.items() if s is not None}
+        scores[name] = {split: score for split, score in by_split.items() if len(score)}
     rows = [row for row in judged.rows if row.criterion == "membership" and row.unlearned is not None]
     attacks, attack = {}, None
     if rows and (row := max(rows, key=lambda row: row.badness)).unlearned is not None:
         signal = row.unlearned.measure.signal or ""
-        attacks = dict(attack_scores(given, row.kind)[signal])
+        attacks = dict(attack_scores(audit, row.kind)[signal])
         attack = f"by the {prefix(row.kind)}pairs' {signal}"
     return ChartData(
         scores=scores,
-        labelled=given.original.forget.labels is not None and given.original.forget.logits is not None,
+        labelled=audit.original.forget.labels is not None and audit.original.forget.logits is not None,
         members={name: members for name, (members, _) in attacks.items()},
         nonmembers={name: nonmembers for name, (_, nonmembers) in attacks.items()},
-        embeddings={name: _map(model, kind) for name, model in given.models.items() if model.forget.embeddings},
+        embeddings={name: _map(model, kind) for name, model in audit.models.items() if model.forget.embeddings},
         seconds=seconds,
         gallery=gallery,
         kind=kind,
@@ -87,26 +87,26 @@ def _map(model: ModelSignals, kind: str | None) -> Embeddings:
     return Embeddings(forget_image=forget[0], forget_text=forget[1], retain_image=retain[0], retain_text=retain[1])
 
 
-def examples(given: AuditInput, train: PairDataset) -> tuple[list[Example], int | None]:
+def examples(audit: AuditInput, train: PairDataset) -> tuple[list[Example], int | None]:
     """Up to a dozen forget pairs of the headline kind, of as many subjects or first members, with what each model
     finds for them among all distinct training captions of that kind; and how many these are.
 
     None, and no examples, where a model has no embeddings to search.
     """
-    kind = given.headline_kind()
-    if any(model.forget.embeddings is None for model in given.models.values()):
+    kind = audit.headline_kind()
+    if any(model.forget.embeddings is None for model in audit.models.values()):
         return [], None
-    forget, training = given.original.forget.of_kind(kind), given.original.training.of_kind(kind)
+    forget, training = audit.original.forget.of_kind(kind), audit.original.training.of_kind(kind)
     first, second = forget.modalities
     row_of = {key: row for row, key in reversed(list(enumerate(training.sources[second])))}
     captions = list(row_of)
     text = [str(train[train.index[training.ids[row_of[key]]]].inputs[second]) for key in captions]
-    deleted = set(forget.sources[second]) - set(given.original.retain.of_kind(kind).sources[second])
+    deleted = set(forget.sources[second]) - set(audit.original.retain.of_kind(kind).sources[second])
     shown_E = evenly(np.unique(groups(forget), return_index=True)[1].astype(float), EXAMPLES).astype(int)
     own_E = np.array([captions.index(forget.sources[second][row]) for row in shown_E])
     matches: list[dict[str, list[Match]]] = [{} for _ in shown_E]
     ranks: list[dict[str, float]] = [{} for _ in shown_E]
-    for name, model in given.models.items():
+    for name, model in audit.models.items():
         query_ED = (model.forget.of_kind(kind).embeddings or {})[first][shown_E].astype(np.float64)
         caption_CD = (model.training.of_kind(kind).embeddings or {})[second][[row_of[key] for key in captions]]
         similarity_EC = np.round(query_ED @ caption_CD.astype(np.float64).T, 6)
@@ -127,23 +127,23 @@ def examples(given: AuditInput, train: PairDataset) -> tuple[list[Example], int 
     return shown, len(captions)
 
 
-def extremes(given: AuditInput, train: PairDataset, classes: Sequence[str] | None) -> list[Extreme]:
+def extremes(audit: AuditInput, train: PairDataset, classes: Sequence[str] | None) -> list[Extreme]:
     """The forget pairs of the headline kind that lie farthest above and below the retrained model's margins.
 
     Args:
-        given: The audit's input.
+        audit: The audit's input.
         train: The training pairs.
         classes: Names of the labels, where there are any.
     """
-    forget = given.original.forget.of_kind(given.headline_kind())
-    found = []
-    for at, margin in farthest_pairs(given, EXTREMES):
+    forget = audit.original.forget.of_kind(audit.headline_kind())
+    farthest = []
+    for at, margin in farthest_pairs(audit, EXTREMES):
         pair = train[train.index[forget.ids[at]]]
-        found.append(
+        farthest.append(
             Extreme(id=pair.id, subject=pair.subject, image=_picture(pair), margin=margin,
                     caption=str(pair.inputs[forget.modalities[1]]), about=_about(pair, classes))
         )  # fmt: skip
-    return found
+    return farthest
 
 
 def _about(pair: Pair, classes: Sequence[str] | None) -> str:
@@ -157,7 +157,7 @@ def _picture(pair: Pair) -> Image.Image | None:
     """The pair's picture, or its two pictures side by side."""
     if "image" not in pair.inputs:
         return None
-    shown = [open_image(cast(ImageInput, given)) for _, given in members(pair, "image")]
+    shown = [open_image(cast(ImageInput, picture)) for _, picture in members(pair, "image")]
     if len(shown) == 1:
         return shown[0]
     both = Image.new("RGB", (sum(one.width for one in shown), max(one.height for one in shown)), "white")
