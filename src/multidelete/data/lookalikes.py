@@ -17,8 +17,10 @@ def plain_form(name: str) -> str:
     >>> plain_form("Jose\u0301  Doe ") == plain_form("Jos\u00e9 Doe")
     True
     """
-    seen = name if name.isascii() else "".join(sign for sign in name if unicodedata.category(sign) != "Cf")
-    return " ".join(unicodedata.normalize("NFKC", seen).split())
+    if not name.isascii():
+        seen = "".join(sign for sign in name if unicodedata.category(sign) != "Cf")
+        name = unicodedata.normalize("NFKC", seen)
+    return " ".join(name.split())
 
 
 def loose_form(name: str) -> str:
@@ -57,7 +59,8 @@ def lookalike_notes(data: PairData) -> list[str]:
                 f"{sum(map(len, groups))} {what} {_DIFFER}, and count as different: {first_few(shown)}"
                 + (f", and {len(groups) - 3} more" if len(groups) > 3 else "")
             )
-    subjects = {loose_form(p.subject): p.subject for pairs in data.splits.values() for p in pairs if p.subject}
+    named = dict.fromkeys(pair.subject for pairs in data.splits.values() for pair in pairs)
+    subjects = {loose_form(name): name for name in named if name}
     several = {name: one for name in subjects.values() for part in parts_of(name) if (one := subjects.get(part))}
     if several:
         shown = [f"{name!a} beside {one!a}" for name, one in several.items()]

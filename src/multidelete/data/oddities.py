@@ -17,6 +17,7 @@ _NAMES = {
     "a sign or word as for what is missing": re.compile(r"NA|none|--?|\?|\.|[Uu]nknown|missing"),
     "a number in powers of ten, as spreadsheets shorten long ones": re.compile(r"[+-]?\d(?:\.\d+)?[eE]\+?\d{2,}"),
 }
+_TEXTS_BEGIN, _NAMES_BEGIN = "b=", "b=NnUum-?.+0123456789"  # a glance tells that most are not odd
 
 
 def oddity_notes(data: PairData) -> list[str]:
@@ -25,6 +26,8 @@ def oddity_notes(data: PairData) -> list[str]:
     for split, pairs in data.splits.items():
         for number, pair in enumerate(pairs, start=1):
             for what, cell in _cells(data, pair):
+                if cell.isascii() and cell[:1] not in (_TEXTS_BEGIN if what == "text" else _NAMES_BEGIN):
+                    continue
                 odd = [why for why, pattern in _DAMAGED.items() if pattern.search(cell)]
                 odd += [why for why, pattern in _NAMES.items() if what != "text" and pattern.fullmatch(cell)]
                 for why in odd:
@@ -37,6 +40,12 @@ def oddity_notes(data: PairData) -> list[str]:
 
 def _cells(data: PairData, pair: Pair) -> Iterator[tuple[str, str]]:
     text, label = pair.inputs.get("text"), pair.label
-    named = {"id": pair.id, "text": text, "subject": pair.subject, "kind": pair.kind}
-    named["label"] = data.classes[label] if label is not None and label < len(data.classes) else None
-    return ((what, cell) for what, cell in named.items() if isinstance(cell, str))
+    yield "id", pair.id
+    if isinstance(text, str):
+        yield "text", text
+    if pair.subject is not None:
+        yield "subject", pair.subject
+    if pair.kind is not None:
+        yield "kind", pair.kind
+    if label is not None and label < len(data.classes):
+        yield "label", data.classes[label]
