@@ -304,7 +304,7 @@ def test_arguments_are_not_changed(build: Build) -> None:
 
 def test_example_without_picture_and_with_plain_tuples_is_shown(build: Build) -> None:
     given = arguments()
-    bare = replace(example(0), image=None, matches={"original": [("found caption", 0.5, False, False)]})
+    bare = replace(example(0), image=None, matches={"original": [Match("found caption", 0.5, False, False)]})
     markup = build({**given, "examples": [bare]}, show_forgotten=True)
     assert "found caption" in markup
     assert "<img" not in markup

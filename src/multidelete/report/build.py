@@ -55,52 +55,50 @@ class Match(NamedTuple):
         return "Match()"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Example:
-    """One forget pair, and what each model finds for it.
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Shown:
+    """A forget pair that stands in the report.
 
     Attributes:
         id: The pair's id.
         subject: Whom it is about.
         image: Its picture, any size; None where the family has none.
         caption: Its own caption.
+    """
+
+    id: str
+    subject: str | None
+    image: Image.Image | None
+    caption: str
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Example(Shown):
+    """One forget pair, and what each model finds for it.
+
+    Attributes:
         matches: For each model its best matches, best first.
         rank: For each model the rank of the pair's own caption, from 1; halves come from ties.
     """
 
-    id: str
-    subject: str | None
-    image: Image.Image | None
-    caption: str
-    matches: Mapping[str, Sequence[Match | tuple[str, float, bool, bool]]]
+    matches: Mapping[str, Sequence[Match]]
     rank: Mapping[str, float]
 
-    def __repr__(self) -> str:
-        return "Example()"
 
-
-@dataclass(frozen=True, kw_only=True)
-class Extreme:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Extreme(Shown):
     """A forget pair that lies far from where the retrained model has it.
 
     Attributes:
-        id: The pair's id.
-        subject: Whom it is about.
-        image: Its picture, any size; None where the family has none.
-        caption: Its own caption.
         about: Its label, and names of what else belongs to it (a graph's nodes); empty where there are none.
         margin: Each model's margin of the pair, ``unlearned`` and ``retrained`` among them.
     """
 
-    id: str
-    subject: str | None
-    image: Image.Image | None
-    caption: str
     about: str = ""
     margin: Mapping[str, float]
-
-    def __repr__(self) -> str:
-        return "Extreme()"
 
     @property
     def gap(self) -> float:
@@ -156,7 +154,7 @@ def build_report(
     template = environment.from_string(files(__package__).joinpath("template.html").read_text(encoding="utf-8"))
     safe_run = withhold(run, secrets)
     safe_run = safe_run if isinstance(safe_run, Mapping) else {}
-    pairs: list[Example | Extreme] = [*examples, *extremes]
+    pairs: list[Shown] = [*examples, *extremes]
     if name_of is None:
         name_of = partial(pair_name, salt=content_salt([e.caption for e in pairs], [e.image for e in pairs]))
     void = {f.audit: f.void for f in figures if f.void is not None}
@@ -216,7 +214,7 @@ def _of_tokenizer(run: Mapping[str, object]) -> str:
     return tokens_sentence(alone)
 
 
-def _told_by(examples: Sequence[Example | Extreme]) -> Iterator[str]:
+def _told_by(examples: Sequence[Shown]) -> Iterator[str]:
     """Every string that would name a forget pair."""
     for example in examples:
         yield example.id
@@ -225,7 +223,7 @@ def _told_by(examples: Sequence[Example | Extreme]) -> Iterator[str]:
             yield example.subject
         if isinstance(example, Example):
             for matches in example.matches.values():
-                yield from (match[0] for match in matches if match[2] or match[3])
+                yield from (match.caption for match in matches if match.is_true or match.is_forgotten)
 
 
 def _tally(verdict: Verdict) -> str:
@@ -239,10 +237,7 @@ def _example_view(example: Example, name_of: Callable[[str], str], show: bool) -
     """What of an example may be shown: everything, or a hash and the ranks."""
     if not show:
         return {"name": name_of(example.id), "rank": example.rank}
-    return _content(example) | {
-        "matches": {model: [Match(*match) for match in rows] for model, rows in example.matches.items()},
-        "rank": example.rank,
-    }
+    return _content(example) | {"matches": example.matches, "rank": example.rank}
 
 
 def _extreme_view(extreme: Extreme, name_of: Callable[[str], str], show: bool) -> dict[str, object]:
@@ -251,7 +246,7 @@ def _extreme_view(extreme: Extreme, name_of: Callable[[str], str], show: bool) -
     return content | {"gap": extreme.gap, "margin": extreme.margin}
 
 
-def _content(pair: Example | Extreme) -> dict[str, object]:
+def _content(pair: Shown) -> dict[str, object]:
     return {
         "name": pair.id,
         "subject": pair.subject,
