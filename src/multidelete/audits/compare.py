@@ -25,6 +25,8 @@ class Size:
     chance: float | None = None
 
 
+Scores = Mapping[str, tuple[stats.Array, stats.Array]]  # for each model those of positives and of negatives
+Groups = tuple[Sequence[str], Sequence[str]]  # which of either are resampled together
 Measured = Mapping[str, tuple[float, stats.Floats | None]]  # for each model the value, and that of resamples, (R,)
 
 
@@ -67,23 +69,14 @@ def auc_figures(
     audit: str,
     measure: Measure,
     split: str,
-    positives: Mapping[str, stats.Array],
-    negatives: Mapping[str, stats.Array],
-    positive_groups: Sequence[str],
-    negative_groups: Sequence[str],
+    scores: Scores,
+    groups: Groups,
     seed: int,
     note: str | None = None,
 ) -> list[Figure]:
     """One row per model: AUC of positives against negatives; differences as in `mean_figures`."""
-    measured = {
-        model: (
-            stats.auc(positive_P, negatives[model]),
-            stats.auc_resamples(positive_P, negatives[model], positive_groups, negative_groups, seed),
-        )
-        for model, positive_P in positives.items()
-    }
-    size = _size_of_both(positive_groups, negative_groups)
-    return _rows(audit, measure, split, measured, size, "target", note, True)
+    measured = {model: (stats.auc(*both), stats.auc_resamples(*both, *groups, seed)) for model, both in scores.items()}
+    return _rows(audit, measure, split, measured, _size_of_both(groups), "target", note, True)
 
 
 def target_figures(
@@ -98,29 +91,26 @@ def tpr_figures(
     audit: str,
     measure: Measure,
     split: str,
-    members: Mapping[str, stats.Array],
-    nonmembers: Mapping[str, stats.Array],
-    member_groups: Sequence[str],
-    nonmember_groups: Sequence[str],
+    scores: Scores,
+    groups: Groups,
     fpr: float,
     seed: int,
     note: str | None = None,
 ) -> list[Figure]:
     """One row per model: share of members caught at a low false positive rate; absent below 1 / fpr nonmembers."""
     measured = {}
-    for model, member_P in members.items():
-        if len(nonmembers[model]) * fpr < 1 - 1e-9:
-            few = counted(len(nonmembers[model]), "nonmembers")
+    for model, (member_P, nonmember_M) in scores.items():
+        if len(nonmember_M) * fpr < 1 - 1e-9:
+            few = counted(len(nonmember_M), "nonmembers")
             why = f"{few} cannot resolve a rate of {fpr}; it takes {round(1 / fpr):,}"
-            return absent_figures(audit, measure, split, members, why)
-        resampled_R = stats.tpr_resamples(member_P, nonmembers[model], fpr, member_groups, nonmember_groups, seed)
-        measured[model] = (stats.tpr_at_fpr(member_P, nonmembers[model], fpr), resampled_R)
-    size = _size_of_both(member_groups, nonmember_groups)
-    return _rows(audit, measure, split, measured, size, "target", note, False)
+            return absent_figures(audit, measure, split, scores, why)
+        resampled_R = stats.tpr_resamples(member_P, nonmember_M, fpr, *groups, seed)
+        measured[model] = (stats.tpr_at_fpr(member_P, nonmember_M, fpr), resampled_R)
+    return _rows(audit, measure, split, measured, _size_of_both(groups), "target", note, False)
 
 
-def _size_of_both(members: Sequence[str], nonmembers: Sequence[str]) -> Size:
-    return Size(len(members), min(len(set(members)), len(set(nonmembers))))
+def _size_of_both(groups: Groups) -> Size:
+    return Size(len(groups[0]), min(len(set(side)) for side in groups))
 
 
 def absent_figures(audit: str, measure: Measure, split: str, models: Mapping[str, object], why: str) -> list[Figure]:

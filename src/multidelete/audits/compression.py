@@ -124,10 +124,8 @@ def _membership_figures(audit: AuditInput, models: Mapping[str, ModelSignals], b
         audit=AUDIT,
         measure=measure,
         split=MEMBERSHIP_SPLIT,
-        positives={model: scores[0] for model, scores in after[signal].items()},
-        negatives={model: scores[1] for model, scores in after[signal].items()},
-        positive_groups=of_groups[0],
-        negative_groups=of_groups[1],
+        scores=after[signal],
+        groups=of_groups,
         seed=audit.seed,
         note=f"signal: {signal}",
     )

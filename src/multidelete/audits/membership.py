@@ -133,16 +133,15 @@ def _kind_figures(audit: AuditInput, kind: str | None, holdout: Signals) -> list
     trained = set(members.sources[second]) | set(audit.original.retain.sources[second])
     shared = sum(key in trained for key in holdout.sources[second])
     note = sizes + (f"; {shared:,} of the nonmembers' {second}s also occur in training" if shared else "")
+    hang_together = groups(members), groups(holdout)
     found = []
     for signal, by_model in attacks.items():
         found += auc_figures(
             audit=AUDIT,
             measure=Measure(AUC, kind=kind, signal=signal),
             split=SPLIT,
-            positives={name: scores[0] for name, scores in by_model.items()},
-            negatives={name: scores[1] for name, scores in by_model.items()},
-            positive_groups=groups(members),
-            negative_groups=groups(holdout),
+            scores=by_model,
+            groups=hang_together,
             seed=audit.seed,
             note=note,
         )
@@ -160,10 +159,8 @@ def _kind_figures(audit: AuditInput, kind: str | None, holdout: Signals) -> list
                 audit=AUDIT,
                 measure=Measure(f"tpr at fpr {fpr}", kind=kind),
                 split=SPLIT,
-                members={name: attacks[headline_of[name]][name][0]},
-                nonmembers={name: attacks[headline_of[name]][name][1]},
-                member_groups=groups(members),
-                nonmember_groups=groups(holdout),
+                scores={name: attacks[headline_of[name]][name]},
+                groups=hang_together,
                 fpr=fpr,
                 seed=audit.seed,
                 note=f"signal: {headline_of[name]}",

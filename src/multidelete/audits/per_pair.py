@@ -213,20 +213,18 @@ def _rows(
     """The figures of one attack; which pairs it judges is the same for all models."""
     judged_N = ~np.isnan(next(iter(scores.values())))
     members, nonmembers = (np.flatnonzero(judged_N & side_N) for side_N in (is_member_N, ~is_member_N))
-    member_groups, nonmember_groups = (groups(pairs.select(at)) for at in (members, nonmembers))
+    hang_together = groups(pairs.select(members)), groups(pairs.select(nonmembers))
     left_out = "" if judged_N.all() else f"; {(~judged_N).sum():,} pairs left out for want of models"
     note = f"{counted(len(members), 'members')} against {counted(len(nonmembers), 'nonmembers')}{left_out}"
-    ours = {name: score_N[members] for name, score_N in scores.items()}
-    theirs = {name: score_N[nonmembers] for name, score_N in scores.items()}
+    both = {name: (score_N[members], score_N[nonmembers]) for name, score_N in scores.items()}
     found = auc_figures(
-        audit=AUDIT, measure=Measure(AUC, kind=kind, signal=label), split=SPLIT, positives=ours, negatives=theirs,
-        positive_groups=member_groups, negative_groups=nonmember_groups, seed=audit.seed, note=note,
+        audit=AUDIT, measure=Measure(AUC, kind=kind, signal=label), split=SPLIT, scores=both, groups=hang_together,
+        seed=audit.seed, note=note,
     )  # fmt: skip
     for fpr in RATES:
         found += tpr_figures(
-            audit=AUDIT, measure=Measure(f"tpr at fpr {fpr}", kind=kind, signal=label), split=SPLIT, members=ours,
-            nonmembers=theirs, member_groups=member_groups, nonmember_groups=nonmember_groups, fpr=fpr,
-            seed=audit.seed, note=note,
+            audit=AUDIT, measure=Measure(f"tpr at fpr {fpr}", kind=kind, signal=label), split=SPLIT, scores=both,
+            groups=hang_together, fpr=fpr, seed=audit.seed, note=note,
         )  # fmt: skip
     return found
 

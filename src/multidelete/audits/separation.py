@@ -53,10 +53,8 @@ def figures(audit: AuditInput) -> list[Figure]:
             audit=AUDIT,
             measure=Measure(AUC, kind=kind),
             split=SPLIT,
-            positives={model: signals.label_aware_score for model, signals in retain.items()},
-            negatives={model: signals.label_aware_score for model, signals in forget.items()},
-            positive_groups=groups(retain["original"]),
-            negative_groups=groups(forget["original"]),
+            scores={m: (retain[m].label_aware_score, forget[m].label_aware_score) for m in audit.models},
+            groups=(groups(retain["original"]), groups(forget["original"])),
             seed=audit.seed,
             note=f"label-aware score of the matched pair; {extent}",
         )
