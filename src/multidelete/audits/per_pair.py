@@ -109,6 +109,8 @@ def lira(target_N: stats.Floats, reference_RN: stats.Floats, is_in_RN: Bools, is
     if variance <= 1e-12:
         return None
     if is_online:
+        # log N(margin; mu_in, s) - log N(margin; mu_out, s): with one s for both, the squares of the margin cancel, and
+        # what is left is a line through the middle of the two means.
         lift_N = np.maximum(mean_in_N - mean_out_N, 0.0)
         score_N = lift_N * (target_N - mean_out_N - lift_N / 2) / variance
         how = f"online, {_range(ins_N[judged_N])} IN and {_range(outs_N[judged_N])} OUT models"

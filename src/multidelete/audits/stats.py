@@ -152,6 +152,8 @@ def auc_resamples(
     rng_P, rng_M = stream(seed, Stream.POSITIVE_BOOTSTRAP), stream(seed, Stream.NEGATIVE_BOOTSTRAP)
     draws = zip(_draws(rng_P, count_P, resamples, width), _draws(rng_M, count_M, resamples, width), strict=True)
     blocks = []
+    # A resample changes only how often each score counts: sorted once, a positive wins against the weight of the
+    # negatives below it. Below and at-or-below, averaged, count ties half, and no resample is sorted anew.
     for drawn_P, drawn_M in draws:
         weight_RP = _times_drawn(drawn_P, count_P)[:, index_P]
         weight_RM = _times_drawn(drawn_M, count_M)[:, index_M[order_M]]

@@ -159,6 +159,8 @@ def run_loop(
         num_warmup_steps=warmup,
         num_training_steps=len(plan),
     )
+    # Not the scheduler: accelerate would step it once for each process, and the plan counts steps of all together. The
+    # losses are computed inside what is wrapped, so that its gradient hooks see all that was used.
     wrapped, optimizer = accelerator.prepare(module, optimizer)
     frozen = FrozenEntries(adapter, masks)
     result = LoopResult()

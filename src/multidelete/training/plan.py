@@ -61,6 +61,8 @@ def plan_steps(parts: Sequence[str], sizes: Mapping[str, int], settings: LoopSet
     per_pass = max(1, round(sizes[lead] / settings.batch_size))
     total = max(1, round(per_pass * settings.passes))
     steps: list[PlannedStep] = []
+    # All of it is drawn before the first step, each part from a stream of its own: which pairs meet in a step then
+    # depends neither on how many processes share it nor on where a run was resumed.
     while len(steps) < total:
         for chunk in np.array_split(rng.permutation(sizes[lead]), per_pass):
             positions: dict[str, Sequence[int]] = {lead: chunk.tolist()} if lead in parts else {}
@@ -98,6 +100,8 @@ class MicroBatches(Dataset[MicroBatch]):
 
     def __getitem__(self, number: int) -> MicroBatch:
         step = self.plan[number // self.accumulation]
+        # Shares of a step may differ by a row, so each carries the factor that makes the mean over processes and
+        # micro-batches, which the wrappers take, the mean over the whole step's pairs.
         shards = self.accumulation * self.world
         mine = (number % self.accumulation) * self.world + self.rank
         positions: dict[str, Sequence[int]] = {}
