@@ -174,3 +174,32 @@ def test_nothing_is_written_among_folders_of_pictures(
     assert run(["train", "--data", str(table), "--out", str(tmp_path / out), *overwrite]) == 2
     assert f"input {tmp_path / 'images'}; inputs are never changed" in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_no_command_writes_among_the_pictures_that_it_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    deep = tmp_path / "images" / "train" / "a"
+    deep.mkdir(parents=True)
+    table = tmp_path / "pairs.csv"
+    table.write_text("image,text,id\n" + "".join(f"images/train/a/{n}.png,t{n},{n}\n" for n in range(4)))
+    for n in range(4):
+        Image.new("RGB", (8, 8), (n, n, n)).save(deep / f"{n}.png")
+    request, model, there = tmp_path / "request.txt", tmp_path / "model", tmp_path / "images" / "new"
+    request.write_text("1\n")
+    data = ["--data", str(table)]
+    asked = [*data, "--forget", str(request)]
+    assert run(["train", *data, "--out", str(model), "--family", "clip", "--image-size", "16", "--passes", "1"]) == 0
+    before = sorted(tmp_path.rglob("*"))
+    commands = [
+        ["unlearn", str(model), *asked, "--method", "finetune", "--out", str(there)],
+        ["unlearn", str(model), *asked, "--method", "finetune", "--out", str(there), "--dry-run"],
+        ["unlearn", str(model), *asked, "--method", "finetune", "--out", str(tmp_path / "u"), "--key", str(there)],
+        ["tune", str(model), *asked, "--method", "finetune", "--out", f"{there}.toml"],
+        ["audit", str(model), "--original", str(model), *asked, "--out", str(there)],
+        ["audit", str(model), "--original", str(model), *asked, "--out", str(tmp_path / "r"), "--cache", str(there)],
+        ["references", str(model), *asked, "--store", str(there)],
+    ]
+    for command in commands:
+        capsys.readouterr()
+        assert run(command) == 2, command
+        assert f"input {tmp_path / 'images'}; inputs are never changed" in capsys.readouterr().err, command
+    assert sorted(tmp_path.rglob("*")) == before

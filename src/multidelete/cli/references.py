@@ -43,6 +43,7 @@ def references(given: Given) -> None:
     random halves of the pairs: attacks on single pairs are calibrated with them.
     """
     options, keys = given.of(ReferencesOptions), given_keys(given)
+    from multidelete.artifacts.overlap import refuse_pictures
     from multidelete.core.errors import ConfigError
     from multidelete.core.progress import span
     from multidelete.experiments.store import ModelStore, recipe_of
@@ -54,6 +55,7 @@ def references(given: Given) -> None:
     original, store = Path(options.original), ModelStore(options.store, **asdict(keys))
     first_seed = recipe_of(original)[2]
     pairs, _ = read_for(given.of(DataOptions), options.original, keys)
+    refuse_pictures(store.root, pairs)
     wanted: list[tuple[str, int, Callable[[], Path]]] = []
     if options.retrained:
         request = read_forget(pairs, given.of(ForgetOptions))
