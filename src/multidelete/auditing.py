@@ -8,23 +8,34 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
-from multidelete.artifacts.deletions import Lineage, not_yet_deleted, refuse_without_keys, without_earlier
+from multidelete.artifacts.deletions import Lineage, not_yet_deleted, without_earlier
 from multidelete.artifacts.folders import whole_or_nothing
 from multidelete.artifacts.keys import new_key, pair_alias
-from multidelete.artifacts.manifest import digest_folder, read_record, versions
+from multidelete.artifacts.manifest import versions
 from multidelete.artifacts.overlap import paths_of_model, refuse_overlap, refuse_pictures
 from multidelete.artifacts.record import RunRecord
 from multidelete.artifacts.requests import refuse_other_requests, without_other_requests
 from multidelete.audits import AuditInput, Shadow, Verdict, run_audits, unit_counts, verdict, with_targets
-from multidelete.audits.asking import Asker, Source, make_cache, members_of, refuse_seen, splits_to_ask
+from multidelete.audits.asking import Asker, make_cache, members_of, refuse_seen, splits_to_ask
+from multidelete.audits.compared import (
+    Source,
+    cost_of,
+    digests_of,
+    kind_of,
+    lineages_of,
+    name_of,
+    named_models,
+    place_of,
+    records_of,
+    seconds_of,
+)
 from multidelete.audits.controls import mark_void
-from multidelete.audits.inputs import RETRAINED_AGAIN, UNLEARNED_AGAIN, units
+from multidelete.audits.inputs import units
 from multidelete.audits.probing import probe_figures
 from multidelete.audits.relearning import check_relearning, relearning_rate
 from multidelete.audits.result import Figure, write_audit
 from multidelete.audits.twins import refuse_twins, refuse_wrong_original, same_models
-from multidelete.core.arguments import number, place, text, whole
-from multidelete.core.errors import CheckpointError, ConfigError, SettingProblem
+from multidelete.core.arguments import Wanted, check_arguments, flag, number, place, text, whole
 from multidelete.core.foreign import own_code
 from multidelete.core.runtime import check_device
 from multidelete.data.identity import with_true_sources
@@ -32,15 +43,12 @@ from multidelete.data.images import check_pictures
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.repeats import kept_repeats, repeats_note
 from multidelete.data.request import Request
-from multidelete.deletion.arguments import as_request, check_audit
-from multidelete.models import Adapter, Task, recognise
-from multidelete.models.checkpoint import weights_digest
-from multidelete.models.lineage import lineage_of
+from multidelete.deletion.arguments import as_request
+from multidelete.models import Adapter
+from multidelete.models.sources import refuse_missing
 from multidelete.report.build import build_report
 from multidelete.report.exhibits import chart_data, examples, extremes, secrets
 from multidelete.report.withhold import withhold
-
-Records = Mapping[str, RunRecord]
 
 logger = logging.getLogger(__name__)
 
@@ -115,24 +123,42 @@ def audit(
     Raises:
         UserError: The request, a model, the data or a setting is wrong; nothing was written.
     """
-    check_audit(
-        data,
-        {"unlearned": unlearned, "original": original, "retrained": retrained or original},
-        several={"retrained_again": retrained_again, "unlearned_again": unlearned_again, "shadows": shadows},
-        switches={"show_forgotten": show_forgotten, "compress": compress, "relearn": relearn, "overwrite": overwrite,
-                  "allow_pickle": allow_pickle},
-        other={"out": place(out), "key": place(key, optional=True),
-               "cache": place(cache, optional=True), "noun": text(noun, optional=True),
-               "device": text(device), "seed": whole(seed), "relearn_lr": number(relearn_lr, optional=True)},
-    )  # fmt: skip
+    several = {"retrained_again": retrained_again, "unlearned_again": unlearned_again, "shadows": shadows}
+    model = partial(Wanted, types=(str, Path, Adapter), rule="a folder, a hub id or an Adapter")
+    check_arguments(
+        {
+            "data": Wanted(data, (PairData,), "pairs; read them with multidelete.load_data"),
+            "unlearned": model(unlearned),
+            "original": model(original),
+            "retrained": model(retrained, optional=True),
+            **{name: Wanted(one, (list, tuple), "a list of folders or hub ids") for name, one in several.items()},
+            "show_forgotten": flag(show_forgotten),
+            "compress": flag(compress),
+            "relearn": flag(relearn),
+            "overwrite": flag(overwrite),
+            "allow_pickle": flag(allow_pickle),
+            "out": place(out),
+            "key": place(key, optional=True),
+            "cache": place(cache, optional=True),
+            "noun": text(noun, optional=True),
+            "device": text(device),
+            "seed": whole(seed),
+            "relearn_lr": number(relearn_lr, optional=True),
+        }
+    )
+    each = partial(model, rule="a folder, a hub id or an Adapter, each of them")
+    for name, sources in several.items():
+        for source in sources:
+            check_arguments({name: each(source)})
+    refuse_missing({"unlearned": unlearned, "original": original, "retrained": retrained, **several})
     data = with_true_sources(data)
     asked_for = as_request(data, forget)
     check_device(device)
     check_relearning(relearn, relearn_lr)
-    models = _named(original, unlearned, retrained, retrained_again, unlearned_again, others or {})
+    models = named_models(original, unlearned, retrained, retrained_again, unlearned_again, others or {})
     references = {f"shadow {at}": folder for at, folder in enumerate(shadows)}
-    records = _records(models | references)
-    lineages = _lineages(models, key, removed=earlier_pairs_removed)
+    records = records_of(models | references)
+    lineages = lineages_of(models, key, removed=earlier_pairs_removed)
     twins = same_models(models, allow_pickle=allow_pickle) | same_models(references, allow_pickle=allow_pickle)
     refuse_wrong_original(models, lineages, twins, data.train.only(asked_for.ids, "asked for").pairs)
     left = without_earlier(data, lineages["original"])
@@ -141,7 +167,7 @@ def audit(
     repeats = kept_repeats(left.train, request.ids)
     if repeats:
         logger.warning("%s", repeats_note(repeats))
-    made = {f"{name} {_place(models[name])}": lineages[name] for name in models if name != "original"}
+    made = {f"{name} {place_of(models[name])}": lineages[name] for name in models if name != "original"}
     refuse_other_requests(made, request, forget_pairs.pairs)
     refuse_seen(models, records, data)
     refuse_twins(models | references, twins)
@@ -168,7 +194,7 @@ def audit(
         with own_code(*(source for source in models.values() if isinstance(source, Adapter))):
             signals = {name: asker.ask(name, source) for name, source in models.items()}
         given = AuditInput(
-            models=signals, cost=_cost(records), seed=seed, unit=request.unit, noun=noun,
+            models=signals, cost=cost_of(records), seed=seed, unit=request.unit, noun=noun,
             retain_pairs=len(data.train) - len(forget_pairs),
             shadows=[Shadow(asker.ask(f"shadow {at}", folder), members[at]) for at, folder in enumerate(shadows)],
         )  # fmt: skip
@@ -193,74 +219,17 @@ def audit(
         run = cast(dict[str, object], withhold(about, hidden))
         write_audit(folder / "audit.json", run, figures)
         shown, gallery = examples(given, data.train)
-        charts = chart_data(given, judged, seconds=_seconds(records), gallery=gallery)
+        charts = chart_data(given, judged, seconds=seconds_of(records), gallery=gallery)
         build_report(
             folder, run=run, figures=figures, verdict=judged, charts=charts, examples=shown,
             extremes=extremes(given, data.train, data.classes), deleted=len(forget_pairs),
             show_forgotten=show_forgotten, forgotten=hidden,
-            name_of=_names(made, forget_pairs),
+            name_of=_aliases(made, forget_pairs),
         )  # fmt: skip
     return AuditResult(figures, judged, Path(out))
 
 
-def _named(
-    original: Source,
-    unlearned: Source,
-    retrained: Source | None,
-    retrained_again: Sequence[Source],
-    unlearned_again: Sequence[Source],
-    others: Mapping[str, Source],
-) -> dict[str, Source]:
-    """All models by name, in the order of the report."""
-    models: dict[str, Source] = {"original": original, "unlearned": unlearned}
-    if retrained is not None:
-        models["retrained"] = retrained
-    elif retrained_again:
-        raise ConfigError(
-            SettingProblem(
-                "retrained_again",
-                "is given without a first retrained model, which is what it is measured against. Give one of "
-                "its models as that.",
-            )
-        )
-    for name, again in ((RETRAINED_AGAIN, retrained_again), (UNLEARNED_AGAIN, unlearned_again)):
-        models |= {name if at == 1 else f"{name} {at}": source for at, source in enumerate(again, 1)}
-    taken = sorted({"retrained", *models} & set(others))
-    if taken:
-        raise ConfigError(
-            f"other models are called {', '.join(taken)}; these names have a meaning of their own. Rename them."
-        )
-    return models | dict(others)
-
-
-def _records(models: Mapping[str, Source]) -> Records:
-    """What each model's folder says of itself; refuses models that do not belong together, before any is loaded.
-
-    Raises:
-        CheckpointError: A folder is no model, or of another family than the original.
-    """
-    found: dict[str, RunRecord] = {}
-    kinds: dict[str, str] = {}
-    problems: list[str] = []
-    for name, source in models.items():
-        try:
-            family, task = _kind(source)
-            kinds[name] = f"{family} model for {task}"
-            found[name] = (None if isinstance(source, Adapter) else read_record(source)) or RunRecord()
-        except CheckpointError as error:
-            problems += error.problems
-    problems += [
-        f"{name} {_place(models[name])} is a {kind}, and the original a {kinds['original']}; "
-        "all models of an audit must be of one family and task. Give the model that was made from this original."
-        for name, kind in kinds.items()
-        if kind != kinds.get("original", kind)
-    ]
-    if problems:
-        raise CheckpointError(problems)
-    return found
-
-
-def _names(lineages: Mapping[str, Lineage], forget: PairDataset) -> Callable[[str], str]:
+def _aliases(lineages: Mapping[str, Lineage], forget: PairDataset) -> Callable[[str], str]:
     """What pairs are called in reports: the same in all of one request, where its key is known."""
     for lineage in lineages.values():
         named = lineage.aliases(forget.pairs)
@@ -269,46 +238,9 @@ def _names(lineages: Mapping[str, Lineage], forget: PairDataset) -> Callable[[st
     return partial(pair_alias, new_key())
 
 
-def _lineages(models: Mapping[str, Source], key: str | Path | None, *, removed: bool) -> dict[str, Lineage]:
-    """What each model has forgotten; any model's keys serve all of them.
-
-    Raises:
-        CheckpointError: Keys are missing, and the user does not say that the pairs are.
-    """
-    found = {name: lineage_of(source, key) for name, source in models.items()}
-    keys = {name: one for lineage in found.values() for name, one in lineage.keys.items()}
-    lineages = {name: lineage.with_keys(keys) for name, lineage in found.items()}
-    refuse_without_keys({f"{name} {_place(models[name])}": one for name, one in lineages.items()}, removed=removed)
-    return lineages
-
-
-def _cost(records: Records) -> dict[str, float | None]:
-    """What unlearning cost, and how long retraining took; a model that only was trained has not been unlearned."""
-    unlearned = records["unlearned"]
-    is_unlearned = unlearned.command == "unlearn"
-    return {
-        **(_numbers(unlearned) if is_unlearned else {}),
-        "search_wall_s": unlearned.search.wall_s if is_unlearned and unlearned.search else None,
-        "retrained_wall_s": _numbers(records.get("retrained", RunRecord())).get("wall_s"),
-    }
-
-
-def _seconds(records: Records) -> dict[str, float]:
-    """Wall seconds of each model's making beside the original, where they are known."""
-    wall_s = {name: _numbers(record).get("wall_s") for name, record in records.items() if name != "original"}
-    wall_s["unlearned"] = _cost(records).get("wall_s")
-    return {name: seconds for name, seconds in wall_s.items() if seconds is not None}
-
-
-def _numbers(record: RunRecord) -> dict[str, float]:
-    """What a run cost, by name."""
-    cost = {} if record.cost is None else record.cost.as_json()
-    return {name: float(value) for name, value in cost.items() if isinstance(value, int | float)}
-
-
 def _run(
     models: Mapping[str, Source],
-    records: Records,
+    records: Mapping[str, RunRecord],
     data: PairData,
     given: AuditInput,
     splits: Mapping[str, PairDataset],
@@ -320,9 +252,9 @@ def _run(
     counts = {name: len(pairs) for name, pairs in splits.items()} | {"retain": given.retain_pairs}
     if given.retain_is_sampled:
         counts["retain pairs asked about"] = len(splits["retain"])
-    family, task = _kind(models["original"])
+    family, task = kind_of(models["original"])
     run: dict[str, object] = {
-        "model": _name(models["unlearned"]),
+        "model": name_of(models["unlearned"]),
         "family": family,
         "task": task,
         "method": "not recorded" if method is None else method.name,
@@ -331,7 +263,7 @@ def _run(
         "request": request,
         "counts": counts,
         "seed": given.seed,
-        "digests": _digests(models),
+        "digests": digests_of(models),
         "versions": versions(),
     }
     kept = ("date", "seed", "method", "loop", "trainable", "lora", "truncated_captions", "original", "cost", "search",
@@ -342,37 +274,5 @@ def _run(
         told = records[name].as_json()
         if told.get("versions", run["versions"]) == run["versions"]:
             told.pop("versions", None)
-        run[name] = {"folder": _name(source), **{key: told[key] for key in (*kept, "versions") if key in told}}
+        run[name] = {"folder": name_of(source), **{key: told[key] for key in (*kept, "versions") if key in told}}
     return run
-
-
-def _digests(models: Mapping[str, Source]) -> dict[str, str]:
-    """What tells each judged model from all others: of a folder its files but ``multidelete.json``."""
-    found = {}
-    for name, source in models.items():
-        if isinstance(source, Adapter):
-            found[name] = f"sha256 of the weights {weights_digest(source)}"
-        elif Path(source).is_dir():
-            found[name] = f"sha256 of the files {digest_folder(Path(source))}"
-        else:
-            found[name] = f"{source} on the Hugging Face hub"
-    return found
-
-
-def _kind(source: Source) -> tuple[str, Task]:
-    """Family and task of a model."""
-    if isinstance(source, Adapter):
-        return source.family, source.task
-    found = recognise(source)
-    return found.family, found.task
-
-
-def _name(source: Source) -> str:
-    """A folder's own name, a hub id, or that there is no folder."""
-    if isinstance(source, Adapter):
-        return _place(source)
-    return Path(source).resolve().name if Path(source).is_dir() else str(source)
-
-
-def _place(source: Source) -> str:
-    return "in memory" if isinstance(source, Adapter) else str(source)

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
@@ -11,20 +10,13 @@ import torch
 from transformers import ProcessorMixin
 
 from multidelete.artifacts.card import model_card
-from multidelete.artifacts.deletions import Lineage, data_digest, record_of
+from multidelete.artifacts.deletions import record_of
 from multidelete.artifacts.keys import keep_keys, key_of_run, key_target, new_key
-from multidelete.artifacts.manifest import digest_of, versions, write_record
+from multidelete.artifacts.manifest import digest_of, write_record
 from multidelete.artifacts.overlap import paths_of_model, refuse_inside_result, refuse_pictures
 from multidelete.artifacts.record import (
-    Cost,
     DataRecord,
-    LoraRecord,
-    MethodRecord,
-    OriginalRecord,
-    RequestRecord,
     RunRecord,
-    TokenizerRecord,
-    TrainableRecord,
 )
 from multidelete.artifacts.result_folder import RUN_KEY, result_folder, work_folder
 from multidelete.core.arguments import PLACE, Wanted, check_arguments, flag, place, whole
@@ -41,6 +33,7 @@ from multidelete.data.repeats import cached_note, repeats_note
 from multidelete.data.request import Request
 from multidelete.deletion.arguments import DeletionArguments
 from multidelete.deletion.job import check_machine, prepare
+from multidelete.deletion.recording import begun_record, record_of_deletion, record_of_training
 from multidelete.deletion.resolved import Deletion, content_of
 from multidelete.methods import Method, Outcome, Training
 from multidelete.methods.base import sample_retain
@@ -49,7 +42,6 @@ from multidelete.models.initial import fitted, starting_point
 from multidelete.models.lineage import known_lineage, remember
 from multidelete.models.preflight import check_pairs
 from multidelete.models.sources import refuse_missing
-from multidelete.models.tokens import tokens_of_deleted_alone
 from multidelete.training.loop import run_loop
 
 logger = logging.getLogger(__name__)
@@ -128,23 +120,13 @@ def train(
                 adapter, Training(), {"train": pairs}, settings=settings, seed=seed,
                 work=work_folder(folder), resume=resume, title="training",
             )  # fmt: skip
-        record = _record("train", data, adapter, seed, lineage, removed=earlier_pairs_removed)
+        known = begun_record("train", data, adapter, seed, lineage, removed=earlier_pairs_removed)
         if told.shadow is not None or not lineage:  # else it would tell who was deleted
             content = data.train.content_by(data.classes)
-            record = replace(record, data=replace(record.data or DataRecord(), content=content))
-        record = replace(
-            record,
-            truncated_captions=len(cut),
-            cost=Cost(
-                wall_s=data.reading_s + result.wall_s,
-                reading_s=data.reading_s,
-                pairs_backward=result.pairs,
-                peak_bytes=result.peak_bytes,
-            ),
-            loop=asdict(settings),
-            model=None if isinstance(start, Adapter) else asdict(start),
-            history=_thin(result.history),
-        )
+            known = replace(known, data=replace(known.data or DataRecord(), content=content))
+        record = record_of_training(known, result, settings, reading_s=data.reading_s, truncated=len(cut))
+        if not isinstance(start, Adapter):
+            record = replace(record, model=asdict(start))
         _write_result(folder, adapter, told.over(record))
         if keys_to is not None:
             keep_keys(keys_to, lineage.own_keys, out)
@@ -293,42 +275,7 @@ def forgotten(deletion: Deletion, work: Path | None = None, *, resume: bool = Fa
         done = method.run(job)
     if not isinstance(done, Outcome):
         raise CodeError(f"{called(type(method))} gives {shown(done)} as its outcome; run must return an Outcome.")
-    retain = deletion.data.train.without(deletion.request.ids, "retain")  # the job's labels are the model's positions
-    record = _record("unlearn", deletion.data, done.adapter, deletion.seed, lineage,
-                     removed=deletion.earlier_pairs_removed)  # fmt: skip
-    record = replace(
-        record,
-        data=replace(
-            record.data or DataRecord(), retained=data_digest(lineage.newest_key, retain, deletion.data.classes)
-        ),
-        truncated_captions=len(cut),
-        cost=Cost(
-            wall_s=deletion.data.reading_s + done.wall_s,
-            reading_s=deletion.data.reading_s,
-            reference_s=done.reference_s,
-            pairs_forward=done.pairs_forward,
-            pairs_backward=done.pairs_backward,
-            peak_bytes=done.peak_bytes,
-        ),
-        method=MethodRecord(name=method.name, rest=asdict(method)),
-        loop=asdict(deletion.loop),
-        trainable=TrainableRecord(chosen=prepared.part, parameters=prepared.parameters),
-        request=RequestRecord(
-            pairs=len(job.forget),
-            unit=deletion.request.unit,
-            digest=lineage.deletions[-1].request,
-            kept_repeats=len(deletion.repeats) or None,
-        ),
-        original=OriginalRecord(weights=job.key),
-        scales=done.scales,
-        decisions=done.decisions,
-        history=_thin(done.history),
-        tokenizer=TokenizerRecord(
-            tokens_of_deleted_texts_alone=tokens_of_deleted_alone(done.adapter, job.forget, job.retain)
-        ),
-        training=deletion.recipe,
-        lora=None if deletion.lora is None else LoraRecord(r=deletion.lora.r, alpha=deletion.lora.alpha, merged=False),
-    )
+    record = record_of_deletion(prepared, done, lineage, truncated=len(cut))
     remember(done.adapter, lineage)
     return Unlearned(done.adapter, record, done, deletion.repeats, keys=lineage.own_keys)
 
@@ -336,32 +283,6 @@ def forgotten(deletion: Deletion, work: Path | None = None, *, resume: bool = Fa
 def _noted(notes: JsonObject | None) -> RunRecord:
     """Entries of the user's, which must be what can be read again."""
     return read_object(RunRecord, notes or {}, "notes", "What multidelete reads again must be as it writes it.")
-
-
-def _record(command: str, data: PairData, adapter: Adapter, seed: int, lineage: Lineage, *, removed: bool) -> RunRecord:
-    """What is known before a run."""
-    digest = None
-    if not lineage:
-        digest = data.train.digest_by(data.classes)
-    elif lineage.own_keys:  # without a key, whoever has most of the data could try out who is missing in it
-        digest = data_digest(list(lineage.own_keys.values())[-1], data.train, data.classes)
-    return RunRecord(
-        command=command,
-        task=adapter.task,
-        date=datetime.now(UTC).date().isoformat(),
-        seed=seed,
-        data=DataRecord(name=data.name, pairs=len(data.train), notes=tuple(data.notes), digest=digest),
-        versions=versions(),
-        deletions=lineage.deletions or None,
-        earlier_pairs_removed=True if removed and lineage.without_key else None,
-    )
-
-
-def _thin(history: Sequence[Mapping[str, float]], rows: int = 100) -> tuple[dict[str, float], ...]:
-    """At most about ``rows`` evenly spaced steps, each with its number."""
-    every = max(1, len(history) // rows)
-    last = len(history) - 1
-    return tuple({"step": i + 1, **row} for i, row in enumerate(history) if i % every == 0 or i == last)
 
 
 def _write_result(folder: Path, adapter: Adapter, record: RunRecord, lora_base: str | None = None) -> None:

@@ -13,12 +13,14 @@ from multidelete.artifacts.overlap import refuse_pictures
 from multidelete.artifacts.picture_cache import kept_digests
 from multidelete.artifacts.record import RunRecord
 from multidelete.audits import ModelSignals, Signals, cached, collect
+from multidelete.audits.compared import Source, place_of
 from multidelete.audits.gallery import MEMBERS, score_galleries
 from multidelete.audits.inputs import drawn_sets
 from multidelete.core.errors import CheckpointError
 from multidelete.core.progress import Bar, progress_bar
 from multidelete.core.runtime import device_for
 from multidelete.core.streams import Stream, stream
+from multidelete.core.units import Unit
 from multidelete.data.images import Shapes
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import Request, forget_retain
@@ -27,7 +29,6 @@ from multidelete.models import Adapter, load_adapter
 from multidelete.models.initial import fitted
 from multidelete.models.preflight import preflight
 
-Source = str | Path | Adapter
 RETAIN_LIMIT = 50_000  # retain pairs that every model is asked about; of more, a sample
 
 
@@ -53,7 +54,7 @@ class Asker:
     data: PairData
     splits: Mapping[str, PairDataset]
     whole: PairDataset | None = None
-    unit: str
+    unit: Unit
     seed: int
     members: int = MEMBERS
     together: bool = False
@@ -187,15 +188,11 @@ def refuse_seen(models: Mapping[str, Source], records: Mapping[str, RunRecord], 
             why = f"was made by {made_by} from a model that had seen the pairs of the request"
         if why:
             problems.append(
-                f"{name} {_place(models[name])} {why}, as its multidelete.json tells. Give a model that was trained "
+                f"{name} {place_of(models[name])} {why}, as its multidelete.json tells. Give a model that was trained "
                 "without them ('multidelete unlearn --method retrain' makes one), or leave it out."
             )
     if problems:
         raise CheckpointError(problems)
-
-
-def _place(source: Source) -> str:
-    return "in memory" if isinstance(source, Adapter) else str(source)
 
 
 def make_cache(cache: Path, out: Path, models: Sequence[Source], data: PairData) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from multidelete.audits.signals import Signals
 from multidelete.core.streams import Stream, stream
+from multidelete.core.units import UNITS, Unit
 from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, PairDataset
 
@@ -72,9 +73,8 @@ class AuditInput:
             the *floor*. ``unlearned again`` likewise.
         cost: What `cost` reads; missing keys are reported as absent.
         seed: Of the retain sample and of the bootstraps.
-        unit: What was deleted: ``"pair"``, ``"subject"``, ``"node"``, or a modality (``"image"``: an image with
-            everything attached; of pairs of two pictures these two together). Retain samples are drawn in the
-            same unit; a node counts by all nodes of its pair.
+        unit: What was deleted as a whole; of pairs of two pictures these two together. Retain samples are drawn in
+            the same unit; a node counts by all nodes of its pair.
         noun: What a unit is called in the verdict, in the plural (``"people"``).
         retain_pairs: Number of retain pairs there are, if ``retain`` holds a sample of them.
         shadows: Reference models of other training pairs; no figure is about them.
@@ -87,7 +87,7 @@ class AuditInput:
     models: Mapping[str, ModelSignals]
     cost: Mapping[str, float | None] = field(default_factory=dict)
     seed: int = 0
-    unit: str = "pair"
+    unit: Unit = "pair"
     noun: str | None = None
     retain_pairs: int | None = None
     shadows: Sequence[Shadow] = ()
@@ -110,10 +110,8 @@ class AuditInput:
         both = set(original.forget.ids) & set(original.retain.ids)
         if both:
             raise ValueError(f"{len(both)} pairs are both forgotten and retained: {sorted(both)[:3]}")
-        if self.unit not in ("pair", "subject", "node", *original.forget.modalities):
-            raise ValueError(
-                f"unit is {self.unit!r}; it must be pair, subject, node or one of {original.forget.modalities}"
-            )
+        if self.unit not in UNITS or (self.unit == "image" and "image" not in original.forget.modalities):
+            raise ValueError(f"unit is {self.unit!r}; it must be one of {UNITS} and pairs of it")
 
     def named(self, beginning: str) -> dict[str, ModelSignals]:
         """The models whose names begin like this: `RETRAINED_AGAIN` or `UNLEARNED_AGAIN`."""
@@ -153,7 +151,7 @@ class AuditInput:
         return np.array([name in chosen for name in of_pair], dtype=bool)
 
 
-def units(signals: Signals, unit: str) -> list[str]:
+def units(signals: Signals, unit: Unit) -> list[str]:
     """The unit each pair belongs to; a pair without a subject counts by its first member."""
     if unit == "pair":
         return list(signals.ids)
@@ -165,7 +163,7 @@ def units(signals: Signals, unit: str) -> list[str]:
 def drawn_sets(
     found: Mapping[str, Signals],
     splits: Mapping[str, PairDataset],
-    unit: str,
+    unit: Unit,
     seed: int,
     *,
     members: int,
@@ -193,7 +191,7 @@ def drawn_sets(
     return [drawn for drawn in sets if drawn]
 
 
-def _drawn(signals: Signals, unit: str, seed: int, members: int, taken: tuple[set[str], ...]) -> list[str]:
+def _drawn(signals: Signals, unit: Unit, seed: int, members: int, taken: tuple[set[str], ...]) -> list[str]:
     """Ids of pairs, unit by unit at random, while ``taken``, the members so far by modality, have room."""
     of_pair = units(signals, unit)
     names = sorted(set(of_pair))

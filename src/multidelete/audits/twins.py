@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from multidelete.artifacts.deletions import Lineage
-from multidelete.audits.asking import Source
+from multidelete.audits.compared import Source, place_of
 from multidelete.core.errors import CheckpointError
 from multidelete.core.words import counted
 from multidelete.data.pairs import Pair
@@ -88,8 +88,7 @@ def refuse_wrong_original(
 
 
 def _called(models: Mapping[str, Source], name: str) -> str:
-    source = models[name]
-    return f"{name} {'in memory' if isinstance(source, Adapter) else source}"
+    return f"{name} {place_of(models[name])}"
 
 
 def _weights(source: Source, *, is_memory: bool, allow_pickle: bool) -> str:

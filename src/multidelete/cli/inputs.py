@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from multidelete.artifacts.record import Holdout, RunRecord
 from multidelete.artifacts.search_cost import SearchCost
@@ -23,10 +23,11 @@ from multidelete.core.errors import ConfigError, DataError, SettingProblem
 from multidelete.core.json_files import Json
 from multidelete.core.paths import user_path
 from multidelete.core.settings import LoopSettings, LoraSettings
+from multidelete.core.units import Unit
 
 if TYPE_CHECKING:
     from multidelete.data.pairs import PairData
-    from multidelete.data.request import Request, Unit
+    from multidelete.data.request import Request
     from multidelete.deletion.arguments import DeletionArguments
     from multidelete.methods import Method
 
@@ -121,7 +122,9 @@ def read_forget(pairs: "PairData", options: ForgetOptions) -> "Request":
     """The deletion request."""
     from multidelete.data.request import resolve_request
 
-    named = {"subject": options.forget_subject, "image": options.forget_image, "node": options.forget_node}
+    named: dict[Unit, tuple[str, ...]] = {
+        "subject": options.forget_subject, "image": options.forget_image, "node": options.forget_node,
+    }  # fmt: skip
     # What is named by one sort of flag alone is deleted as such a whole.
     sole = [unit for unit, names in named.items() if names]
     inferred = sole[0] if len(sole) == 1 and options.forget is None else None
@@ -131,7 +134,7 @@ def read_forget(pairs: "PairData", options: ForgetOptions) -> "Request":
         images=options.forget_image,
         nodes=options.forget_node,
         file=None if options.forget is None else user_path(options.forget),
-        unit=options.unit or cast("Unit | None", inferred),
+        unit=options.unit or inferred,
     )
 
 

@@ -1,10 +1,10 @@
 """What each command can be given. Fields are flags and keys of a settings file; their descriptions are the help."""
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from multidelete.cli.flags import REPEATED
 from multidelete.core.config import check_settings
+from multidelete.core.units import Unit
 
 SEED_RULE = "0 or more, and below 2 to the power of 63"
 
@@ -52,7 +52,7 @@ class ForgetOptions:
     forget_subject: tuple[str, ...] = field(default=(), metadata=REPEATED)
     forget_image: tuple[str, ...] = field(default=(), metadata=REPEATED)
     forget_node: tuple[str, ...] = field(default=(), metadata=REPEATED)
-    unit: Literal["pair", "image", "subject", "node"] | None = None
+    unit: Unit | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

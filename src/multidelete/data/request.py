@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, get_args
 
 from multidelete.core.errors import RequestError, first_few
+from multidelete.core.units import UNITS, Unit
 from multidelete.core.words import counted, share
 from multidelete.data.classes import class_name
 from multidelete.data.lookalikes import overlooked, plain_form
@@ -20,10 +20,7 @@ from multidelete.data.request_images import each_once, image_sources
 from multidelete.data.request_rows import check_texts, means_one, names_of, refuse_contradictions, skipped_ids
 from multidelete.data.tables.suspicion import whole
 
-Unit = Literal["pair", "image", "subject", "node"]
 logger = logging.getLogger(__name__)
-
-UNITS: tuple[Unit, ...] = get_args(Unit)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from scipy.sparse.csgraph import connected_components
 
 from multidelete.core.errors import ConfigError, DataError, RequestError
 from multidelete.core.streams import Stream, stream
+from multidelete.core.units import UNITS, Unit
 from multidelete.core.words import counted
 from multidelete.data.identity import with_true_sources
 from multidelete.data.pairs import Pair, PairData, PairDataset, members
-from multidelete.data.request import UNITS, Unit, unit_keys
+from multidelete.data.request import unit_keys
 
 
 def with_holdout(data: PairData, *, fraction: float = 0.1, seed: int = 0) -> PairData:

@@ -23,7 +23,6 @@ from multidelete.deletion.resolved import Deletion
 from multidelete.methods import METHODS, Method, get_method
 from multidelete.methods.defaults import loop_settings
 from multidelete.models import adapter_for
-from multidelete.models.base import Adapter
 from multidelete.models.lineage import known_lineage
 from multidelete.models.sources import check_processor, refuse_missing
 
@@ -143,36 +142,3 @@ class DeletionArguments:
             earlier_pairs_removed=self.earlier_pairs_removed,
             origin=origin,
         )
-
-
-def check_audit(
-    data: object,
-    models: Mapping[str, object],
-    *,
-    several: Mapping[str, object],
-    switches: Mapping[str, object],
-    other: Mapping[str, Wanted],
-) -> None:
-    """Refuse what an audit cannot be given, before anything is read.
-
-    Raises:
-        UserError: An argument is of the wrong type, or names a model that is not there.
-    """
-    rule = "a folder, a hub id or an Adapter"
-    check_arguments(
-        {
-            "data": Wanted(data, (PairData,), "pairs; read them with multidelete.load_data"),
-            **{name: Wanted(model, (str, Path, Adapter), rule) for name, model in models.items()},
-            **{name: Wanted(found, (list, tuple), "a list of folders or hub ids") for name, found in several.items()},
-            **{name: flag(on) for name, on in switches.items()},
-            **other,
-        }
-    )
-    check_arguments(
-        {
-            name: Wanted(model, (str, Path, Adapter), f"{rule}, each of them")
-            for name, models in several.items()
-            for model in (models if isinstance(models, list | tuple) else ())
-        }
-    )
-    refuse_missing({**models, **several})

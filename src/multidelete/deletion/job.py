@@ -24,11 +24,13 @@ class Prepared:
     """A job, and what of the model is trained.
 
     Attributes:
+        deletion: What is to be done.
         job: What the method gets.
         part: The part of the model.
         parameters: How many tensors of parameters that is.
     """
 
+    deletion: Deletion
     job: Job
     part: str
     parameters: int
@@ -63,7 +65,7 @@ def prepare(deletion: Deletion, work: Path | None = None, *, resume: bool = Fals
         holdout=pairs.splits.get("val"),
         start=_start(deletion, adapter, forget, retain),
     )
-    return Prepared(job, part, len(trained))
+    return Prepared(deletion, job, part, len(trained))
 
 
 def check_machine(loop: LoopSettings, folder: Path | None) -> None:

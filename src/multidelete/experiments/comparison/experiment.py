@@ -10,7 +10,7 @@ from multidelete.audits.inputs import RETRAINED_AGAIN
 from multidelete.core.config import check_settings
 from multidelete.core.json_files import JsonObject
 from multidelete.core.settings import LoopSettings, TrainSettings
-from multidelete.data.request import Unit
+from multidelete.core.units import Unit
 from multidelete.methods import Method
 from multidelete.models.fresh import Size
 

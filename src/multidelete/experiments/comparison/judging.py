@@ -25,13 +25,14 @@ from multidelete.audits.forgetting import UnitCounts, headline_measure
 from multidelete.audits.measure import AUC, Measure
 from multidelete.audits.result import Figure, Key
 from multidelete.audits.verdict import Verdict
+from multidelete.core.units import Unit
 
 Probe = Callable[[AuditInput], list[Figure]]  # figures of copies that may be changed
 Columns = dict[str, Key]  # of a table: what each shows
 
 
 def audited(
-    models: Mapping[str, ModelSignals], costs: Mapping[str, Mapping[str, float]], *, unit: str, noun: str | None,
+    models: Mapping[str, ModelSignals], costs: Mapping[str, Mapping[str, float]], *, unit: Unit, noun: str | None,
     seed: int, retain_pairs: int, shadows: Sequence[Shadow] = (), probe: Probe | None = None,
 ) -> tuple[list[Figure], dict[str, Verdict], Columns]:  # fmt: skip
     """All figures of all models, a verdict on each, and which figures the tables show.

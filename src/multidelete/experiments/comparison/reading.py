@@ -4,13 +4,14 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from multidelete.core.config import did_you_mean, read_toml, resolve
 from multidelete.core.errors import ConfigError, MultideleteError
 from multidelete.core.json_files import Json, JsonObject
 from multidelete.core.runtime import check_device
 from multidelete.core.settings import LoopSettings, TrainSettings
+from multidelete.core.units import Unit
 from multidelete.experiments.comparison.experiment import (
     CONTROLS,
     Experiment,
@@ -36,7 +37,7 @@ class _SettingKeys:
     """Plain keys of a ``[settings.NAME]`` table."""
 
     data: str
-    unit: Literal["pair", "image", "subject", "node"]
+    unit: Unit
     noun: str | None = None
     image_root: str | None = None
     holdout: float | None = None
