@@ -81,24 +81,24 @@ class Asker:
         adapter.to(device_for(self.device))
         if self.cache is not None and not isinstance(source, Adapter) and Path(source).is_dir():
             key = digest_folder(Path(source))
-        found, done = {}, 0
+        answers, done = {}, 0
         with progress_bar(f"asking {name}", sum(map(len, asked.values()))) as bar:
             for split, pairs in asked.items():
-                found[split] = self._answers(adapter, data, split, key, _counting_on(bar, done))
+                answers[split] = self._answers(adapter, data, split, key, _counting_on(bar, done))
                 done += len(pairs)
                 bar.to(done)
         if self.whole is not None:
-            training = found.pop("whole")
+            training = answers.pop("whole")
             is_forgotten = np.isin(training.ids, self.splits["forget"].ids)
-            found |= {"forget": training.select(is_forgotten), "retain": training.select(~is_forgotten)}
-        if adapter.task == "retrieval" and found["forget"].embeddings is None:
-            sets = drawn_sets(found, data.splits, self.unit, self.seed, members=self.members, together=self.together)
+            answers |= {"forget": training.select(is_forgotten), "retain": training.select(~is_forgotten)}
+        if adapter.task == "retrieval" and answers["forget"].embeddings is None:
+            sets = drawn_sets(answers, data.splits, self.unit, self.seed, members=self.members, together=self.together)
             with progress_bar(f"searching {name}", self.members**2 * len(sets)) as bar:
                 gallery = score_galleries(adapter, sets, progress=bar.to)
-            found = {split: replace(signals, gallery=gallery) for split, signals in found.items()}
+            answers = {split: replace(signals, gallery=gallery) for split, signals in answers.items()}
         if adapter is source:
             adapter.to(came_from)
-        return ModelSignals(**found, logit_scale=adapter.logit_scale)
+        return ModelSignals(**answers, logit_scale=adapter.logit_scale)
 
     def copy(self, source: Source) -> tuple[Adapter, Mapping[str, PairDataset]]:
         """A copy of a model on the device, which may be changed, and the pairs with labels as it knows them."""
@@ -141,7 +141,7 @@ def members_of(shadows: Sequence[str | Path], data: PairData) -> list[frozenset[
     Raises:
         CheckpointError: A folder is no shadow model, or one of other pairs.
     """
-    found, problems = [], []
+    ids_of, problems = [], []
     for folder in shadows:
         record = read_record(folder) or RunRecord()
         if record.shadow is None:
@@ -158,10 +158,10 @@ def members_of(shadows: Sequence[str | Path], data: PairData) -> list[frozenset[
                 f"{folder} was trained on other pairs than shadow {index} of {data.name} is. Give the data that "
                 "'multidelete references' was given, with the same held-out pairs."
             )
-        found.append(members)
+        ids_of.append(members)
     if problems:
         raise CheckpointError(problems)
-    return found
+    return ids_of
 
 
 def refuse_seen(models: Mapping[str, Source], records: Mapping[str, RunRecord], data: PairData) -> None:

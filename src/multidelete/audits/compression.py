@@ -76,23 +76,23 @@ def figures(audit: AuditInput, rounded: Mapping[int, Mapping[str, ModelSignals]]
     of_kind = np.array([k == kind for k in whole["original"].kinds], dtype=bool)
     is_forget = np.arange(len(of_kind)) < len(audit.original.forget)
     sample = np.concatenate([np.zeros(is_forget.sum(), dtype=bool), audit.retain_sample])
-    found = []
+    rows = []
     for bits, models in rounded.items():
         few_bits = {name: model.training for name, model in models.items()}
         measure = replace(headline_measure(audit, kind), state=weights_in(bits))
         for split, own in (("forget", is_forget & of_kind), ("retain sample", sample & of_kind)):
             if not own.any():
                 why = f"there are no {prefix(kind)}{split} pairs"
-                found += absent_figures(AUDIT, measure, split, models, why)
+                rows += absent_figures(AUDIT, measure, split, models, why)
                 continue
             before, after = headline(whole, own, of_kind), headline(few_bits, own, of_kind)
             if isinstance(before, str) or isinstance(after, str):
                 why = before if isinstance(before, str) else str(after)
-                found += absent_figures(AUDIT, measure, split, models, why)
+                rows += absent_figures(AUDIT, measure, split, models, why)
             else:
-                found += _headline_figures(audit, measure, split, before, after)
-        found += _membership_figures(audit, models, bits)
-    return found
+                rows += _headline_figures(audit, measure, split, before, after)
+        rows += _membership_figures(audit, models, bits)
+    return rows
 
 
 def _headline_figures(

@@ -50,18 +50,18 @@ def probe_figures(
     if relearn and not isinstance(parted, str):
         measuring = len(relearning.STEPS) * len(few.original.training)
         total += len(learners) * (measuring + relearning.STEPS[-1] * _STEP_COST)
-    found: list[Figure] = []
+    rows: list[Figure] = []
     with progress_bar("probing", total) as bar:
         prober = _Prober(few, load, bar)
         if compress:
-            found += compression.figures(few, prober.compressed())
+            rows += compression.figures(few, prober.compressed())
         if relearn and isinstance(parted, str):
             measure = headline_measure(few, few.headline_kind())
-            found += absent_figures(relearning.AUDIT, measure, relearning.SPLIT, dict.fromkeys(learners), parted)
+            rows += absent_figures(relearning.AUDIT, measure, relearning.SPLIT, dict.fromkeys(learners), parted)
         elif relearn and not isinstance(parted, str):
             curves = {name: prober.relearned(name, parted, lr) for name in learners}
-            found += relearning.figures(few, parted.unseen, curves, lr=lr)
-    return found
+            rows += relearning.figures(few, parted.unseen, curves, lr=lr)
+    return rows
 
 
 @dataclass
@@ -75,20 +75,20 @@ class _Prober:
 
     def compressed(self) -> dict[int, dict[str, ModelSignals]]:
         """What each model says in few bits."""
-        found: dict[int, dict[str, ModelSignals]] = {bits: {} for bits in compression.BITS}
+        rounded_in: dict[int, dict[str, ModelSignals]] = {bits: {} for bits in compression.BITS}
         for name in self.audit.models:
             adapter, pairs = self._loaded(name)
-            for bits, by_model in found.items():
+            for bits, by_model in rounded_in.items():
                 rounded = compression.compressed(adapter, bits)
                 answers = {s: self._ask(rounded, p, f"{name} in {bits} bits") for s, p in pairs.items()}
                 by_model[name] = ModelSignals(**answers, logit_scale=rounded.logit_scale)
-        return found
+        return rounded_in
 
     def relearned(self, name: str, parted: relearning.Parted, lr: float) -> dict[int, Signals]:
         """What one model says of forget and retain pairs, while it learns some of them again."""
         adapter, pairs = self._loaded(name)
         forget, retain = pairs["forget"], pairs["retain"]
-        found: dict[int, Signals] = {}
+        curve: dict[int, Signals] = {}
         again, title = forget.only(parted.relearned, "relearned"), f"relearning {name}"
 
         def count_step() -> None:
@@ -97,8 +97,8 @@ class _Prober:
 
         learning = relearning.relearn(adapter, again, retain, lr=lr, seed=self.audit.seed, after_step=count_step)
         for step in learning:
-            found[step] = self._ask(adapter, forget, title).join(self._ask(adapter, retain, title))
-        return found
+            curve[step] = self._ask(adapter, forget, title).join(self._ask(adapter, retain, title))
+        return curve
 
     def _loaded(self, name: str) -> Loaded:
         adapter, splits = self.load[name]()
@@ -127,5 +127,5 @@ def _fewer(audit: AuditInput) -> AuditInput:
 
 def _splits(model: ModelSignals) -> dict[str, Signals]:
     """The splits that there are."""
-    found = {split: getattr(model, split) for split in SPLITS}
-    return {split: signals for split, signals in found.items() if signals is not None}
+    answers = {split: getattr(model, split) for split in SPLITS}
+    return {split: signals for split, signals in answers.items() if signals is not None}

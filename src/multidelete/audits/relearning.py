@@ -164,26 +164,26 @@ def figures(
         step: {model: curve[step] for model, curve in curves.items()} for step in next(iter(curves.values()))
     }
     measured[0] = {"original": training, **measured[0]}
-    measure, found = headline_measure(audit, kind), []
+    measure, rows = headline_measure(audit, kind), []
     asked = {step: headline(models, own, of_kind) for step, models in measured.items()}
     values: dict[int, Mapping[str, Floats]] = {}
     rate = f"learning rate {lr:g}"
     for step, result in asked.items():
         if isinstance(result, str):
-            found += absent_figures(AUDIT, replace(measure, step=step), SPLIT, measured[step], result)
+            rows += absent_figures(AUDIT, replace(measure, step=step), SPLIT, measured[step], result)
             continue
         values[step] = result.values
         hang_together, note = result.groups, f"{result.note}; {rate}" if result.note else rate
     if values:
-        found += _curve_figures(audit, measure, values, hang_together, note)
-        found += _half_figures(measure, values)
+        rows += _curve_figures(audit, measure, values, hang_together, note)
+        rows += _half_figures(measure, values)
     is_labelled = training.labels is not None and training.logits is not None
     scores = {
         step: {model: signals.select(own).label_aware_score for model, signals in models.items()}
         for step, models in measured.items()
     }
     score = Measure(LABEL_MARGIN if is_labelled else SCORE, kind=kind)
-    return found + _curve_figures(audit, score, scores, groups(training.select(own)), rate)
+    return rows + _curve_figures(audit, score, scores, groups(training.select(own)), rate)
 
 
 def _curve_figures(
@@ -213,22 +213,22 @@ def _curve_figures(
 def _half_figures(measure: Measure, values: Mapping[int, Mapping[str, Floats]]) -> list[Figure]:
     """The first measured number of steps after which half of the original's figure is there again."""
     original = float(values[0]["original"].mean())
-    half, found = Measure(f"steps to bring back half of {measure}"), []
+    half, rows = Measure(f"steps to bring back half of {measure}"), []
     for model in (model for model in values[0] if model != "original"):
         row = partial(Figure, audit=AUDIT, measure=half, model=model, split=SPLIT)
         back = [step for step, by_model in sorted(values.items()) if by_model[model].mean() >= HALF * original]
         if original <= 0:
-            found.append(row(absent="the original finds none of them, so there is nothing to come back"))
+            rows.append(row(absent="the original finds none of them, so there is nothing to come back"))
         elif not back:
             best = max(float(by_model[model].mean()) for by_model in values.values())
             why = (
                 f"it does not come back within {max(values)} steps: {best:.3f} at most, the original has {original:.3f}"
             )
-            found.append(row(absent=why))
+            rows.append(row(absent=why))
         else:
             note = f"half of {original:.3f}; measured after {', '.join(map(str, sorted(values)))} steps"
-            found.append(row(value=float(back[0]), n=len(values[0][model]), better="target", note=note))
-    return found
+            rows.append(row(value=float(back[0]), n=len(values[0][model]), better="target", note=note))
+    return rows
 
 
 def _batches(size: int, wanted: int, rng: np.random.Generator) -> Iterator[list[int]]:

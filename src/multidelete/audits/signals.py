@@ -191,14 +191,14 @@ def collect(
             pairs = list(dataset.pairs[start : start + batch_size])
             batch = adapter.collate(pairs).to(adapter.device)
             outputs = adapter(batch)
-            found = {"score": outputs.score, "logits": outputs.logits, "labels": batch.labels}
-            found |= {f"unimodal/{m}": t for m, t in outputs.unimodal.items()}
-            found |= {f"embeddings/{m}": t for m, t in (outputs.embeddings or {}).items()}
+            answers = {"score": outputs.score, "logits": outputs.logits, "labels": batch.labels}
+            answers |= {f"unimodal/{m}": t for m, t in outputs.unimodal.items()}
+            answers |= {f"embeddings/{m}": t for m, t in (outputs.embeddings or {}).items()}
             if outputs.logits is not None and batch.labels is not None:
-                found["nll_nats"] = torch.nn.functional.cross_entropy(
+                answers["nll_nats"] = torch.nn.functional.cross_entropy(
                     outputs.logits.float(), batch.labels, reduction="none"
                 )
-            for name, tensor in found.items():
+            for name, tensor in answers.items():
                 if tensor is not None:
                     kept = tensor.long() if name == "labels" else tensor.float()
                     parts.setdefault(name, []).append(kept.cpu().numpy())

@@ -56,12 +56,12 @@ def _lines(path: Path) -> list[JsonObject]:
         CheckpointError: The file cannot be read, or is not what `TrialFile` writes.
     """
     try:
-        found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is no readable file of trials: {error}. {_AFRESH}") from error
-    if not found or not all(isinstance(one, dict) for one in found):
+    if not rows or not all(isinstance(one, dict) for one in rows):
         raise CheckpointError(f"{path} is no file of trials. {_AFRESH}")
-    return found
+    return rows
 
 
 def _trial(row: JsonObject, path: Path) -> Trial:
@@ -70,8 +70,8 @@ def _trial(row: JsonObject, path: Path) -> Trial:
 
 def best_of(trials: Sequence[Trial]) -> Trial | None:
     """The trial with the lowest objective, the first one of equals; None where all failed."""
-    found = [trial for trial in trials if trial.objective is not None]
-    return min(found, key=lambda trial: (trial.objective, trial.number), default=None)
+    judged = [trial for trial in trials if trial.objective is not None]
+    return min(judged, key=lambda trial: (trial.objective, trial.number), default=None)
 
 
 def search_cost(

@@ -211,11 +211,11 @@ def _trial(number: int, deletion: Deletion, judge: Judge) -> Trial:
         method, loop, drawn = drawn_settings(deletion.method, deletion.loop, trial=number, seed=deletion.seed)
         trial = replace(trial, drawn=drawn)
         result = forgotten(replace(deletion, method=method, loop=loop))
-        found = judge.judged(result.adapter)
+        worth = judge.judged(result.adapter)
         trial = replace(
             trial,
-            objective=found.value,
-            terms=asdict(found),
+            objective=worth.value,
+            terms=asdict(worth),
             pairs_forward=result.outcome.pairs_forward + judge.pairs - asked,
             pairs_backward=result.outcome.pairs_backward,
         )

@@ -75,18 +75,18 @@ def compare(
 
 def inputs_of(read: Experiment, root: Path) -> list[Path]:
     """Files and folders that an experiment reads besides its own file."""
-    found: list[Path] = []
+    paths: list[Path] = []
     for setting in read.settings:
-        found += [root / setting.data, root / setting.data.partition(":")[2]] if setting.data else []
-        found += [] if setting.image_root is None else [root / setting.image_root]
-        found += [] if setting.start is None else [setting.start.script]
-        found += paths_of_model(setting.model.start) if setting.model.start else []
-    return [path for path in found if path != root]
+        paths += [root / setting.data, root / setting.data.partition(":")[2]] if setting.data else []
+        paths += [] if setting.image_root is None else [root / setting.image_root]
+        paths += [] if setting.start is None else [setting.start.script]
+        paths += paths_of_model(setting.model.start) if setting.model.start else []
+    return [path for path in paths if path != root]
 
 
 def _page(read: Experiment, runner: Runner, planned: list[Planned], folder: Path) -> list[Block]:
     """Write the page of what is there."""
-    audits = {one.group.name: found for one in planned if (found := runner.done(one)) is not None}
+    audits = {one.group.name: audit for one in planned if (audit := runner.done(one)) is not None}
     blocks = []
     for setting in read.settings:
         for fraction in read.grid.fractions:

@@ -77,11 +77,11 @@ class Runner:
 
     def done(self, planned: Planned) -> Audit | None:
         """The group's audit, without rows that are not of the experiment any more; None where it does not hold."""
-        found = read_group(self.path(planned.group))
-        missing = planned.missing(found)
-        if found is None or missing is None:
+        audit = read_group(self.path(planned.group))
+        missing = planned.missing(audit)
+        if audit is None or missing is None:
             return None
-        run, figures = found
+        run, figures = audit
         unwanted = set(cast(dict[str, object], run["models"])) - {*planned.keys, *CONTROLS}
         unwanted |= {row.name for row in missing}
         models = {name: told for name, told in cast(dict[str, object], run["models"]).items() if name not in unwanted}
@@ -146,15 +146,15 @@ class Runner:
             timed(name, partial(store.retrained, original, planned.data, planned.request, seed=seed))
         for name, index in shadows_of(group).items():
             timed(name, partial(store.shadow, original, planned.data, index=index))
-        made: list[str] = []
+        unlearned_names: list[str] = []
         absent: dict[str, str] = {}
         for row in group.setting.methods if rows is None else rows:
             try:
                 timed(row.name, partial(unlearned, store, planned, original, row))
-                made.append(row.name)
+                unlearned_names.append(row.name)
             except (UnsupportedError, DivergedError) as error:
                 absent[row.name] = error.problems[0]
-        timed("audit", lambda: self._audit(planned, made, absent))
+        timed("audit", lambda: self._audit(planned, unlearned_names, absent))
         self._tidy(planned)
 
     def _tidy(self, planned: Planned) -> None:

@@ -49,17 +49,17 @@ def audited(
         shadows: Reference models of other training pairs.
         probe: What else to ask of copies of the models.
     """
-    given = AuditInput(
+    audit = AuditInput(
         models={**models, "unlearned": models["original"], UNTOUCHED: models["original"]}, shadows=shadows,
         unit=unit, noun=noun, seed=seed, retain_pairs=retain_pairs,
     )  # fmt: skip
-    figures = [row for row in run_audits(given) if row.audit != cost.AUDIT]
+    figures = [row for row in run_audits(audit) if row.audit != cost.AUDIT]
     if probe is not None:
-        once = replace(given, models={name: model for name, model in given.models.items() if name != UNTOUCHED})
+        once = replace(audit, models={name: model for name, model in audit.models.items() if name != UNTOUCHED})
         probed = [replace(row, model=UNTOUCHED) if row.model == "unlearned" else row for row in probe(once)]
         figures += mark_void(with_targets(probed))
-    counts = unit_counts(given)
-    measure = headline_measure(given, given.headline_kind())
+    counts = unit_counts(audit)
+    measure = headline_measure(audit, audit.headline_kind())
     columns = _columns([replace(row, void=None) for row in figures], counts, measure)
     figures = [row for row in figures if row.model != "unlearned"]
     judged = {
@@ -69,7 +69,7 @@ def audited(
     }
     retrained_s = costs["retrained"].get("wall_s")
     for name, spent in costs.items():
-        rows = cost.figures(replace(given, cost={**spent, "retrained_wall_s": retrained_s}))
+        rows = cost.figures(replace(audit, cost={**spent, "retrained_wall_s": retrained_s}))
         figures += [replace(row, model=name) for row in rows if row.model == "unlearned"]
     return figures, judged, columns
 
@@ -82,13 +82,13 @@ def _as_unlearned(figures: Sequence[Figure], name: str) -> list[Figure]:
 def _columns(figures: Sequence[Figure], counts: UnitCounts | None, measure: Measure) -> Columns:
     """Which figure each column shows: the verdict's own; of membership the signal that tells most of the original."""
     look, kind = Lookup(figures), counts.kind if counts else None
-    found = {
+    keys = {
         row.criterion: row.unlearned.key
         for row in reversed(verdict(figures, counts).rows)  # the headline's kind comes first
         if row.unlearned is not None
     }
-    columns = {name: found[row] for name, row in (("test", "test"), ("retain", "retain"), ("forget", "forgetting"))
-               if row in found}  # fmt: skip
+    columns = {name: keys[row] for name, row in (("test", "test"), ("retain", "retain"), ("forget", "forgetting"))
+               if row in keys}  # fmt: skip
     columns["separation"] = (separation.AUDIT, Measure(AUC, kind=kind), separation.SPLIT)
     columns["as released"] = (separation.AUDIT, Measure(separation.AS_RELEASED, kind=kind), separation.SPLIT)
     columns["per pair"] = (per_pair.AUDIT, Measure(AUC, kind=kind, signal=per_pair.LIRA), membership.SPLIT)

@@ -63,14 +63,14 @@ def _part(data: PairData, subset: Subset) -> PairData:
 
 
 def _first(pairs: PairDataset, images: int, pairs_per_image: int) -> PairDataset:
-    found: Counter[str] = Counter()
+    times: Counter[str] = Counter()
     kept = []
     for pair in pairs:
         image = next(iter(pair.sources.values()))
-        is_new = image not in found
-        if (is_new and images and len(found) >= images) or (pairs_per_image and found[image] >= pairs_per_image):
+        is_new = image not in times
+        if (is_new and images and len(times) >= images) or (pairs_per_image and times[image] >= pairs_per_image):
             continue
-        found[image] += 1
+        times[image] += 1
         kept.append(pair)
     return PairDataset(kept, pairs.name)
 
@@ -93,12 +93,12 @@ def model_of(setting: Setting, data: PairData, seed: int, store: ModelStore) -> 
 
 def _scripted(start: StartScript, data: PairData, seed: int, out: Path) -> None:
     try:
-        found = runpy.run_path(str(start.script)).get(start.function)
+        function = runpy.run_path(str(start.script)).get(start.function)
     except SyntaxError as error:
         raise ConfigError(f"{start.script}, line {error.lineno}: {error.msg}. It must be a Python script.") from error
-    if not callable(found):
+    if not callable(function):
         raise ConfigError(f'{start.script} has no function {start.function}. Name one with function = "...".')
-    make = cast(Callable[..., None], found)
+    make = cast(Callable[..., None], function)
     with whole_or_nothing(out) as folder:
         make(folder, [str(pair.inputs["text"]) for pair in data.train], seed=seed, **start.options)
 
@@ -107,13 +107,13 @@ def _sized(model: TrainSettings, size: Size, data: PairData, seed: int, out: Pat
     """Random weights of this size, as ``multidelete train`` makes those of the named sizes."""
     task = chosen_task(model, data)
     tokenizer = train_tokenizer((str(pair.inputs["text"]) for pair in data.train), size)
-    made = new_model(
+    parts = new_model(
         model.family, size, image_size=model.image_size, tokenizer=tokenizer, seed=seed, task=task,
         classes=classes_of(data) if task == "classification" else (), images=pictures_per_pair(data.train),
         graph=data.graph,
     )  # fmt: skip
     with whole_or_nothing(out) as folder:
-        get_family(model.family)(*made).save(folder)
+        get_family(model.family)(*parts).save(folder)
 
 
 def request_of(group: Group, data: PairData) -> Request:

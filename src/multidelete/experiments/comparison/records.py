@@ -110,12 +110,12 @@ def _misfits(run: Mapping[str, object]) -> list[str]:
 def _short(figures: Sequence[Figure]) -> list[Figure]:
     """Six digits, each note once, no targets (the retrained model has rows of its own): there are many such files."""
     noted: set[tuple[Key, str | None]] = set()
-    found = []
+    rows = []
     for row in figures:
         key = (row.key, row.note)
-        found.append(_rounded(replace(row, target=None, note=None if key in noted else row.note)))
+        rows.append(_rounded(replace(row, target=None, note=None if key in noted else row.note)))
         noted.add(key)
-    return found
+    return rows
 
 
 def _rounded(row: Figure) -> Figure:

@@ -176,19 +176,19 @@ def _readings(audit: Audit) -> Readings:
     """By model and column, void ones too."""
     run, figures = audit
     rows = {(*row.key, row.model): row for row in figures if row.value is not None}
-    found: dict[str, dict[str, Reading]] = {}
+    readings: dict[str, dict[str, Reading]] = {}
     for name in cast(dict[str, object], run["models"]):
         for column, (audited, measure, split) in _columns(run).items():
             own, theirs = rows.get((audited, measure, split, name)), rows.get((audited, measure, split, YARDSTICK))
             if own is None or own.value is None:
                 continue
             if audited == distance.AUDIT:  # is a gap to the retrained model itself
-                found.setdefault(name, {})[column] = Reading(own.value, own.value, own.low, own.high)
+                readings.setdefault(name, {})[column] = Reading(own.value, own.value, own.low, own.high)
             elif theirs is not None and theirs.value is not None:
                 apart = rows.get((audited, measure.against(YARDSTICK), split, name))
                 low, high = (apart.low, apart.high) if apart else (None, None)
-                found.setdefault(name, {})[column] = Reading(own.value, own.value - theirs.value, low, high)
-    return found
+                readings.setdefault(name, {})[column] = Reading(own.value, own.value - theirs.value, low, high)
+    return readings
 
 
 def _columns(run: Mapping[str, object]) -> dict[str, Key]:
@@ -209,9 +209,9 @@ def _told(audits: Iterable[Audit]) -> dict[str, list[str]]:
 
 def _row(name: str, audits: Mapping[str, Audit], readings: Mapping[str, Readings]) -> Row:
     row = Row()
-    of = [found[name] for found in readings.values() if name in found]
+    of = [of_group[name] for of_group in readings.values() if name in of_group]
     for column in COLUMNS:
-        there = [found[column.key] for found in of if column.key in found]
+        there = [of_group[column.key] for of_group in of if column.key in of_group]
         if there:
             row.values[column.key] = Mean.of([reading.value for reading in there])
             row.gaps[column.key] = Mean.of([reading.gap for reading in there])
@@ -256,12 +256,12 @@ def _void(
 
 
 def _failed_controls(column: Column, control: str, readings: Mapping[str, Readings]) -> list[str]:
-    wrong = [found[control][column.key] for found in readings.values() if column.key in found.get(control, {})]
+    wrong = [of_group[control][column.key] for of_group in readings.values() if column.key in of_group.get(control, {})]
     passed = sum(column.passes(reading.gap) for reading in wrong)
     who = {UNTOUCHED: "the untouched model passes", RANDOM_WEIGHTS: "random weights pass"}[control]
     if not wrong:
         return [f"{control} was not measured"]
-    again = [found.get(RETRAINED_AGAIN, {}).get(column.key) for found in readings.values()]
+    again = [of_group.get(RETRAINED_AGAIN, {}).get(column.key) for of_group in readings.values()]
     right = [reading for reading in again if reading is not None]
     failed = sum(reading.fails(column) for reading in right)
     reasons = [f"{who} in {passed} of {counted(len(wrong), 'groups')}"] if 2 * passed > len(wrong) else []
@@ -271,8 +271,8 @@ def _failed_controls(column: Column, control: str, readings: Mapping[str, Readin
 
 def _wins(key: str, readings: Iterable[Readings], methods: Sequence[str]) -> dict[str, int]:
     counts = dict.fromkeys(methods, 0)
-    for found in readings:
-        gaps = {name: abs(found[name][key].gap) for name in methods if key in found.get(name, {})}
+    for of_group in readings:
+        gaps = {name: abs(of_group[name][key].gap) for name in methods if key in of_group.get(name, {})}
         for name, gap in gaps.items():
             counts[name] += gap <= min(gaps.values()) + NOISE
     return counts
