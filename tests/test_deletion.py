@@ -58,7 +58,7 @@ def test_request_of_another_type_is_refused(forget: object) -> None:
 
 def test_request_of_other_data_is_refused() -> None:
     other = multidelete.Request(("nobody",), "pair", "one of other data")
-    with pytest.raises(RequestError, match="1 of the 1 pair of the request are not among the training pairs"):
+    with pytest.raises(RequestError, match="1 of 1 pair of the request is not among the training pairs"):
         multidelete.unlearn(own_clip(DATA), DATA, other)
 
 

@@ -156,7 +156,7 @@ def test_labels_that_do_not_fit_are_refused() -> None:
     request = data.train.ids[:1]
     other = replace(data, classes=("yes", "neutral", "no"))
     with pytest.raises(
-        DataError, match=r"2 of the 3 classes of .* not among the model's classes: yes, no. .* are entailed"
+        DataError, match=r"2 of 3 classes of .* not among the model's classes: yes, no. .* are entailed"
     ):
         unlearn(adapter, other, request)
     without = replace(data, classes=())

@@ -254,7 +254,7 @@ def test_audit_prints_its_verdict(original: Path, tmp_path: Path, capsys: pytest
     ("request_lines", "expected"),
     [
         ("person-0001-view-1-sensitive\nperson-9999", "1 of 2 ids is not among the training pairs"),
-        ("person-0001-view-1-sensitive\nperson-0001-view-1-sensitive", "occur more than once"),
+        ("person-0001-view-1-sensitive\nperson-0001-view-1-sensitive", "1 of 1 id occurs more than once"),
         ("# nobody\n\n", "needs at least one pair id, subject, image or node"),
         ("\n".join(pair.id for pair in multidelete.load_data(DATA).train), "names all 80 training pairs"),
     ],

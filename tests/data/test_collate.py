@@ -68,7 +68,7 @@ def test_a_picture_is_decoded_once_in_whichever_pair_and_on_whichever_side() -> 
 
 
 def test_pairs_of_one_and_of_two_pictures_do_not_mix() -> None:
-    with pytest.raises(UnsupportedError, match="Some pairs have 1 pictures and some have 2"):
+    with pytest.raises(UnsupportedError, match="Some pairs have 1 picture and some have 2"):
         squares()([single(1), double("x", 1, 2)])
 
 

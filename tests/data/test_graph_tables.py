@@ -146,7 +146,7 @@ PAIRS = {"train.csv": "nodes,text\na|b,one\nb|c,two\n"}
         ({"edges.csv": "from,to\na,b,c\n"}, r"line 2 \(3\)"),
         ({"edges.csv": "from,to\na,\n"}, "1 row lacks a name: rows 1"),
         ({"edges.jsonl": '{"from": ["a", "b"], "to": "c"}\n'}, "1 row has a list or an object for a name: lines 1"),
-        ({"edges.csv": "from,to\na|b,c\n"}, r"1 names hold \|, which joins names: lines 2"),
+        ({"edges.csv": "from,to\na|b,c\n"}, r"1 name holds \|, which joins names: lines 2"),
         ({"edges.csv": "from,to\n1,2\n", "train.csv": "nodes,text\n1.0|2,one\n"}, "1 node stands there .*1 and 1.0"),
         ({"edges.csv": "from,to\na,b\n", "nodes.csv": ",name\n0,a\n1,b\n"}, r"nodes.csv: its first column has no name"),
         ({"edges.csv": "from,to\nb,c\n", "nodes.csv": "a\nb\nc\n"}, r"nodes.csv: its first row \(a\) looks like data"),

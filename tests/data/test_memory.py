@@ -136,7 +136,7 @@ def test_what_tables_refuse_rows_are_refused_for(row: Row, problem: str) -> None
 
 @pytest.mark.parametrize("rows", ["pairs.jsonl", {"image": ["a.png"], "text": ["a"]}, 3])
 def test_what_is_no_list_of_rows_is_refused(rows: object) -> None:
-    with pytest.raises(DataError, match=r"rows are a \w+; they must be a list of rows"):
+    with pytest.raises(DataError, match=r"rows are an? \w+; they must be a list of rows"):
         PairData.from_rows(rows)  # type: ignore[arg-type]
 
 
@@ -208,6 +208,6 @@ def test_sources_of_a_pair_are_made_from_its_content() -> None:
 
 @pytest.mark.parametrize("image", [lambda: picture(1), 3, None, ()])
 def test_a_source_that_the_content_does_not_tell_must_be_given(image: object) -> None:
-    with pytest.raises(DataError, match=r"The image of pair 'x' is a .*tells no source. Give sources="):
+    with pytest.raises(DataError, match=r"The image of pair 'x' is an? .*tells no source. Give sources="):
         Pair(id="x", inputs={"image": image, "text": "a"})
     assert Pair(id="x", inputs={"image": image, "text": "a"}, sources={"image": "i"}).sources["image"] == "i"

@@ -104,7 +104,7 @@ def test_two_names_of_one_picture_are_no_repeat_and_one_name_twice_is(tmp_path: 
     files = ["x.png", "copy.png", "y.png", "z.png"]
     data = load_data(write(tmp_path, [{"file_name": file, "text": file, "id": file} for file in files]))
     assert resolve_request(data, images=["x.png", "copy.png"]).ids == ("x.png", "copy.png")
-    with pytest.raises(RequestError, match="occur more than once"):
+    with pytest.raises(RequestError, match="occurs more than once"):
         resolve_request(data, images=["copy.png", "copy.png"])
 
 

@@ -48,7 +48,7 @@ def test_rows_become_labelled_pairs_and_undecided_ones_are_counted(tmp_path: Pat
     assert [pair.label for pair in data.train] == [2, 1, 0]
     assert data.train[0].inputs == {"image": tmp_path / "images" / "11.jpg", "text": "11 Hypothesis 0"}
     assert data.train[0].sources == {"image": "11.jpg", "text": "11 hypothesis 0"}
-    assert data.notes == ("2 of 5 rows of train have no agreed label ('-') and were dropped",)
+    assert data.notes == ("2 of 5 rows of train have no agreed label ('-'): dropped",)
 
 
 def test_a_request_by_image_takes_every_sentence_about_it(tmp_path: Path) -> None:

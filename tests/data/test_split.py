@@ -27,7 +27,7 @@ def test_holdout_shares_no_image_and_no_caption_with_training_pairs(seed: int) -
     for modality in ("image", "text"):
         sources = [{pair.sources[modality] for pair in split} for split in data.splits.values()]
         assert len(set.union(*sources)) == sum(map(len, sources))
-    assert "20 were set aside as val and 20 as test, in whole groups of shared images" in data.notes[0]
+    assert "20 pairs were set aside as val and 20 as test, in whole groups of shared images" in data.notes[0]
 
 
 def test_holdout_takes_whole_subjects() -> None:

@@ -52,7 +52,7 @@ def test_questions_become_pairs_whose_class_is_the_answer(tmp_path: Path) -> Non
     assert data.train[0].sources == {"image": name, "text": "what is 90?"}
     assert data.splits["val"].ids == ["420", "422"]
     assert data.notes == (
-        "1 of 3 questions of val were dropped: their answer is not among the 3 most frequent of the training questions",
+        "1 of 3 questions of val was dropped: the answer is not among the 3 most frequent of the training questions",
     )
     assert resolve_request(data, ids=["90"], unit="image").ids == ("90", "91", "92")
 
@@ -63,7 +63,7 @@ def test_the_number_of_answers_is_a_setting_and_what_it_drops_is_counted(tmp_pat
     assert data.train.ids == ["90", "91", "92", "251", "300"]
     assert data.splits["val"].ids == ["420"]
     assert [note[:31] for note in data.notes[:2]] == [
-        "1 of 6 questions of train were ",
+        "1 of 6 questions of train was d",
         "2 of 3 questions of val were dr",
     ]
     for wrong, message in (

@@ -13,7 +13,7 @@ from pathlib import Path
 from multidelete.artifacts.keys import key_id, keyed_digest, pair_alias
 from multidelete.artifacts.record import DeletionRecord
 from multidelete.core.errors import CheckpointError, DataError, RequestError, first_few
-from multidelete.core.words import counted
+from multidelete.core.words import counted, share
 from multidelete.data.pairs import Pair, PairData, PairDataset, members
 from multidelete.data.picture_digests import input_digest
 from multidelete.data.request import Request, what_is_missing_afterwards
@@ -82,9 +82,7 @@ class Lineage:
     @property
     def described(self) -> str:
         """``2 requests, 12 pairs``."""
-        return ", ".join(
-            f"{n} {what}{'s' * (n != 1)}" for n, what in ((len(self.deletions), "request"), (self.pairs, "pair"))
-        )
+        return f"{counted(len(self.deletions), 'requests')}, {counted(self.pairs, 'pairs')}"
 
     @property
     def without_key(self) -> tuple[DeletionRecord, ...]:
@@ -198,7 +196,8 @@ def without_earlier(data: PairData, lineage: Lineage, *, but: Collection[str] = 
         raise DataError(f"all training pairs of {data.name} were deleted by earlier requests; there is nothing left.")
     left_out = [pair for split, pairs in data.splits.items() for pair in pairs if pair.id in gone[split]]
     graph = None if data.graph is None else data.graph.without_edges_of(left_out, splits["train"])
-    note = f"{number} of {sum(map(len, data.splits.values()))} pairs were deleted by earlier requests and are left out"
+    every = sum(map(len, data.splits.values()))
+    note = f"{share(number, every, 'pairs were')} deleted by earlier requests, and left out here"
     logger.info("%s: %s", data.name, note)
     return replace(data, splits=splits, notes=(*data.notes, note), graph=graph)
 
@@ -233,8 +232,8 @@ def not_yet_deleted(request: Request, all_data: PairData, left: PairData, lineag
             "earlier requests. "
             "There is nothing left to do for it."
         )
-    logger.warning("of the %d pairs requested, %d had been deleted by earlier requests; they take no part in this one.",
-                   len(request.ids), len(earlier))  # fmt: skip
+    told = share(len(earlier), len(request.ids), "pairs of the request were")
+    logger.warning("%s deleted by earlier requests, and left out of this one.", told)
     problems = what_is_missing_afterwards(left.train, set(kept), left.classes)
     if problems:
         raise RequestError(problems)

@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 from multidelete.core.errors import CheckpointError, first_few
+from multidelete.core.words import counted
 
 MARK = ".multidelete"
 ARCHIVE_MARK = "written by multidelete convert"  # in checkpoints of tensors, which are files
@@ -38,7 +39,7 @@ def refuse_foreign(folder: Path) -> None:
         )
     if noted is not None and (added := sorted(set(files) - noted)):
         raise CheckpointError(
-            f"{folder} holds {len(added)} {'file' if len(added) == 1 else 'files'} that multidelete did not write, and "
+            f"{folder} holds {counted(len(added), 'files')} that multidelete did not write, and "
             f"--overwrite would delete them: {first_few(added, limit=5)}. Move them away, or give another folder."
         )
 

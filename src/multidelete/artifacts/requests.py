@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from multidelete.artifacts.deletions import Lineage, without_earlier
 from multidelete.core.errors import RequestError
-from multidelete.core.words import counted
+from multidelete.core.words import counted, share
 from multidelete.data.pairs import Pair, PairData
 from multidelete.data.request import Request
 
@@ -31,9 +31,9 @@ def refuse_other_requests(lineages: Mapping[str, Lineage], request: Request, for
             continue
         strangers = len(forget) - len(lineage.earlier(forget))
         if strangers or not lineage.whole(forget):
-            what = f"{strangers} of the {counted(len(forget), 'pairs')} of the request given are not among them"
+            what = f"{share(strangers, len(forget), 'pairs of the request given are')} not among them"
             if not strangers:
-                what = f"the {counted(len(forget), 'pairs')} of the request given are only a part of one of them"
+                what = f"the {counted(len(forget), 'pairs of the request given are')} only a part of one of them"
             problems.append(
                 f"{name} was made by another request: its multidelete.json records {lineage.described}, and {what}. "
                 "Give the request that it was made by, or several of its requests together."

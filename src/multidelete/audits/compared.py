@@ -8,6 +8,7 @@ from multidelete.artifacts.manifest import digest_folder, read_record
 from multidelete.artifacts.record import RunRecord
 from multidelete.audits.inputs import RETRAINED_AGAIN, UNLEARNED_AGAIN
 from multidelete.core.errors import CheckpointError, ConfigError, SettingProblem
+from multidelete.core.words import indefinite
 from multidelete.models import Adapter, Task, recognise
 from multidelete.models.checkpoint import weights_digest
 from multidelete.models.lineage import lineage_of
@@ -63,7 +64,7 @@ def records_of(models: Mapping[str, Source]) -> dict[str, RunRecord]:
         except CheckpointError as error:
             problems += error.problems
     problems += [
-        f"{name} {place_of(models[name])} is a {kind}, and the original a {kinds['original']}; "
+        f"{name} {place_of(models[name])} is {indefinite(kind)}, and the original {indefinite(kinds['original'])}; "
         "all models of an audit must be of one family and task. Give the model that was made from this original."
         for name, kind in kinds.items()
         if kind != kinds.get("original", kind)

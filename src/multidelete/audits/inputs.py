@@ -109,7 +109,7 @@ class AuditInput:
             raise ValueError(f"{len(original.forget)} forget and {len(original.retain)} retain pairs; need both")
         both = set(original.forget.ids) & set(original.retain.ids)
         if both:
-            raise ValueError(f"{len(both)} pairs are both forgotten and retained: {sorted(both)[:3]}")
+            raise ValueError(f"{counted(len(both), 'pairs are')} both forgotten and retained: {sorted(both)[:3]}")
         if self.unit not in UNITS or (self.unit == "image" and "image" not in original.forget.modalities):
             raise ValueError(f"unit is {self.unit!r}; it must be one of {UNITS} and pairs of it")
 

@@ -56,7 +56,7 @@ def probe_figures(audit: AuditInput, audit_name: str) -> list[Figure]:
                 groups=groups(known["original"]),
                 seed=audit.seed,
                 better="target" if split == "forget" else "higher",
-                note=f"{len(set(classes))} {_what(fit['original'])}; fitted on "
+                note=f"{counted(len(set(classes)), _what(fit['original']))}; fitted on "
                 f"{counted(len(rows), 'retain pairs')}; the most "
                 f"frequent one is right of {_most_frequent(classes, _classes(known['original'])):.3f}",
             )

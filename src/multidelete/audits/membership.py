@@ -178,7 +178,7 @@ def _ratio_figures(audit: AuditInput, kind: str | None, signal: str, scores: Att
     measure = Measure("MI ratio", kind=kind)
     nonmembers = len(scores["original"][1])
     if nonmembers * RATIO_FPR < 1 - 1e-9:
-        why = f"{nonmembers} nonmembers; the attack's threshold needs at least {round(1 / RATIO_FPR)}"
+        why = f"{counted(nonmembers, 'nonmembers')}; the attack's threshold needs at least {round(1 / RATIO_FPR)}"
         return absent_figures(AUDIT, measure, SPLIT, audit.models, why)
     success = {model: stats.tpr_at_fpr(*pair, RATIO_FPR) for model, pair in scores.items()}
     found = []

@@ -178,7 +178,8 @@ def _attacked(
                 models = f"{LEAST_MODELS} reference models" if label == LIRA else "a reference model"
                 why = (
                     f"it takes {models} that never saw the pair, for at least {LEAST_PAIRS} forget and {LEAST_PAIRS} "
-                    f"held-out pairs; there are {what}, {is_member_N.sum():,} and {(~is_member_N).sum():,} pairs"
+                    f"held-out pairs; there are {what}, {counted(int(is_member_N.sum()), 'forget pairs')} and "
+                    f"{counted(int((~is_member_N).sum()), 'held-out pairs')}"
                 )
                 found += absent_figures(AUDIT, Measure(AUC, kind=kind, signal=label), SPLIT, {name: None}, why)
             else:
@@ -216,7 +217,7 @@ def _rows(
     judged_N = ~np.isnan(next(iter(scores.values())))
     members, nonmembers = (np.flatnonzero(judged_N & side_N) for side_N in (is_member_N, ~is_member_N))
     hang_together = groups(pairs.select(members)), groups(pairs.select(nonmembers))
-    left_out = "" if judged_N.all() else f"; {(~judged_N).sum():,} pairs left out for want of models"
+    left_out = "" if judged_N.all() else f"; {counted(int((~judged_N).sum()), 'pairs')} left out for want of models"
     note = f"{counted(len(members), 'members')} against {counted(len(nonmembers), 'nonmembers')}{left_out}"
     both = {name: (score_N[members], score_N[nonmembers]) for name, score_N in scores.items()}
     found = auc_figures(

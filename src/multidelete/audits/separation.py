@@ -19,6 +19,7 @@ from multidelete.audits.measure import AUC, Measure
 from multidelete.audits.result import Figure
 from multidelete.audits.signals import Signals
 from multidelete.core.streams import Stream, stream
+from multidelete.core.words import counted
 
 AUDIT = "separation"
 SPLIT = "forget and retain"
@@ -45,7 +46,7 @@ def figures(audit: AuditInput) -> list[Figure]:
             continue
         samples = min(available // size, MAX_SAMPLES)
         drawn = whole_units_first(units(retain["original"], audit.unit), audit.seed)[: samples * size or available]
-        extent = f"{samples} disjoint retain samples of {size:,} pairs"
+        extent = f"{counted(samples, 'disjoint retain samples')} of {counted(size, 'pairs')}"
         if not samples:
             extent = f"only {available:,} retain pairs for {size:,} forget pairs"
         retain = {name: signals.select(drawn) for name, signals in retain.items()}

@@ -17,6 +17,7 @@ from multidelete.audits.representations import is_constant, knn_overlap, linear_
 from multidelete.audits.result import Figure
 from multidelete.audits.signals import Signals
 from multidelete.audits.stats import Floats
+from multidelete.core.words import counted
 
 AUDIT = "unimodal"
 K = 10
@@ -46,14 +47,14 @@ def _modality_figures(audit: AuditInput, split: str, modality: str) -> list[Figu
     knn, cka = Measure(OVERLAP, modality=modality), Measure(CKA, modality=modality)
     others = [name for name in audit.models if name != "original"]
     if len(rows) < 3:
-        why = f"{len(rows)} distinct {modality}s; neighbours need at least 3"
+        why = f"{counted(len(rows), f'distinct {modality}s')}; neighbours need at least 3"
         return [
             row for measure in (knn, cka) for row in absent_figures(AUDIT, measure, split, dict.fromkeys(others), why)
         ]
     reference = original.unimodal[modality][rows]
     overlaps: dict[str, Floats] = {}
     found = []
-    note = f"with the original, on {len(rows):,} distinct {modality}s"
+    note = f"with the original, on {counted(len(rows), f'distinct {modality}s')}"
     for name in others:
         representation = chosen[name].unimodal[modality][rows]
         row = partial(Figure, audit=AUDIT, model=name, split=split)

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from multidelete.cli import show
 from multidelete.core.progress import span
@@ -23,21 +23,22 @@ def show_rehearsal(found: "Rehearsal", out: Path, *, named: bool, as_json: bool)
         show.show_json({"dry_run": True, "folder": str(out), **told})
         return
     request = found.request
-    rows: list[list[object]] = [["would go", f"{request['pairs']} of {request['of']} training pairs"]]
-    if request["unit"] != "pair":
-        rows.append(["", f"all pairs of {request['units']} units of the kind {request['unit']}"])
+    rows: list[list[object]] = [["would go", f"{request['pairs']} of {_counted(request['of'], 'training pairs')}"]]
+    if (unit := request["unit"]) != "pair":
+        rows.append(["", f"all pairs of {_counted(request['units'], f'units of the kind {unit}')}"])
     rows += [["", f"of kind {kind}: {go} of {of}"] for kind, (go, of) in found.kinds.items()]
     for name, (go, stay) in found.members.items():
-        shared = f"; {stay} of them stay, since kept pairs have them too" if stay else ""
+        shared = f"; {counted(stay, f'{name}s stay')}, which kept pairs have too" if stay else ""
         rows.append([f"their {name}s", f"{go}{shared}"])
     if found.kept_repeats:
-        rows.append(["the same pairs", f"{len(found.kept_repeats)} stay under other ids, and would go on teaching it"])
+        again = counted(len(found.kept_repeats), "pairs stay")
+        rows.append(["the same pairs", f"{again} under other ids, and would go on teaching it"])
     settings = {name: value for name, value in found.method.items() if name != "name"}
     rows.append(["method", found.method["name"]])
     rows.append(["hyperparameters", ", ".join(f"{name}={value}" for name, value in settings.items()) or "none"])
     rows.append(["loop", ", ".join(f"{name}={value}" for name, value in found.loop.items())])
     part = found.trainable
-    rows.append(["trained", f"{part['chosen']}: {part['parameters']} tensors of parameters"])
+    rows.append(["trained", f"{part['chosen']}: {_counted(part['parameters'], 'tensors of parameters')}"])
     if found.pairs_backward is not None:
         asked = f", {found.pairs_forward:,} asked of frozen models" if found.pairs_forward else ""
         steps = f"{counted(found.steps, 'steps')}, " if found.steps else ""
@@ -52,3 +53,7 @@ def show_rehearsal(found: "Rehearsal", out: Path, *, named: bool, as_json: bool)
 
 def _counts(found: "dict[str, tuple[int, int]]", names: tuple[str, str]) -> dict[str, dict[str, int]]:
     return {name: dict(zip(names, pair, strict=True)) for name, pair in found.items()}
+
+
+def _counted(number: object, noun: str) -> str:
+    return counted(cast(int, number), noun)

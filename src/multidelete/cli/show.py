@@ -236,8 +236,8 @@ def show_data(data: "PairData", examples: int) -> None:
     show_table(["split", *columns], named, numbers=columns[:-1])
     if data.graph is not None:
         graph = _graph_row(data.graph)
-        features = ", ".join(f"{name} ({values} values)" for name, values in graph["features"].items())
-        told = f"graph: {graph['nodes']:,} nodes, {graph['edges']:,} edges"
+        features = ", ".join(f"{name} ({counted(values, 'values')})" for name, values in graph["features"].items())
+        told = f"graph: {counted(graph['nodes'], 'nodes')}, {counted(graph['edges'], 'edges')}"
         show_lines([f"{told}; of the nodes also {features}" if features else told])
     show_lines(f"note: {note}" for note in data.notes)
     shown = [

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from multidelete.core.errors import CheckpointError
+from multidelete.core.words import indefinite
 
 if TYPE_CHECKING:
     Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
@@ -36,7 +37,7 @@ def read_json_object(path: Path, remedy: str) -> dict[str, Json]:
     except ValueError as error:  # no text, no JSON, or a number of thousands of digits
         raise CheckpointError(f"{path} is not valid JSON: {error}. {remedy}") from error
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}; it must be a JSON object. {remedy}")
+        raise CheckpointError(f"{path} holds {indefinite(type(content).__name__)}; it must be a JSON object. {remedy}")
     return content
 
 

@@ -20,6 +20,7 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from torch import Tensor
 
 from multidelete.core.errors import ConfigError, SettingProblem
+from multidelete.core.words import counted
 
 try:
     import resource
@@ -219,8 +220,9 @@ def possible_workers(wanted: int) -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     if soft != resource.RLIM_INFINITY and soft < needed:
         logger.warning(
-            "only %d files can be open here, and %d processes that prepare batches need %d: this process does it. "
-            "Results are the same; raise the limit (ulimit -n) for more speed.", soft, wanted, needed,
+            "only %d files can be open here, and to prepare batches in %s takes %d: this process does it. "
+            "Results are the same; raise the limit (ulimit -n) for more speed.",
+            soft, counted(wanted, "processes"), needed,
         )  # fmt: skip
         return 0
     return wanted

@@ -12,10 +12,12 @@ _REGULAR_VERBS = (
     "give",
     "hold",
     "lack",
+    "lie",
     "look",
     "name",
     "occur",
     "stand",
+    "stay",
 )
 
 
@@ -35,11 +37,24 @@ def counted(count: int, noun: str) -> str:
     return " ".join([f"{count:,}", singular(" ".join(words[:at])), *verb, *words[at + 1 :]])
 
 
+def indefinite(noun: str) -> str:
+    """A noun with its indefinite article, by its first letter or what its first letters sound like.
+
+    >>> indefinite("id"), indefinite("subject"), indefinite("'albef' model"), indefinite("unit")
+    ('an id', 'a subject', "an 'albef' model", 'a unit')
+    """
+    sound = noun.lstrip("'\"").lower()
+    is_vowel = sound.startswith(("a", "e", "i", "o", "u")) and not sound.startswith(("uni", "use", "one", "eu"))
+    return f"{'an' if is_vowel else 'a'} {noun}"
+
+
 def share(part: int, whole: int, nouns_are: str) -> str:
     """How many of how many; the verb goes along with the part.
 
     >>> share(1, 3, "images are"), share(2, 3, "images are"), share(1, 1, "nodes are")
     ('1 of 3 images is', '2 of 3 images are', '1 of 1 node is')
+    >>> share(1, 1, "ids occur"), share(1, 2, "rows of train have")
+    ('1 of 1 id occurs', '1 of 2 rows of train has')
     """
     noun, _, verb = nouns_are.rpartition(" ")
     return f"{part:,} of {counted(whole, noun)} {_VERBS.get(verb, verb + 's') if part == 1 else verb}"

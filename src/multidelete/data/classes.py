@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from multidelete.core.errors import ConfigError, DataError, first_few
-from multidelete.core.words import counted
+from multidelete.core.words import counted, share
 from multidelete.data.pairs import PairData, PairDataset
 
 
@@ -114,9 +114,9 @@ def _by_name(data: str, own: Sequence[str], others: Sequence[str], whose: str) -
     lists = f"{data} has {first_few(own)}; the {whose} are {first_few(others) or 'none'}."
     remedy = "Give the data that the model was trained on, or name the classes as the model does."
     problems = [
-        f"{len(names)} of the {counted(len(own), 'classes')} of {data} {what} the {whose}: "
-        f"{first_few(names)}. {lists} {remedy}"
-        for names, what in ((strangers, "are not among"), (unclear, "could each be several of"))
+        f"{share(len(names), len(own), f'classes of {data} {verb}')} {what} the {whose}: {first_few(names)}. "
+        f"{lists} {remedy}"
+        for names, verb, what in ((strangers, "are", "not among"), (unclear, "look", "like several of"))
         if names
     ]
     if problems:

@@ -66,7 +66,8 @@ class ImagePreparer:
         numbers = {len(pictures) for pictures in every}
         if len(numbers) > 1:
             raise UnsupportedError(
-                f"Some pairs have {min(numbers)} pictures and some have {max(numbers)}; all pairs need as many."
+                f"Some pairs have {counted(min(numbers), 'pictures')} and some have {max(numbers)}; all "
+                f"pairs need as many."
             )
         prepared = self._made({source: image for pictures in every for source, image in pictures})
         rows = [prepared[s] if s in prepared else self.cache[s] for pictures in every for s, _ in pictures]

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from multidelete.core.errors import CheckpointError, DataError, first_few
-from multidelete.core.words import counted
+from multidelete.core.words import counted, indefinite
 from multidelete.data.pairs import Pair, source_key
 
 NAMES_FILE, EDGES_FILE = "graph.json", "graph.safetensors"
@@ -239,7 +239,9 @@ def nodes_of(pair: Pair) -> tuple[str, ...]:
     """The nodes that a pair names; none where it has no graph."""
     names = pair.inputs.get("graph", ())
     if not isinstance(names, tuple):
-        raise TypeError(f"the graph input of pair {pair.id} is a {type(names).__name__}; it must be a tuple of names")
+        raise TypeError(
+            f"the graph input of pair {pair.id} is {indefinite(type(names).__name__)}; it must be a tuple of names"
+        )
     return tuple(str(name) for name in names)
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from multidelete.core.errors import DataError, first_few
 from multidelete.core.progress import progress_bar
-from multidelete.core.words import counted
+from multidelete.core.words import counted, share
 from multidelete.data.decode import FORMATS, ImageError, ImageInput, open_image
 from multidelete.data.pairs import PairDataset, members
 
@@ -61,8 +61,8 @@ def check_images(
         )
     if unfit:
         problems.append(
-            f"{len(unfit)} of {counted(len(pictures), 'images')} of {dataset.name} do not fit the "
-            f"model: {first_few(unfit)}. "
+            f"{share(len(unfit), len(pictures), f'images of {dataset.name} do')} not fit the model: "
+            f"{first_few(unfit)}. "
             "Replace these files, remove their pairs, or give another model."
         )
     if problems:

@@ -5,6 +5,7 @@ from pathlib import Path
 from PIL import Image
 
 from multidelete.core.errors import DataError
+from multidelete.core.words import indefinite
 from multidelete.data.decode import ImageError, open_image
 from multidelete.data.picture_digests import input_digest
 
@@ -65,6 +66,6 @@ def content_source(pair: str, modality: str, content: object) -> str:
         case str():
             return text_source(content)
     raise DataError(
-        f"The {modality} of pair {pair!r} is a {type(content).__name__}, which tells no source. Give "
+        f"The {modality} of pair {pair!r} is {indefinite(type(content).__name__)}, which tells no source. Give "
         f"sources={{{modality!r}: ...}}, a name that pairs with the same {modality} share."
     )

@@ -29,9 +29,8 @@ def outside_notes(data: PairData, places: Sequence[Path]) -> list[str]:
     }
     if not outside:
         return []
-    verb = "lies" if len(outside) == 1 else "lie"
     return [
-        f"{counted(len(outside), 'pictures')} {verb} outside the folder of the data: name their folder with "
+        f"{counted(len(outside), 'pictures lie')} outside the folder of the data: name their folder with "
         "--image-root where that is meant"
     ]
 

@@ -153,8 +153,8 @@ def _match(data: PairData, what: str, names: Sequence[str], problems: list[str])
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         problems.append(
-            f"{len(repeated)} of {len(wanted)} {what}s occur more than once in the request: {first_few(repeated)}. "
-            "Name each once, so that the request says what was meant."
+            f"{share(len(repeated), len(wanted), f'{what}s occur')} more than once in the request: "
+            f"{first_few(repeated)}. Name each once, so that the request says what was meant."
         )
     trained: dict[str, list[str]] = {}
     for pair in data.train:

@@ -57,7 +57,7 @@ class Named:
         return [(line, row) for line, row in named if len(row) > 1]
 
     def __repr__(self) -> str:
-        return f"Named({len(self.ids) + len(self.subjects) + len(self.images) + len(self.nodes)} names)"
+        return f"Named({counted(sum(map(len, (self.ids, self.subjects, self.images, self.nodes))), 'names')})"
 
 
 def read_request(path: Path) -> Named:
@@ -146,7 +146,9 @@ def _read_json_lines(path: Path, text: str) -> Named:
         else:
             entries.append((line, {"id": entry}))
     if problems:
-        raise RequestError([*problems[:10], *([f"... and {len(problems) - 10} more lines."] if problems[10:] else [])])
+        raise RequestError(
+            [*problems[:10], *([f"... and {counted(len(problems) - 10, 'more lines')}."] if problems[10:] else [])]
+        )
     return _named(path, entries)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from multidelete.core.errors import RequestError, first_few, short
-from multidelete.core.words import counted
+from multidelete.core.words import counted, indefinite
 from multidelete.data.classes import class_name
 from multidelete.data.lookalikes import loose_form
 from multidelete.data.pairs import Pair, PairData, members, text_source
@@ -19,7 +19,9 @@ def check_texts(named: Mapping[str, Sequence[object]]) -> None:
             raise RequestError(f"{what} is the text {short(names)!r}; give a list of texts.")
         others = [repr(name) for name in names if not isinstance(name, str)]
         if others:
-            raise RequestError(f"{len(others)} {what} are no texts: {first_few(others)}. Write each as the data does.")
+            raise RequestError(
+                f"{counted(len(others), f'{what} are')} not text: {first_few(others)}. Write each as the data does."
+            )
 
 
 def means_one(read: Named, unit: str | None, file: Path | None) -> Named:
@@ -39,7 +41,7 @@ def means_one(read: Named, unit: str | None, file: Path | None) -> Named:
     unclear = [line for line, by, row in means if by not in row]
     if unclear:
         raise RequestError(
-            f"{file}: {counted(len(unclear), 'rows name')} neither a {unit} nor an id: lines "
+            f"{file}: {counted(len(unclear), 'rows name')} neither {indefinite(str(unit))} nor an id: lines "
             f"{first_few(unclear)}. Complete them."
         )
     ids, subjects, images, nodes = (tuple(row[by] for _, by, row in means if by == name) for name in COLUMNS)
@@ -132,7 +134,7 @@ def skipped_ids(data: PairData, read: Named, file: Path | None) -> list[str]:
     if not ids:
         return []
     return [
-        f"{file}: {counted(len(ids), 'lines begin')} with # and would be skipped, but are ids of "
+        f"{file}: {counted(len(ids), 'lines begin')} with # and would be skipped, but can be read as ids of "
         f"training pairs: {first_few(ids)}. "
         "Name such pairs in a .csv file under the header id."
     ]

@@ -59,8 +59,8 @@ def with_holdout(data: PairData, *, fraction: float = 0.1, seed: int = 0) -> Pai
     train = data.train.without(held["val"] | held["test"], data.train.name)
     by = "subjects" if data.train[0].subject is not None else "groups of shared images and captions"
     note = (
-        f"no held-out pairs were given: {len(splits['val'])} were set aside as val and {len(splits['test'])} as test, "
-        f"in whole {by} (seed {seed})"
+        f"no held-out pairs were given: {counted(len(splits['val']), 'pairs were')} set aside as val "
+        f"and {len(splits['test'])} as test, in whole {by} (seed {seed})"
     )
     set_aside = [pair for pairs in splits.values() for pair in pairs]
     graph = None if data.graph is None else data.graph.without_edges_of(set_aside, train)

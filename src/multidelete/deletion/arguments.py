@@ -15,7 +15,7 @@ from multidelete.core.errors import RequestError, SettingProblem, UnsupportedErr
 from multidelete.core.foreign import own_code
 from multidelete.core.json_files import JsonObject
 from multidelete.core.settings import LoopSettings, LoraSettings
-from multidelete.core.words import counted
+from multidelete.core.words import share
 from multidelete.data.identity import with_true_sources
 from multidelete.data.pairs import PairData
 from multidelete.data.request import Request, resolve_request
@@ -33,8 +33,7 @@ def as_request(data: PairData, forget: object) -> Request:
         strangers = [name for name in forget.ids if name not in data.train.index]
         if strangers or not forget.ids:
             raise RequestError(
-                f"{len(strangers)} of the {counted(len(forget.ids), 'pairs')} of the request are not "
-                "among the training pairs of "
+                f"{share(len(strangers), len(forget.ids), 'pairs of the request are')} not among the training pairs of "
                 f"{data.name}: {first_few(strangers) or 'it names none'}. Resolve the request on this data."
             )
         return forget

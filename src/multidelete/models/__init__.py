@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixi
 from multidelete.artifacts.manifest import read_record
 from multidelete.core.errors import CheckpointError, ConfigError, UnsupportedError, UserError
 from multidelete.core.foreign import explained
+from multidelete.core.words import indefinite
 from multidelete.models.base import Adapter, PairOutputs, Task
 from multidelete.models.checkpoint import (
     LORA_CONFIG,
@@ -76,7 +77,8 @@ def load_adapter(source: str | Path, *, family: str | None = None, allow_pickle:
     kind = stored.kind
     if expected not in (None, kind):
         raise CheckpointError(
-            f"{source} is of family {kind.family!r}, not {family!r}. Leave --family out, or give a {family} model."
+            f"{source} is of family {kind.family!r}, not {family!r}. Leave --family out, or give "
+            f"{indefinite(f'{family} model')}."
         )
     base = lora_base(source)
     model = load_model(base or source, kind.model_class(stored.head), allow_pickle=allow_pickle)
@@ -142,7 +144,7 @@ def adapter_for(model: object, processor: ProcessorMixin | None = None) -> Adapt
         return model
     kind = recognise_model(model).kind
     if processor is None:
-        raise ConfigError(f"a {type(model).__name__} needs its processor too: pass processor=...")
+        raise ConfigError(f"{indefinite(type(model).__name__)} needs its processor too: pass processor=...")
     return _adapter(kind, cast(PreTrainedModel, model), processor, type(model).__name__, ConfigError)
 
 

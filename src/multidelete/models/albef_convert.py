@@ -28,7 +28,7 @@ from multidelete.artifacts.marks import ARCHIVE_MARK, is_marked_archive
 from multidelete.artifacts.overlap import refuse_overlap
 from multidelete.core.errors import CheckpointError, ConfigError, SettingProblem, first_few
 from multidelete.core.foreign import explained
-from multidelete.core.words import counted
+from multidelete.core.words import counted, indefinite
 from multidelete.models.albef import AlbefAdapter, AlbefConfig, AlbefForClassification, AlbefForRetrieval
 from multidelete.models.base import Task
 from multidelete.models.checkpoint import load_model
@@ -111,12 +111,14 @@ def convert_albef(
         classes = tuple(classes) or OFFICIAL_CLASSES.get((count, config.images), ())
         if len(classes) != count:
             raise ConfigError(
-                f"{source} tells {counted(count, 'classes')} apart, but {len(classes)} names were given. "
+                f"{source} tells {counted(count, 'classes')} apart, but {counted(len(classes), 'names were')} given. "
                 "Name each class, in the order of the classifier's outputs."
             )
         name_classes(config, classes)
     elif classes:
-        raise ConfigError(f"{source} is for retrieval, and {len(classes)} names of classes were given. Leave them out.")
+        raise ConfigError(
+            f"{source} is for retrieval, and {counted(len(classes), 'names of classes were')} given. Leave them out."
+        )
     own_size = config.vision_config.image_size
     if image_size is not None:
         weights[POSITIONS] = resized_positions(weights[POSITIONS], image_size, config.vision_config.patch_size)
@@ -157,7 +159,7 @@ def export_albef(source: Path, out: Path, *, overwrite: bool = False) -> dict[st
     stored = recognise(source)
     if stored.kind is not AlbefAdapter:
         raise CheckpointError(
-            f"{source} holds a {stored.head}; only {' and '.join(AlbefAdapter.heads)} have official names."
+            f"{source} holds {indefinite(stored.head)}; only {' and '.join(AlbefAdapter.heads)} have official names."
         )
     weights = official_weights(load_model(source, AlbefAdapter.model_class(stored.head)))
     with whole_or_nothing(out, overwrite=overwrite, is_ours=is_marked_archive) as partial:

@@ -15,7 +15,7 @@ from transformers.utils import cached_file
 from multidelete.artifacts.manifest import digest_folder
 from multidelete.core.errors import CheckpointError, ConfigError, SettingProblem, first_few
 from multidelete.core.foreign import LIBRARY_ERRORS, explained, sentence
-from multidelete.core.words import counted
+from multidelete.core.words import counted, indefinite
 from multidelete.models.base import Adapter
 from multidelete.models.stored_weights import refuse_unfit, stored_dtypes, stored_tensors, unexpected, weight_files
 from multidelete.models.trust import refuse_devices, refuse_untrusted
@@ -161,7 +161,7 @@ def load_model(
         )
     if strange:
         problems.append(
-            f"{source}: {counted(len(strange), 'weights have')} no place in a {model_class.__name__} "
+            f"{source}: {counted(len(strange), 'weights have')} no place in {indefinite(model_class.__name__)} "
             "of this config.json: "
             f"{first_few(strange)}. They would be lost; give a folder whose configuration and weights belong together."
         )

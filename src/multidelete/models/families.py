@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixi
 from multidelete.artifacts.manifest import read_record
 from multidelete.core.errors import CheckpointError, ConfigError
 from multidelete.core.imported import import_class
+from multidelete.core.words import indefinite
 from multidelete.models.albef import AlbefAdapter
 from multidelete.models.base import Task
 from multidelete.models.blip import BlipAdapter
@@ -181,12 +182,12 @@ def recognise(source: str | Path) -> Recognised:
         heads = ", ".join(f"{head} ({task})" for head, task in kind.heads.items())
         named = " and ".join(config.architectures) or "no architectures in its config.json"
         raise CheckpointError(
-            f"{source} is a {config.model_type!r} model with the head {named}. "
+            f"{source} is {indefinite(f'{config.model_type!r} model')} with the head {named}. "
             f"Family {kind.family} has the heads {heads}. "
             "Give a model with one of these, or write an adapter (docs/models.md)."
         )
     raise CheckpointError(
-        f"{source} is a {config.model_type!r} model. Known families: "
+        f"{source} is {indefinite(f'{config.model_type!r} model')}. Known families: "
         + ", ".join(f"{name} ({kind.model_type})" for name, kind in FAMILIES.items())
         + ". For another model, write an adapter (docs/models.md), and name it: --family package.module:Class."
     )

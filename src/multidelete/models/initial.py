@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from multidelete.core.errors import DataError, UnsupportedError, first_few
 from multidelete.core.settings import TrainSettings
-from multidelete.core.words import counted
+from multidelete.core.words import counted, share
 from multidelete.data.classes import class_names, positions, relabelled
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.models import (
@@ -121,8 +121,8 @@ def check_labels(data: PairData) -> None:
     without = [pair.id for pair in data.train if pair.label is None]
     if without:
         raise DataError(
-            f"{len(without)} of {counted(len(data.train), 'training pairs')} of {data.name} have no "
-            f"label: {first_few(without)}. "
+            f"{share(len(without), len(data.train), f'training pairs of {data.name} have')} no label: "
+            f"{first_few(without)}. "
             "Classification needs one for each; give a label column, or train with --task retrieval."
         )
 

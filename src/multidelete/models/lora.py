@@ -20,7 +20,7 @@ from torch import nn
 from multidelete.core.errors import CheckpointError, UnsupportedError, first_few
 from multidelete.core.foreign import explained
 from multidelete.core.settings import LoraSettings
-from multidelete.core.words import counted
+from multidelete.core.words import counted, indefinite
 from multidelete.models.base import Adapter
 from multidelete.models.checkpoint import LORA_CONFIG, not_finite
 
@@ -132,7 +132,9 @@ def load_lora(adapter: Adapter, folder: Path) -> None:
         config = PeftConfig.from_pretrained(str(folder))
         tensors = {name.removeprefix(PREFIX): t for name, t in load_file(folder / LORA_WEIGHTS).items()}
     if not isinstance(config, LoraConfig):
-        raise CheckpointError(f"{folder} is a {config.peft_type} adapter of peft's; only LoRA is supported.")
+        raise CheckpointError(
+            f"{folder} is {indefinite(f'{config.peft_type} adapter')} of peft's; only LoRA is supported."
+        )
     with explained(f"{folder} cannot be read as a LoRA folder", form):
         _refuse_settings(folder, config, tensors)
     names = set(network.state_dict())

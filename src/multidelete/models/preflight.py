@@ -99,7 +99,7 @@ def _try(adapter: Adapter, part: str, pairs: Sequence[Pair], name: str) -> None:
     reasons = dict.fromkeys([problem if not wrong else next(iter(wrong.values()))])
     tried = "any of" if wrong else "together"
     raise CheckpointError(
-        f"{name} cannot take {tried} the {counted(len(pairs), 'pairs')} of {part} that were tried: "
+        f"{name} cannot take {tried} the {counted(len(pairs), f'pairs of {part} that were')} tried: "
         f"{first_few(list(reasons))} "
         "Network and processor do not fit each other, or not such pairs: give a model folder as it was trained."
     )

@@ -11,7 +11,7 @@ from transformers.image_processing_base import ImageProcessingMixin
 
 from multidelete.core.errors import CheckpointError, UserError, first_few
 from multidelete.core.foreign import LIBRARY_ERRORS, sentence
-from multidelete.core.words import counted
+from multidelete.core.words import counted, indefinite
 from multidelete.models.family import FamilyAdapter
 
 _PACKAGES = ("sentencepiece", "protobuf", "tiktoken", "torchvision")  # what slow tokenizers and processors need
@@ -59,9 +59,9 @@ def refuse_processor(
     lacking = [name for name, of in parts.items() if not isinstance(getattr(processor, name, None), of)]
     if lacking:
         raise error(
-            f"{source}: the processor is a {type(processor).__name__} without {' and '.join(lacking)}. A {kind.family} "
-            "model "
-            "needs the whole processor that was saved with it: image processor and tokenizer in one."
+            f"{source}: the processor is {indefinite(type(processor).__name__)} without {' and '.join(lacking)}. For a "
+            f"model of family {kind.family} it needs the whole processor that was saved with it: image processor and "
+            "tokenizer in one."
         )
     tokenizer: PreTrainedTokenizerBase = getattr(processor, "tokenizer")  # noqa: B009 - of no declared type
     problems = []

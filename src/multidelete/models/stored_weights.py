@@ -74,7 +74,8 @@ def _shards(folder: Path, index: Path) -> list[Path]:
     lacking = [name for name in names if not (folder / name).is_file() or not name.endswith(f".{ending}")]
     if lacking:
         raise CheckpointError(
-            f"{index} names {len(lacking)} .{ending} files that are not there: {first_few(lacking)}. "
+            f"{index} names {counted(len(lacking), f'.{ending} files')} that cannot be found there: "
+            f"{first_few(lacking)}. "
             "Give the whole folder."
         )
     return [folder / name for name in names]

@@ -10,6 +10,7 @@ from multidelete.core.errors import ConfigError
 from multidelete.core.runtime import process_index, world_size
 from multidelete.core.settings import LoopSettings
 from multidelete.core.streams import Stream, stream
+from multidelete.core.words import counted
 from multidelete.data.augment import augmented
 from multidelete.data.pairs import Batch, PairDataset
 from multidelete.models.base import Adapter
@@ -110,8 +111,8 @@ class MicroBatches(Dataset[MicroBatch]):
         for index, (part, wanted) in enumerate(step.positions.items()):
             if len(wanted) < shards:
                 raise ConfigError(
-                    f"a step has {len(wanted)} {part} pairs, fewer than its {shards} shares "
-                    f"({self.world} processes x {self.accumulation} accumulated). Raise batch_size."
+                    f"a step has {counted(len(wanted), f'{part} pairs')}, fewer than its {shards} shares "
+                    f"({counted(self.world, 'processes')} x {self.accumulation} accumulated). Raise batch_size."
                 )
             rows = range(mine * len(wanted) // shards, (mine + 1) * len(wanted) // shards)
             positions[part] = [wanted[row] for row in rows]

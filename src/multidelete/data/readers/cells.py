@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from multidelete.core.errors import first_few
-from multidelete.core.words import counted
+from multidelete.core.words import counted, indefinite
 from multidelete.data.tables.strict_json import Literal
 from multidelete.data.tables.suspicion import listed_texts, looks_like_list, spells_missing, whole
 
@@ -57,13 +57,13 @@ class CellReader:
         if value is None or value == "":
             return None
         if not isinstance(value, str) or looks_like_list(value):
-            kind = "looks like a list" if isinstance(value, str) else f"is a {type(value).__name__}"
-            self.problem(f"rows have a {column} that {kind}; it must be one text or number", where)
+            kind = "looks like a list" if isinstance(value, str) else f"is {indefinite(type(value).__name__)}"
+            self.problem(f"rows have {indefinite(column or role)} that {kind}; it must be one text or number", where)
             return None
         if spells_missing(value):
             self.note(f"have the {role} {value!r}, as some programs write what is missing", where)
         elif role in ("id", "subject") and whole(value) is not None:
-            self.note(f"have a {role} that is a whole number with a point, such as 1.0, kept as it is", where)
+            self.note(f"have {indefinite(role)} that is a whole number with a point, such as 1.0, kept as it is", where)
         return value
 
     def problem(self, rule: str, where: str) -> None:

@@ -51,7 +51,9 @@ def rows_of_names(table: TextTable, width: int, where: Path, problems: list[str]
         )
     joined = [line for line, row in zip(table.lines, rows, strict=True) if any("|" in name for name in row)]
     if joined:
-        problems.append(f"{where}: {len(joined)} names hold |, which joins names: lines {first_few(joined)}.")
+        problems.append(
+            f"{where}: {counted(len(joined), 'names hold')} |, which joins names: lines {first_few(joined)}."
+        )
     counting = [str(number) for number in range(len(rows))], [str(number + 1) for number in range(len(rows))]
     if (
         len(table.columns) > width > 1

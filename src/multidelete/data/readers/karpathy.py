@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from multidelete.core.errors import DataError, first_few
 from multidelete.core.paths import lies_there
-from multidelete.core.words import counted
+from multidelete.core.words import counted, share
 from multidelete.data.pairs import Pair, PairData, PairDataset, text_source
 from multidelete.data.tables.source import is_file
 from multidelete.data.tables.strict_json import Json, read_json
@@ -76,7 +76,7 @@ def read_karpathy(path: Path, *, image_root: Path | None = None) -> PairData:
         )
     if missing:
         problems.append(
-            f"{len(missing)} of {counted(len(images), 'images')} of {path} are missing: {first_few(missing)}. "
+            f"{share(len(missing), len(images), f'images of {path} are')} missing: {first_few(missing)}. "
             "Images lie in images/ beside the file; name another folder with --image-root."
         )
     if "train" not in pairs and not unknown:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from multidelete.core.errors import DataError, first_few
-from multidelete.core.words import counted
+from multidelete.core.words import counted, indefinite, share
 from multidelete.data.pairs import Pair, PairDataset
 from multidelete.data.tables.json_rows import read_objects
 from multidelete.data.tables.source import is_file, read_text
@@ -68,7 +68,7 @@ def complete(
         )
     if unfit:
         problems.append(
-            f"{path}: {counted(len(unfit), 'rows have')} a {text!r} that is a number or looks like a "
+            f"{path}: {counted(len(unfit), 'rows have')} {indefinite(repr(text))} that is a number or looks like a "
             f"list: {first_few(unfit)}. "
             "Write one text."
         )
@@ -105,8 +105,7 @@ class Pictures:
         if not self._missing:
             return []
         return [
-            f"{len(self._missing)} of {counted(len(self._missing) + len(self._found), 'images')} of "
-            f"{path} are missing: "
+            f"{share(len(self._missing), len(self._missing) + len(self._found), f'images of {path} are')} missing: "
             f"{first_few(list(self._missing))}. Looked in {first_few(self.folders)}. Name their folder with "
             "--image-root, or remove the rows of images that cannot be had."
         ]

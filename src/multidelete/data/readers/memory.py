@@ -10,7 +10,7 @@ from datasets import Dataset, DatasetDict
 
 from multidelete.core.arguments import Wanted, check_arguments, names_by_name, place, text
 from multidelete.core.errors import DataError, first_few
-from multidelete.core.words import counted
+from multidelete.core.words import counted, indefinite
 from multidelete.data.pairs import PairData
 from multidelete.data.readers.checked import checked
 from multidelete.data.readers.folder import check_names, pairs_of_tables
@@ -45,7 +45,7 @@ def read_rows(
     started = time.perf_counter()
     image_root = _checked_arguments(columns, splits, image_root, classes, name)
     if isinstance(rows, str | bytes | Mapping) or not isinstance(rows, Iterable):
-        raise DataError(f"{name} are a {type(rows).__name__}; they must be a list of rows, each a mapping.")
+        raise DataError(f"{name} are {indefinite(type(rows).__name__)}; they must be a list of rows, each a mapping.")
     table = _table(name, list(rows))
     root = image_root or Path.cwd()
     data = pairs_of_tables(

@@ -6,7 +6,7 @@ Xie, Lai, Doran, Kadav: "Visual Entailment: A Novel Task for Fine-Grained Image 
 from pathlib import Path
 
 from multidelete.core.errors import first_few
-from multidelete.core.words import counted
+from multidelete.core.words import counted, share
 from multidelete.data.pairs import Pair, PairData, text_source
 from multidelete.data.readers.layouts import Pictures, Row, checked_splits, read_json_lines
 
@@ -51,8 +51,7 @@ def read_snli_ve(path: Path, *, image_root: Path | None = None) -> PairData:
         agreed = [row for row in rows if row["gold_label"] != "-"]
         if len(agreed) < len(rows):
             notes.append(
-                f"{len(rows) - len(agreed)} of {counted(len(rows), 'rows')} of {split} have no agreed "
-                "label ('-') and were dropped"
+                f"{share(len(rows) - len(agreed), len(rows), f'rows of {split} have')} no agreed label ('-'): dropped"
             )
         labelled = [row for row in agreed if row["gold_label"] in CLASSES]
         if len(labelled) < len(agreed):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from multidelete.core.errors import DataError, short
 from multidelete.core.paths import lies_there, user_path
-from multidelete.core.words import counted
+from multidelete.core.words import counted, indefinite
 from multidelete.data.decode import open_encoded
 from multidelete.data.readers.archive import read_archive
 from multidelete.data.readers.found import ENDINGS, SPLIT_NAMES, WORKBOOKS, find_files
@@ -196,7 +196,7 @@ def tables_of_dataset(spec: str, loaded: object) -> list[Table]:
         loaded = DatasetDict({"train": loaded})
     if not isinstance(loaded, DatasetDict):
         raise DataError(
-            f"{spec} is a {type(loaded).__name__}; pairs are read from finished data sets, not from streams."
+            f"{spec} is {indefinite(type(loaded).__name__)}; pairs are read from finished data sets, not from streams."
         )
     return [_table(spec, str(split), dataset) for split, dataset in loaded.items()]
 
@@ -216,7 +216,10 @@ def _table(spec: str, split: str, dataset: Dataset) -> Table:
             class_names[column] = list(feature.names)
     rows, notes, problems = text_rows(dataset)
     typed = dataset.info.builder_name in ("csv", "json")
-    guessed = f"{split} was a {dataset.info.builder_name} file that the datasets library typed: zeros in front, long "
+    guessed = (
+        f"{split} was {indefinite(f'{dataset.info.builder_name} file')} that the datasets library "
+        f"typed: zeros in front, long "
+    )
     return Table(
         split=split,
         columns=list(dataset.column_names),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from multidelete.core.errors import ConfigError, DataError, first_few
-from multidelete.core.words import counted
+from multidelete.core.words import counted, share
 from multidelete.data.pairs import Pair, PairData, text_source
 from multidelete.data.readers.layouts import Pictures, Row, checked_splits, complete
 from multidelete.data.tables.strict_json import read_json
@@ -93,11 +93,10 @@ def read_vqa(path: Path, *, image_root: Path | None = None, answers: int = ANSWE
     pairs: dict[str, list[Pair]] = {}
     for split in (name for name in ("train", "val", "test") if name in read):
         pairs[split] = [_pair(one, at[one.answer]) for one in read[split] if one.answer in at]
-        if len(pairs[split]) < len(read[split]):
+        if rare := len(read[split]) - len(pairs[split]):
             notes.append(
-                f"{len(read[split]) - len(pairs[split])} of {counted(len(read[split]), 'questions')} "
-                f"of {split} were dropped: "
-                f"their answer is not among the {len(classes)} most frequent of the training questions"
+                f"{share(rare, len(read[split]), f'questions of {split} were')} dropped: "
+                f"the answer is not among the {len(classes)} most frequent of the training questions"
             )
     train_file = "*OpenEnded_mscoco_train*_questions.json"
     splits = checked_splits("vqa", folder, pairs, train_file=train_file, pictures=pictures, problems=problems)

@@ -69,7 +69,7 @@ def with_header(path: Path, rows: Rows, notes: Sequence[str] = ()) -> TextTable:
             "Rename or remove them."
         )
     if header.count("") > 1:
-        raise DataError(f"{path}: {header.count('')} columns have no name; give each one.")
+        raise DataError(f"{path}: {counted(header.count(''), 'columns have')} no name; give each one.")
     nameless = header.index("") if "" in header[1:] and header[0] else 0
     cut = [line for line, cells in rows[1:] if nameless and cells[nameless].strip()]
     if cut:

@@ -106,8 +106,8 @@ def main_table(block: Block) -> Table:
         for name, row in block.rows.items()
         for why in list(dict.fromkeys(row.absent.values()))[:1]
     ]
-    plural = "group" if block.groups == 1 else "groups"
-    return Table(f"{block.setting}, {block.fraction:.1%} deleted, {block.groups} {plural}", head, rows, notes)
+    title = f"{block.setting}, {block.fraction:.1%} deleted, {counted(block.groups, 'groups')}"
+    return Table(title, head, rows, notes)
 
 
 def gap_table(block: Block) -> Table | None:
@@ -152,8 +152,11 @@ def wins_table(blocks: Sequence[Block]) -> Table | None:
     names.sort(key=lambda name: -sum(totals[key][name] for key in keys))
     rows = [[name, *(str(totals[key][name]) for key in keys), str(sum(totals[key][name] for key in keys))]
             for name in names]  # fmt: skip
-    counted = {key: sum(block.groups for block in blocks if key in block.wins) for key in keys}
-    notes = ["; ".join(f"{key}: {counted[key]} groups" for key in keys) + ". Ties count for each; void columns do not."]
+    groups = {key: sum(block.groups for block in blocks if key in block.wins) for key in keys}
+    notes = [
+        "; ".join(f"{key}: {counted(groups[key], 'groups')}" for key in keys)
+        + ". Ties count for each; void columns do not."
+    ]
     return Table("Groups in which a method is nearest to the retrained model", ["", *keys, "all"], rows, notes)
 
 
