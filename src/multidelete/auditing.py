@@ -15,7 +15,7 @@ from multidelete.artifacts.manifest import versions
 from multidelete.artifacts.overlap import paths_of_model, refuse_overlap, refuse_pictures
 from multidelete.artifacts.record import RunRecord
 from multidelete.artifacts.requests import refuse_other_requests, without_other_requests
-from multidelete.audits import AuditInput, Shadow, Verdict, run_audits, unit_counts, verdict, with_targets
+from multidelete.audits import AuditInput, Shadow, Verdict, mark_void, run_audits, unit_counts, verdict, with_targets
 from multidelete.audits.asking import Asker, make_cache, members_of, refuse_seen, splits_to_ask
 from multidelete.audits.compared import (
     Source,
@@ -29,7 +29,6 @@ from multidelete.audits.compared import (
     records_of,
     seconds_of,
 )
-from multidelete.audits.controls import mark_void
 from multidelete.audits.inputs import units
 from multidelete.audits.probing import probe_figures
 from multidelete.audits.relearning import check_relearning, relearning_rate

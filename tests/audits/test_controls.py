@@ -5,8 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from multidelete.audits import AUDITS, AuditInput, check_controls, compression, run_audits, unit_counts, verdict
-from multidelete.audits.controls import mark_void
+from multidelete.audits import (
+    AUDITS,
+    AuditInput,
+    check_controls,
+    compression,
+    mark_void,
+    run_audits,
+    unit_counts,
+    verdict,
+)
 from multidelete.audits.result import Figure
 from tests.audits.world import every, model, models_of, pick, run, with_
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from multidelete.audits import AuditInput, ModelSignals, Signals, collect, relearning
-from multidelete.audits.controls import check_controls, mark_void
+from multidelete.audits import AuditInput, ModelSignals, Signals, check_controls, collect, mark_void, relearning
 from multidelete.audits.probing import probe_figures
 from multidelete.audits.relearning import STEPS, Parted, part, relearn
 from multidelete.audits.result import Figure

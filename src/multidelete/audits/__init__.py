@@ -5,17 +5,19 @@ from dataclasses import replace
 
 from multidelete.audits import (
     collateral,
+    compression,
     cost,
     distance,
     forgetting,
     leakage,
     membership,
     per_pair,
+    relearning,
     separation,
     unimodal,
     utility,
 )
-from multidelete.audits.controls import check_controls, mark_void
+from multidelete.audits.controls import Controls
 from multidelete.audits.forgetting import UnitCounts, unit_counts
 from multidelete.audits.inputs import AuditInput, ModelSignals, Shadow
 from multidelete.audits.result import Figure
@@ -24,6 +26,7 @@ from multidelete.audits.verdict import Verdict, verdict
 
 __all__ = [
     "AUDITS",
+    "CONTROLS",
     "VERSION",
     "AuditInput",
     "Figure",
@@ -35,6 +38,7 @@ __all__ = [
     "cached",
     "check_controls",
     "collect",
+    "mark_void",
     "run_audits",
     "unit_counts",
     "verdict",
@@ -43,18 +47,49 @@ __all__ = [
 
 VERSION = 3  # of the figures: raised where one changes or is added, so that comparisons never mix old and new ones
 
-AUDITS: dict[str, Callable[[AuditInput], list[Figure]]] = {
-    "utility": utility.figures,
-    "forgetting": forgetting.figures,
-    "separation": separation.figures,
-    "membership": membership.figures,
-    "per-pair membership": per_pair.figures,
-    "distance": distance.figures,
-    "unimodal": unimodal.figures,
-    "leakage": leakage.figures,
-    "collateral": collateral.figures,
-    "cost": cost.figures,
+_EVERY = (
+    (utility.AUDIT, utility.figures, utility.CONTROLS),
+    (forgetting.AUDIT, forgetting.figures, forgetting.CONTROLS),
+    (separation.AUDIT, separation.figures, separation.CONTROLS),
+    (membership.AUDIT, membership.figures, membership.CONTROLS),
+    (per_pair.AUDIT, per_pair.figures, per_pair.CONTROLS),
+    (distance.AUDIT, distance.figures, distance.CONTROLS),
+    (unimodal.AUDIT, unimodal.figures, unimodal.CONTROLS),
+    (leakage.AUDIT, leakage.figures, leakage.CONTROLS),
+    (collateral.AUDIT, collateral.figures, collateral.CONTROLS),
+    (cost.AUDIT, cost.figures, None),
+)
+AUDITS: dict[str, Callable[[AuditInput], list[Figure]]] = {name: figures for name, figures, _ in _EVERY}
+CONTROLS: dict[str, Controls] = {
+    **{name: controls for name, _, controls in _EVERY if controls is not None},
+    compression.AUDIT: compression.CONTROLS,
+    relearning.AUDIT: relearning.CONTROLS,
 }
+"""What each audit promises of models of known answers, those that are only run when asked for among them."""
+
+
+def check_controls(figures: Sequence[Figure]) -> dict[str, str | None]:
+    """Whether each audit's controls came out right, as its `Controls` say; *untouched* has the original's values.
+
+    Args:
+        figures: Of any models; those that are no controls are passed over.
+
+    Returns:
+        For each audit of which a control could be looked at None, or what came out wrong. Audits without
+        controls, or whose control rows are absent, are left out. Cost has no controls.
+    """
+    told: dict[str, str | None] = {}
+    for audit in dict.fromkeys(row.audit for row in figures if row.audit in CONTROLS):
+        outcomes = CONTROLS[audit].outcomes([row for row in figures if row.audit == audit and row.value is not None])
+        if outcomes:
+            told[audit] = "; ".join(reason for reason in outcomes if reason) or None
+    return told
+
+
+def mark_void(figures: Sequence[Figure]) -> list[Figure]:
+    """The figures, those of audits with a wrong control marked as void with the reason."""
+    wrong = check_controls(figures)
+    return [replace(row, void=wrong[row.audit]) if wrong.get(row.audit) else row for row in figures]
 
 
 def run_audits(audit: AuditInput) -> list[Figure]:

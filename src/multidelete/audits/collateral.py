@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multidelete.audits.compare import absent_figures, mean_figures
+from multidelete.audits.controls import Controls, worse_than_original
 from multidelete.audits.forgetting import headline_measure
 from multidelete.audits.headline import headline
 from multidelete.audits.inputs import AuditInput, groups, kinds_of
@@ -23,6 +24,7 @@ from multidelete.audits.signals import Signals
 from multidelete.audits.stats import Array
 
 AUDIT = "collateral"
+CONTROLS = Controls(rules=[worse_than_original])
 K = 5
 _BLOCK = 20_000_000  # similarities held at once
 

@@ -16,6 +16,7 @@ import torch
 
 from multidelete.audits import stats
 from multidelete.audits.compare import absent_figures, auc_figures, mean_figures
+from multidelete.audits.controls import Controls, worse_than_original
 from multidelete.audits.forgetting import headline_measure
 from multidelete.audits.headline import Headline, headline
 from multidelete.audits.inputs import AuditInput, ModelSignals, groups, prefix
@@ -26,6 +27,7 @@ from multidelete.audits.result import Figure
 from multidelete.models.base import Adapter
 
 AUDIT = "compression"
+CONTROLS = Controls(apart=0.20, rules=[worse_than_original])
 BITS = (8, 4)
 UNCOMPRESSED = "uncompressed"
 

@@ -6,13 +6,14 @@ differ as well, so no distance is read without that between them.
 Shape suffixes: N pairs, R and S models.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from multidelete.audits import stats
 from multidelete.audits.compare import absent_figures, mean_figures
+from multidelete.audits.controls import RANDOM_WEIGHTS, Controls, some
 from multidelete.audits.inputs import RETRAINED_AGAIN, UNLEARNED_AGAIN, AuditInput, ModelSignals, groups
 from multidelete.audits.margin import NO_REFERENCE, meaning, pair_margins
 from multidelete.audits.measure import Measure
@@ -26,6 +27,18 @@ HIGHEST, LOWEST = "highest margin gap of a pair", "lowest margin gap of a pair"
 NO_FLOOR = "floor not known: there is no second retrained model"
 LEAST_MODELS = 2
 BINS, CLIP, EMPTY = 20, 100.0, 1e-5
+
+
+def _is_farther(rows: Sequence[Figure]) -> list[str]:
+    """Random weights lie farther from the retrained model than a second one does, in some figure."""
+    floor = {(row.measure, row.split): row.value for row in rows if row.model == RETRAINED_AGAIN}
+    random = [row for row in rows if row.model == RANDOM_WEIGHTS and row.measure.name == ABSOLUTE]
+    gaps = [row for row in random if (row.measure, row.split) in floor]
+    nearer = "random weights: nowhere farther from the retrained model than a second one is"
+    return some(gaps, lambda row: (row.value or 0) > (floor[row.measure, row.split] or 0), nearer)
+
+
+CONTROLS = Controls(rules=[_is_farther])
 
 
 def figures(audit: AuditInput) -> list[Figure]:

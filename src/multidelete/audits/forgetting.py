@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multidelete.audits.compare import absent_figures, mean_figures
+from multidelete.audits.controls import Controls, worse_than_original
 from multidelete.audits.inputs import AuditInput, groups, prefix, units
 from multidelete.audits.measure import ACCURACY, LABEL_MARGIN, RECALL, Measure
 from multidelete.audits.result import Figure
@@ -68,6 +69,15 @@ class UnitCounts:
         found, forgotten = ({**of, "unlearned": of[name]} for of in (self.found, self.forgotten))
         others = tuple(one.of_model(name) for one in self.others)
         return replace(self, found=found, forgotten=forgotten, others=others)
+
+
+def _is_headline(row: Figure) -> bool:
+    """Recall among all training pairs, or accuracy, of the forget pairs."""
+    is_search = row.measure.gallery in (ALL_TRAINING, SAMPLED_TRAINING)
+    return row.split == "forget" and (is_search or row.measure.name == ACCURACY)
+
+
+CONTROLS = Controls(apart=0.10, compared=_is_headline, rules=[worse_than_original])
 
 
 def figures(audit: AuditInput) -> list[Figure]:

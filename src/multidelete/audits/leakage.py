@@ -28,6 +28,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import StandardScaler
 
 from multidelete.audits.compare import absent_figures, mean_figures, shuffled
+from multidelete.audits.controls import Controls
 from multidelete.audits.inputs import AuditInput
 from multidelete.audits.measure import RECALL, Measure
 from multidelete.audits.result import Figure
@@ -37,6 +38,7 @@ from multidelete.audits.stats import Array
 from multidelete.core.words import counted
 
 AUDIT = "leakage"
+CONTROLS = Controls(apart=0.20)
 KS = (1, 5)
 MAX_FIT = 4000
 LEAST_FIT = 20

@@ -17,6 +17,7 @@ import numpy as np
 
 from multidelete.audits import stats
 from multidelete.audits.compare import absent_figures, auc_figures, shuffled, tpr_figures
+from multidelete.audits.controls import Controls, guesses
 from multidelete.audits.inputs import AuditInput, groups, prefix
 from multidelete.audits.measure import AUC, Measure
 from multidelete.audits.result import Figure
@@ -25,6 +26,7 @@ from multidelete.audits.signals import Signals
 from multidelete.core.words import counted
 
 AUDIT = "membership"
+CONTROLS = Controls(apart=0.20, rules=[partial(guesses, apart=0.20)])
 SPLIT = "forget and held-out"
 MAX_REFERENCE = 1000
 RATES = (0.01, 0.001)

@@ -12,12 +12,14 @@ Shape suffixes: N pairs (members, then nonmembers), M nonmembers, R reference mo
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multidelete.audits import stats
 from multidelete.audits.compare import absent_figures, auc_figures, tpr_figures
+from multidelete.audits.controls import Controls, far, guesses, is_attack
 from multidelete.audits.inputs import RETRAINED_AGAIN, AuditInput, ModelSignals, groups, prefix
 from multidelete.audits.margin import NO_REFERENCE, pair_margins
 from multidelete.audits.measure import AUC, Measure
@@ -46,6 +48,21 @@ class Attack:
 
     score: stats.Floats
     how: str
+
+
+def _alone(rows: Sequence[Figure]) -> list[str]:
+    """Without shadows each of two retrained models calibrates the other, and 0.5 stands in for the first one's AUC."""
+    compared = {(row.measure, row.model) for row in rows if row.measure.to == "retrained"}
+    aucs = [row for row in rows if row.model.startswith(RETRAINED_AGAIN) and is_attack(row)]
+    return [
+        far(row, 0.5, APART, f"{row.model}: {row.figure} is {row.value:.3f}")
+        for row in aucs
+        if (row.measure.against("retrained"), row.model) not in compared
+    ]
+
+
+APART = 0.20
+CONTROLS = Controls(apart=APART, rules=[_alone, partial(guesses, apart=APART)])
 
 
 def figures(audit: AuditInput) -> list[Figure]:

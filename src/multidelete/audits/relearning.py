@@ -20,10 +20,11 @@ from torch.nn.utils import clip_grad_norm_
 
 from multidelete.artifacts.record import RunRecord
 from multidelete.audits.compare import absent_figures, mean_figures
-from multidelete.audits.forgetting import headline_measure
+from multidelete.audits.controls import UNTOUCHED, Controls, some
+from multidelete.audits.forgetting import ALL_TRAINING, headline_measure
 from multidelete.audits.headline import headline
 from multidelete.audits.inputs import AuditInput, groups, units
-from multidelete.audits.measure import LABEL_MARGIN, SCORE, Measure
+from multidelete.audits.measure import ACCURACY, LABEL_MARGIN, SCORE, Measure
 from multidelete.audits.result import Figure
 from multidelete.audits.signals import Signals
 from multidelete.audits.stats import Array, Floats
@@ -44,6 +45,21 @@ FORGET_PER_STEP, RETAIN_PER_STEP = 16, 32
 HALF = 0.5
 RATE_SHARE = 0.3  # of the learning rate that the original was trained at
 UNRECORDED_RATE = 1e-5  # the usual one of large pre-trained models
+
+
+def _is_area(row: Figure) -> bool:
+    """The area between a model's curve of relearning and the retrained model's, of recall or accuracy."""
+    is_headline = row.measure.gallery == ALL_TRAINING or row.measure.name == ACCURACY
+    return is_headline and row.measure.state == MEAN and row.measure.to == "retrained"
+
+
+def _comes_back(rows: Sequence[Figure]) -> list[str]:
+    """What never went is there at every step: a curve that does not tell it from the retrained model tells nothing."""
+    gaps = [row for row in rows if row.model == UNTOUCHED and _is_area(row)]
+    return some(gaps, lambda row: (row.low or 0) > 0, "untouched: no more is there than in the retrained model")
+
+
+CONTROLS = Controls(apart=0.20, compared=_is_area, rules=[_comes_back])
 
 
 @dataclass(frozen=True)

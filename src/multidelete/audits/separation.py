@@ -14,6 +14,7 @@ import numpy as np
 
 from multidelete.audits import stats
 from multidelete.audits.compare import Measured, absent_figures, auc_figures, target_figures
+from multidelete.audits.controls import Controls
 from multidelete.audits.inputs import AuditInput, groups, prefix, units
 from multidelete.audits.measure import AUC, Measure
 from multidelete.audits.result import Figure
@@ -22,6 +23,7 @@ from multidelete.core.streams import Stream, stream
 from multidelete.core.words import counted
 
 AUDIT = "separation"
+CONTROLS = Controls(apart=0.20)
 SPLIT = "forget and retain"
 AS_RELEASED = "auc as released"
 MAX_SAMPLES = 10

@@ -5,11 +5,13 @@ the retain sample. Neither measure changes when a space is rotated, so that a mo
 scratch can be compared with the original too: the retrained model shows what is lost anyway.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 
 from multidelete.audits.compare import absent_figures, mean_figures, shuffled
+from multidelete.audits.controls import RANDOM_WEIGHTS, SAME, Controls, some
 from multidelete.audits.inputs import AuditInput, groups
 from multidelete.audits.linear_probe import probe_figures
 from multidelete.audits.measure import Measure
@@ -23,6 +25,20 @@ AUDIT = "unimodal"
 K = 10
 MAX_ITEMS = 2000
 OVERLAP, CKA = f"{K}-nearest-neighbour overlap", "linear CKA"
+
+
+def _is_agreement(row: Figure) -> bool:
+    """Figures that compare representations with the original's, which itself has none."""
+    return row.measure.name in (OVERLAP, CKA) and row.measure.to is None
+
+
+def _loses_some(rows: Sequence[Figure]) -> list[str]:
+    """Random weights keep less of some neighbourhood or alignment than the original."""
+    agreements = [row for row in rows if row.model == RANDOM_WEIGHTS and _is_agreement(row)]
+    return some(agreements, lambda row: (row.value or 0) < 1 - SAME, "random weights: as the original in every figure")
+
+
+CONTROLS = Controls(expected=lambda row: 1.0 if _is_agreement(row) else None, rules=[_loses_some])
 
 
 def figures(audit: AuditInput) -> list[Figure]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from multidelete.audits.compare import absent_figures, mean_figures
+from multidelete.audits.controls import Controls, worse_than_original
 from multidelete.audits.inputs import AuditInput, groups, kinds_of, prefix
 from multidelete.audits.measure import ACCURACY, RECALL, Measure
 from multidelete.audits.result import Figure
@@ -17,6 +18,7 @@ from multidelete.audits.signals import Signals
 from multidelete.core.words import counted
 
 AUDIT = "utility"
+CONTROLS = Controls(rules=[worse_than_original])
 
 
 def figures(audit: AuditInput) -> list[Figure]:

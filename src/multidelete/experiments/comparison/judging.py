@@ -10,6 +10,7 @@ from multidelete.audits import (
     compression,
     cost,
     distance,
+    mark_void,
     membership,
     per_pair,
     relearning,
@@ -19,7 +20,7 @@ from multidelete.audits import (
     verdict,
     with_targets,
 )
-from multidelete.audits.controls import UNTOUCHED, mark_void
+from multidelete.audits.controls import UNTOUCHED
 from multidelete.audits.criteria import Lookup, is_attack
 from multidelete.audits.forgetting import UnitCounts, headline_measure
 from multidelete.audits.measure import AUC, Measure
