@@ -7,6 +7,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
+
+from tests.processes import launch_two
 
 # Set before anything imports `datasets` or `huggingface_hub`, which read them once.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -23,3 +26,15 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set MULTIDELETE_DATA to its folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes found, a folder for each part of `tests.two_processes`: made once for all workers."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "two"
+    with FileLock(f"{shared}.lock"):
+        if not (shared / "done").exists():
+            launch_two("tests.two_processes", shared)
+            (shared / "done").touch()
+    return shared

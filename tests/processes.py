@@ -23,6 +23,22 @@ def command(*arguments: object) -> "subprocess.Popen[str]":
     )
 
 
+def own_environment() -> dict[str, str]:
+    """For a process that runs the tests' own modules, with one thread."""
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+
+
+def launch_two(module: str, *arguments: object) -> None:
+    """Run a module as two processes, started as users start them, to its end."""
+    done = subprocess.run(
+        [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_processes", "2",
+         "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
+         "-m", module, *map(str, arguments)],
+        capture_output=True, text=True, env=own_environment(), cwd=ROOT, timeout=600, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
+
+
 def interrupted(process: "subprocess.Popen[str]", folder: Path, pattern: str) -> str:
     """What a process says on stderr that is interrupted as soon as ``folder`` holds ``pattern``."""
     wait_for(process, folder, pattern)

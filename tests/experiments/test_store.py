@@ -1,7 +1,6 @@
 """Models are trained once, by whatever process asks first; shadows see what they should and nothing else."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from multidelete.methods import GradDiff, NegGrad
 from multidelete.models import load_adapter
 from multidelete.models.lineage import lineage_of
 from multidelete.unlearning import unlearn
-from tests.processes import ROOT, command, interrupted, wait_for
+from tests.processes import ROOT, command, interrupted, own_environment, wait_for
 from tests.tiny import SIDE, differing, manifest_of, own_clip, people, quick, subjects_ids
 
 TINY = TrainSettings(family="clip", size="tiny", image_size=SIDE)
@@ -269,10 +268,9 @@ def test_an_original_without_a_recipe_is_refused(tmp_path: Path, data: PairData,
 
 def asking(root: Path) -> "subprocess.Popen[str]":
     """A real process of its own that asks the store for a slow original."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     return subprocess.Popen(
         [sys.executable, "-m", "tests.experiments.test_store", str(root)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=own_environment(), cwd=ROOT,
     )  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -28,7 +27,7 @@ from multidelete.experiments.tuning import Tuned, tune
 from multidelete.methods import GradDiff, GradientMethod, SalUn, Step
 from multidelete.methods.search import Factor, Search
 from multidelete.models import Adapter
-from tests.processes import ROOT
+from tests.processes import ROOT, own_environment
 from tests.tiny import differing, family_model, own_clip, people, record_collated, trained, weights
 
 FORGOTTEN = ("person-0001", "person-0002", "person-0003", "person-0004")
@@ -243,10 +242,9 @@ def test_nothing_is_found_where_every_trial_fails(data: PairData, request_: Requ
 
 def start(model: Path, out: Path) -> subprocess.Popen[bytes]:
     """A real process of its own that runs the search."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     return subprocess.Popen(
         [sys.executable, "-m", "tests.experiments.test_tuning", str(model), str(out)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, cwd=ROOT,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=own_environment(), cwd=ROOT,
     )  # fmt: skip
 
 

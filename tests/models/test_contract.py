@@ -1,12 +1,8 @@
-"""One contract for every family and head; two processes run this file as a program.
+"""One contract for every family and head.
 
 The registry says which there are. What a family promises beyond this is tested in its own file.
 """
 
-import os
-import socket
-import subprocess
-import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -18,7 +14,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from multidelete.core.runtime import is_main_process, process_index, start_processes
+from multidelete.core.runtime import is_main_process, process_index
 from multidelete.data.pairs import Pair, PairData
 from multidelete.models import FAMILIES, Adapter, PairOutputs, adapter_for, load_adapter, recognise
 from tests.models.cases import CASES, CLASSES, Case, case_adapter, case_data, own_scores
@@ -175,10 +171,8 @@ def test_transformers_own_classes_load_the_folder(case: Case, tmp_path: Path) ->
 # Two processes
 
 
-def main(folder: Path) -> None:
+def in_two_processes(folder: Path) -> None:
     """What each of the two processes does: its rows of the batch, and the sum of both gradients."""
-    start_processes()
-    assert dist.get_world_size() == 2
     rows = slice(0, 5) if process_index() == 0 else slice(5, 8)
     found: dict[str, Tensor] = {}
     for case in CASES:
@@ -191,38 +185,13 @@ def main(folder: Path) -> None:
             found[f"{case}/{name}"] = tensor.contiguous()
     if is_main_process():
         save_file(found, folder / "found.safetensors")
-    dist.barrier()
-
-
-@pytest.fixture(scope="module")
-def of_two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
-    """What two processes found."""
-    folder = tmp_path_factory.mktemp("two")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    root = Path(__file__).parents[2]
-    shared = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(root), *sys.path])}
-    shared |= {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
-    command = [sys.executable, "-m", "tests.models.test_contract", str(folder)]
-    running = [
-        subprocess.Popen(command, env=shared | {"RANK": rank, "LOCAL_RANK": rank}, cwd=root, text=True,
-                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        for rank in ("0", "1")
-    ]  # fmt: skip
-    told = [process.communicate(timeout=300)[1] for process in running]
-    assert [process.returncode for process in running] == [0, 0], "\n".join(text[-3000:] for text in told)
-    return load_file(folder / "found.safetensors")
 
 
 @every_case
-def test_two_processes_give_the_losses_and_gradients_of_one(case: Case, of_two: dict[str, Tensor]) -> None:
+def test_two_processes_give_the_losses_and_gradients_of_one(case: Case, of_two: Path) -> None:
     """Negatives come from both processes: the same losses, and gradients that add up to the same."""
+    found = load_file(of_two / "contract" / "found.safetensors")
     alone = losses_and_gradients(case, slice(None))
     largest = max(tensor.abs().max().item() for name, tensor in alone.items() if name != "loss")
     for name, tensor in alone.items():
-        torch.testing.assert_close(of_two[f"{case}/{name}"], tensor, atol=2e-5 * max(1, largest), rtol=1e-3, msg=name)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+        torch.testing.assert_close(found[f"{case}/{name}"], tensor, atol=2e-5 * max(1, largest), rtol=1e-3, msg=name)

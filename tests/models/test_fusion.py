@@ -1,9 +1,6 @@
 """What ALBEF and BLIP share: outputs, losses and negatives, on one process and on two."""
 
 import math
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from multidelete.core.errors import DataError
+from multidelete.core.runtime import process_index
 from multidelete.data.pairs import Pair, source_key, text_source
 from multidelete.models import FAMILIES, load_adapter, new_model
 from multidelete.models.candidates import draw, gumbel
@@ -349,10 +347,9 @@ def shares() -> tuple[list[Pair], list[Pair]]:
     return [pairs[3], with_text(pairs[0], "a red hat"), with_text(pairs[9], "glasses"), pairs[3]], pairs[8:14]
 
 
-def main(folder: Path, rank: int) -> None:
+def in_two_processes(folder: Path) -> None:
     """What each of the two processes does."""
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    found = {}
+    rank, found = process_index(), {}
     for family in ("albef", "blip"):
         for name, tensor in losses_and_gradients(family, shares()[rank]).items():
             if name == "losses":
@@ -363,18 +360,11 @@ def main(folder: Path, rank: int) -> None:
     save_file({name: tensor.contiguous() for name, tensor in found.items()}, folder / f"found-{rank}.safetensors")
 
 
-def test_two_processes_equal_one_on_the_same_global_batch(tmp_path: Path) -> None:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-m", "tests.models.test_fusion", str(tmp_path)]
-    root = Path(__file__).parents[2]
-    running = [
-        subprocess.Popen([*command, str(rank)], env=environment, cwd=root, stderr=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
-    complaints = [process.communicate(timeout=120)[1] for process in running]
-    assert [process.returncode for process in running] == [0, 0], complaints
+def test_two_processes_equal_one_on_the_same_global_batch(of_two: Path) -> None:
     first, second = shares()
-    found = load_file(tmp_path / "found-0.safetensors") | load_file(tmp_path / "found-1.safetensors")
+    found = {}
+    for rank in range(2):
+        found |= load_file(of_two / "fusion" / f"found-{rank}.safetensors")
     for family in ("albef", "blip"):
         for name, expected in losses_and_gradients(family, first + second).items():
             if name == "losses":
@@ -383,7 +373,3 @@ def test_two_processes_equal_one_on_the_same_global_batch(tmp_path: Path) -> Non
             else:
                 apart = (found[f"{family}/{name}"] - expected).abs().max()
                 assert apart < 1e-3 * expected.abs().max() + 1e-4, f"{family} {name}"
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,8 +1,5 @@
-"""ViLT with each of its heads, on real portraits; two processes run this file as a program."""
+"""ViLT with each of its heads, on real portraits."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +7,6 @@ from typing import cast
 
 import pytest
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 import transformers
 from safetensors.torch import load_file, save_file
@@ -18,6 +14,7 @@ from torch import Tensor
 from transformers import ViltImageProcessorPil, ViltProcessor
 
 from multidelete.core.errors import DataError, UnsupportedError
+from multidelete.core.runtime import process_index
 from multidelete.data.pairs import Batch, ImageInput, Pair, PairData, open_image, text_source
 from multidelete.models import load_adapter, new_model
 from multidelete.models.fresh import train_tokenizer
@@ -328,37 +325,19 @@ def losses_and_gradients(name: str, rows: slice) -> dict[str, Tensor]:
     return {"loss": loss.detach(), **found}
 
 
-def main(folder: Path, rank: int) -> None:
-    """What each of two processes does: five pairs here, three there, with texts and pictures of other sizes."""
-    dist.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=2)
+def in_two_processes(folder: Path) -> None:
+    """What each of the two does: five pairs here, three there, with texts and pictures of other sizes."""
+    rank = process_index()
     for number, name in enumerate(NAMES):
         found = losses_and_gradients(name, slice(0, 5) if rank == 0 else slice(5, 8))
         save_file({n: t.contiguous() for n, t in found.items()}, folder / f"{number}-{rank}.safetensors")
-    dist.destroy_process_group()
 
 
-@pytest.fixture(scope="module")
-def shares(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two processes wrote."""
-    folder, root = tmp_path_factory.mktemp("two"), Path(__file__).parents[2]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(root), *sys.path])}
-    started = [
-        subprocess.Popen([sys.executable, "-m", "tests.models.test_vilt", str(folder), str(rank)], env=environment,
-                         cwd=root, stderr=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]  # fmt: skip
-    errors = [process.communicate(timeout=120)[1] for process in started]
-    assert [process.returncode for process in started] == [0, 0], "\n".join(errors)[-4000:]
-    return folder
-
-
-def test_two_processes_give_the_losses_and_gradients_of_one(name: str, shares: Path) -> None:
+def test_two_processes_give_the_losses_and_gradients_of_one(name: str, of_two: Path) -> None:
     number, expected = NAMES.index(name), losses_and_gradients(name, slice(None))
-    parts: list[Mapping[str, Tensor]] = [load_file(shares / f"{number}-{rank}.safetensors") for rank in range(2)]
+    parts: list[Mapping[str, Tensor]] = [
+        load_file(of_two / "vilt" / f"{number}-{rank}.safetensors") for rank in range(2)
+    ]
     assert_same(torch.cat([part["loss"] for part in parts]), expected.pop("loss"))
     for parameter, gradient in expected.items():
         torch.testing.assert_close(parts[0][parameter] + parts[1][parameter], gradient, atol=2e-5, rtol=1e-4)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,9 +1,6 @@
 """Two processes that train together, against one process on the same global batch."""
 
 import copy
-import os
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -18,7 +15,6 @@ from multidelete.core.runtime import (
     is_main_process,
     process_index,
     rows_of_processes,
-    start_processes,
     world_size,
 )
 from multidelete.data.pairs import PairData, PairDataset
@@ -28,7 +24,6 @@ from multidelete.models import Adapter, load_adapter
 from multidelete.training.loop import run_loop
 from multidelete.unlearning import unlearn
 from tests.models.cases import Case, case_adapter, case_data
-from tests.processes import ROOT
 from tests.tiny import MODELS, differing, family_model, parted, people, quick, subjects_ids, weights
 
 FUSED = Case("blip", "classification", 1)
@@ -90,9 +85,11 @@ def importance_of_seven() -> dict[str, Tensor]:
     return importance(adapter, data.train.pairs[:7], draw_gallery(adapter, data.train, seed=1, size=6))
 
 
-def main(folder: Path) -> None:
+def in_two_processes(folder: Path) -> None:
     """What each of the two processes does."""
-    start_processes()
+    if is_main_process():
+        family_model("clip", people(8)).save(folder / "original")
+    dist.barrier()
     assert world_size() == 2
     rank = process_index()
 
@@ -126,19 +123,9 @@ def main(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(of_two: Path) -> Path:
     """What two processes under ``accelerate launch`` wrote."""
-    folder = tmp_path_factory.mktemp("two")
-    family_model("clip", people(8)).save(folder / "original")
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    done = subprocess.run(
-        [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_processes", "2",
-         "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
-         "-m", "tests.training.test_distributed", str(folder)],
-        capture_output=True, text=True, env=environment, cwd=ROOT, timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
-    return folder
+    return of_two / "training"
 
 
 def test_gathered_gradients_equal_those_of_one_process(folder: Path) -> None:
@@ -184,7 +171,3 @@ def test_two_processes_write_one_result(folder: Path) -> None:
         "README.md",
         "multidelete.json",
     }
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

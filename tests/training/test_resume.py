@@ -17,7 +17,7 @@ from multidelete.core.settings import LoopSettings, TrainSettings
 from multidelete.data.pairs import PairData
 from multidelete.methods import FineTune, MultiDelete
 from multidelete.unlearning import train, unlearn
-from tests.processes import ROOT
+from tests.processes import ROOT, own_environment
 from tests.tiny import differing, manifest_of, people, subjects_ids, vit_roberta
 
 PEOPLE = 12
@@ -68,10 +68,9 @@ def undisturbed(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 def start(original: Path, out: Path, *options: str) -> subprocess.Popen[bytes]:
     """A real process of its own that goes on with the run to ``out``."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     return subprocess.Popen(
         [sys.executable, "-m", "tests.training.test_resume", str(original), str(out), *options],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, cwd=ROOT,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=own_environment(), cwd=ROOT,
     )  # fmt: skip
 
 

@@ -1,0 +1,20 @@
+"""What each of two processes under ``accelerate launch`` does, for the tests that compare it with one.
+
+They are started once (``of_two``). Each part stands in the file of its tests, and writes to a folder of its own.
+"""
+
+import sys
+from pathlib import Path
+
+from multidelete.core.runtime import start_processes
+from tests.models import test_contract, test_fusion, test_vilt
+from tests.training import test_distributed
+
+PARTS = {"contract": test_contract, "fusion": test_fusion, "vilt": test_vilt, "training": test_distributed}
+
+if __name__ == "__main__":
+    start_processes()
+    for name, part in PARTS.items():
+        folder = Path(sys.argv[1]) / name
+        folder.mkdir(parents=True, exist_ok=True)
+        part.in_two_processes(folder)
