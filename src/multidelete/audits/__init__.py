@@ -27,6 +27,7 @@ from multidelete.audits.verdict import Verdict, verdict
 __all__ = [
     "AUDITS",
     "CONTROLS",
+    "QUESTIONS",
     "VERSION",
     "AuditInput",
     "Figure",
@@ -48,20 +49,26 @@ __all__ = [
 VERSION = 3  # of the figures: raised where one changes or is added, so that comparisons never mix old and new ones
 
 _EVERY = (
-    (utility.AUDIT, utility.figures, utility.CONTROLS),
-    (forgetting.AUDIT, forgetting.figures, forgetting.CONTROLS),
-    (separation.AUDIT, separation.figures, separation.CONTROLS),
-    (membership.AUDIT, membership.figures, membership.CONTROLS),
-    (per_pair.AUDIT, per_pair.figures, per_pair.CONTROLS),
-    (distance.AUDIT, distance.figures, distance.CONTROLS),
-    (unimodal.AUDIT, unimodal.figures, unimodal.CONTROLS),
-    (leakage.AUDIT, leakage.figures, leakage.CONTROLS),
-    (collateral.AUDIT, collateral.figures, collateral.CONTROLS),
-    (cost.AUDIT, cost.figures, None),
+    (utility.AUDIT, utility.QUESTION, utility.figures, utility.CONTROLS),
+    (forgetting.AUDIT, forgetting.QUESTION, forgetting.figures, forgetting.CONTROLS),
+    (separation.AUDIT, separation.QUESTION, separation.figures, separation.CONTROLS),
+    (membership.AUDIT, membership.QUESTION, membership.figures, membership.CONTROLS),
+    (per_pair.AUDIT, per_pair.QUESTION, per_pair.figures, per_pair.CONTROLS),
+    (distance.AUDIT, distance.QUESTION, distance.figures, distance.CONTROLS),
+    (unimodal.AUDIT, unimodal.QUESTION, unimodal.figures, unimodal.CONTROLS),
+    (leakage.AUDIT, leakage.QUESTION, leakage.figures, leakage.CONTROLS),
+    (collateral.AUDIT, collateral.QUESTION, collateral.figures, collateral.CONTROLS),
+    (cost.AUDIT, cost.QUESTION, cost.figures, None),
 )
-AUDITS: dict[str, Callable[[AuditInput], list[Figure]]] = {name: figures for name, figures, _ in _EVERY}
+AUDITS: dict[str, Callable[[AuditInput], list[Figure]]] = {name: figures for name, _, figures, _ in _EVERY}
+QUESTIONS: dict[str, str] = {
+    **{name: question for name, question, _, _ in _EVERY},
+    compression.AUDIT: compression.QUESTION,
+    relearning.AUDIT: relearning.QUESTION,
+}
+"""What each audit asks, for a reader who has never heard of unlearning."""
 CONTROLS: dict[str, Controls] = {
-    **{name: controls for name, _, controls in _EVERY if controls is not None},
+    **{name: controls for name, _, _, controls in _EVERY if controls is not None},
     compression.AUDIT: compression.CONTROLS,
     relearning.AUDIT: relearning.CONTROLS,
 }

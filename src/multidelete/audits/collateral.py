@@ -24,6 +24,7 @@ from multidelete.audits.signals import Signals
 from multidelete.audits.stats import Array
 
 AUDIT = "collateral"
+QUESTION = "What became of the neighbours: pairs that share something with deleted ones, or lie near them?"
 CONTROLS = Controls(rules=[worse_than_original])
 K = 5
 _BLOCK = 20_000_000  # similarities held at once

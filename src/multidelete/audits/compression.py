@@ -27,6 +27,7 @@ from multidelete.audits.result import Figure
 from multidelete.models.base import Adapter
 
 AUDIT = "compression"
+QUESTION = "Do deleted pairs come back when weights are rounded to few bits?"
 CONTROLS = Controls(apart=0.20, rules=[worse_than_original])
 BITS = (8, 4)
 UNCOMPRESSED = "uncompressed"

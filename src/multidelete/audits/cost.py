@@ -5,6 +5,7 @@ from multidelete.audits.measure import Measure
 from multidelete.audits.result import Figure
 
 AUDIT = "cost"
+QUESTION = "Time, memory, and the number of pairs that were gone through."
 WALL, FRACTION, PEAK = "wall seconds", "fraction of retraining", "peak bytes"
 SEARCH = "for this run's settings; not among its wall seconds"
 

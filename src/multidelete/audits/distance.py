@@ -22,6 +22,7 @@ from multidelete.audits.signals import Signals
 from multidelete.core.words import counted
 
 AUDIT = "distance"
+QUESTION = "How far the models lie from the retrained model, pair by pair. Near 0 is good."
 SIGNED, ABSOLUTE, KLOM = "signed margin gap to retrained", "absolute margin gap to retrained", "KLoM"
 HIGHEST, LOWEST = "highest margin gap of a pair", "lowest margin gap of a pair"
 NO_FLOOR = "floor not known: there is no second retrained model"

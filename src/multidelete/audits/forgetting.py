@@ -22,6 +22,7 @@ from multidelete.audits.utility import accuracy_figures, correct
 from multidelete.core.words import counted
 
 AUDIT = "forgetting"
+QUESTION = "Are the deleted pairs still found, and the kept ones still?"
 SEARCH_LIMIT = 50_000_000  # query x candidate comparisons of one search over all retain pairs
 ALL_TRAINING, SAMPLED_TRAINING = "all training", "sampled training"  # galleries
 FOUND = 0.5  # a unit is found when one of its queries finds its own with at least this probability

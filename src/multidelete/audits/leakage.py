@@ -38,6 +38,7 @@ from multidelete.audits.stats import Array
 from multidelete.core.words import counted
 
 AUDIT = "leakage"
+QUESTION = "Can the partner of a deleted pair be told from one half of it alone?"
 CONTROLS = Controls(apart=0.20)
 KS = (1, 5)
 MAX_FIT = 4000

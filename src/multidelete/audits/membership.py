@@ -26,6 +26,7 @@ from multidelete.audits.signals import Signals
 from multidelete.core.words import counted
 
 AUDIT = "membership"
+QUESTION = "Can an attack tell deleted pairs from pairs that were never trained on?"
 CONTROLS = Controls(apart=0.20, rules=[partial(guesses, apart=0.20)])
 SPLIT = "forget and held-out"
 MAX_REFERENCE = 1000

@@ -29,6 +29,7 @@ from multidelete.audits.signals import Signals
 from multidelete.core.words import counted
 
 AUDIT = "per-pair membership"
+QUESTION = "The same, with a threshold of its own for each pair, learned from further models."
 LIRA, RMIA = "LiRA", "RMIA"
 LEAST_MODELS = 2  # on each side, for a mean and a variance
 LEAST_PAIRS = 10  # on each side, after those with too few models are left out

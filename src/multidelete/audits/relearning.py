@@ -37,6 +37,7 @@ from multidelete.methods.defaults import recorded
 from multidelete.models.base import Adapter
 
 AUDIT = "relearning"
+QUESTION = "Do deleted pairs come back when a quarter of them is learned again?"
 MEAN = "mean over the steps"
 SPLIT = "forget, not relearned"
 SHARE = 0.25  # of the forgotten units, that are relearned

@@ -23,6 +23,7 @@ from multidelete.core.streams import Stream, stream
 from multidelete.core.words import counted
 
 AUDIT = "separation"
+QUESTION = "Do the model's own scores tell deleted pairs from kept ones?"
 CONTROLS = Controls(apart=0.20)
 SPLIT = "forget and retain"
 AS_RELEASED = "auc as released"

@@ -22,6 +22,7 @@ from multidelete.audits.stats import Floats
 from multidelete.core.words import counted
 
 AUDIT = "unimodal"
+QUESTION = "Are single pictures and texts still represented as the original did? Near 1 is good."
 K = 10
 MAX_ITEMS = 2000
 OVERLAP, CKA = f"{K}-nearest-neighbour overlap", "linear CKA"

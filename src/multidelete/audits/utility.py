@@ -18,6 +18,7 @@ from multidelete.audits.signals import Signals
 from multidelete.core.words import counted
 
 AUDIT = "utility"
+QUESTION = "Is the model still useful? Held-out pairs, which no model was trained on."
 CONTROLS = Controls(rules=[worse_than_original])
 
 

@@ -243,12 +243,12 @@ def save_weights_as_stored(model: PreTrainedModel, folder: Path) -> None:
     model.save_pretrained(folder)
 
 
-def choose_trainable(adapter: Adapter, train: str) -> list[str]:
-    """Freeze all but the part that ``train`` names.
+def choose_trainable(adapter: Adapter, trainable: str) -> list[str]:
+    """Freeze all but the part that ``trainable`` names.
 
     Args:
         adapter: The model, changed in place.
-        train: ``all``, ``projections``, a modality whose encoder stands by itself (``text``), all but such an
+        trainable: ``all``, ``projections``, a modality whose encoder stands by itself (``text``), all but such an
             encoder (``but-image``), or a regular expression over parameter names.
 
     Returns:
@@ -258,25 +258,28 @@ def choose_trainable(adapter: Adapter, train: str) -> list[str]:
         ConfigError: No parameter matches.
     """
     names = [name for name, _ in adapter.named_parameters()]
-    if train == "all":
+    if trainable == "all":
         chosen = set(names)
-    elif train == "projections":
+    elif trainable == "projections":
         chosen = set(adapter.joint_parameters())
-    elif encoder := adapter.encoder_parameters(train):
+    elif encoder := adapter.encoder_parameters(trainable):
         chosen = set(encoder)
-    elif encoder := adapter.encoder_parameters(train.removeprefix("but-")):
+    elif encoder := adapter.encoder_parameters(trainable.removeprefix("but-")):
         chosen = set(names) - set(encoder)
     else:
         try:
-            chosen = {name for name in names if re.search(train, name)}
+            chosen = {name for name in names if re.search(trainable, name)}
         except re.error as error:
             raise ConfigError(
-                SettingProblem("train", f"is {train!r}, which is no regular expression: {error}.")
+                SettingProblem("trainable", f"is {trainable!r}, which is no regular expression: {error}.")
             ) from error
     if not chosen:
         raise ConfigError(
-            f"train is {train!r}, which matches none of the {counted(len(names), 'parameters')}. "
-            f"Use all, projections, or part of a name such as {names[0]!r}."
+            SettingProblem(
+                "trainable",
+                f"is {trainable!r}, which matches none of the {counted(len(names), 'parameters')}. "
+                f"Use all, projections, or part of a name such as {names[0]!r}.",
+            )
         )
     for name, parameter in adapter.named_parameters():
         parameter.requires_grad_(name in chosen)

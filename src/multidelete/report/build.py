@@ -12,7 +12,7 @@ from typing import NamedTuple
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
-from multidelete.audits import compression, membership, relearning
+from multidelete.audits import QUESTIONS, compression, membership, relearning
 from multidelete.audits.result import Figure
 from multidelete.audits.verdict import Verdict
 from multidelete.core.words import counted, tokens_sentence
@@ -26,7 +26,7 @@ from multidelete.report.charts import (
     model_colour,
     score_histograms,
 )
-from multidelete.report.glossary import AUDITS, glossary
+from multidelete.report.glossary import glossary
 from multidelete.report.tables import MODELS, STATES, figure_table, number, score_line
 from multidelete.report.withhold import content_salt, hider, pair_name, withhold
 
@@ -192,7 +192,7 @@ def build_report(
         glossary=glossary(has_retrained=has_retrained),
         deleted=deleted,
         counted=counted,
-        audits=AUDITS,
+        audits=QUESTIONS,
         brought_back=any(f.audit in (compression.AUDIT, relearning.AUDIT) and f.value is not None for f in figures),
         relearning=relearning_curve(figures),
         compression=compression_lines(figures),

@@ -1,20 +1,5 @@
 """The words of a report, for a reader who has never heard of unlearning."""
 
-AUDITS = {
-    "utility": "Is the model still useful? Held-out pairs, which no model was trained on.",
-    "forgetting": "Are the deleted pairs still found, and the kept ones still?",
-    "separation": "Do the model's own scores tell deleted pairs from kept ones?",
-    "membership": "Can an attack tell deleted pairs from pairs that were never trained on?",
-    "per-pair membership": "The same, with a threshold of its own for each pair, learned from further models.",
-    "distance": "How far the models lie from the retrained model, pair by pair. Near 0 is good.",
-    "unimodal": "Are single pictures and texts still represented as the original did? Near 1 is good.",
-    "leakage": "Can the partner of a deleted pair be told from one half of it alone?",
-    "collateral": "What became of the neighbours: pairs that share something with deleted ones, or lie near them?",
-    "compression": "Do deleted pairs come back when weights are rounded to few bits?",
-    "relearning": "Do deleted pairs come back when a quarter of them is learned again?",
-    "cost": "Time, memory, and the number of pairs that were gone through.",
-}
-
 GLOSSARY = (
     ("pair", "Two things that were shown to the model together, such as a picture and its caption."),
     ("association", "What the model learned from a pair: that this picture and this caption belong together."),
