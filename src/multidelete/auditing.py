@@ -207,10 +207,10 @@ def audit(
             figures, unit_counts(given), kept_repeats=len(repeats), is_untouched=twins.get("unlearned") == "original"
         )
         hidden = [] if show_forgotten else secrets(given, data.train)
-        about = _run(models, records, data, given, splits)
         judged_by = {deletion.key: deletion for one in made.values() for deletion in one.whole(forget_pairs.pairs)}
-        told = cast(dict[str, str], about["digests"])
-        told |= {f"request of key {key}": f"HMAC-SHA-256 {one.request}" for key, one in judged_by.items()}
+        digests = digests_of(models)
+        digests |= {f"request of key {key}": f"HMAC-SHA-256 {one.request}" for key, one in judged_by.items()}
+        about = _run(models, records, data, given, splits) | {"digests": digests}
         if left_out := sum(len(everything.splits[name]) - len(pairs) for name, pairs in data.splits.items()):
             about["left out"] = {"pairs of other requests": left_out}
         if earlier_pairs_removed:
@@ -262,7 +262,7 @@ def _run(
         "request": request,
         "counts": counts,
         "seed": given.seed,
-        "digests": digests_of(models),
+        "digests": {},
         "versions": versions(),
     }
     kept = ("date", "seed", "method", "loop", "trainable", "lora", "truncated_captions", "original", "cost", "search",

@@ -211,7 +211,7 @@ def image_text_batch(pairs: Sequence[Pair], images: ImagePreparer, texts: TextPr
     """Stack pairs of an image, or two, and a text."""
     return Batch(
         ids=[pair.id for pair in pairs],
-        inputs={"image": images(pairs), "text": texts([cast(str, pair.inputs["text"]) for pair in pairs])},
+        inputs={"image": images(pairs), "text": texts([pair.text for pair in pairs])},
         sources=stacked_sources(pairs),
         labels=stacked_labels(pairs),
     )

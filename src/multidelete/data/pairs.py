@@ -65,6 +65,11 @@ class Pair:
     def __repr__(self) -> str:
         return f"Pair({' and '.join(self.inputs)})"
 
+    @property
+    def text(self) -> str:
+        """Its text."""
+        return str(self.inputs["text"])
+
 
 def members(pair: Pair, modality: str) -> tuple[tuple[str, object], ...]:
     """Source and input of each single member: of a pair of two pictures both, of a graph each node.

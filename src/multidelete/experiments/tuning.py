@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import cast
 
 from transformers import ProcessorMixin
 
@@ -57,7 +56,10 @@ class Tuned:
     @property
     def best(self) -> Trial:
         """The trial whose settings these are."""
-        return cast(Trial, best_of(self.trials))
+        best = best_of(self.trials)
+        if best is None:
+            raise ValueError("all trials failed")
+        return best
 
 
 def tune(

@@ -119,11 +119,13 @@ class AlbefPreTrainedModel(PreTrainedModel):  # type: ignore[misc]  # transforme
 
     def get_input_embeddings(self) -> nn.Module:
         """The words', which peft asks for."""
-        return cast(nn.Module, self.text_encoder.embeddings.word_embeddings)
+        module: nn.Module = self.text_encoder.embeddings.word_embeddings
+        return module
 
     def encode_images(self, pixel_values: Tensor) -> Tensor:
         """Token states (N, P, D) of images (N, 3, height, width)."""
-        return cast(Tensor, self.visual_encoder(pixel_values))
+        out: Tensor = self.visual_encoder(pixel_values)
+        return out
 
     def fused(self, pixel_values: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The fused [CLS] state (B, D); pixels are (B, 3, ...) or, of two images, (B, 2, 3, ...)."""

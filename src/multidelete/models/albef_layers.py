@@ -44,7 +44,8 @@ class VisionAttention(nn.Module):
 
     def forward(self, states_NPD: Tensor) -> Tensor:
         query, key, value = self.qkv(states_NPD).chunk(3, dim=-1)
-        return cast(Tensor, self.proj(attend(query, key, value, self.heads)))
+        out: Tensor = self.proj(attend(query, key, value, self.heads))
+        return out
 
 
 class VisionBlock(nn.Module):
@@ -65,7 +66,8 @@ class VisionBlock(nn.Module):
 
     def forward(self, states_NPD: Tensor) -> Tensor:
         states_NPD = states_NPD + self.attn(self.norm1(states_NPD))
-        return cast(Tensor, states_NPD + self.mlp(self.norm2(states_NPD)))
+        out: Tensor = states_NPD + self.mlp(self.norm2(states_NPD))
+        return out
 
 
 class VisionTransformer(nn.Module):
@@ -73,7 +75,7 @@ class VisionTransformer(nn.Module):
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
-        side, patch = cast(int, config.image_size), cast(int, config.patch_size)
+        side, patch = config.image_size, config.patch_size
         self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, config.hidden_size, patch, patch)})
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
         self.pos_embed = nn.Parameter(torch.zeros(1, (side // patch) ** 2 + 1, config.hidden_size))
@@ -84,7 +86,8 @@ class VisionTransformer(nn.Module):
         """Pixels (N, 3, side, side) to states (N, P, D)."""
         patches_NPD = self.patch_embed["proj"](pixel_values).flatten(2).transpose(1, 2)
         tokens_NPD = torch.cat([self.cls_token.expand(len(patches_NPD), -1, -1), patches_NPD], dim=1)
-        return cast(Tensor, self.norm(self.blocks(tokens_NPD + self.pos_embed)))
+        out: Tensor = self.norm(self.blocks(tokens_NPD + self.pos_embed))
+        return out
 
 
 class TextHeads(nn.Module):
@@ -112,7 +115,8 @@ class TextAttention(nn.Module):
         self.output = BertSelfOutput(config)
 
     def forward(self, states_BLD: Tensor, source_BMD: Tensor, mask: Tensor | None = None) -> Tensor:
-        return cast(Tensor, self.output(self.self(states_BLD, source_BMD, mask), states_BLD))
+        out: Tensor = self.output(self.self(states_BLD, source_BMD, mask), states_BLD)
+        return out
 
 
 class TextLayer(nn.Module):
@@ -130,7 +134,8 @@ class TextLayer(nn.Module):
         states_BLD = self.attention(states_BLD, states_BLD, mask)
         if image_BPD is not None:
             states_BLD = self.crossattention(states_BLD, image_BPD)
-        return cast(Tensor, self.output(self.intermediate(states_BLD), states_BLD))
+        out: Tensor = self.output(self.intermediate(states_BLD), states_BLD)
+        return out
 
 
 class TextEncoder(nn.Module):

@@ -75,7 +75,8 @@ def fused(model: PreTrainedModel, input_ids_BL: Tensor, mask_BL: Tensor, image_B
     states = model.text_encoder(
         input_ids=input_ids_BL, attention_mask=mask_BL, encoder_hidden_states=image_BIPD.flatten(1, 2)
     )
-    return cast(Tensor, states.last_hidden_state[:, 0])
+    out: Tensor = states.last_hidden_state[:, 0]
+    return out
 
 
 class BlipAdapter(FusionAdapter):
@@ -112,7 +113,8 @@ class BlipAdapter(FusionAdapter):
     classifier = BlipForClassification
 
     def encode_images(self, pixel_values: Tensor) -> Tensor:
-        return cast(Tensor, self.model.vision_model(pixel_values=pixel_values).last_hidden_state)
+        out: Tensor = self.model.vision_model(pixel_values=pixel_values).last_hidden_state
+        return out
 
     def encode_texts(self, input_ids_BL: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
         states = self.model.text_encoder(input_ids=input_ids_BL, attention_mask=mask_BL)

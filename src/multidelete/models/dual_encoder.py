@@ -10,7 +10,7 @@ Shape suffixes: B pairs of this process, G pairs of all processes, D embedding.
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, NoReturn, cast
+from typing import ClassVar, NoReturn
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +36,7 @@ from transformers import (
 
 from multidelete.core.errors import CheckpointError, ConfigError, UnsupportedError, first_few
 from multidelete.core.runtime import gather_with_grad
-from multidelete.data.collate import ImagePreparer, TextPreparer, Tokenizer, image_text_batch
+from multidelete.data.collate import ImagePreparer, TextPreparer, image_text_batch
 from multidelete.data.pairs import Batch, Pair
 from multidelete.models.base import PairOutputs, Task
 from multidelete.models.candidates import candidates
@@ -74,9 +74,7 @@ class DualEncoderAdapter(FamilyAdapter):
         self.model = model
         self.processor = processor
         self.images = ImagePreparer(processor.image_processor)
-        self.texts = TextPreparer(
-            cast(Tokenizer, processor.tokenizer), context_length(model, processor), fixed_length=self.fixed_length
-        )
+        self.texts = TextPreparer(processor.tokenizer, context_length(model, processor), fixed_length=self.fixed_length)
 
     def collate(self, pairs: Sequence[Pair]) -> Batch:
         return image_text_batch(pairs, self.images, self.texts)
@@ -85,7 +83,7 @@ class DualEncoderAdapter(FamilyAdapter):
         self.images.check(picture)
 
     def truncated(self, pairs: Sequence[Pair]) -> list[str]:
-        long = self.texts.too_long([cast(str, pair.inputs["text"]) for pair in pairs])
+        long = self.texts.too_long([pair.text for pair in pairs])
         return [pair.id for pair, too_long in zip(pairs, long, strict=True) if too_long]
 
     def forward(self, batch: Batch) -> PairOutputs:
@@ -118,7 +116,8 @@ class DualEncoderAdapter(FamilyAdapter):
         pooled = getattr(encoder(**inputs), "pooler_output", None)
         if pooled is None:
             refuse_unpooled(encoder)
-        return cast(Tensor, pooled)
+        out: Tensor = pooled
+        return out
 
     def task_loss(self, outputs: PairOutputs, batch: Batch) -> Tensor:
         """Symmetric contrastive cross-entropy of each pair, (B,), in nats (Radford et al. 2021).

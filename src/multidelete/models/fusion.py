@@ -12,7 +12,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +23,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 from multidelete.core.errors import DataError, first_few
 from multidelete.core.runtime import gather_with_grad
 from multidelete.core.words import counted
-from multidelete.data.collate import ImagePreparer, TextPreparer, Tokenizer, image_text_batch
+from multidelete.data.collate import ImagePreparer, TextPreparer, image_text_batch
 from multidelete.data.pairs import Batch, Pair
 from multidelete.models.base import PairOutputs
 from multidelete.models.candidates import candidates, draw, gumbel
@@ -52,7 +52,7 @@ class FusionAdapter(FamilyAdapter):
         self.model = model
         self.processor = processor
         self.images = ImagePreparer(processor.image_processor)
-        self.texts = TextPreparer(cast(Tokenizer, processor.tokenizer), context_length(model, processor))
+        self.texts = TextPreparer(processor.tokenizer, context_length(model, processor))
         self.images_per_pair: int = getattr(model.config, "images", 1)
         if isinstance(model, self.classifier):
             self.task = "classification"
@@ -89,7 +89,7 @@ class FusionAdapter(FamilyAdapter):
         self.images.check(picture)
 
     def truncated(self, pairs: Sequence[Pair]) -> list[str]:
-        long = self.texts.too_long([cast(str, pair.inputs["text"]) for pair in pairs])
+        long = self.texts.too_long([pair.text for pair in pairs])
         return [pair.id for pair, too_long in zip(pairs, long, strict=True) if too_long]
 
     def forward(self, batch: Batch) -> PairOutputs:

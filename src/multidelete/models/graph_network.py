@@ -9,7 +9,7 @@ D width, P projection, C classes.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -36,9 +36,12 @@ def convolution(kind: str, width: int, heads: int) -> nn.Module:
             f"family graph-text needs {error.name}, which is not installed. "
             "Install it with: pip install '.[graph]', in a clone of multidelete."
         ) from error
+    layer: nn.Module
     if kind == "gat":
-        return cast(nn.Module, GATConv(width, width // heads, heads=heads))
-    return cast(nn.Module, (SAGEConv if kind == "sage" else GCNConv)(width, width))
+        layer = GATConv(width, width // heads, heads=heads)
+    else:
+        layer = (SAGEConv if kind == "sage" else GCNConv)(width, width)
+    return layer
 
 
 class GraphTextConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is untyped
@@ -133,7 +136,8 @@ class GraphEncoder(nn.Module):
         edges_2E = shifted[edges_BE2[:, :, 0] >= 0].T.contiguous()  # of all pairs, side by side
         for convolution, norm in zip(self.convolutions, self.norms[1:], strict=True):
             state = norm(state + F.gelu(convolution(state, edges_2E)))
-        return cast(Tensor, state.unflatten(0, (pairs, size)))
+        out: Tensor = state.unflatten(0, (pairs, size))
+        return out
 
 
 @dataclass
@@ -193,7 +197,8 @@ class GraphTextModel(PreTrainedModel):  # type: ignore[misc]  # transformers is 
     def encode_text(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
         """[CLS] state (B, D)."""
         out = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
-        return cast(Tensor, out.last_hidden_state[:, 0])
+        state_BD: Tensor = out.last_hidden_state[:, 0]
+        return state_BD
 
 
 class GraphTextForClassification(GraphTextModel):

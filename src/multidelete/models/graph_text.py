@@ -8,7 +8,7 @@ K named nodes.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,7 @@ from multidelete.core.errors import CheckpointError, DataError, first_few
 from multidelete.core.foreign import explained
 from multidelete.core.runtime import gather_with_grad
 from multidelete.core.words import counted
-from multidelete.data.collate import TextPreparer, Tokenizer, stacked_labels, stacked_sources
+from multidelete.data.collate import TextPreparer, stacked_labels, stacked_sources
 from multidelete.data.graph import EDGES_FILE, NAMES_FILE, Graph, nodes_of
 from multidelete.data.pairs import Batch, Pair
 from multidelete.models.base import PairOutputs, Task
@@ -124,7 +124,7 @@ class GraphTextAdapter(FamilyAdapter):
         super().__init__(model, processor)
         self.model = model
         self.processor = processor
-        self.texts = TextPreparer(cast(Tokenizer, processor.tokenizer), context_length(model, processor))
+        self.texts = TextPreparer(processor.tokenizer, context_length(model, processor))
         if isinstance(model, GraphTextForClassification):
             self.task = "classification"
             self.classes = read_classes(model.config)
@@ -170,7 +170,7 @@ class GraphTextAdapter(FamilyAdapter):
             graph["features"] = values[graph["nodes"].clamp(min=0)]
         return Batch(
             ids=[pair.id for pair in pairs],
-            inputs={"graph": graph, "text": self.texts([cast(str, pair.inputs["text"]) for pair in pairs])},
+            inputs={"graph": graph, "text": self.texts([pair.text for pair in pairs])},
             sources=stacked_sources(pairs),
             labels=stacked_labels(pairs),
         )
@@ -199,7 +199,7 @@ class GraphTextAdapter(FamilyAdapter):
             raise DataError(problems)
 
     def truncated(self, pairs: Sequence[Pair]) -> list[str]:
-        long = self.texts.too_long([cast(str, pair.inputs["text"]) for pair in pairs])
+        long = self.texts.too_long([pair.text for pair in pairs])
         return [pair.id for pair, too_long in zip(pairs, long, strict=True) if too_long]
 
     def forward(self, batch: Batch) -> PairOutputs:

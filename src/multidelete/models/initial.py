@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import cast
 
 from transformers import PreTrainedTokenizerFast
 
@@ -42,7 +41,7 @@ def starting_point(
     """
     if model.start:
         has = recognise(model.start).task
-        if model.task in ("auto", has):
+        if model.task == "auto" or model.task == has:
             return load_adapter(model.start)
         if pictures_per_pair(data.train) > 1:
             raise UnsupportedError(
@@ -50,7 +49,7 @@ def starting_point(
                 "Start from a model that reads two, or leave --start out."
             )
         classes = classes_of(data) if model.task == "classification" else ()
-        return with_new_head(model.start, task=cast(Task, model.task), classes=classes, seed=seed)
+        return with_new_head(model.start, task=model.task, classes=classes, seed=seed)
     task = chosen_task(model, data)
     return new_adapter(
         model.family,
@@ -85,10 +84,9 @@ def chosen_task(model: TrainSettings, data: PairData) -> Task:
     Raises:
         UnsupportedError: The family cannot do it, or cannot read such pairs.
     """
-    task = cast(Task, model.task)
-    if model.task == "auto":
-        is_labelled = bool(data.classes) or any(pair.label is not None for pair in data.train)
-        task = "classification" if is_labelled else "retrieval"
+    is_labelled = bool(data.classes) or any(pair.label is not None for pair in data.train)
+    of_data: Task = "classification" if is_labelled else "retrieval"
+    task = of_data if model.task == "auto" else model.task
     family, held = get_family(model.family), tuple(data.train[0].inputs)
     able = ", ".join(with_task(task, held)) or "none"
     if set(family.modalities) != set(held):

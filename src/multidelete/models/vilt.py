@@ -9,7 +9,7 @@ C classes.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +28,7 @@ from transformers import (
 from multidelete.core.errors import DataError, UnsupportedError, first_few
 from multidelete.core.runtime import gather_with_grad
 from multidelete.core.words import counted
-from multidelete.data.collate import ImagePreparer, TextPreparer, Tokenizer, image_text_batch
+from multidelete.data.collate import ImagePreparer, TextPreparer, image_text_batch
 from multidelete.data.pairs import Batch, Pair, members
 from multidelete.models.base import PairOutputs, Task
 from multidelete.models.candidates import candidates, gumbel
@@ -103,7 +103,7 @@ class ViltAdapter(FamilyAdapter):
         super().__init__(model, processor)
         self.model = model
         self.processor = processor
-        tokenizer = cast(Tokenizer, processor.tokenizer)
+        tokenizer = processor.tokenizer
         self.images = ImagePreparer(processor.image_processor)
         self.texts = TextPreparer(tokenizer, context_length(model, processor))
         self.pictures = int(model.config.num_images) if isinstance(model, ViltForImagesAndTextClassification) else 1
@@ -129,7 +129,7 @@ class ViltAdapter(FamilyAdapter):
         self.images.check(picture)
 
     def truncated(self, pairs: Sequence[Pair]) -> list[str]:
-        long = self.texts.too_long([cast(str, pair.inputs["text"]) for pair in pairs])
+        long = self.texts.too_long([pair.text for pair in pairs])
         return [pair.id for pair, too_long in zip(pairs, long, strict=True) if too_long]
 
     def forward(self, batch: Batch) -> PairOutputs:
@@ -188,7 +188,8 @@ class ViltAdapter(FamilyAdapter):
 
     def _matching(self, joint: Tensor) -> Tensor:
         """Log-odds that picture and text belong together, (B,)."""
-        return cast(Tensor, self.model.rank_output(joint)[:, 0]).float()
+        logits: Tensor = self.model.rank_output(joint)[:, 0]
+        return logits.float()
 
     def task_loss(self, outputs: PairOutputs, batch: Batch) -> Tensor:
         """Cross-entropy of each pair, (B,), in nats.
