@@ -45,7 +45,7 @@ from multidelete.data.request import Request
 from multidelete.deletion.arguments import as_request
 from multidelete.models import Adapter
 from multidelete.models.sources import refuse_missing
-from multidelete.report.build import build_report
+from multidelete.report.build import ReportContent, build_report
 from multidelete.report.exhibits import chart_data, examples, extremes, secrets
 from multidelete.report.withhold import withhold
 
@@ -219,12 +219,13 @@ def audit(
         write_audit(folder / "audit.json", run, figures)
         shown, gallery = examples(given, data.train)
         charts = chart_data(given, judged, seconds=seconds_of(records), gallery=gallery)
-        build_report(
-            folder, run=run, figures=figures, verdict=judged, charts=charts, examples=shown,
+        content = ReportContent(
+            run=run, figures=figures, verdict=judged, charts=charts, examples=shown,
             extremes=extremes(given, data.train, data.classes), deleted=len(forget_pairs),
             show_forgotten=show_forgotten, forgotten=hidden,
             name_of=_aliases(made, forget_pairs),
         )  # fmt: skip
+        build_report(folder, content)
     return AuditResult(figures, judged, Path(out))
 
 

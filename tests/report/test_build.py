@@ -15,7 +15,7 @@ from multidelete.audits.judgement import ScoreRow
 from multidelete.audits.measure import Measure
 from multidelete.audits.result import Figure
 from multidelete.audits.verdict import Outcome, Verdict
-from multidelete.report.build import Example, Extreme, Match, build_report
+from multidelete.report.build import Example, Extreme, Match, ReportContent, build_report
 from multidelete.report.charts import ChartData
 from tests.report.sample import Arguments, arguments, example, page
 
@@ -26,7 +26,8 @@ Build = Callable[..., str]
 @pytest.fixture
 def build(tmp_path: Path) -> Build:
     def write(given: Arguments, *, show_forgotten: bool = False, forgotten: tuple[str, ...] = ()) -> str:
-        return page(tmp_path, build_report(tmp_path, **given, show_forgotten=show_forgotten, forgotten=forgotten))
+        content = ReportContent(**given, show_forgotten=show_forgotten, forgotten=forgotten)
+        return page(tmp_path, build_report(tmp_path, content))
 
     return write
 
@@ -292,7 +293,7 @@ def test_empty_run_gives_page_with_reasons(build: Build) -> None:
 
 def test_page_is_written_where_the_folder_is_missing(tmp_path: Path) -> None:
     out = tmp_path / "new" / "report"
-    assert build_report(out, **arguments(), show_forgotten=False) == out / "report.html"
+    assert build_report(out, ReportContent(**arguments(), show_forgotten=False)) == out / "report.html"
 
 
 def test_arguments_are_not_changed(build: Build) -> None:

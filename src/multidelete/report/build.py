@@ -106,24 +106,11 @@ class Extreme(Shown):
         return self.margin["unlearned"] - self.margin["retrained"]
 
 
-def build_report(
-    out: Path,
-    *,
-    run: Mapping[str, object],
-    figures: Sequence[Figure],
-    verdict: Verdict,
-    charts: ChartData,
-    examples: Sequence[Example],
-    extremes: Sequence[Extreme] = (),
-    deleted: int | None = None,
-    show_forgotten: bool,
-    forgotten: Collection[str] = (),
-    name_of: Callable[[str], str] | None = None,
-) -> Path:
-    """Write ``out/report.html``: one file that loads nothing, the same bytes for the same arguments.
+@dataclass(frozen=True, kw_only=True)
+class ReportContent:
+    """What a report shows.
 
-    Args:
-        out: Folder of the report, made where it does not exist.
+    Attributes:
         run: What was done. ``model``, ``family``, ``method``, ``data``, ``date``, ``request``,
             ``counts``, ``seed`` and ``seeds`` stand at the top, where present;
             everything, nested mappings and lists included, stands under the settings. What ``digests``
@@ -138,11 +125,24 @@ def build_report(
             hash with its ranks only, and no id, subject or caption of theirs stands anywhere.
         forgotten: Ids, subjects and captions of further forget pairs, to be withheld likewise.
         name_of: What a pair of this id is called where its id must not stand. Left out, names hold for this page alone.
-
-    Returns:
-        The path of the page.
     """
-    secrets = [] if show_forgotten else [*forgotten, *_told_by(examples), *_told_by(extremes)]
+
+    run: Mapping[str, object]
+    figures: Sequence[Figure]
+    verdict: Verdict
+    charts: ChartData
+    examples: Sequence[Example]
+    extremes: Sequence[Extreme] = ()
+    deleted: int | None = None
+    show_forgotten: bool
+    forgotten: Collection[str] = ()
+    name_of: Callable[[str], str] | None = None
+
+
+def build_report(out: Path, content: ReportContent) -> Path:
+    """Write ``out/report.html``: one file that loads nothing, the same bytes for the same content; returns its path."""
+    verdict, charts, show_forgotten = content.verdict, content.charts, content.show_forgotten
+    secrets = [] if show_forgotten else [*content.forgotten, *_told_by(content.examples), *_told_by(content.extremes)]
     hide = hider(secrets)
     environment = Environment(
         autoescape=True,
@@ -152,17 +152,18 @@ def build_report(
         finalize=lambda value: hide(value) if type(value) is str else value,
     )
     template = environment.from_string(files(__package__).joinpath("template.html").read_text(encoding="utf-8"))
-    safe_run = withhold(run, secrets)
+    safe_run = withhold(content.run, secrets)
     safe_run = safe_run if isinstance(safe_run, Mapping) else {}
-    pairs: list[Shown] = [*examples, *extremes]
+    pairs: list[Shown] = [*content.examples, *content.extremes]
+    name_of = content.name_of
     if name_of is None:
         name_of = partial(pair_name, salt=content_salt([e.caption for e in pairs], [e.image for e in pairs]))
-    void = {f.audit: f.void for f in figures if f.void is not None}
-    present = [model for model in MODELS if any(f.model == model for f in figures)]
+    void = {f.audit: f.void for f in content.figures if f.void is not None}
+    present = [model for model in MODELS if any(f.model == model for f in content.figures)]
     has_retrained = any(row.retrained is not None for row in verdict.rows)
     if not has_retrained:
         present = [model for model in present if model != "retrained"]
-    figures = [f for f in figures if has_retrained or f.model != "retrained"]
+    figures = [f for f in content.figures if has_retrained or f.model != "retrained"]
     digests = safe_run.get(DIGESTS)
     page = template.render(
         header=[(key, "; ".join(_lines(safe_run[key]))) for key in HEADER if key in safe_run],
@@ -173,24 +174,24 @@ def build_report(
         tally=_tally(verdict),
         scorecard=[score_line(row, has_retrained=has_retrained) for row in verdict.rows],
         has_retrained=has_retrained,
-        tokenizer=_of_tokenizer(run),
+        tokenizer=_of_tokenizer(content.run),
         figures=figure_table(figures),
         figure_models=[*present, *sorted({f.model for f in figures} - set(MODELS))],
         void=void,
         absent=sum(f.absent is not None for f in figures),
         colour=model_colour,
         show_forgotten=show_forgotten,
-        examples=[_example_view(e, name_of, show_forgotten) for e in examples],
-        example_models=_in_order({model for e in examples for model in e.rank}),
-        extremes=[_extreme_view(e, name_of, show_forgotten) for e in extremes],
-        extreme_models=_in_order({model for e in extremes for model in e.margin}),
+        examples=[_example_view(e, name_of, show_forgotten) for e in content.examples],
+        example_models=_in_order({model for e in content.examples for model in e.rank}),
+        extremes=[_extreme_view(e, name_of, show_forgotten) for e in content.extremes],
+        extreme_models=_in_order({model for e in content.extremes for model in e.margin}),
         number=number,
         states=STATES,
         gallery=charts.gallery,
         of_kind="" if charts.kind is None else f"Pairs of the kind “{charts.kind}”. ",
         attack=charts.attack,
         glossary=glossary(has_retrained=has_retrained),
-        deleted=deleted,
+        deleted=content.deleted,
         counted=counted,
         audits=QUESTIONS,
         brought_back=any(f.audit in (compression.AUDIT, relearning.AUDIT) and f.value is not None for f in figures),
