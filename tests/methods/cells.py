@@ -174,7 +174,7 @@ def run(name: str, one: World) -> Outcome:
     hyperparameters, settings = HYPERPARAMETERS.get(name, {}) | hyperparameters, SETTINGS.get(name, {}) | settings
     if one.case.family == "vilt" and "passes" in settings:
         settings["passes"] *= 2  # a match alone goes pair by pair
-    ladder = STRONGER.get(name, [])
+    ladder = STRONGER.get(f"{name} {one.case}", STRONGER.get(name, []))
     if name == "delete" and not without_embeddings(one.case):
         ladder = []  # beside embeddings it trains on retain pairs too
     for stronger, longer in ladder or [({}, {})]:
