@@ -43,9 +43,9 @@ def test_retrained_model_itself_is_indistinguishable() -> None:
 
 def test_retrained_models_of_other_seeds_are_never_bad_and_often_indistinguishable() -> None:
     found = [judged(model(forget=0.0, model_seed=seed + 20, seed=seed, people=200, forgotten=48),
-                    people=200, forgotten=48, seed=seed) for seed in range(8)]  # fmt: skip
+                    people=200, forgotten=48, seed=seed) for seed in range(5)]  # fmt: skip
     assert {v.outcome for v in found} <= {"forgotten", "unjudged"}
-    assert sum(v.floor.state == "within" for v in found) >= 5
+    assert sum(v.floor.state == "within" for v in found) >= 3
 
 
 @pytest.mark.parametrize("seed", range(4))
