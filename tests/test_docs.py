@@ -102,6 +102,12 @@ def test_registered_names_are_documented(module: str, registry: str, page: str) 
     assert not unknown, f"docs/{page}.md does not mention {unknown}"
 
 
+def test_every_method_has_its_section_and_its_row() -> None:
+    text = (ROOT / "docs" / "methods.md").read_text()
+    assert [name for name in multidelete.METHODS if f"\n## `{name}`\n" not in text] == []
+    assert [name for name in multidelete.METHODS if f"\n| `{name}` |" not in text] == []
+
+
 def test_tracked_files_name_no_machine_and_no_registry() -> None:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
     if listed.returncode:

@@ -159,9 +159,9 @@ class MultiDelete(GradientMethod):
         if reference is None or forget.score_target is None:
             raise ValueError("MultiDelete needs the original's outputs")
         scales = reference.variances
-        found, known = forget.outputs, forget.referred()
-        decoupling = self._distance(forget, found.joint, forget.partnered().joint, scales.get("partner"))
-        unimodal = self._each(forget, found.unimodal, known.unimodal, scales, "unimodal")
+        now, known = forget.outputs, forget.referred()
+        decoupling = self._distance(forget, now.joint, forget.partnered().joint, scales.get("partner"))
+        unimodal = self._each(forget, now.unimodal, known.unimodal, scales, "unimodal")
         multimodal = self._distance(retain, retain.outputs.joint, retain.referred().joint, scales.get("retain"))
         terms = {
             "decoupling": self.decoupling * decoupling,
@@ -192,13 +192,13 @@ class MultiDelete(GradientMethod):
     def _each(
         self,
         part: Part,
-        found: Mapping[str, Tensor],
+        now: Mapping[str, Tensor],
         wanted: Mapping[str, Tensor],
         scales: Mapping[str, float],
         what: str,
     ) -> Tensor:
         """Sum of the modalities' distances."""
-        return torch.stack([self._distance(part, found[m], wanted[m], scales.get(f"{what} {m}")) for m in found]).sum()
+        return torch.stack([self._distance(part, now[m], wanted[m], scales.get(f"{what} {m}")) for m in now]).sum()
 
     def _distance(self, part: Part, found_BD: Tensor, wanted_BD: Tensor, variance: float | None) -> Tensor:
         """Mean distance over the step's pairs; a target that does not vary is not scaled."""

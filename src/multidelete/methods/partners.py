@@ -60,7 +60,7 @@ def unassociated_pairs(
     Raises:
         RequestError: The pool has no two unassociated members (as good as none).
     """
-    made: list[Pair] = []
+    exchanged: list[Pair] = []
     first, second = associations.first, associations.second
     for one in stand_for:
         for _ in range(tries):
@@ -73,7 +73,7 @@ def unassociated_pairs(
                 "nearly all share a member "
                 "or a subject. There must be unrelated pairs to imitate; take partners='retain' with more retain pairs."
             )
-        made.append(
+        exchanged.append(
             Pair(
                 id=f"{p.id}+{q.id}",
                 inputs={first: p.inputs[first], second: q.inputs[second]},
@@ -81,7 +81,7 @@ def unassociated_pairs(
                 label=one.label,
             )
         )
-    return made
+    return exchanged
 
 
 def unassociated_second(
@@ -95,7 +95,7 @@ def unassociated_second(
         RequestError: The pool has none for some pair.
     """
     first, second = associations.first, associations.second
-    made: list[Pair] = []
+    exchanged: list[Pair] = []
     for pair in pairs:
         for at in rng.permutation(len(pool)):
             if not associations.associated(pair, pool[at]):
@@ -106,7 +106,7 @@ def unassociated_second(
                 f"pair {pair.id!r} or to its "
                 "subject. There must be unrelated pairs; take captions='retain' with more retain pairs."
             )
-        made.append(
+        exchanged.append(
             replace(
                 pair,
                 id=f"{pair.id}+{pool[at].id}",
@@ -114,4 +114,4 @@ def unassociated_second(
                 sources={first: pair.sources[first], second: pool[at].sources[second]},
             )
         )
-    return made
+    return exchanged

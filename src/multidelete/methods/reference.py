@@ -86,18 +86,18 @@ class Reference:
         number = 1 if self.score_targets is None else self.score_targets.shape[1]
         right_NS, wrong_NS = (association_signals(outputs, number) for outputs in (retain, wrong))
         floor, floor_S = LEAST * _spread(retain.joint, wrong.joint).mean(), LEAST * _spread(right_NS, wrong_NS)
-        found = {
+        measured = {
             "partner": _variance(wrong.joint).clamp(min=floor),
             "retain": _variance(retain.joint).clamp(min=floor),
             "score": _variance(torch.cat([right_NS, wrong_NS])[:, :1]).clamp(min=floor_S[0]),
         }
         for name, wrong_N, least in zip(SIGNALS, wrong_NS.unbind(dim=1), floor_S, strict=False):
-            found[f"partner {name}"] = _variance(wrong_N.unsqueeze(1)).clamp(min=least)
+            measured[f"partner {name}"] = _variance(wrong_N.unsqueeze(1)).clamp(min=least)
         for m, own_ND in forget.unimodal.items():
-            found[f"unimodal {m}"] = _variance(own_ND).clamp(min=LEAST * _spread(own_ND, retain.unimodal[m]).mean())
+            measured[f"unimodal {m}"] = _variance(own_ND).clamp(min=LEAST * _spread(own_ND, retain.unimodal[m]).mean())
         for m, own_ND in (retain.embeddings or {}).items():
-            found[f"embedding {m}"] = _variance(own_ND)
-        return {name: value.item() for name, value in found.items() if value > 0}
+            measured[f"embedding {m}"] = _variance(own_ND)
+        return {name: value.item() for name, value in measured.items() if value > 0}
 
     def match_again(self, adapter: Adapter, parts: Mapping[str, PairDataset], train: PairDataset) -> None:
         """Match the forget pairs' scores to those of ``parts``' held-out pairs by what the model says of both now."""
