@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -240,14 +240,25 @@ def random_state() -> dict[str, State]:
     }
 
 
+def held(part: State, kind: type[T]) -> T:
+    """A part of a state, which must be of a type.
+
+    Raises:
+        TypeError: It is of another.
+    """
+    if not isinstance(part, kind):
+        raise TypeError(f"the state holds a {type(part).__name__}, and it must be a {kind.__name__}")
+    return part
+
+
 def set_random_state(state: Mapping[str, State]) -> None:
     """Go on drawing where `random_state` was asked for."""
-    version, numbers, gauss = cast(tuple[int, list[int], float | None], state["python"])
+    version, numbers, gauss = held(state["python"], list)
     random.setstate((version, tuple(numbers), gauss))
-    kind, words, position, has_gauss, cached = cast(tuple[str, list[int], int, int, float], state["numpy"])
-    np.random.set_state((kind, np.array(words, dtype=np.uint32), position, has_gauss, cached))
-    torch.set_rng_state(cast(Tensor, state["torch"]))
-    if on_devices := cast(list[Tensor], state["cuda"]):
+    kind, words, *rest = held(state["numpy"], list)
+    np.random.set_state((kind, np.array(words, dtype=np.uint32), *rest))
+    torch.set_rng_state(held(state["torch"], Tensor))
+    if on_devices := held(state["cuda"], list):
         torch.cuda.set_rng_state_all(on_devices)
 
 
@@ -255,9 +266,9 @@ def from_every_process(own: T) -> list[T]:
     """What each process has, in rank order."""
     if world_size() == 1:
         return [own]
-    gathered: list[T | None] = [None] * world_size()
+    gathered = [own] * world_size()
     dist.all_gather_object(gathered, own)
-    return cast(list[T], gathered)
+    return gathered
 
 
 def peak_bytes(device: torch.device) -> int:

@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from multidelete.artifacts.sealed import SealError, read_sealed, run_of, write_sealed
 from multidelete.core.progress import progress_bar
-from multidelete.core.runtime import State
+from multidelete.core.runtime import State, held
 from multidelete.core.streams import Stream, stream
 from multidelete.data.pairs import Pair, PairDataset
 from multidelete.methods.partners import Associations, unassociated_pairs
@@ -115,8 +115,8 @@ class Reference:
     def load_state_dict(self, state: Mapping[str, State]) -> None:
         """Go on from a checkpoint."""
         if self.score_targets is not None:
-            self.score_targets.copy_(cast(Tensor, state["score_targets"]))
-        self.pairs = cast(int, state["pairs"])
+            self.score_targets.copy_(held(state["score_targets"], Tensor))
+        self.pairs = held(state["pairs"], int)
 
     def rows(
         self, part: str, positions: Sequence[int], number_of_pass: int
@@ -235,11 +235,10 @@ def _write(path: Path, reference: Reference) -> None:
 
 def _read(path: Path) -> Reference:
     state = read_sealed(path, of=run_of(path.parent))
-    parts = cast(Mapping[str, Mapping[str, Tensor]], state["parts"])
-    partners = cast(Sequence[Mapping[str, Tensor]], state["partners"])
+    parts, partners, score = held(state["parts"], dict), held(state["partners"], list), state["score"]
     return Reference(
         {name: _unflatten(flat) for name, flat in parts.items()},
         [_unflatten(flat) for flat in partners],
-        cast(int, state["pairs"]),
-        cast(Tensor | None, state["score"]),
+        held(state["pairs"], int),
+        None if score is None else held(score, Tensor),
     )

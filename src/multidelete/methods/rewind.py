@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor
 
 from multidelete.artifacts.sealed import read_sealed, run_of, write_sealed
-from multidelete.core.runtime import State, is_main_process, wait_for_everyone
+from multidelete.core.runtime import State, held, is_main_process, wait_for_everyone
 from multidelete.core.streams import Stream, stream
 from multidelete.data.pairs import Pair, PairDataset
 from multidelete.methods.base import Job
@@ -74,7 +73,7 @@ class Rewind:
         if self.job.resume and self.job.work is not None:
             for path in sorted(self.job.work.glob("pass-*.safetensors")):
                 told = read_sealed(path, of=run_of(self.job.work))
-                self.errors[int(path.stem.removeprefix("pass-"))] = cast(float, told["error"])
+                self.errors[int(path.stem.removeprefix("pass-"))] = held(told["error"], float)
 
     @property
     def possible(self) -> bool:
@@ -109,7 +108,7 @@ class Rewind:
             weights = self._weights[nearest]
         else:
             told = read_sealed(_path(self.job.work, nearest), of=run_of(self.job.work))
-            weights = cast(dict[str, Tensor], told["weights"])
+            weights = held(told["weights"], dict)
         with torch.no_grad():
             for name, parameter in self._trained().items():
                 parameter.copy_(weights[name])

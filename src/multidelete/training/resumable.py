@@ -1,9 +1,9 @@
 """All that a run changes while it runs, as one state: written after some steps, read back to go on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol
 
 import torch
 from accelerate import Accelerator
@@ -13,6 +13,7 @@ from multidelete.artifacts.checkpoints import load_checkpoint, save_checkpoint
 from multidelete.core.runtime import (
     State,
     from_every_process,
+    held,
     is_main_process,
     process_index,
     random_state,
@@ -59,17 +60,17 @@ class Resumable:
         done, state = load_checkpoint(work)
         if not state:
             return 0
-        stored = cast(Mapping[str, Tensor], state["weights"])
+        stored = held(state["weights"], dict)
         with torch.no_grad():
             for name, tensor in _weights(self.network).items():
                 tensor.copy_(stored[name])
         for name, part in self._every_part().items():
-            part.load_state_dict(cast(Mapping[str, State], state[name]))
-        set_random_state(cast(Sequence[Mapping[str, State]], state["random"])[process_index()])
+            part.load_state_dict(held(state[name], dict))
+        set_random_state(held(state["random"], list)[process_index()])
         return done
 
     def _every_part(self) -> dict[str, HasState]:
-        scaler = cast(HasState | None, self.accelerator.scaler)
+        scaler: HasState | None = self.accelerator.scaler
         return dict(self.parts) if scaler is None else {**self.parts, "scaler": scaler}
 
 
