@@ -13,6 +13,7 @@ from multidelete.artifacts.folders import refuse_existing
 from multidelete.artifacts.overlap import refuse_overlap, refuse_pictures
 from multidelete.core.arguments import check_arguments, flag, place
 from multidelete.core.foreign import own_code
+from multidelete.core.json_files import JsonObject
 from multidelete.core.settings import LoopSettings
 from multidelete.core.words import counted
 from multidelete.data.pairs import PairDataset, members
@@ -51,13 +52,13 @@ class Rehearsal:
         forget: Ids of the pairs that go.
     """
 
-    request: Mapping[str, object]
+    request: JsonObject
     kinds: Mapping[str, tuple[int, int]]
     members: Mapping[str, tuple[int, int]]
     kept_repeats: tuple[str, ...]
-    method: Mapping[str, object]
-    loop: Mapping[str, object]
-    trainable: Mapping[str, object]
+    method: JsonObject
+    loop: JsonObject
+    trainable: JsonObject
     steps: int | None
     pairs_backward: int | None
     pairs_forward: int | None

@@ -1,7 +1,7 @@
 """What the commands print: results on standard output, everything else on standard error."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
@@ -14,6 +14,7 @@ from rich.text import Text
 
 from multidelete.artifacts.record import Cost, RunRecord
 from multidelete.core.errors import MultideleteError
+from multidelete.core.json_files import JsonObject
 from multidelete.core.words import counted, tokens_sentence
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def show_commands(commands: Sequence[str]) -> None:
         typer.echo(f"next command: {plain(command)}")
 
 
-def show_verdict_json(verdict: "Verdict", folder: object, also: Mapping[str, object] | None = None) -> None:
+def show_verdict_json(verdict: "Verdict", folder: object, also: JsonObject | None = None) -> None:
     """The verdict for programs; all figures are in ``audit.json``."""
     names = ("original", "unlearned", "retrained")
     scorecard = [

@@ -33,6 +33,7 @@ from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.models.bert.modeling_bert import BertEmbeddings
 
+from multidelete.core.json_files import JsonObject
 from multidelete.models.albef_layers import TextEncoder, VisionTransformer
 from multidelete.models.base import Task
 from multidelete.models.classes import name_classes
@@ -63,8 +64,8 @@ class AlbefConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is un
     def __init__(
         self,
         *,
-        vision_config: PreTrainedConfig | Mapping[str, object] | None = None,
-        text_config: PreTrainedConfig | Mapping[str, object] | None = None,
+        vision_config: PreTrainedConfig | JsonObject | None = None,
+        text_config: PreTrainedConfig | JsonObject | None = None,
         fusion_layer: int = 6,
         projection_dim: int = 256,
         initial_temperature: float = 0.07,
@@ -88,7 +89,7 @@ class AlbefConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is un
 
 
 def _sub_config(
-    kind: type[PreTrainedConfig], config: PreTrainedConfig | Mapping[str, object] | None, defaults: Mapping[str, object]
+    kind: type[PreTrainedConfig], config: PreTrainedConfig | JsonObject | None, defaults: JsonObject
 ) -> PreTrainedConfig:
     return config if isinstance(config, PreTrainedConfig) else kind(**{**defaults, **(config or {})})
 

@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from multidelete.core.errors import CheckpointError, UnsupportedError, first_few
+from multidelete.core.json_files import JsonObject
 
 ATTENTION = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")  # without those of the hub
 _LARGEST, _MOST_CLASSES = 10**9, 10**6
 
 
-def refuse_untrusted(source: str | Path, content: Mapping[str, object]) -> None:
+def refuse_untrusted(source: str | Path, content: JsonObject) -> None:
     """Raise where config.json names code or sizes that must not be followed.
 
     Code that stands beside a network of a known class (``auto_map`` at the top) is not read, and does no harm.
