@@ -6,36 +6,42 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 RUN = """
-import logging, time
+import logging, sys, time
 from multidelete.core.progress import progress_bar
 logging.basicConfig(level=logging.INFO, format="%(message)s")
-with progress_bar("asking", 1_000, every_s={every_s}) as bar:
-    bar.to({first})
-    for done in range({first} + 100, 1_001, 100):
-        time.sleep({pause_s})
-        bar.to(done, "asking again")
-        with progress_bar("within", 10, every_s=0) as inner:
-            inner.to(5)
-            inner.to(6)
+for every_s, first, pause_s in {runs}:
+    with progress_bar("asking", 1_000, every_s=every_s) as bar:
+        bar.to(first)
+        for done in range(first + 100, 1_001, 100):
+            time.sleep(pause_s)
+            bar.to(done, "asking again")
+            with progress_bar("within", 10, every_s=0) as inner:
+                inner.to(5)
+                inner.to(6)
+    print("end of a run", file=sys.stderr)
 """
 
 
-def said(*, every_s: float, first: int = 0, pause_s: float = 0.02) -> list[str]:
-    """Lines on standard error of a process without a terminal."""
-    code = RUN.format(every_s=every_s, first=first, pause_s=pause_s)
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr.splitlines()
+@pytest.fixture(scope="module")
+def said() -> list[list[str]]:
+    """Lines on standard error, without a terminal, of a run that is soon done, one with notes, and a resumed one."""
+    code = RUN.format(runs=[(30, 0, 0.02), (0, 0, 0.02), (0, 500, 0.4)])
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr
+    return [lines.splitlines() for lines in told.split("end of a run\n")]
 
 
-def test_without_terminal_lines_tell_how_far_and_time_left() -> None:
-    lines = said(every_s=0)
+def test_without_terminal_lines_tell_how_far_and_time_left(said: list[list[str]]) -> None:
+    lines = said[1]
     assert len(lines) == 9  # none at the end, and none of the bar within
     assert re.fullmatch(r"asking again: 100 of 1,000, about \d+ s left", lines[0])
     assert all(f"{done}00 of 1,000" in line for done, line in enumerate(lines, 1))
 
 
-def test_what_is_soon_done_says_nothing() -> None:
-    assert said(every_s=30) == []
+def test_what_is_soon_done_says_nothing(said: list[list[str]]) -> None:
+    assert said[0] == []
 
 
 def test_many_short_bars_say_something_together() -> None:
@@ -54,16 +60,16 @@ for number in range(5):
     assert 1 <= len(lines) <= 4
 
 
-def test_resumed_run_counts_its_own_speed_alone() -> None:
+def test_resumed_run_counts_its_own_speed_alone(said: list[list[str]]) -> None:
     """After 500 that were there, 100 take 0.4 s: 1.6 s for the rest, and 0.3 s were the first 500 this run's work."""
-    first = said(every_s=0, first=500, pause_s=0.4)[0]
+    first = said[2][0]
     assert re.fullmatch(r"asking again: 600 of 1,000, about [2-9] s left", first)
 
 
 def test_terminal_has_a_bar_and_no_lines() -> None:
     parent, child = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
-    code = RUN.format(every_s=0, first=0, pause_s=0.02)
+    code = RUN.format(runs=[(0, 0, 0.02)])
     subprocess.run([sys.executable, "-c", code], stderr=child, env=environment, check=True)
     os.close(child)
     shown = os.read(parent, 100_000).decode()
