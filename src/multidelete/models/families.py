@@ -1,6 +1,5 @@
 """Which model families there are, and how a folder tells what it is."""
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from inspect import isabstract
@@ -11,6 +10,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixin
 
 from multidelete.artifacts.manifest import read_record
+from multidelete.core.config import did_you_mean
 from multidelete.core.errors import CheckpointError, ConfigError
 from multidelete.core.imported import import_class
 from multidelete.core.words import indefinite
@@ -27,9 +27,13 @@ from multidelete.models.vilt import ViltAdapter
 if TYPE_CHECKING:
     from multidelete.data.graph import Graph
 
-_BUILT_IN = (
-    *(DualEncoderAdapter, SiglipAdapter, VisionTextAdapter),
-    *(AlbefAdapter, BlipAdapter, ViltAdapter),
+_BUILT_IN: tuple[type[FamilyAdapter], ...] = (
+    DualEncoderAdapter,
+    SiglipAdapter,
+    VisionTextAdapter,
+    AlbefAdapter,
+    BlipAdapter,
+    ViltAdapter,
     GraphTextAdapter,
 )
 FAMILIES: dict[str, type[FamilyAdapter]] = {kind.family: kind for kind in _BUILT_IN}
@@ -104,11 +108,7 @@ def get_family(name: str) -> type[FamilyAdapter]:
     if name not in FAMILIES:
         if ":" in name:
             raise ConfigError(f"Family {name!r} is not one of multidelete's own. {_ASKED_FOR.format(name)}")
-        close = difflib.get_close_matches(name, FAMILIES, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ConfigError(
-            f"Unknown family {name!r}.{hint} Known families: {', '.join(FAMILIES)}. Your own: package.module:Class."
-        )
+        raise ConfigError(f"Unknown family {name!r}. {did_you_mean(name, FAMILIES)} Your own: package.module:Class.")
     return FAMILIES[name]
 
 
