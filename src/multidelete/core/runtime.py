@@ -247,7 +247,7 @@ def held(part: State, kind: type[T]) -> T:
         TypeError: It is of another.
     """
     if not isinstance(part, kind):
-        raise TypeError(f"the state holds a {type(part).__name__}, and it must be a {kind.__name__}")
+        raise TypeError(f"a part of the state is of type {type(part).__name__}; it must be of type {kind.__name__}")
     return part
 
 
