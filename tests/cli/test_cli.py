@@ -538,6 +538,7 @@ def test_process_prints_nothing_but_its_result(original: Path, tmp_path: Path) -
     assert json.loads(out)["folder"] == str(tmp_path / "out")
 
 
+@pytest.mark.slow  # `tests.disturbed` fills disks, and test_folders has both refusals
 def test_result_that_does_not_fit_on_the_disk_leaves_nothing(tmp_path: Path) -> None:
     train = [sys.executable, "-m", "multidelete.cli", "train", "--data", DATA, "--image-size", "32", *QUICK]
     limit = ["sh", "-c", 'ulimit -f 1000 && exec "$@"', "sh"]

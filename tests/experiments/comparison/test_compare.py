@@ -204,6 +204,7 @@ def test_another_original_makes_every_cell_anew(copy_of_first: Path) -> None:
     assert cells == ["original", "retrained", RETRAINED_AGAIN, "finetune", "scrub"]
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_page(tmp_path: Path, first: tuple[Path, list[Block]]) -> None:
     out = tmp_path / "killed"
     write(out, FIRST)
