@@ -15,11 +15,12 @@ import typer
 
 from multidelete.artifacts.folders import partial_folder
 from multidelete.cli.paths import refuse_touching
-from multidelete.core.config import SettingsFile, did_you_mean, read_toml, resolve
+from multidelete.core.config import did_you_mean, resolve
 from multidelete.core.described import descriptions, metavar, title
 from multidelete.core.errors import ConfigError, SettingProblem, UserError
 from multidelete.core.json_files import Json, JsonObject
 from multidelete.core.settings import LoopSettings
+from multidelete.core.toml_files import SettingsFile, read_toml
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -8,16 +8,16 @@ and ``X | None``. The word ``none`` means None in files and flags, since TOML ha
 import difflib
 import json
 import math
-import tomllib
 import types
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, fields
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from multidelete.core.errors import ConfigError, SettingProblem
-from multidelete.core.json_files import Json, JsonObject
+from multidelete.core.json_files import JsonObject
+from multidelete.core.toml_files import SettingsFile, read_toml
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -71,32 +71,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return (f"Did you mean {close[0]!r}? " if close else "") + f"Known: {', '.join(names) or 'none'}."
 
 
-@dataclass(frozen=True)
-class SettingsFile:
-    """A settings file that has been read: where it lies, and what it holds."""
-
-    path: Path
-    content: JsonObject
-
-
-def read_toml(path: Path) -> dict[str, Json]:
-    """Read a settings file.
-
-    Raises:
-        ConfigError: The file cannot be read or is not TOML; names the line.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except RecursionError as error:
-        raise ConfigError(f"{path} is nested too deeply to be read. Each line reads `name = value`.") from error
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}. Give the path of a TOML file.") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 text: {error}. Give the path of a TOML file.") from error
-    except ValueError as error:  # no TOML, or a number of thousands of digits
-        raise ConfigError(f"{path} is not valid TOML: {error}. Each line reads `name = value`.") from error
-
-
 def resolve(
     kind: type[Settings],
     toml: Path | SettingsFile | None = None,
@@ -124,10 +98,7 @@ def resolve(
     known = {field.name: field for field in fields(kind) if field.init}
     values: dict[str, object] = {}
     problems: list[str] = []
-
-    refused: set[str] = set()
-
-    of_file: set[str] = set()
+    refused, of_file = set[str](), set[str]()
 
     def about(name: str, rest: str, spelt: str | None = None) -> str:
         """A problem with a setting, with the file that it stands in."""
@@ -150,13 +121,16 @@ def resolve(
                 refused.add(name)
 
     file = SettingsFile(toml, read_toml(toml)) if isinstance(toml, Path) else toml
-    path = None if file is None else file.path
-    where = f"{path}, [{table}]: " if table else f"{path}: "
+    where = f"{file and file.path}{f', [{table}]' if table else ''}: "
     if file is not None:
         take(_level(file, table), from_text=False, others=also)
     take({name: value for name, value in (flags or {}).items() if value is not None}, from_text=True, others=())
 
-    missing = [name for name, field in known.items() if name not in values and not _has_default(field)]
+    missing = [
+        name
+        for name, field in known.items()
+        if name not in values and field.default is field.default_factory is MISSING
+    ]
     problems += [about(n, f"is not given; it must be {_wanted(hints[n])}.") for n in missing if n not in refused]
     settings = None
     if not missing:
@@ -217,14 +191,9 @@ def _level(file: SettingsFile, table: str | None) -> JsonObject:
         return file.content
     inner = file.content.get(table, {})
     if not isinstance(inner, Mapping):
-        raise ConfigError(
-            f"{file.path}: {table} is {shown(inner)}; it must be a table, [{table}] with its settings below."
-        )
+        what = f"{table} is {shown(inner)}; it must be a table, [{table}] with its settings below."
+        raise ConfigError(f"{file.path}: {what}")
     return inner
-
-
-def _has_default(field: "Field[object]") -> bool:
-    return field.default is not MISSING or field.default_factory is not MISSING
 
 
 def _choices(hint: object) -> tuple[object, ...] | None:

@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TypeVar
 
-from multidelete.core.config import did_you_mean, read_toml, resolve
+from multidelete.core.config import did_you_mean, resolve
 from multidelete.core.errors import ConfigError, MultideleteError
 from multidelete.core.json_files import Json, JsonObject
 from multidelete.core.runtime import check_device
 from multidelete.core.settings import LoopSettings, TrainSettings
+from multidelete.core.toml_files import read_toml
 from multidelete.core.units import Unit
 from multidelete.experiments.comparison.experiment import (
     CONTROLS,
