@@ -126,11 +126,7 @@ def resolve(
         take(_level(file, table), from_text=False, others=also)
     take({name: value for name, value in (flags or {}).items() if value is not None}, from_text=True, others=())
 
-    missing = [
-        name
-        for name, field in known.items()
-        if name not in values and field.default is field.default_factory is MISSING
-    ]
+    missing = [n for n, one in known.items() if n not in values and one.default is one.default_factory is MISSING]
     problems += [about(n, f"is not given; it must be {_wanted(hints[n])}.") for n in missing if n not in refused]
     settings = None
     if not missing:
