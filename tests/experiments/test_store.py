@@ -274,6 +274,7 @@ def asking(root: Path) -> "subprocess.Popen[str]":
     )  # fmt: skip
 
 
+@pytest.mark.slow  # locks, and runs that are killed, have quicker tests of their own
 def test_two_processes_never_train_the_same_model_and_a_killed_one_is_resumed(tmp_path: Path, data: PairData) -> None:
     """The one that is killed holds the lock; the one that waits for it goes on where it stopped."""
     whole = ModelStore(tmp_path / "whole").original(data, start=TINY, settings=SLOW)
