@@ -46,7 +46,7 @@ run_loop(adapter, Training(), {"train": data.train}, settings=settings, seed=0)
         env={"PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1", "HOME": str(tmp_path)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "only 24 files can be open here, and 2 processes that prepare batches need" in done.stderr
+    assert "only 24 files can be open here, and to prepare batches in 2 processes takes" in done.stderr
 
 
 @pytest.mark.parametrize("out", ["/dev/full", "|"])
