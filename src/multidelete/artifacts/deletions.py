@@ -164,10 +164,9 @@ def refuse_without_keys(lineages: Mapping[str, Lineage], *, removed: bool) -> No
             why = "its multidelete.json is of a version that kept no references to them"
         if blind:
             problems.append(
-                f"{name} has forgotten pairs before ({lineage.described}), and "
-                f"which ones cannot be told: {why}. They would be used again. Name the key file with --key (it was "
-                "written beside the model as MODEL.key); or, where the data does not hold those pairs any more, say "
-                "so with --earlier-pairs-removed."
+                f"{name} has forgotten pairs before ({lineage.described}), and which ones cannot be told: {why}. They "
+                "would be used again. Name the key file with --key (it was written beside the model as MODEL.key); or, "
+                "where the data does not hold those pairs any more, say so with --earlier-pairs-removed."
             )
     if problems:
         raise CheckpointError(problems)
@@ -228,9 +227,8 @@ def not_yet_deleted(request: Request, all_data: PairData, left: PairData, lineag
     kept = tuple(pair_id for pair_id in request.ids if pair_id in left.train.index)
     if not kept:
         raise RequestError(
-            f"all {counted(len(request.ids), 'pairs')} of the request were deleted from this model by "
-            "earlier requests. "
-            "There is nothing left to do for it."
+            f"all {counted(len(request.ids), 'pairs')} of the request were deleted from this model by earlier "
+            "requests. There is nothing left to do for it."
         )
     told = share(len(earlier), len(request.ids), "pairs of the request were")
     logger.warning("%s deleted by earlier requests, and left out of this one.", told)

@@ -184,9 +184,8 @@ def _klom_figures(
     many = min(len(unlearned), len(retrained) // 2)
     if many < LEAST_MODELS:
         why = (
-            f"{len(unlearned)} unlearned and {counted(len(retrained), 'retrained models')}; it takes "
-            f"{LEAST_MODELS} and "
-            f"{2 * LEAST_MODELS}: half of the retrained ones give the floor, without which it says nothing"
+            f"{len(unlearned)} unlearned and {counted(len(retrained), 'retrained models')}; it takes {LEAST_MODELS} "
+            f"and {2 * LEAST_MODELS}: half of the retrained ones give the floor, without which it says nothing"
         )
         return absent_figures(AUDIT, measure, split, {"unlearned": None}, why)
     against = np.stack(retrained[many : 2 * many])

@@ -136,10 +136,8 @@ def _refuse_several_shapes(pictures: Mapping[str, Tensor]) -> None:
     if len(examples) > 1:
         shown = first_few([f"{_measures(shape)} ({source})" for shape, source in examples.items()], limit=4)
         raise DataError(
-            f"the image processor gives pictures of {counted(len(examples), 'sizes')}: {shown}. A "
-            "network takes one: set a fixed "
-            "size "
-            "or a centre crop in the processor that lies in the model's folder."
+            f"the image processor gives pictures of {counted(len(examples), 'sizes')}: {shown}. A network takes one: "
+            "set a fixed size or a centre crop in the processor that lies in the model's folder."
         )
 
 

@@ -87,8 +87,7 @@ class Graph:
         if wrong:
             problems.append(
                 f"{self.name}: {counted(len(wrong), 'nodes have')} an empty name, or one with a '|': "
-                f"{first_few(wrong)}. "
-                "'|' separates the nodes of a pair; write another character."
+                f"{first_few(wrong)}. '|' separates the nodes of a pair; write another character."
             )
         if self.edges.ndim != 2 or self.edges.shape[1] != 2 or self.edges.dtype != np.int64:
             problems.append(f"{self.name}: edges are {self.edges.dtype} {self.edges.shape}; they must be int64 (E, 2).")

@@ -55,15 +55,13 @@ def check_images(
     if broken:
         problems.append(
             f"{len(broken)} of {counted(len(pictures), 'images')} of {dataset.name} cannot be read: "
-            f"{first_few(broken)}. "
-            f"Every image must decode completely, as {', '.join(FORMATS[:6])} or the like; replace these files or "
-            "remove their pairs."
+            f"{first_few(broken)}. Every image must decode completely, as {', '.join(FORMATS[:6])} or the like; "
+            "replace these files or remove their pairs."
         )
     if unfit:
         problems.append(
             f"{share(len(unfit), len(pictures), f'images of {dataset.name} do')} not fit the model: "
-            f"{first_few(unfit)}. "
-            "Replace these files, remove their pairs, or give another model."
+            f"{first_few(unfit)}. Replace these files, remove their pairs, or give another model."
         )
     if problems:
         raise DataError(problems)

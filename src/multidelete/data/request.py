@@ -173,9 +173,8 @@ def _match(data: PairData, what: str, names: Sequence[str], problems: list[str])
         elsewhere = [f"{name} ({held_out[name]})" for name in missing if name in held_out]
         if elsewhere:
             problems.append(
-                f"{share(len(elsewhere), len(wanted), f'{what}s are')} of held-out pairs, which the "
-                "model was never trained "
-                f"on: {first_few(elsewhere)}. Only training pairs can be forgotten."
+                f"{share(len(elsewhere), len(wanted), f'{what}s are')} of held-out pairs, which the model was never "
+                f"trained on: {first_few(elsewhere)}. Only training pairs can be forgotten."
             )
         unknown = [name for name in missing if name not in held_out]
         if unknown:

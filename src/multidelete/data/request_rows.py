@@ -60,9 +60,8 @@ def _which_of_the_two(file: Path | None, read: Named) -> str:
     example = " and ".join(f"the {name} {short(value)!r}" for name, value in row.items())
     units = " or ".join(f"--unit {'pair' if name == 'id' else name}" for name in columns)
     return (
-        f"{file}: {counted(len(read.several), 'rows carry')} {' and '.join(columns)} (line {line}: "
-        f"{example}). Which of the two do "
-        f"you mean? Say {units} (in Python unit=...), or leave the other columns out."
+        f"{file}: {counted(len(read.several), 'rows carry')} {' and '.join(columns)} (line {line}: {example}). Which "
+        f"of the two do you mean? Say {units} (in Python unit=...), or leave the other columns out."
     )
 
 
@@ -134,7 +133,6 @@ def skipped_ids(data: PairData, read: Named, file: Path | None) -> list[str]:
     if not ids:
         return []
     return [
-        f"{file}: {counted(len(ids), 'lines begin')} with # and would be skipped, but can be read as ids of "
-        f"training pairs: {first_few(ids)}. "
-        "Name such pairs in a .csv file under the header id."
+        f"{file}: {counted(len(ids), 'lines begin')} with # and would be skipped, but can be read as ids of training "
+        f"pairs: {first_few(ids)}. Name such pairs in a .csv file under the header id."
     ]

@@ -102,9 +102,8 @@ class LCODEC(Method):
         chosen = [top[at] for at in foci(activations_NP, loss_N, self.units)]
         if not chosen:
             raise UnsupportedError(
-                f"the loss of the forget pairs depends on none of the {counted(len(top), 'units')} "
-                "with the largest gradient. "
-                "Raise observations or candidates, or use another method."
+                f"the loss of the forget pairs depends on none of the {counted(len(top), 'units')} with the largest "
+                "gradient. Raise observations or candidates, or use another method."
             )
         forget_W = _gradients(adapter, job.forget.pairs, gallery, chosen, layers).mean(dim=0)
         retain_SW = _gradients(adapter, sampled.pairs, gallery, chosen, layers)

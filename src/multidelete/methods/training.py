@@ -61,9 +61,8 @@ class Retrain(Method):
         if job.start is None:
             raise UnsupportedError(
                 "retrain needs the model that the original's training began with and its recipe, and the original's "
-                "folder does not record them (it has no multidelete.json of 'multidelete train'). "
-                "Retrain with your own script on the retain pairs, and give the result to "
-                "'multidelete audit --retrained'."
+                "folder does not record them (it has no multidelete.json of 'multidelete train'). Retrain with your "
+                "own script on the retain pairs, and give the result to 'multidelete audit --retrained'."
             )
         adapter: Adapter = job.start(self.fresh_tokenizer)
         result = run_loop(

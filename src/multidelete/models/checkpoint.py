@@ -167,9 +167,8 @@ def load_model(
         )
     if not problems and (broken := not_finite(model)):
         problems.append(
-            f"{source}: {counted(len(broken), 'weights hold')} NaN or infinite numbers: "
-            f"{first_few(broken)}. Such a model says "
-            "nothing of any pair; give one from before it diverged."
+            f"{source}: {counted(len(broken), 'weights hold')} NaN or infinite numbers: {first_few(broken)}. Such a "
+            "model says nothing of any pair; give one from before it diverged."
         )
     if problems:
         raise CheckpointError(problems)

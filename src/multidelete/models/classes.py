@@ -25,9 +25,8 @@ def read_classes(config: PreTrainedConfig) -> tuple[str, ...]:
     absent = [number for number in range(len(names)) if number not in names]
     if absent:
         raise CheckpointError(
-            f"id2label of the model's config.json names {counted(len(names), 'classes')} and none of "
-            f"number {absent[0]}. "
-            "Number them from 0, in the order of the model's outputs."
+            f"id2label of the model's config.json names {counted(len(names), 'classes')} and none of number "
+            f"{absent[0]}. Number them from 0, in the order of the model's outputs."
         )
     classes = tuple(str(names[number]) for number in range(len(names)))
     back = {str(name): number for name, number in (config.label2id or {}).items()}

@@ -278,10 +278,8 @@ def refuse_unpooled(encoder: nn.Module) -> NoReturn:
     """Raise for an encoder without a pooled output, which the joint space starts from."""
     raise UnsupportedError(
         f"the encoder {type(encoder).__name__} gives no pooled output, and the joint space of the two encoders starts "
-        "from "
-        "it. Give a model whose encoders have a pooler (BERT, RoBERTa, MPNet; CLIP, ViT with its pooling layer), or "
-        "write "
-        "an adapter (docs/models.md)."
+        "from it. Give a model whose encoders have a pooler (BERT, RoBERTa, MPNet; CLIP, ViT with its pooling layer), "
+        "or write an adapter (docs/models.md)."
     )
 
 

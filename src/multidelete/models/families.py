@@ -182,9 +182,8 @@ def recognise(source: str | Path) -> Recognised:
         heads = ", ".join(f"{head} ({task})" for head, task in kind.heads.items())
         named = " and ".join(config.architectures) or "no architectures in its config.json"
         raise CheckpointError(
-            f"{source} is {indefinite(f'{config.model_type!r} model')} with the head {named}. "
-            f"Family {kind.family} has the heads {heads}. "
-            "Give a model with one of these, or write an adapter (docs/models.md)."
+            f"{source} is {indefinite(f'{config.model_type!r} model')} with the head {named}. Family {kind.family} has "
+            f"the heads {heads}. Give a model with one of these, or write an adapter (docs/models.md)."
         )
     raise CheckpointError(
         f"{source} is {indefinite(f'{config.model_type!r} model')}. Known families: "

@@ -180,9 +180,8 @@ class GraphTextAdapter(FamilyAdapter):
         unknown = self.processor.graph.unknown(pairs)
         if unknown:
             problems.append(
-                f"{counted(len(unknown), 'nodes are')} not in the model's graph "
-                f"{self.processor.graph.name}: {first_few(unknown)}. "
-                "A model knows the nodes it was made with; train one whose graph has them."
+                f"{counted(len(unknown), 'nodes are')} not in the model's graph {self.processor.graph.name}: "
+                f"{first_few(unknown)}. A model knows the nodes it was made with; train one whose graph has them."
             )
         wanted = self.model.config.named_nodes if self.task == "classification" else None
         odd = [pair.id for pair in pairs if len(nodes_of(pair)) != wanted] if wanted else []

@@ -157,10 +157,8 @@ def load_lora(adapter: Adapter, folder: Path) -> None:
         )
     if broken := not_finite(network):
         raise CheckpointError(
-            f"{folder}: {counted(len(broken), 'weights hold')} NaN or infinite numbers once it is "
-            f"merged: {first_few(broken)}. "
-            "Give "
-            "an adapter from before it diverged."
+            f"{folder}: {counted(len(broken), 'weights hold')} NaN or infinite numbers once it is merged: "
+            f"{first_few(broken)}. Give an adapter from before it diverged."
         )
 
 

@@ -33,10 +33,8 @@ def preflight(adapter: Adapter, parts: Mapping[str, PairDataset], shapes: Shapes
     broken = not_finite(adapter)
     if broken:
         raise CheckpointError(
-            f"{name}: {counted(len(broken), 'weights hold')} NaN or infinite numbers: "
-            f"{first_few(broken)}. Such a model says "
-            "nothing "
-            "of any pair; give one from before it diverged."
+            f"{name}: {counted(len(broken), 'weights hold')} NaN or infinite numbers: {first_few(broken)}. Such a "
+            "model says nothing of any pair; give one from before it diverged."
         )
     modes = {module: module.training for module in adapter.modules()}
     adapter.eval()

@@ -31,8 +31,7 @@ def load_processor(source: str | Path, kind: type[FamilyAdapter]) -> ProcessorMi
         package = next((name for name in _PACKAGES if name in str(error).lower()), "the package that it names")
         raise CheckpointError(
             f"{source} has no readable processor: {sentence(error)} Install {package}, or save the processor with a "
-            "fast "
-            "tokenizer (tokenizer.json), which needs nothing more."
+            "fast tokenizer (tokenizer.json), which needs nothing more."
         ) from error
     except LIBRARY_ERRORS as error:
         told = "there is none." if "huggingface.co" in str(error) and Path(source).is_dir() else sentence(error)

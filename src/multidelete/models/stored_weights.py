@@ -75,8 +75,7 @@ def _shards(folder: Path, index: Path) -> list[Path]:
     if lacking:
         raise CheckpointError(
             f"{index} names {counted(len(lacking), f'.{ending} files')} that cannot be found there: "
-            f"{first_few(lacking)}. "
-            "Give the whole folder."
+            f"{first_few(lacking)}. Give the whole folder."
         )
     return [folder / name for name in names]
 

@@ -25,9 +25,8 @@ def refuse_untrusted(source: str | Path, content: JsonObject) -> None:
         name = path.rpartition(".")[2]
         if name == "auto_map" and path != name:
             problems.append(
-                f"{source}: config.json names code of the folder's own for a part of the network ({path}). "
-                "Such code is never run: give a network of transformers' own classes, or write an adapter "
-                "(docs/models.md)."
+                f"{source}: config.json names code of the folder's own for a part of the network ({path}). Such code "
+                "is never run: give a network of transformers' own classes, or write an adapter (docs/models.md)."
             )
         if name in ("attn_implementation", "_attn_implementation") and value is not None and value not in ATTENTION:
             problems.append(

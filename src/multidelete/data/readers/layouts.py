@@ -69,8 +69,7 @@ def complete(
     if unfit:
         problems.append(
             f"{path}: {counted(len(unfit), 'rows have')} {indefinite(repr(text))} that is a number or looks like a "
-            f"list: {first_few(unfit)}. "
-            "Write one text."
+            f"list: {first_few(unfit)}. Write one text."
         )
     return whole
 

@@ -58,8 +58,7 @@ def read_snli_ve(path: Path, *, image_root: Path | None = None) -> PairData:
             unknown = sorted({str(row["gold_label"]) for row in agreed} - set(CLASSES))
             problems.append(
                 f"{file}: {counted(len(agreed) - len(labelled), 'rows have')} an unknown gold_label: "
-                f"{first_few(unknown)}. "
-                f"Known are {', '.join(CLASSES)}, and '-' for no agreement."
+                f"{first_few(unknown)}. Known are {', '.join(CLASSES)}, and '-' for no agreement."
             )
         pairs[split] = [_pair(row, pictures) for row in labelled]
     splits = checked_splits("snli-ve", folder, pairs, train_file=FILES["train"], pictures=pictures, problems=problems)

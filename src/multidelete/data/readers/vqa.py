@@ -139,9 +139,8 @@ def _read(
     unanswered = [one["question_id"] for one in questions if one["question_id"] not in answers]
     if unanswered and annotations:
         problems.append(
-            f"{annotations_file} has no annotation of {len(unanswered)} of the "
-            f"{counted(len(questions), 'questions')} of "
-            f"{questions_file.name}: {first_few(unanswered)}. Give the two files of one release."
+            f"{annotations_file} has no annotation of {len(unanswered)} of the {counted(len(questions), 'questions')} "
+            f"of {questions_file.name}: {first_few(unanswered)}. Give the two files of one release."
         )
     answered = []
     for one in questions:

@@ -52,8 +52,7 @@ def read_text_table(path: Path) -> TextTable:
     if broken:
         raise DataError(
             f"{path}: {counted(len(broken), 'lines are')} not JSON objects: lines "
-            f"{first_few([line for line, _ in broken])}. "
-            f"The first: {broken[0][1]}. Correct them."
+            f"{first_few([line for line, _ in broken])}. The first: {broken[0][1]}. Correct them."
         )
     columns = list(dict.fromkeys(key for _, row in objects for key in row))
     return TextTable(columns=columns, rows=[row for _, row in objects], lines=[line for line, _ in objects])
