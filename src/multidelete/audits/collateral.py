@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from multidelete.audits.compare import absent_figures, mean_figures
+from multidelete.audits.compare import Heading, absent_figures, mean_figures
 from multidelete.audits.controls import Controls, worse_than_original
 from multidelete.audits.forgetting import headline_measure
 from multidelete.audits.headline import headline
@@ -125,28 +125,20 @@ def _neighbourhood(
         own = mask & of_kind
         is_labelled = original.labels is not None and original.logits is not None
         found += mean_figures(
-            audit=AUDIT,
-            measure=Measure(LABEL_MARGIN if is_labelled else SCORE, kind=kind),
-            split=split,
+            Heading(AUDIT, Measure(LABEL_MARGIN if is_labelled else SCORE, kind=kind), split, note=note),
             values={name: signals.select(own).label_aware_score for name, signals in models.items()},
             groups=groups(original.select(own)),
             seed=audit.seed,
-            better="target",
-            note=note,
         )
         measure, measured = measure_of(audit, kind), headline(models, own, of_kind)
         if isinstance(measured, str):
             found += absent_figures(AUDIT, measure, split, models, measured)
             continue
         found += mean_figures(
-            audit=AUDIT,
-            measure=measure,
-            split=split,
+            Heading(AUDIT, measure, split, note="; ".join(part for part in (measured.note, note) if part) or None),
             values=measured.values,
             groups=measured.groups,
             seed=audit.seed,
-            better="target",
-            note="; ".join(part for part in (measured.note, note) if part) or None,
         )
     return found
 

@@ -18,10 +18,24 @@ from multidelete.core.words import counted
 
 @dataclass(frozen=True)
 class Size:
-    """Items behind a figure, the groups that these hang together in, and what chance gives of it; see `Figure`."""
+    """Items behind a figure, and the groups that these hang together in; see `Figure`."""
 
     n: int
     groups: int | None = None
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What the rows of one figure have in common, whatever the model; see `Figure`.
+
+    Differences to the retrained model are always ``target``.
+    """
+
+    audit: str
+    measure: Measure
+    split: str
+    better: Better = "target"
+    note: str | None = None
     chance: float | None = None
 
 
@@ -31,82 +45,50 @@ Measured = Mapping[str, tuple[float, stats.Floats | None]]  # for each model the
 
 
 def mean_figures(
+    heading: Heading,
     *,
-    audit: str,
-    measure: Measure,
-    split: str,
     values: Mapping[str, stats.Array],
     groups: Sequence[str],
     seed: int,
-    better: Better,
-    note: str | None = None,
-    chance: float | None = None,
     with_differences: bool = True,
 ) -> list[Figure]:
     """One row per model: the mean over the same items, and its differences to original and retrained.
 
     Args:
-        audit: Name of the audit.
-        measure: What was measured.
-        split: On which pairs.
+        heading: What was measured.
         values: For each model one value per item, (Q,), in the same order.
         groups: Which items are resampled together.
         seed: Of the bootstrap. All models share the draws, so the differences are paired.
-        better: Direction of the rows; differences to retrained are always ``target``.
-        note: What a reader must know.
-        chance: See `Figure`.
         with_differences: Whether to add the difference rows.
     """
     measured = {
         model: (float(value_Q.mean()), stats.mean_resamples(value_Q, groups, seed)) for model, value_Q in values.items()
     }
-    size = Size(len(groups), len(set(groups)), chance)
-    return _rows(audit, measure, split, measured, size, better, note, with_differences)
+    return _rows(heading, measured, Size(len(groups), len(set(groups))), with_differences)
 
 
-def auc_figures(
-    *,
-    audit: str,
-    measure: Measure,
-    split: str,
-    scores: Scores,
-    groups: Groups,
-    seed: int,
-    note: str | None = None,
-) -> list[Figure]:
+def auc_figures(heading: Heading, *, scores: Scores, groups: Groups, seed: int) -> list[Figure]:
     """One row per model: AUC of positives against negatives; differences as in `mean_figures`."""
     measured = {model: (stats.auc(*both), stats.auc_resamples(*both, *groups, seed)) for model, both in scores.items()}
-    return _rows(audit, measure, split, measured, _size_of_both(groups), "target", note, True)
+    return _rows(heading, measured, _size_of_both(groups), True)
 
 
-def target_figures(
-    *, audit: str, measure: Measure, split: str, measured: Measured, n: int, note: str | None = None
-) -> list[Figure]:
+def target_figures(heading: Heading, *, measured: Measured, n: int) -> list[Figure]:
     """One row per model of what was measured elsewhere; differences as in `mean_figures`."""
-    return _rows(audit, measure, split, measured, Size(n), "target", note, True)
+    return _rows(heading, measured, Size(n), True)
 
 
-def tpr_figures(
-    *,
-    audit: str,
-    measure: Measure,
-    split: str,
-    scores: Scores,
-    groups: Groups,
-    fpr: float,
-    seed: int,
-    note: str | None = None,
-) -> list[Figure]:
+def tpr_figures(heading: Heading, *, scores: Scores, groups: Groups, fpr: float, seed: int) -> list[Figure]:
     """One row per model: share of members caught at a low false positive rate; absent below 1 / fpr nonmembers."""
     measured = {}
     for model, (member_P, nonmember_M) in scores.items():
         if len(nonmember_M) * fpr < 1 - 1e-9:
             few = counted(len(nonmember_M), "nonmembers")
             why = f"{few} cannot resolve a rate of {fpr}; it takes {round(1 / fpr):,}"
-            return absent_figures(audit, measure, split, scores, why)
+            return absent_figures(heading.audit, heading.measure, heading.split, scores, why)
         resampled_R = stats.tpr_resamples(member_P, nonmember_M, fpr, *groups, seed)
         measured[model] = (stats.tpr_at_fpr(member_P, nonmember_M, fpr), resampled_R)
-    return _rows(audit, measure, split, measured, _size_of_both(groups), "target", note, False)
+    return _rows(heading, measured, _size_of_both(groups), False)
 
 
 def _size_of_both(groups: Groups) -> Size:
@@ -123,34 +105,26 @@ def shuffled(length: int, limit: int, seed: int) -> NDArray[np.intp]:
     return np.sort(stream(seed, Stream.AUDITED_ROWS).permutation(length)[:limit])
 
 
-def _rows(
-    audit: str,
-    measure: Measure,
-    split: str,
-    measured: Measured,
-    size: Size,
-    better: Better,
-    note: str | None,
-    with_differences: bool,
-) -> list[Figure]:
-    def row(what: Measure, model: str, value: float, resampled_R: stats.Floats | None, better: Better) -> Figure:
+def _rows(heading: Heading, measured: Measured, size: Size, with_differences: bool) -> list[Figure]:
+    def row(measure: Measure, model: str, value: float, resampled_R: stats.Floats | None, better: Better) -> Figure:
         low, high = stats.percentiles(resampled_R) or (None, None)
         return Figure(
-            audit=audit,
-            measure=what,
+            audit=heading.audit,
+            measure=measure,
             model=model,
-            split=split,
+            split=heading.split,
             value=value,
             low=low,
             high=high,
             n=size.n,
             groups=size.groups,
-            chance=size.chance if what.to is None else None,
+            chance=heading.chance if measure.to is None else None,
             better=better,
-            note=note,
+            note=heading.note,
         )
 
-    rows = [row(measure, model, value, resampled_R, better) for model, (value, resampled_R) in measured.items()]
+    of, better = heading.measure, heading.better
+    rows = [row(of, model, value, resampled_R, better) for model, (value, resampled_R) in measured.items()]
     if not with_differences:
         return rows
     for base in ("original", "retrained"):
@@ -161,5 +135,5 @@ def _rows(
             if model not in ("original", base):
                 apart_R = None if resampled_R is None or base_R is None else resampled_R - base_R
                 better_than = "target" if base == "retrained" else better
-                rows.append(row(measure.against(base), model, value - base_value, apart_R, better_than))
+                rows.append(row(of.against(base), model, value - base_value, apart_R, better_than))
     return rows

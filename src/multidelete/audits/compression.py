@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from multidelete.audits import stats
-from multidelete.audits.compare import absent_figures, auc_figures, mean_figures
+from multidelete.audits.compare import Heading, absent_figures, auc_figures, mean_figures
 from multidelete.audits.controls import Controls, worse_than_original
 from multidelete.audits.forgetting import headline_measure
 from multidelete.audits.headline import Headline, headline
@@ -103,14 +103,19 @@ def _headline_figures(
 ) -> list[Figure]:
     """The measure in few bits, and what rounding changed of it, paired over the items."""
     rows = mean_figures(
-        audit=AUDIT, measure=measure, split=split, values=after.values, groups=after.groups, seed=audit.seed,
-        better="target" if split == "forget" else "higher", note=after.note,
-    )  # fmt: skip
+        Heading(AUDIT, measure, split, better="target" if split == "forget" else "higher", note=after.note),
+        values=after.values,
+        groups=after.groups,
+        seed=audit.seed,
+    )
     changed = {model: values - before.values[model] for model, values in after.values.items()}
     return rows + mean_figures(
-        audit=AUDIT, measure=measure.against(UNCOMPRESSED), split=split, values=changed, groups=after.groups,
-        seed=audit.seed, better="target", with_differences=False,
-    )  # fmt: skip
+        Heading(AUDIT, measure.against(UNCOMPRESSED), split),
+        values=changed,
+        groups=after.groups,
+        seed=audit.seed,
+        with_differences=False,
+    )
 
 
 def _membership_figures(audit: AuditInput, models: Mapping[str, ModelSignals], bits: int) -> list[Figure]:
@@ -124,13 +129,10 @@ def _membership_figures(audit: AuditInput, models: Mapping[str, ModelSignals], b
     signal = strongest({signal: stats.auc(*by_model["original"]) for signal, by_model in before.items()})
     of_groups = groups(audit.original.forget.of_kind(kind)), groups(holdout.of_kind(kind))
     rows = auc_figures(
-        audit=AUDIT,
-        measure=measure,
-        split=MEMBERSHIP_SPLIT,
+        Heading(AUDIT, measure, MEMBERSHIP_SPLIT, note=f"signal: {signal}"),
         scores=after[signal],
         groups=of_groups,
         seed=audit.seed,
-        note=f"signal: {signal}",
     )
     for model, scores in after[signal].items():
         value = stats.auc(*scores) - stats.auc(*before[signal][model])

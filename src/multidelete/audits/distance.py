@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from multidelete.audits import stats
-from multidelete.audits.compare import absent_figures, mean_figures
+from multidelete.audits.compare import Heading, absent_figures, mean_figures
 from multidelete.audits.controls import RANDOM_WEIGHTS, Controls, some
 from multidelete.audits.inputs import RETRAINED_AGAIN, UNLEARNED_AGAIN, AuditInput, ModelSignals, groups
 from multidelete.audits.margin import NO_REFERENCE, meaning, pair_margins
@@ -142,13 +142,10 @@ def _gap_figures(
     found = []
     for name, values in ((SIGNED, gap_N), (ABSOLUTE, {name: np.abs(gap) for name, gap in gap_N.items()})):
         rows = mean_figures(
-            audit=AUDIT,
-            measure=Measure(name, kind=kind),
-            split=split,
+            Heading(AUDIT, Measure(name, kind=kind), split),
             values=values,
             groups=groups(pairs),
             seed=audit.seed,
-            better="target",
             with_differences=False,
         )
         again = [row for row in rows if row.model.startswith(RETRAINED_AGAIN)]
@@ -190,16 +187,13 @@ def _klom_figures(
         return absent_figures(AUDIT, measure, split, {"unlearned": None}, why)
     against = np.stack(retrained[many : 2 * many])
     rows = mean_figures(
-        audit=AUDIT,
-        measure=measure,
-        split=split,
+        Heading(AUDIT, measure, split),
         values={
             "unlearned": klom(np.stack(unlearned[:many]), against),
             RETRAINED_AGAIN: klom(np.stack(retrained[:many]), against),
         },
         groups=groups(pairs),
         seed=audit.seed,
-        better="target",
         with_differences=False,
     )
     floor = rows[1]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from multidelete.audits.compare import absent_figures, mean_figures
+from multidelete.audits.compare import Heading, absent_figures, mean_figures
 from multidelete.audits.controls import Controls, worse_than_original
 from multidelete.audits.inputs import AuditInput, groups, prefix, units
 from multidelete.audits.measure import ACCURACY, LABEL_MARGIN, RECALL, Measure
@@ -207,15 +207,17 @@ def _recall_figures(
             }
             for k in KS:
                 found += mean_figures(
-                    audit=AUDIT,
-                    measure=replace(measure, k=k),
-                    split=split,
+                    Heading(
+                        AUDIT,
+                        replace(measure, k=k),
+                        split,
+                        better="target" if split == "forget" else "higher",
+                        note=note,
+                        chance=float(searches["original"].chance[k].mean()),
+                    ),
                     values={model: result.recall[k] for model, result in searches.items()},
                     groups=searches["original"].groups,
                     seed=audit.seed,
-                    better="target" if split == "forget" else "higher",
-                    note=note,
-                    chance=float(searches["original"].chance[k].mean()),
                     with_differences=k == 1,
                 )
     return found
@@ -224,14 +226,10 @@ def _recall_figures(
 def _margin_figures(audit: AuditInput, chosen: Mapping[str, Signals], kind: str | None, split: str) -> list[Figure]:
     """Mean margin of the pairs' own labels: accuracy sees only its sign."""
     return mean_figures(
-        audit=AUDIT,
-        measure=Measure(LABEL_MARGIN, kind=kind),
-        split=split,
+        Heading(AUDIT, Measure(LABEL_MARGIN, kind=kind), split, note="log-odds of the pair's own label, in nats"),
         values={name: signals.label_aware_score for name, signals in chosen.items()},
         groups=groups(chosen["original"]),
         seed=audit.seed,
-        better="target",
-        note="log-odds of the pair's own label, in nats",
     )
 
 
@@ -263,14 +261,16 @@ def _holdout_figures(audit: AuditInput, kind: str | None, of_kind: NDArray[np.bo
         result = search(both, own, np.ones(len(both), dtype=bool), query=query, candidate=candidate, ks=(1,))
         values[model], hang_together, gallery = result.recall[1], list(result.groups), result.gallery
     return mean_figures(
-        audit=AUDIT,
-        measure=measure,
-        split="test",
+        Heading(
+            AUDIT,
+            measure,
+            "test",
+            better="higher",
+            note=f"gallery: {counted(gallery, f'distinct {prefix(kind)}{candidate}s')} of training and held-out pairs",
+        ),
         values=values,
         groups=hang_together,
         seed=audit.seed,
-        better="higher",
-        note=f"gallery: {counted(gallery, f'distinct {prefix(kind)}{candidate}s')} of training and held-out pairs",
         with_differences=False,
     )
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import StandardScaler
 
-from multidelete.audits.compare import absent_figures, mean_figures, shuffled
+from multidelete.audits.compare import Heading, absent_figures, mean_figures, shuffled
 from multidelete.audits.controls import Controls
 from multidelete.audits.inputs import AuditInput
 from multidelete.audits.measure import RECALL, Measure
@@ -105,14 +105,10 @@ def _direction_figures(
         row
         for k in KS
         for row in mean_figures(
-            audit=AUDIT,
-            measure=replace(measure, k=k),
-            split="forget",
+            Heading(AUDIT, replace(measure, k=k), "forget", note=note),
             values={model: result.recall[k] for model, result in searches.items()},
             groups=searches["original"].groups,
             seed=audit.seed,
-            better="target",
-            note=note,
             with_differences=k == 1,
         )
     ]

@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from multidelete.audits.compare import absent_figures, mean_figures, shuffled
+from multidelete.audits.compare import Heading, absent_figures, mean_figures, shuffled
 from multidelete.audits.inputs import AuditInput, groups
 from multidelete.audits.measure import Measure
 from multidelete.audits.result import Figure
@@ -49,16 +49,18 @@ def probe_figures(audit: AuditInput, audit_name: str) -> list[Figure]:
                 continue
             classes = _classes(fit["original"])
             found += mean_figures(
-                audit=audit_name,
-                measure=measure,
-                split=split,
+                Heading(
+                    audit_name,
+                    measure,
+                    split,
+                    better="target" if split == "forget" else "higher",
+                    note=f"{counted(len(set(classes)), _what(fit['original']))}; fitted on "
+                    f"{counted(len(rows), 'retain pairs')}; the most "
+                    f"frequent one is right of {_most_frequent(classes, _classes(known['original'])):.3f}",
+                ),
                 values={model: _hits(fit[model], known[model], modality) for model in known},
                 groups=groups(known["original"]),
                 seed=audit.seed,
-                better="target" if split == "forget" else "higher",
-                note=f"{counted(len(set(classes)), _what(fit['original']))}; fitted on "
-                f"{counted(len(rows), 'retain pairs')}; the most "
-                f"frequent one is right of {_most_frequent(classes, _classes(known['original'])):.3f}",
             )
     return found
 

@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 
 from multidelete.audits import stats
-from multidelete.audits.compare import absent_figures, auc_figures, shuffled, tpr_figures
+from multidelete.audits.compare import Heading, absent_figures, auc_figures, shuffled, tpr_figures
 from multidelete.audits.controls import Controls, guesses
 from multidelete.audits.inputs import AuditInput, groups, prefix
 from multidelete.audits.measure import AUC, Measure
@@ -140,13 +140,10 @@ def _kind_figures(audit: AuditInput, kind: str | None, holdout: Signals) -> list
     found = []
     for signal, by_model in attacks.items():
         found += auc_figures(
-            audit=AUDIT,
-            measure=Measure(AUC, kind=kind, signal=signal),
-            split=SPLIT,
+            Heading(AUDIT, Measure(AUC, kind=kind, signal=signal), SPLIT, note=note),
             scores=by_model,
             groups=hang_together,
             seed=audit.seed,
-            note=note,
         )
     row_of = {(row.model, row.measure.signal): row for row in found if row.measure.to is None}
     headline_of: dict[str, str] = {}
@@ -159,14 +156,11 @@ def _kind_figures(audit: AuditInput, kind: str | None, holdout: Signals) -> list
         )
         for fpr in RATES:
             found += tpr_figures(
-                audit=AUDIT,
-                measure=Measure(f"tpr at fpr {fpr}", kind=kind),
-                split=SPLIT,
+                Heading(AUDIT, Measure(f"tpr at fpr {fpr}", kind=kind), SPLIT, note=f"signal: {headline_of[name]}"),
                 scores={name: attacks[headline_of[name]][name]},
                 groups=hang_together,
                 fpr=fpr,
                 seed=audit.seed,
-                note=f"signal: {headline_of[name]}",
             )
     return found + _ratio_figures(audit, kind, headline_of["original"], attacks[headline_of["original"]])
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multidelete.audits import stats
-from multidelete.audits.compare import absent_figures, auc_figures, tpr_figures
+from multidelete.audits.compare import Heading, absent_figures, auc_figures, tpr_figures
 from multidelete.audits.controls import Controls, far, guesses, is_attack
 from multidelete.audits.inputs import RETRAINED_AGAIN, AuditInput, ModelSignals, groups, prefix
 from multidelete.audits.margin import NO_REFERENCE, pair_margins
@@ -239,14 +239,19 @@ def _rows(
     note = f"{counted(len(members), 'members')} against {counted(len(nonmembers), 'nonmembers')}{left_out}"
     both = {name: (score_N[members], score_N[nonmembers]) for name, score_N in scores.items()}
     found = auc_figures(
-        audit=AUDIT, measure=Measure(AUC, kind=kind, signal=label), split=SPLIT, scores=both, groups=hang_together,
-        seed=audit.seed, note=note,
-    )  # fmt: skip
+        Heading(AUDIT, Measure(AUC, kind=kind, signal=label), SPLIT, note=note),
+        scores=both,
+        groups=hang_together,
+        seed=audit.seed,
+    )
     for fpr in RATES:
         found += tpr_figures(
-            audit=AUDIT, measure=Measure(f"tpr at fpr {fpr}", kind=kind, signal=label), split=SPLIT, scores=both,
-            groups=hang_together, fpr=fpr, seed=audit.seed, note=note,
-        )  # fmt: skip
+            Heading(AUDIT, Measure(f"tpr at fpr {fpr}", kind=kind, signal=label), SPLIT, note=note),
+            scores=both,
+            groups=hang_together,
+            fpr=fpr,
+            seed=audit.seed,
+        )
     return found
 
 

@@ -19,7 +19,7 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 
 from multidelete.artifacts.record import RunRecord
-from multidelete.audits.compare import absent_figures, mean_figures
+from multidelete.audits.compare import Heading, absent_figures, mean_figures
 from multidelete.audits.controls import UNTOUCHED, Controls, some
 from multidelete.audits.forgetting import ALL_TRAINING, headline_measure
 from multidelete.audits.headline import headline
@@ -221,10 +221,9 @@ def _curve_figures(
         row
         for point, by_model in points.items()
         for row in mean_figures(
-            audit=AUDIT, measure=point, split=SPLIT, values=by_model, groups=hang_together, seed=audit.seed,
-            better="target", note=note,
+            Heading(AUDIT, point, SPLIT, note=note), values=by_model, groups=hang_together, seed=audit.seed
         )
-    ]  # fmt: skip
+    ]
 
 
 def _half_figures(measure: Measure, values: Mapping[int, Mapping[str, Floats]]) -> list[Figure]:

@@ -13,7 +13,7 @@ Shape suffixes: P retain pairs, M forget pairs, C classes.
 import numpy as np
 
 from multidelete.audits import stats
-from multidelete.audits.compare import Measured, absent_figures, auc_figures, target_figures
+from multidelete.audits.compare import Heading, Measured, absent_figures, auc_figures, target_figures
 from multidelete.audits.controls import Controls
 from multidelete.audits.inputs import AuditInput, groups, prefix, units
 from multidelete.audits.measure import AUC, Measure
@@ -54,13 +54,10 @@ def figures(audit: AuditInput) -> list[Figure]:
             extent = f"only {available:,} retain pairs for {size:,} forget pairs"
         retain = {name: signals.select(drawn) for name, signals in retain.items()}
         found += auc_figures(
-            audit=AUDIT,
-            measure=Measure(AUC, kind=kind),
-            split=SPLIT,
+            Heading(AUDIT, Measure(AUC, kind=kind), SPLIT, note=f"label-aware score of the matched pair; {extent}"),
             scores={m: (retain[m].label_aware_score, forget[m].label_aware_score) for m in audit.models},
             groups=(groups(retain["original"]), groups(forget["original"])),
             seed=audit.seed,
-            note=f"label-aware score of the matched pair; {extent}",
         )
         found += _released_figures(audit, Measure(AS_RELEASED, kind=kind), retain, forget, extent)
     return found
@@ -118,12 +115,7 @@ def _released_figures(
         note += "; of two classes it is 0.5 in any model" if classes == 2 else ""
     n = len(retain["original"])
     return target_figures(
-        audit=AUDIT,
-        measure=measure,
-        split=SPLIT,
-        measured=measured,
-        n=n,
-        note=f"as in the released code: {note}; {extent}",
+        Heading(AUDIT, measure, SPLIT, note=f"as in the released code: {note}; {extent}"), measured=measured, n=n
     )
 
 

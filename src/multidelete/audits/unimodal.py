@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from multidelete.audits.compare import absent_figures, mean_figures, shuffled
+from multidelete.audits.compare import Heading, absent_figures, mean_figures, shuffled
 from multidelete.audits.controls import RANDOM_WEIGHTS, SAME, Controls, some
 from multidelete.audits.inputs import AuditInput, groups
 from multidelete.audits.linear_probe import probe_figures
@@ -84,14 +84,16 @@ def _modality_figures(audit: AuditInput, split: str, modality: str) -> list[Figu
         overlaps[name] = knn_overlap(reference, representation, k)
     everyone = groups(original)
     return found + mean_figures(
-        audit=AUDIT,
-        measure=knn,
-        split=split,
+        Heading(
+            AUDIT,
+            knn,
+            split,
+            better="higher",
+            note=f"{note}; k = {k}; unrelated representations agree on {k / (len(rows) - 1):.3f}",
+        ),
         values=overlaps,
         groups=[everyone[i] for i in rows],
         seed=audit.seed,
-        better="higher",
-        note=f"{note}; k = {k}; unrelated representations agree on {k / (len(rows) - 1):.3f}",
     )
 
 

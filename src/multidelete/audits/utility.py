@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from multidelete.audits.compare import absent_figures, mean_figures
+from multidelete.audits.compare import Heading, absent_figures, mean_figures
 from multidelete.audits.controls import Controls, worse_than_original
 from multidelete.audits.inputs import AuditInput, groups, kinds_of, prefix
 from multidelete.audits.measure import ACCURACY, RECALL, Measure
@@ -58,16 +58,18 @@ def quality_figures(
         one = searches["original"]
         for k in KS:
             found += mean_figures(
-                audit=audit,
-                measure=Measure(RECALL, kind=kind, k=k, direction=(query, candidate)),
-                split=split,
+                Heading(
+                    audit,
+                    Measure(RECALL, kind=kind, k=k, direction=(query, candidate)),
+                    split,
+                    better="higher",
+                    note=f"gallery: {counted(one.gallery, f'distinct {prefix(kind)}{split} {candidate}s')}"
+                    + drawn(original),
+                    chance=float(one.chance[k].mean()),
+                ),
                 values={name: result.recall[k] for name, result in searches.items()},
                 groups=one.groups,
                 seed=seed,
-                better="higher",
-                chance=float(one.chance[k].mean()),
-                note=f"gallery: {counted(one.gallery, f'distinct {prefix(kind)}{split} {candidate}s')}"
-                + drawn(original),
             )
     return found
 
@@ -78,14 +80,16 @@ def accuracy_figures(
     """Share of pairs whose own label has the highest logit; tied labels share the hit."""
     labels = by_model["original"].labels
     return mean_figures(
-        audit=audit,
-        measure=Measure(ACCURACY, kind=kind),
-        split=split,
+        Heading(
+            audit,
+            Measure(ACCURACY, kind=kind),
+            split,
+            better="higher" if audit == AUDIT or split != "forget" else "target",
+            chance=None if labels is None else float(np.unique(labels, return_counts=True)[1].max() / len(labels)),
+        ),
         values={name: correct(signals) for name, signals in by_model.items()},
         groups=groups(by_model["original"]),
         seed=seed,
-        better="higher" if audit == AUDIT or split != "forget" else "target",
-        chance=None if labels is None else float(np.unique(labels, return_counts=True)[1].max() / len(labels)),
     )
 
 
