@@ -16,7 +16,7 @@ from multidelete.data.graph import Graph
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import resolve_request
 from multidelete.methods import Training
-from multidelete.models import FAMILIES, load_adapter, new_adapter
+from multidelete.models import FAMILIES, SIZES, NewModel, load_adapter, new_adapter, train_tokenizer
 from multidelete.models.initial import fitted, starting_point
 from multidelete.unlearning import train, unlearn
 from tests.models.cases import CASES, CLASSES, Case, case_data
@@ -133,8 +133,12 @@ def test_a_family_without_the_task_is_refused_with_those_that_have_it() -> None:
     assert made.task == "retrieval"
     with pytest.raises(UnsupportedError, match=r"'siglip' has no classification; .*: albef, blip, vilt"):
         starting_point(TrainSettings(family="siglip", task="classification"), case_data(CASES[0]), 0)
+    size = SIZES["tiny"]
+    wanted = NewModel(
+        size=size, image_size=32, tokenizer=train_tokenizer(captions(labelled), size), task="classification"
+    )
     with pytest.raises(UnsupportedError, match=r"Family 'clip' has no classification"):
-        new_adapter("clip", size="tiny", image_size=32, captions=captions(labelled), seed=0, task="classification")
+        new_adapter("clip", wanted, seed=0)
 
 
 def test_pairs_of_other_modalities_are_refused() -> None:

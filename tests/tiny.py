@@ -26,7 +26,7 @@ from multidelete.core.settings import LoopSettings
 from multidelete.data.generated.personas import personas
 from multidelete.data.pairs import Batch, Pair, PairData, PairDataset
 from multidelete.methods import GradientMethod, Step, Training
-from multidelete.models import FAMILIES, Adapter, adapter_for, new_model
+from multidelete.models import Adapter, NewModel, adapter_for, new_adapter
 from multidelete.models.fresh import PAD, Size, train_tokenizer
 from multidelete.training.loop import run_loop
 
@@ -63,10 +63,8 @@ def captions(data: PairData) -> list[str]:
 
 def family_model(family: str, data: PairData, seed: int = 0) -> Adapter:
     """A model of a named family with this package's own configuration."""
-    model, processor = new_model(
-        family, SIZE, image_size=SIDE, tokenizer=train_tokenizer(captions(data), SIZE), seed=seed
-    )
-    return FAMILIES[family](model, processor)
+    wanted = NewModel(size=SIZE, image_size=SIDE, tokenizer=train_tokenizer(captions(data), SIZE))
+    return new_adapter(family, wanted, seed=seed)
 
 
 def own_clip(data: PairData, seed: int = 0) -> Adapter:

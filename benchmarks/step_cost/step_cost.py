@@ -23,7 +23,7 @@ from multidelete.data.split import draw_request
 from multidelete.methods import Job, MultiDelete
 from multidelete.methods.base import sample_retain
 from multidelete.methods.reference import build_reference
-from multidelete.models import choose_trainable, new_adapter
+from multidelete.models import SIZES, NewModel, choose_trainable, new_adapter, train_tokenizer
 from multidelete.training.loop import StepModule
 from multidelete.training.plan import MicroBatch, MicroBatches, plan_steps
 
@@ -66,7 +66,9 @@ def prepared(people: int, forget_people: int, part: str) -> Job:
     ids = draw_request(data.train, fraction=forget_people / people, unit="subject", seed=0)
     forget, retain = forget_retain(data.train, resolve_request(data, ids=ids))
     captions = [str(pair.inputs["text"]) for pair in data.train]
-    adapter = new_adapter("vision-text", size="tiny", image_size=48, captions=captions, seed=0)
+    size = SIZES["tiny"]
+    wanted = NewModel(size=size, image_size=48, tokenizer=train_tokenizer(captions, size))
+    adapter = new_adapter("vision-text", wanted, seed=0)
     choose_trainable(adapter, part)
     settings = MultiDelete().loop_settings_for(len(forget))
     return Job(adapter, data.train, forget, retain, settings, seed=0, holdout=data.splits["val"])

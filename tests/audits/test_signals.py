@@ -10,7 +10,7 @@ import torch
 from multidelete.audits import Signals, cached, collect
 from multidelete.data.generated.personas import personas
 from multidelete.data.pairs import PairDataset
-from multidelete.models import new_adapter
+from multidelete.models import SIZES, NewModel, new_adapter, train_tokenizer
 from multidelete.models.base import Adapter
 from tests.audits.world import split_of
 
@@ -23,7 +23,8 @@ def dataset() -> PairDataset:
 @pytest.fixture(scope="module")
 def adapter(dataset: PairDataset) -> Adapter:
     captions = [str(pair.inputs["text"]) for pair in dataset]
-    return new_adapter("clip", size="tiny", image_size=32, captions=captions, seed=0)
+    wanted = NewModel(size=SIZES["tiny"], image_size=32, tokenizer=train_tokenizer(captions, SIZES["tiny"]))
+    return new_adapter("clip", wanted, seed=0)
 
 
 def same(ours: Signals, theirs: Signals) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from multidelete.data.graph import Graph, graph_source
 from multidelete.data.pairs import Batch, Pair, PairData, PairDataset
-from multidelete.models import FAMILIES, Adapter, Task, new_model
+from multidelete.models import FAMILIES, Adapter, NewModel, Task, new_adapter
 from multidelete.models.fresh import train_tokenizer
 from tests.tiny import SIDE, SIZE, captions, people
 
@@ -79,14 +79,15 @@ def tiny_graph() -> Graph:
 
 def case_adapter(case: Case, data: PairData, *, seed: int = 0, scale: float = 5.0) -> Adapter:
     """Random weights, in evaluation mode; larger than drawn, so that scores differ and mistakes show."""
-    model, processor = new_model(
-        case.family, SIZE, image_size=SIDE, tokenizer=train_tokenizer(captions(data), SIZE), seed=seed,
+    wanted = NewModel(
+        size=SIZE, image_size=SIDE, tokenizer=train_tokenizer(captions(data), SIZE),
         task=case.task, classes=data.classes, images=case.pictures, graph=data.graph,
     )  # fmt: skip
+    adapter = new_adapter(case.family, wanted, seed=seed)
     with torch.no_grad():
-        for parameter in model.parameters():
+        for parameter in adapter.model.parameters():
             parameter.mul_(scale if parameter.ndim > 1 else 1.0)
-    return FAMILIES[case.family](model, processor).eval()
+    return adapter.eval()
 
 
 def own_scores(case: Case, adapter: Adapter, batch: Batch) -> Tensor:

@@ -15,12 +15,14 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel, CLIPModel
 
 from multidelete.core.errors import CheckpointError, ConfigError
+from multidelete.core.settings import TrainSettings
 from multidelete.data.pairs import PairData
 from multidelete.methods import MultiDelete
-from multidelete.models import Adapter, adapter_for, load_adapter, new_adapter
+from multidelete.models import Adapter, adapter_for, load_adapter
 from multidelete.models.checkpoint import choose_trainable
+from multidelete.models.initial import starting_point
 from tests.models.cases import CASES, Case, case_adapter, case_data
-from tests.tiny import MODELS, captions, differing, family_model, own_clip, people, scores, vit_bert, weights
+from tests.tiny import MODELS, differing, family_model, own_clip, people, scores, vit_bert, weights
 
 
 @pytest.fixture(scope="module")
@@ -292,15 +294,15 @@ def test_a_loaded_model_needs_its_processor(data: PairData) -> None:
 
 def test_unknown_sizes_and_families_of_new_models_are_refused(data: PairData) -> None:
     with pytest.raises(ConfigError, match=r"Unknown size 'huge'. Known sizes: tiny, small"):
-        new_adapter("clip", size="huge", image_size=32, captions=captions(data), seed=0)
+        starting_point(TrainSettings(family="clip", size="huge"), data, 0)
     with pytest.raises(ConfigError, match=r"Unknown family 'clap'. Did you mean 'clip'\?"):
-        new_adapter("clap", size="tiny", image_size=32, captions=captions(data), seed=0)
+        starting_point(TrainSettings(family="clap"), data, 0)
 
 
 @pytest.mark.parametrize("family", ["clip", "siglip", "vision-text"])
 def test_new_models_depend_on_the_seed_alone(family: str, data: PairData) -> None:
     def make(seed: int) -> Adapter:
-        return new_adapter(family, size="tiny", image_size=32, captions=captions(data), seed=seed)
+        return family_model(family, data, seed)
 
     assert differing(weights(make(1)), weights(make(1))) == []
     assert differing(weights(make(1)), weights(make(2))) != []

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from multidelete.core.errors import ConfigError
-from multidelete.models import new_model
+from multidelete.models import NewModel, new_adapter
 from multidelete.models.fresh import PAD, SPECIAL_TOKENS, train_tokenizer
 from tests.tiny import SIZE, captions, people
 
@@ -33,4 +33,4 @@ def test_a_convolutional_size_needs_stages_with_depths(sizes: tuple[tuple[int, .
     size = replace(SIZE, stages=sizes[0], depths=sizes[1])
     tokenizer = train_tokenizer(captions(people(4)), size)
     with pytest.raises(ConfigError, match="needs one entry or more in stages, and as many in depths"):
-        new_model("vision-text", size, image_size=32, tokenizer=tokenizer, seed=0)
+        new_adapter("vision-text", NewModel(size=size, image_size=32, tokenizer=tokenizer), seed=0)

@@ -14,7 +14,7 @@ from torch import Tensor
 from multidelete.core.errors import DataError
 from multidelete.core.runtime import process_index
 from multidelete.data.pairs import Pair, source_key, text_source
-from multidelete.models import FAMILIES, load_adapter, new_model
+from multidelete.models import NewModel, load_adapter, new_adapter
 from multidelete.models.candidates import draw, gumbel
 from multidelete.models.fresh import Size, train_tokenizer
 from multidelete.models.fusion import FusionAdapter, class_log_odds
@@ -29,17 +29,17 @@ CLASSES = {"retrieval": (), "entailment": ("contradiction", "neutral", "entailme
 def made(family: str, kind: str, seed: int = 0, *, spread: float = 0.1, size: Size = SIZE) -> FusionAdapter:
     """A new model, its weights spread so far that outputs depend on the inputs a lot; none with ``spread=0``."""
     data = people(6)
-    model, processor = new_model(
-        family, size, image_size=SIDE, tokenizer=train_tokenizer(captions(data), size), seed=seed,
+    wanted = NewModel(
+        size=size, image_size=SIDE, tokenizer=train_tokenizer(captions(data), size),
         task="retrieval" if kind == "retrieval" else "classification", classes=CLASSES[kind],
         images=2 if kind == "two images" else 1,
     )  # fmt: skip
+    adapter = new_adapter(family, wanted, seed=seed)
     generator = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        for name, parameter in adapter.model.named_parameters():
             if name != "temp":
                 parameter.add_(spread * torch.randn(parameter.shape, generator=generator))
-    adapter = FAMILIES[family](model, processor)
     assert isinstance(adapter, FusionAdapter)
     return adapter.eval()
 

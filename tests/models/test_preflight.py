@@ -15,7 +15,7 @@ from multidelete.core.errors import CheckpointError, DataError
 from multidelete.data.generated.personas import write_personas
 from multidelete.data.images import check_images, check_pictures
 from multidelete.data.pairs import Pair, PairData, PairDataset
-from multidelete.models import Adapter, adapter_for, new_model
+from multidelete.models import Adapter, NewModel, adapter_for, new_adapter
 from multidelete.models.fresh import train_tokenizer
 from multidelete.models.preflight import oddest, preflight
 from tests.tiny import SIDE, SIZE, captions, own_clip, people, quick, weights
@@ -38,9 +38,10 @@ def with_picture(data: PairData, at: int, size: tuple[int, int]) -> PairData:
 
 def vilt(data: PairData) -> Adapter:
     """A ViLT whose processor keeps the pictures' proportions."""
-    model, processor = new_model("vilt", SIZE, image_size=64, tokenizer=train_tokenizer(captions(data), SIZE), seed=0)
+    wanted = NewModel(size=SIZE, image_size=64, tokenizer=train_tokenizer(captions(data), SIZE))
+    adapter = new_adapter("vilt", wanted, seed=0)
     images = ViltImageProcessorPil(size={"shortest_edge": 64}, size_divisor=32)
-    return adapter_for(model, ViltProcessor(images, processor.tokenizer))
+    return adapter_for(adapter.model, ViltProcessor(images, wanted.tokenizer))
 
 
 def test_a_picture_that_a_processor_cannot_take_is_named_before_training(data: PairData, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from transformers import ViltImageProcessorPil, ViltProcessor
 from multidelete.core.errors import DataError, UnsupportedError
 from multidelete.core.runtime import process_index
 from multidelete.data.pairs import Batch, ImageInput, Pair, PairData, open_image, text_source
-from multidelete.models import load_adapter, new_model
+from multidelete.models import NewModel, load_adapter, new_adapter
 from multidelete.models.fresh import train_tokenizer
 from multidelete.models.vilt import ViltAdapter, _draw
 from tests.tiny import SIDE, SIZE, captions, differing, people, weights
@@ -28,14 +28,16 @@ RETRIEVAL = NAMES[:2]
 
 def adapter_called(name: str, data: PairData) -> ViltAdapter:
     """A tiny ViLT in evaluation mode; "of any size" reads pictures as the published processor gives them."""
-    model, processor = new_model(
-        "vilt", SIZE, image_size=SIDE, tokenizer=train_tokenizer(captions(data), SIZE), seed=0,
+    wanted = NewModel(
+        size=SIZE, image_size=SIDE, tokenizer=train_tokenizer(captions(data), SIZE),
         task="retrieval" if name in RETRIEVAL else "classification",
         classes=() if name in RETRIEVAL else CLASSES, images=2 if name.startswith("two") else 1,
     )  # fmt: skip
+    adapter = new_adapter("vilt", wanted, seed=0)
+    model, processor = adapter.model, adapter.processor
     if name.endswith("any size"):
         images = ViltImageProcessorPil(size={"shortest_edge": SIDE}, size_divisor=8)
-        processor = ViltProcessor(images, processor.tokenizer)
+        processor = ViltProcessor(images, wanted.tokenizer)
     with torch.no_grad():  # as drawn, all pairs get nearly the same score, and mistakes would not show
         for parameter in model.parameters():
             parameter.mul_(8.0 if parameter.ndim > 1 else 1.0)
@@ -296,8 +298,9 @@ def test_what_does_not_fit_is_refused(data: PairData) -> None:
         adapter_called("question", data).collate(pairs_for("two pictures", data))
     with pytest.raises(DataError, match=r"8 pairs do not have the 2 pictures"):
         adapter_called("two pictures", data).collate(pairs_for("question", data))
+    wanted = NewModel(size=SIZE, image_size=SIDE, tokenizer=train_tokenizer(captions(data), SIZE), images=2)
     with pytest.raises(UnsupportedError, match="no retrieval of pairs with two pictures"):
-        new_model("vilt", SIZE, image_size=SIDE, images=2, tokenizer=train_tokenizer(captions(data), SIZE), seed=0)
+        new_adapter("vilt", wanted, seed=0)
 
 
 def test_over_long_texts_are_counted_and_cut(data: PairData) -> None:

@@ -1,11 +1,11 @@
 """Model families: loading, making and saving them behind one `Adapter`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixin
+from transformers import PreTrainedModel, ProcessorMixin
 
 from multidelete.artifacts.manifest import read_record
 from multidelete.core.errors import CheckpointError, ConfigError, UnsupportedError, UserError
@@ -25,18 +25,14 @@ from multidelete.models.families import (
     FAMILIES,
     add_family,
     get_family,
-    new_model,
     recognise,
     recognise_model,
     with_task,
 )
 from multidelete.models.family import FamilyAdapter
-from multidelete.models.fresh import SIZES, NewModel, get_size, train_tokenizer
+from multidelete.models.fresh import SIZES, NewModel, Size, get_size, train_tokenizer
 from multidelete.models.lineage import lineage_of, remember
 from multidelete.models.processors import load_processor, refuse_processor
-
-if TYPE_CHECKING:
-    from multidelete.data.graph import Graph
 
 __all__ = [
     "FAMILIES",
@@ -45,16 +41,18 @@ __all__ = [
     "FamilyAdapter",
     "NewModel",
     "PairOutputs",
+    "Size",
     "Task",
     "adapter_for",
     "add_family",
     "choose_trainable",
     "get_family",
+    "get_size",
     "hold_in_float32",
     "load_adapter",
     "new_adapter",
-    "new_model",
     "recognise",
+    "train_tokenizer",
     "with_new_head",
     "with_task",
 ]
@@ -148,53 +146,17 @@ def adapter_for(model: object, processor: ProcessorMixin | None = None) -> Adapt
     return _adapter(kind, cast(PreTrainedModel, model), processor, type(model).__name__, ConfigError)
 
 
-def new_adapter(
-    family: str,
-    *,
-    size: str,
-    image_size: int,
-    captions: Iterable[str],
-    seed: int,
-    task: Task = "retrieval",
-    classes: Sequence[str] = (),
-    images: int = 1,
-    graph: "Graph | None" = None,
-    tokenizer: PreTrainedTokenizerFast | None = None,
-) -> Adapter:
-    """A model with random weights and a tokenizer trained on ``captions``.
-
-    Args:
-        family: Name of the family.
-        size: Name of one of `SIZES`.
-        image_size: Height and width of its pictures, in pixels.
-        captions: The texts of the training pairs.
-        seed: Of the weights.
-        task: What its head does.
-        classes: Names of the classes, for classification.
-        images: Pictures of one pair, 1 or 2.
-        graph: The graph that the pairs' nodes are in, for families that read one.
-        tokenizer: One to take in the place of a new one; ``captions`` are not read then.
+def new_adapter(family: str, wanted: NewModel, *, seed: int) -> FamilyAdapter:
+    """A model with random weights from ``seed``.
 
     Raises:
-        ConfigError: Family or size is unknown.
+        ConfigError: The family is unknown.
         UnsupportedError: The family has no such task, or needs a package that is not installed.
     """
     kind = get_family(family)
-    measures = get_size(size)
-    refuse_task(kind, task)
-    tokenizer = tokenizer or train_tokenizer(captions, measures)
-    model, processor = new_model(
-        family,
-        measures,
-        image_size=image_size,
-        tokenizer=tokenizer,
-        seed=seed,
-        task=task,
-        classes=classes,
-        images=images,
-        graph=graph,
-    )
-    return kind(model, processor)
+    refuse_task(kind, wanted.task)
+    torch.manual_seed(seed)
+    return kind(*kind.new(wanted))
 
 
 def refuse_task(kind: type[FamilyAdapter], task: Task) -> None:

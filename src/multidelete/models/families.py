@@ -1,13 +1,11 @@
 """Which model families there are, and how a folder tells what it is."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from inspect import isabstract
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixin
+from transformers import PreTrainedModel
 
 from multidelete.artifacts.manifest import read_record
 from multidelete.core.config import did_you_mean
@@ -20,12 +18,8 @@ from multidelete.models.blip import BlipAdapter
 from multidelete.models.checkpoint import read_config
 from multidelete.models.dual_encoder import DualEncoderAdapter, SiglipAdapter, VisionTextAdapter
 from multidelete.models.family import FamilyAdapter
-from multidelete.models.fresh import NewModel, Size
 from multidelete.models.graph_text import GraphTextAdapter
 from multidelete.models.vilt import ViltAdapter
-
-if TYPE_CHECKING:
-    from multidelete.data.graph import Graph
 
 _BUILT_IN: tuple[type[FamilyAdapter], ...] = (
     DualEncoderAdapter,
@@ -126,26 +120,6 @@ def with_task(task: Task, modalities: Iterable[str] | None = None) -> list[str]:
         for name, kind in FAMILIES.items()
         if task in kind.tasks() and (wanted is None or set(kind.modalities) == wanted)
     ]
-
-
-def new_model(
-    family: str,
-    size: Size,
-    *,
-    image_size: int,
-    tokenizer: PreTrainedTokenizerFast,
-    seed: int,
-    task: Task = "retrieval",
-    classes: Sequence[str] = (),
-    images: int = 1,
-    graph: "Graph | None" = None,
-) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """Random weights from ``seed``, and the processor that goes with them."""
-    wanted = NewModel(
-        size=size, image_size=image_size, tokenizer=tokenizer, task=task, classes=classes, images=images, graph=graph
-    )
-    torch.manual_seed(seed)
-    return get_family(family).new(wanted)
 
 
 def _refuse_unasked(source: str | Path) -> None:

@@ -12,11 +12,15 @@ from multidelete.data.classes import class_names, positions, relabelled
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.models import (
     Adapter,
+    NewModel,
+    Size,
     Task,
     get_family,
+    get_size,
     load_adapter,
     new_adapter,
     recognise,
+    train_tokenizer,
     with_new_head,
     with_task,
 )
@@ -50,18 +54,26 @@ def starting_point(
             )
         classes = classes_of(data) if model.task == "classification" else ()
         return with_new_head(model.start, task=model.task, classes=classes, seed=seed)
-    task = chosen_task(model, data)
-    return new_adapter(
-        model.family,
-        size=model.size,
+    return new_adapter(model.family, fitting(model, data, tokenizer=tokenizer), seed=seed)
+
+
+def fitting(
+    model: TrainSettings, data: PairData, *, size: Size | None = None, tokenizer: PreTrainedTokenizerFast | None = None
+) -> NewModel:
+    """What a new model must be for the pairs: of its named size and with a tokenizer of their captions, if not given.
+
+    Raises:
+        UnsupportedError: The family cannot do the task, or cannot read such pairs.
+    """
+    task, size = chosen_task(model, data), size or get_size(model.size)
+    return NewModel(
+        size=size,
         image_size=model.image_size,
-        captions=(str(pair.inputs["text"]) for pair in data.train),
-        seed=seed,
+        tokenizer=tokenizer or train_tokenizer((str(pair.inputs["text"]) for pair in data.train), size),
         task=task,
         classes=classes_of(data) if task == "classification" else (),
         images=pictures_per_pair(data.train),
         graph=data.graph,
-        tokenizer=tokenizer,
     )
 
 

@@ -19,9 +19,9 @@ from multidelete.data.shadows import data_digest
 from multidelete.data.split import draw_request, with_holdout
 from multidelete.experiments.comparison.experiment import Group, Setting, StartScript, Subset
 from multidelete.experiments.store import ModelStore
-from multidelete.models import get_family, new_model
-from multidelete.models.fresh import Size, train_tokenizer
-from multidelete.models.initial import chosen_task, classes_of, pictures_per_pair
+from multidelete.models import new_adapter
+from multidelete.models.fresh import Size
+from multidelete.models.initial import fitting
 from multidelete.models.lineage import known_lineage
 
 
@@ -105,15 +105,8 @@ def _scripted(start: StartScript, data: PairData, seed: int, out: Path) -> None:
 
 def _sized(model: TrainSettings, size: Size, data: PairData, seed: int, out: Path) -> None:
     """Random weights of this size, as ``multidelete train`` makes those of the named sizes."""
-    task = chosen_task(model, data)
-    tokenizer = train_tokenizer((str(pair.inputs["text"]) for pair in data.train), size)
-    parts = new_model(
-        model.family, size, image_size=model.image_size, tokenizer=tokenizer, seed=seed, task=task,
-        classes=classes_of(data) if task == "classification" else (), images=pictures_per_pair(data.train),
-        graph=data.graph,
-    )  # fmt: skip
     with whole_or_nothing(out) as folder:
-        get_family(model.family)(*parts).save(folder)
+        new_adapter(model.family, fitting(model, data, size=size), seed=seed).save(folder)
 
 
 def request_of(group: Group, data: PairData) -> Request:
