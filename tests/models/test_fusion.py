@@ -17,7 +17,8 @@ from multidelete.data.pairs import Pair, source_key, text_source
 from multidelete.models import NewModel, load_adapter, new_adapter
 from multidelete.models.candidates import draw, gumbel
 from multidelete.models.fresh import Size, train_tokenizer
-from multidelete.models.fusion import FusionAdapter, class_log_odds
+from multidelete.models.fusion import FusionAdapter
+from multidelete.models.prepared import class_log_odds
 from tests.tiny import SIDE, captions, differing, people, weights
 
 SIZE = Size(width=64, layers=2, stages=(), depths=(), projection=24, context=40, vocabulary=400)

@@ -177,7 +177,7 @@ def test_classification_loss_is_the_cross_entropy_of_the_label() -> None:
     expected = [-torch.log_softmax(outputs.logits[row], 0)[label] for row, label in enumerate(batch.labels.tolist())]
     torch.testing.assert_close(adapter.task_loss(outputs, batch), torch.stack(expected))
     unlabelled = replace(batch, labels=None)
-    with pytest.raises(DataError, match="the pairs have no labels"):
+    with pytest.raises(DataError, match="pairs have no labels"):
         adapter.task_loss(adapter(unlabelled), unlabelled)
 
 

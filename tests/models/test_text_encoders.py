@@ -18,8 +18,8 @@ from transformers import (
 from multidelete.core.errors import UnsupportedError
 from multidelete.data.pairs import PairData
 from multidelete.models import Adapter, adapter_for
-from multidelete.models.dual_encoder import context_length
 from multidelete.models.fresh import train_tokenizer
+from multidelete.models.prepared import context_length
 from tests.tiny import SIDE, SIZE, captions, people
 
 WIDE = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64,

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from multidelete.audits.inputs import RETRAINED_AGAIN
-from multidelete.audits.measure import AUC
 from multidelete.audits.result import Figure
 
 UNTOUCHED, RANDOM_WEIGHTS = "untouched", "random weights"
@@ -95,17 +94,12 @@ def worse_than_original(rows: Sequence[Figure]) -> list[str]:
 
 def guesses(rows: Sequence[Figure], *, apart: float) -> list[str]:
     """No attack on random weights is certainly farther than ``apart`` from an AUC of 0.5."""
-    aucs = [row for row in _random(rows) if is_attack(row)]
+    aucs = [row for row in _random(rows) if row.measure.is_attack]
     return [far(row, 0.5, apart, f"random weights: {row.figure} is {row.value:.3f}") for row in aucs]
 
 
 def _random(rows: Sequence[Figure]) -> list[Figure]:
     return [row for row in rows if row.model == RANDOM_WEIGHTS]
-
-
-def is_attack(row: Figure) -> bool:
-    """AUCs of single signals."""
-    return row.measure.name == AUC and row.measure.signal is not None and row.measure.to is None
 
 
 def far(row: Figure, centre: float, tolerance: float, words: str) -> str:

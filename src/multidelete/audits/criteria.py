@@ -20,7 +20,7 @@ from dataclasses import replace
 from multidelete.audits import forgetting, membership, utility
 from multidelete.audits.forgetting import UnitCounts
 from multidelete.audits.judgement import TOLERANCES, ScoreRow, state_of
-from multidelete.audits.measure import ACCURACY, AUC, Measure
+from multidelete.audits.measure import ACCURACY, Measure
 from multidelete.audits.result import Figure, Key
 
 Gap = tuple[float, float | None, float | None, int | None]  # unlearned minus yardstick, its 95 % interval, its groups
@@ -110,18 +110,13 @@ def _membership(look: Lookup, counts: UnitCounts | None) -> ScoreRow | None:
     rows = []
     for key in look.keys(membership.AUDIT):
         unlearned = look.row(key, "unlearned")
-        if unlearned is None or not is_attack(key[1], kind):
+        if unlearned is None or not (key[1].is_attack and key[1].kind == kind):
             continue
         gap, source = look.gap_to(key, "retrained"), "the retrained model"
         if gap is None:
             gap, source = _unpaired_gap(unlearned, _constant(0.5)), "an attack that guesses"
         rows.append(_two_sided(look, "membership", key, gap, source, counts))
     return max(rows, key=lambda row: row.badness, default=None)
-
-
-def is_attack(measure: Measure, kind: str | None) -> bool:
-    """Whether it is the AUC of one signal on pairs of this kind."""
-    return measure.name == AUC and measure.signal is not None and measure.kind == kind
 
 
 def _retain(look: Lookup, counts: UnitCounts | None) -> ScoreRow | None:

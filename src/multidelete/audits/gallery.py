@@ -3,8 +3,7 @@
 Shape suffixes: Q first members, C second members.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from multidelete.data.pairs import Batch, Pair
-from multidelete.models.base import Adapter
+from multidelete.models.base import Adapter, evaluating
 
 MEMBERS = 100  # of each modality in one set: 10,000 forwards of single pairs
 
@@ -45,19 +44,6 @@ class Gallery:
         score_QC = self.score if query == first else self.score.T
         chosen = score_QC[np.ix_([asked[key] for key in queries], [answers[key] for key in candidates])]
         return np.where(np.isnan(chosen), -np.inf, np.round(chosen.astype(np.float64), 4))
-
-
-@contextmanager
-def evaluating(adapter: Adapter) -> Iterator[None]:
-    """Evaluation mode without gradients; the modes of all modules are restored."""
-    modes = [(module, module.training) for module in adapter.modules()]
-    adapter.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, was_training in modes:
-            module.training = was_training
 
 
 def score_galleries(

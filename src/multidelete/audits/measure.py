@@ -43,6 +43,11 @@ class Measure:
     to: str | None = None
 
     @property
+    def is_attack(self) -> bool:
+        """Whether it is the AUC of a single signal, and no difference."""
+        return self.name == AUC and self.signal is not None and self.to is None
+
+    @property
     def short(self) -> str:
         """Kind and name, with the cut-off."""
         words = [word for word in (self.kind, self.modality, self.name) if word is not None]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from multidelete.audits import stats
 from multidelete.audits.compare import Heading, absent_figures, auc_figures, tpr_figures
-from multidelete.audits.controls import Controls, far, guesses, is_attack
+from multidelete.audits.controls import Controls, far, guesses
 from multidelete.audits.inputs import RETRAINED_AGAIN, AuditInput, ModelSignals, groups, prefix
 from multidelete.audits.margin import NO_REFERENCE, pair_margins
 from multidelete.audits.measure import AUC, Measure
@@ -54,7 +54,7 @@ class Attack:
 def _alone(rows: Sequence[Figure]) -> list[str]:
     """Without shadows each of two retrained models calibrates the other, and 0.5 stands in for the first one's AUC."""
     compared = {(row.measure, row.model) for row in rows if row.measure.to == "retrained"}
-    aucs = [row for row in rows if row.model.startswith(RETRAINED_AGAIN) and is_attack(row)]
+    aucs = [row for row in rows if row.model.startswith(RETRAINED_AGAIN) and row.measure.is_attack]
     return [
         far(row, 0.5, APART, f"{row.model}: {row.figure} is {row.value:.3f}")
         for row in aucs

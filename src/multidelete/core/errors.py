@@ -13,7 +13,7 @@
 Messages say what is wrong, the value found, the rule, and the remedy.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from multidelete.core.words import counted
 
@@ -94,6 +94,15 @@ def first_few(items: Sequence[object], limit: int = 10) -> str:
     """
     shown = ", ".join(short(str(item)) for item in items[:limit])
     return shown if len(items) <= limit else f"{shown}, and {len(items) - limit} more"
+
+
+def rule_lines(name: object, broken: Mapping[str, Sequence[object]]) -> list[str]:
+    """A problem for each rule that is broken, such as ``rows have no text``, with where it is.
+
+    >>> rule_lines("a.csv", {"rows have no text": ["row 3", "row 7"]})
+    ['a.csv: 2 rows have no text: row 3, row 7.']
+    """
+    return [f"{name}: {counted(len(where), rule)}: {first_few(where)}." for rule, where in broken.items()]
 
 
 def short(text: str, limit: int = 200) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from multidelete.core.errors import first_few
 from multidelete.data.pairs import PairData, members
 from multidelete.data.picture_digests import file_digest
+from multidelete.data.tables.source import is_file
 
 
 def image_sources(data: PairData, images: Sequence[str], problems: list[str]) -> dict[str, str | None]:
@@ -54,7 +55,7 @@ def _meant(
 ) -> str | None:
     for spelt in dict.fromkeys((image, image.replace("\\", "/"))):
         names = by_end.get(_last(spelt), {})
-        is_here = _is_file(spelt)
+        is_here = is_file(Path(spelt))
         alike = {
             source: None
             for name, source in names.items()
@@ -68,16 +69,9 @@ def _meant(
     return _of_same_bytes(image, files) or image
 
 
-def _is_file(name: str) -> bool:
-    try:
-        return Path(name).is_file()
-    except (OSError, ValueError):  # a name that no file can have
-        return False
-
-
 def _of_same_bytes(wanted: str, files: Mapping[str, str]) -> str | None:
     """The source of a picture of the data that holds what a file holds."""
-    if not _is_file(wanted):
+    if not is_file(Path(wanted)):
         return None
     size = os.path.getsize(wanted)
     alike = [file for file in files if os.path.isfile(file) and os.path.getsize(file) == size]

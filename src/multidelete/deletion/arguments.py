@@ -24,7 +24,7 @@ from multidelete.methods import METHODS, Method, get_method
 from multidelete.methods.defaults import loop_settings
 from multidelete.models import adapter_for
 from multidelete.models.lineage import known_lineage
-from multidelete.models.sources import check_processor, refuse_missing
+from multidelete.models.sources import refuse_missing
 
 
 def as_request(data: PairData, forget: object) -> Request:
@@ -93,8 +93,6 @@ class DeletionArguments:
             }
         )
         refuse_missing({"original": self.original})
-        if isinstance(self.original, torch.nn.Module):
-            check_processor(self.original, self.processor)
 
     @property
     def files(self) -> list[Path]:

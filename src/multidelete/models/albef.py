@@ -194,6 +194,7 @@ class AlbefAdapter(FusionAdapter):
         "AlbefForRetrieval": "retrieval",
         "AlbefForClassification": "classification",
     }
+    classifiers = (AlbefForClassification,)
 
     @classmethod
     def read_processor(cls, source: str | Path) -> ProcessorMixin:
@@ -215,8 +216,6 @@ class AlbefAdapter(FusionAdapter):
         name_classes(config, wanted.classes)
         network = AlbefForClassification if wanted.task == "classification" else AlbefForRetrieval
         return network(config), VisionTextDualEncoderProcessor(wanted.pictures, wanted.tokenizer)
-
-    classifier = AlbefForClassification
 
     def encode_images(self, pixel_values: Tensor) -> Tensor:
         return cast(AlbefPreTrainedModel, self.model).encode_images(pixel_values)

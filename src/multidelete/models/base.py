@@ -4,7 +4,8 @@ Shape suffixes: B pairs in the batch, D embedding, C classes.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -124,3 +125,16 @@ class Adapter(nn.Module, ABC):
     def logit_scale(self) -> float | None:
         """Factor of the similarities in the family's own loss; None where it has none."""
         return None
+
+
+@contextmanager
+def evaluating(adapter: Adapter) -> Iterator[None]:
+    """Evaluation mode without gradients; the modes of all modules are restored."""
+    modes = [(module, module.training) for module in adapter.modules()]
+    adapter.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, was_training in modes:
+            module.training = was_training

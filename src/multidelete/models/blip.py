@@ -89,6 +89,7 @@ class BlipAdapter(FusionAdapter):
         "BlipForImageTextRetrieval": "retrieval",
         "BlipForClassification": "classification",
     }
+    classifiers = (BlipForClassification,)
 
     @classmethod
     def new(cls, wanted: NewModel) -> tuple[PreTrainedModel, ProcessorMixin]:
@@ -109,8 +110,6 @@ class BlipAdapter(FusionAdapter):
         name_classes(config, wanted.classes)
         network = BlipForClassification if wanted.task == "classification" else BlipForImageTextRetrieval
         return network(config), BlipProcessor(BlipImageProcessorPil(size=wanted.side), wanted.tokenizer)
-
-    classifier = BlipForClassification
 
     def encode_images(self, pixel_values: Tensor) -> Tensor:
         out: Tensor = self.model.vision_model(pixel_values=pixel_values).last_hidden_state

@@ -165,13 +165,9 @@ def load_model(
             "of this config.json: "
             f"{first_few(strange)}. They would be lost; give a folder whose configuration and weights belong together."
         )
-    if not problems and (broken := not_finite(model)):
-        problems.append(
-            f"{source}: {counted(len(broken), 'weights hold')} NaN or infinite numbers: {first_few(broken)}. Such a "
-            "model says nothing of any pair; give one from before it diverged."
-        )
     if problems:
         raise CheckpointError(problems)
+    refuse_not_finite(source, model)
     if not folder.is_dir():  # a hub id: its files are in the hub's cache by now
         folder = Path(cached_file(str(source), "config.json")).parent
     model.stored_dtypes = stored_dtypes(folder)
@@ -185,6 +181,16 @@ def not_finite(model: torch.nn.Module) -> list[str]:
         for name, tensor in model.state_dict().items()
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
     ]
+
+
+def refuse_not_finite(name: str | Path, model: torch.nn.Module) -> None:
+    """Raise `CheckpointError` where weights hold NaN or infinite numbers."""
+    broken = not_finite(model)
+    if broken:
+        raise CheckpointError(
+            f"{name}: {counted(len(broken), 'weights hold')} NaN or infinite numbers: {first_few(broken)}. Such a "
+            "model says nothing of any pair; give one from before it diverged."
+        )
 
 
 def weights_digest(adapter: Adapter) -> str:

@@ -14,7 +14,6 @@ from typing import ClassVar, NoReturn
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor, nn
 from transformers import (
     AutoImageProcessor,
@@ -34,20 +33,17 @@ from transformers import (
     VisionTextDualEncoderProcessor,
 )
 
-from multidelete.core.errors import CheckpointError, ConfigError, UnsupportedError, first_few
+from multidelete.core.errors import ConfigError, UnsupportedError
 from multidelete.core.runtime import gather_with_grad
-from multidelete.data.collate import ImagePreparer, TextPreparer, image_text_batch
+from multidelete.data.collate import image_text_batch
 from multidelete.data.pairs import Batch, Pair
 from multidelete.models.base import PairOutputs, Task
 from multidelete.models.candidates import candidates
-from multidelete.models.checkpoint import save_weights_as_stored
-from multidelete.models.family import FamilyAdapter
 from multidelete.models.fresh import LOGIT_SCALE, NewModel
+from multidelete.models.prepared import PreparedAdapter
 
-_LONGEST = 1 << 20  # tokens; of models without a limit, whose tokenizers say 10**30
 
-
-class DualEncoderAdapter(FamilyAdapter):
+class DualEncoderAdapter(PreparedAdapter):
     """CLIP-like models with a projection after each encoder: `CLIPModel`, `VisionTextDualEncoderModel`.
 
     u_image and u_text are the encoders' pooled outputs before the projections.
@@ -57,7 +53,6 @@ class DualEncoderAdapter(FamilyAdapter):
     description = "CLIP (transformers CLIPModel): image-text retrieval"
     model_type = "clip"
     heads: ClassVar[Mapping[str, Task]] = {"CLIPModel": "retrieval"}
-    fixed_length = False
 
     @classmethod
     def new(cls, wanted: NewModel) -> tuple[PreTrainedModel, ProcessorMixin]:
@@ -69,22 +64,8 @@ class DualEncoderAdapter(FamilyAdapter):
         )
         return CLIPModel(config), CLIPProcessor(wanted.pictures, wanted.tokenizer)
 
-    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin) -> None:
-        super().__init__(model, processor)
-        self.model = model
-        self.processor = processor
-        self.images = ImagePreparer(processor.image_processor)
-        self.texts = TextPreparer(processor.tokenizer, context_length(model, processor), fixed_length=self.fixed_length)
-
     def collate(self, pairs: Sequence[Pair]) -> Batch:
         return image_text_batch(pairs, self.images, self.texts)
-
-    def check_picture(self, picture: Image.Image) -> None:
-        self.images.check(picture)
-
-    def truncated(self, pairs: Sequence[Pair]) -> list[str]:
-        long = self.texts.too_long([pair.text for pair in pairs])
-        return [pair.id for pair, too_long in zip(pairs, long, strict=True) if too_long]
 
     def forward(self, batch: Batch) -> PairOutputs:
         image, text = self.encode_image(batch), self.encode_text(batch)
@@ -153,10 +134,6 @@ class DualEncoderAdapter(FamilyAdapter):
     @property
     def logit_scale(self) -> float:
         return float(self.model.logit_scale.detach().exp())
-
-    def save(self, folder: Path) -> None:
-        save_weights_as_stored(self.model, folder)
-        self.processor.save_pretrained(folder)
 
 
 class SiglipAdapter(DualEncoderAdapter):
@@ -281,33 +258,3 @@ def refuse_unpooled(encoder: nn.Module) -> NoReturn:
         "from it. Give a model whose encoders have a pooler (BERT, RoBERTa, MPNet; CLIP, ViT with its pooling layer), "
         "or write an adapter (docs/models.md)."
     )
-
-
-def context_length(model: PreTrainedModel, processor: ProcessorMixin) -> int:
-    """Most tokens a text may have, special tokens included.
-
-    Raises:
-        CheckpointError: Model and tokenizer leave no room for any word.
-    """
-    tokenizer = processor.tokenizer
-    limits = [int(tokenizer.model_max_length)]
-    positions = getattr(getattr(model.config, "text_config", model.config), "max_position_embeddings", None)
-    if positions is not None:
-        limits.append(int(positions) - _positions_behind_padding(model))
-    context = min(*limits, _LONGEST) if len(limits) > 1 else min(limits[0], _LONGEST)
-    if context <= tokenizer.num_special_tokens_to_add():
-        raise CheckpointError(
-            f"texts may have {context} tokens (model_max_length {limits[0]}, positions "
-            f"{first_few(limits[1:]) or 'any'}), "
-            "which leaves no room for a word. Give the tokenizer that the model was trained with."
-        )
-    return context
-
-
-def _positions_behind_padding(model: PreTrainedModel) -> int:
-    """How many positions are never used: RoBERTa and its relatives count from behind the padding index."""
-    text = getattr(model, "text_model", None) or getattr(model, "text_encoder", None)
-    for name, module in [] if text is None else text.named_modules():
-        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
-            return int(module.padding_idx) + 1
-    return 0

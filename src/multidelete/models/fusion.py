@@ -11,29 +11,23 @@ tokens, L text tokens, D width, C classes.
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 
 from multidelete.core.errors import DataError, first_few
 from multidelete.core.runtime import gather_with_grad
 from multidelete.core.words import counted
-from multidelete.data.collate import ImagePreparer, TextPreparer, image_text_batch
+from multidelete.data.collate import image_text_batch
 from multidelete.data.pairs import Batch, Pair
 from multidelete.models.base import PairOutputs
 from multidelete.models.candidates import candidates, draw, gumbel
-from multidelete.models.checkpoint import save_weights_as_stored
-from multidelete.models.classes import read_classes
-from multidelete.models.dual_encoder import context_length
-from multidelete.models.family import FamilyAdapter
+from multidelete.models.prepared import PreparedAdapter, class_log_odds, class_loss
 
 
-class FusionAdapter(FamilyAdapter):
+class FusionAdapter(PreparedAdapter):
     """Two encoders and a fusion; a family says how each of its parts is called.
 
     The wrapped model has ``vision_proj``, ``text_proj`` and ``itm_head`` for retrieval, ``cls_head``
@@ -41,22 +35,12 @@ class FusionAdapter(FamilyAdapter):
     images both, side by side.
 
     Attributes:
-        classifier: Class of the family's classification models; all others are for retrieval.
         images_per_pair: 1 or 2.
     """
 
-    classifier: ClassVar[type[PreTrainedModel]]
-
     def __init__(self, model: PreTrainedModel, processor: ProcessorMixin) -> None:
         super().__init__(model, processor)
-        self.model = model
-        self.processor = processor
-        self.images = ImagePreparer(processor.image_processor)
-        self.texts = TextPreparer(processor.tokenizer, context_length(model, processor))
         self.images_per_pair: int = getattr(model.config, "images", 1)
-        if isinstance(model, self.classifier):
-            self.task = "classification"
-            self.classes = read_classes(model.config)
 
     @abstractmethod
     def encode_images(self, pixel_values: Tensor) -> Tensor:
@@ -84,13 +68,6 @@ class FusionAdapter(FamilyAdapter):
                 f"pair: {first_few(wrong)}. Use data with as many images a pair, or a model made for these."
             )
         return image_text_batch(pairs, self.images, self.texts)
-
-    def check_picture(self, picture: Image.Image) -> None:
-        self.images.check(picture)
-
-    def truncated(self, pairs: Sequence[Pair]) -> list[str]:
-        long = self.texts.too_long([pair.text for pair in pairs])
-        return [pair.id for pair, too_long in zip(pairs, long, strict=True) if too_long]
 
     def forward(self, batch: Batch) -> PairOutputs:
         pixels = batch.inputs["image"]["pixel_values"]
@@ -132,9 +109,7 @@ class FusionAdapter(FamilyAdapter):
         """
         if self.task == "retrieval":
             return self.contrastive_and_matching_loss(outputs, batch)
-        if outputs.logits is None or batch.labels is None:
-            raise DataError("the pairs have no labels, which a classifier learns from. Name the column of the label.")
-        return F.cross_entropy(outputs.logits, batch.labels, reduction="none")
+        return class_loss(outputs, batch)
 
     def contrastive_and_matching_loss(self, outputs: PairOutputs, batch: Batch) -> Tensor:
         """Contrastive loss of the two embeddings, plus the matching loss of own pair and two hard negatives, (B,).
@@ -185,10 +160,6 @@ class FusionAdapter(FamilyAdapter):
     def logit_scale(self) -> float | None:
         return float(self.similarity_scale().detach()) if self.task == "retrieval" else None
 
-    def save(self, folder: Path) -> None:
-        save_weights_as_stored(self.model, folder)
-        self.processor.save_pretrained(folder)
-
 
 def initial_spread(width: int) -> float:
     """Standard deviation of new weights: the published 0.02 at the published width of 768, more in narrow layers.
@@ -197,17 +168,6 @@ def initial_spread(width: int) -> float:
     and the matching head learns nothing for hundreds of steps.
     """
     return 0.02 * math.sqrt(768 / width)
-
-
-def class_log_odds(logits_BC: Tensor, labels_B: Tensor | None) -> Tensor:
-    """log p(label) - log(1 - p(label)) of each pair, (B,); without labels that of the predicted class.
-
-    >>> class_log_odds(torch.tensor([[0.0, 3.0]]), torch.tensor([0]))
-    tensor([-3.])
-    """
-    chosen_B1 = (logits_BC.argmax(dim=1) if labels_B is None else labels_B).unsqueeze(1)
-    others_BC = logits_BC.scatter(1, chosen_B1, float("-inf"))
-    return logits_BC.gather(1, chosen_B1).squeeze(1) - others_BC.logsumexp(dim=1)
 
 
 def pad_tokens(tokens: Tensor, length: int) -> Tensor:

@@ -7,6 +7,7 @@ Shape suffixes: B pairs in the batch, N nodes of a neighbourhood, F features of 
 D width, P projection, C classes.
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -187,18 +188,26 @@ class GraphTextModel(PreTrainedModel):  # type: ignore[misc]  # transformers is 
         elif isinstance(module, GraphTextForRetrieval):  # missing where a classifier's encoders are taken
             init.constant_(module.logit_scale, self.config.logit_scale_init_value)
 
-    def encode_graph(self, nodes: Tensor, edges: Tensor, roots: Tensor, features: Tensor | None) -> Tensor:
-        """States of the named nodes (B, K, D), zero where ``roots`` is padded."""
+    def forward(
+        self,
+        nodes: Tensor,
+        edges: Tensor,
+        roots: Tensor,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        features: Tensor | None = None,
+    ) -> GraphTextOutput:
+        """What the head says of the two encoders' states; see `GraphTextAdapter.collate` for the inputs."""
         states_BND = self.graph_encoder(nodes, edges, features)
         at_BKD = roots.clamp(min=0)[:, :, None].expand(-1, -1, states_BND.shape[2])
-        named_BKD: Tensor = states_BND.gather(1, at_BKD) * (roots >= 0)[:, :, None]
-        return named_BKD
+        named_BKD = states_BND.gather(1, at_BKD) * (roots >= 0)[:, :, None]
+        text = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
+        return self.head(named_BKD, roots, text.last_hidden_state[:, 0])
 
-    def encode_text(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
-        """[CLS] state (B, D)."""
-        out = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
-        state_BD: Tensor = out.last_hidden_state[:, 0]
-        return state_BD
+    @abstractmethod
+    def head(self, named_BKD: Tensor, roots: Tensor, u_text: Tensor) -> GraphTextOutput:
+        """What is said of states of the named nodes (B, K, D), zero where ``roots`` is padded, and of the text's."""
 
 
 class GraphTextForClassification(GraphTextModel):
@@ -219,19 +228,9 @@ class GraphTextForClassification(GraphTextModel):
         self.classifier = nn.Linear(width, config.num_labels)
         self.post_init()
 
-    def forward(
-        self,
-        nodes: Tensor,
-        edges: Tensor,
-        roots: Tensor,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        features: Tensor | None = None,
-    ) -> GraphTextOutput:
-        """The relation's class scores; see `GraphTextAdapter.collate` for the inputs."""
-        u_graph = self.encode_graph(nodes, edges, roots, features).flatten(1)
-        u_text = self.encode_text(input_ids, attention_mask, token_type_ids)
+    def head(self, named_BKD: Tensor, roots: Tensor, u_text: Tensor) -> GraphTextOutput:
+        """The relation's class scores."""
+        u_graph = named_BKD.flatten(1)
         joint_BD = self.fusion(torch.cat([u_graph, u_text], dim=1))
         return GraphTextOutput(u_graph=u_graph, u_text=u_text, joint=joint_BD, logits=self.classifier(joint_BD))
 
@@ -247,19 +246,9 @@ class GraphTextForRetrieval(GraphTextModel):
         self.logit_scale = nn.Parameter(torch.tensor(config.logit_scale_init_value))
         self.post_init()
 
-    def forward(
-        self,
-        nodes: Tensor,
-        edges: Tensor,
-        roots: Tensor,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        features: Tensor | None = None,
-    ) -> GraphTextOutput:
-        """The embeddings; see `GraphTextAdapter.collate` for the inputs."""
-        u_graph = self.encode_graph(nodes, edges, roots, features).sum(dim=1) / (roots >= 0).sum(dim=1, keepdim=True)
-        u_text = self.encode_text(input_ids, attention_mask, token_type_ids)
+    def head(self, named_BKD: Tensor, roots: Tensor, u_text: Tensor) -> GraphTextOutput:
+        """The embeddings."""
+        u_graph = named_BKD.sum(dim=1) / (roots >= 0).sum(dim=1, keepdim=True)
         graph_BP = F.normalize(self.graph_projection(u_graph).float(), dim=-1)
         text_BP = F.normalize(self.text_projection(u_text).float(), dim=-1)
         return GraphTextOutput(

@@ -20,18 +20,15 @@ from multidelete.core.errors import CheckpointError, DataError, first_few
 from multidelete.core.foreign import explained
 from multidelete.core.runtime import gather_with_grad
 from multidelete.core.words import counted
-from multidelete.data.collate import TextPreparer, stacked_labels, stacked_sources
+from multidelete.data.collate import stacked_labels, stacked_sources
 from multidelete.data.graph import EDGES_FILE, NAMES_FILE, Graph, nodes_of
 from multidelete.data.pairs import Batch, Pair
 from multidelete.models.base import PairOutputs, Task
 from multidelete.models.candidates import candidates
-from multidelete.models.checkpoint import save_weights_as_stored
-from multidelete.models.classes import name_classes, read_classes
-from multidelete.models.dual_encoder import context_length
-from multidelete.models.family import FamilyAdapter
+from multidelete.models.classes import name_classes
 from multidelete.models.fresh import LOGIT_SCALE, NewModel
-from multidelete.models.fusion import class_log_odds
 from multidelete.models.graph_network import GraphTextConfig, GraphTextForClassification, GraphTextForRetrieval
+from multidelete.models.prepared import PreparedAdapter, class_log_odds, class_loss
 
 __all__ = [
     "GraphTextAdapter",
@@ -69,7 +66,7 @@ class GraphTextProcessor:
         self.tokenizer.save_pretrained(str(folder))
 
 
-class GraphTextAdapter(FamilyAdapter):
+class GraphTextAdapter(PreparedAdapter):
     """`GraphTextForClassification` and `GraphTextForRetrieval`.
 
     The graph's part of a pair is what reaches its named nodes within the model's hops, so its outputs
@@ -89,6 +86,7 @@ class GraphTextAdapter(FamilyAdapter):
         "GraphTextForRetrieval": "retrieval",
         "GraphTextForClassification": "classification",
     }
+    classifiers = (GraphTextForClassification,)
     modalities = ("graph", "text")
     extra = "graph"
     processor_parts = ("graph", "tokenizer")
@@ -122,12 +120,6 @@ class GraphTextAdapter(FamilyAdapter):
 
     def __init__(self, model: PreTrainedModel, processor: GraphTextProcessor) -> None:
         super().__init__(model, processor)
-        self.model = model
-        self.processor = processor
-        self.texts = TextPreparer(processor.tokenizer, context_length(model, processor))
-        if isinstance(model, GraphTextForClassification):
-            self.task = "classification"
-            self.classes = read_classes(model.config)
         if len(processor.graph.nodes) != model.config.nodes:
             raise CheckpointError(
                 f"The graph {processor.graph.name} has {counted(len(processor.graph.nodes), 'nodes')}, "
@@ -197,10 +189,6 @@ class GraphTextAdapter(FamilyAdapter):
         if problems:
             raise DataError(problems)
 
-    def truncated(self, pairs: Sequence[Pair]) -> list[str]:
-        long = self.texts.too_long([pair.text for pair in pairs])
-        return [pair.id for pair, too_long in zip(pairs, long, strict=True) if too_long]
-
     def forward(self, batch: Batch) -> PairOutputs:
         out = self.model(**batch.inputs["graph"], **batch.inputs["text"])
         unimodal = {"graph": out.u_graph.float(), "text": out.u_text.float()}
@@ -222,11 +210,7 @@ class GraphTextAdapter(FamilyAdapter):
             DataError: A pair has no label, and the model is a classifier.
         """
         if self.task == "classification":
-            if outputs.logits is None or batch.labels is None:
-                raise DataError(
-                    "the pairs have no labels, which a classifier learns from. Name the column of the label."
-                )
-            return F.cross_entropy(outputs.logits, batch.labels, reduction="none")
+            return class_loss(outputs, batch)
         if outputs.embeddings is None:
             raise ValueError("a contrastive loss needs the embeddings of a dual encoder")
         graph_BD, text_BD = outputs.embeddings["graph"], outputs.embeddings["text"]
@@ -254,10 +238,6 @@ class GraphTextAdapter(FamilyAdapter):
     @property
     def logit_scale(self) -> float | None:
         return float(self.model.logit_scale.detach().exp()) if self.task == "retrieval" else None
-
-    def save(self, folder: Path) -> None:
-        save_weights_as_stored(self.model, folder)
-        self.processor.save_pretrained(folder)
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> Tensor:

@@ -13,8 +13,8 @@ from multidelete.core.runtime import alone
 from multidelete.core.words import counted
 from multidelete.data.images import Shapes, check_pictures
 from multidelete.data.pairs import Pair, PairDataset, members
-from multidelete.models.base import Adapter, PairOutputs
-from multidelete.models.checkpoint import not_finite
+from multidelete.models.base import Adapter, PairOutputs, evaluating
+from multidelete.models.checkpoint import refuse_not_finite
 
 
 def preflight(adapter: Adapter, parts: Mapping[str, PairDataset], shapes: Shapes, *, name: str = "the model") -> None:
@@ -30,21 +30,11 @@ def preflight(adapter: Adapter, parts: Mapping[str, PairDataset], shapes: Shapes
         DataError: Some pairs cannot be prepared or asked about; each is named with the library's own sentence.
         CheckpointError: No pair can, or the model answers with numbers that are none.
     """
-    broken = not_finite(adapter)
-    if broken:
-        raise CheckpointError(
-            f"{name}: {counted(len(broken), 'weights hold')} NaN or infinite numbers: {first_few(broken)}. Such a "
-            "model says nothing of any pair; give one from before it diverged."
-        )
-    modes = {module: module.training for module in adapter.modules()}
-    adapter.eval()
-    try:
+    refuse_not_finite(name, adapter)
+    with evaluating(adapter):
         for part, pairs in parts.items():
             if len(pairs):
                 _try(adapter, part, oddest(pairs, shapes), name)
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def check_pairs(adapter: Adapter, parts: Mapping[str, PairDataset], *, name: str = "the model") -> None:
@@ -106,7 +96,7 @@ def _try(adapter: Adapter, part: str, pairs: Sequence[Pair], name: str) -> None:
 def _problem(adapter: Adapter, pairs: Sequence[Pair]) -> str | None:
     """Why the model cannot be asked about these pairs in one batch; None where it can."""
     try:
-        with torch.no_grad(), alone():  # every process tries the same
+        with alone():  # every process tries the same
             batch = adapter.collate(pairs).to(adapter.device)
             outputs: PairOutputs = adapter(batch)
             loss_B = adapter.task_loss(outputs, batch)

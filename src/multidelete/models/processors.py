@@ -59,8 +59,8 @@ def refuse_processor(
     if lacking:
         raise error(
             f"{source}: the processor is {indefinite(type(processor).__name__)} without {' and '.join(lacking)}. For a "
-            f"model of family {kind.family} it needs the whole processor that was saved with it: image processor and "
-            "tokenizer in one."
+            f"model of family {kind.family} it needs the whole processor that was saved with it, as "
+            f"AutoProcessor.from_pretrained gives it: {' and '.join(kind.processor_parts)} in one."
         )
     tokenizer: PreTrainedTokenizerBase = getattr(processor, "tokenizer")  # noqa: B009 - of no declared type
     problems = []

@@ -4,9 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from multidelete.core.errors import CheckpointError, ConfigError, SettingProblem
-from multidelete.models.base import Adapter
-from multidelete.models.families import recognise_model
+from multidelete.core.errors import CheckpointError, SettingProblem
+from multidelete.core.paths import lies_there
 
 
 def may_be_hub_id(source: str) -> bool:
@@ -35,7 +34,7 @@ def refuse_missing(sources: Mapping[str, object]) -> None:
                 continue
             if not str(source):
                 problems.append(SettingProblem(name, "is empty. Give a model folder or a hub id such as org/name."))
-            elif not _exists(Path(source)) and not (isinstance(source, str) and may_be_hub_id(source)):
+            elif not lies_there(source) and not (isinstance(source, str) and may_be_hub_id(source)):
                 problems.append(
                     SettingProblem(
                         name,
@@ -45,30 +44,3 @@ def refuse_missing(sources: Mapping[str, object]) -> None:
                 )
     if problems:
         raise CheckpointError(problems)
-
-
-def check_processor(model: object, processor: object) -> None:
-    """Refuse a processor that cannot prepare a loaded model's pairs; an Adapter has its own.
-
-    Raises:
-        ConfigError: It lacks one of the parts that a model of this family needs.
-    """
-    if isinstance(model, Adapter) or processor is None:
-        return
-    needs = recognise_model(model).kind.processor_parts
-    lacks = [part for part in needs if getattr(processor, part, None) is None]
-    if lacks:
-        raise ConfigError(
-            SettingProblem(
-                "processor",
-                f"is of type {type(processor).__name__} and has no {' and no '.join(lacks)}; it must have both "
-                f"{' and '.join(needs)}, as AutoProcessor.from_pretrained(...) of the model's folder gives.",
-            )
-        )
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # a name that no file can have
-        return False

@@ -8,12 +8,10 @@ C classes.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor, nn
 from transformers import (
     PreTrainedModel,
@@ -28,21 +26,18 @@ from transformers import (
 from multidelete.core.errors import DataError, UnsupportedError, first_few
 from multidelete.core.runtime import gather_with_grad
 from multidelete.core.words import counted
-from multidelete.data.collate import ImagePreparer, TextPreparer, image_text_batch
+from multidelete.data.collate import image_text_batch
 from multidelete.data.pairs import Batch, Pair, members
 from multidelete.models.base import PairOutputs, Task
 from multidelete.models.candidates import candidates, gumbel
-from multidelete.models.checkpoint import save_weights_as_stored
-from multidelete.models.classes import name_classes, read_classes
-from multidelete.models.dual_encoder import context_length
-from multidelete.models.family import FamilyAdapter
+from multidelete.models.classes import name_classes
 from multidelete.models.fresh import PAD, NewModel
-from multidelete.models.fusion import class_log_odds
+from multidelete.models.prepared import PreparedAdapter, class_log_odds, class_loss
 
 PATCH = 8
 
 
-class ViltAdapter(FamilyAdapter):
+class ViltAdapter(PreparedAdapter):
     """`ViltForImageAndTextRetrieval`, `ViltForQuestionAnswering`, `ViltForImagesAndTextClassification`.
 
     h(a, b) is the pooled [CLS] state that the head reads; of two pictures both, concatenated, as the
@@ -62,6 +57,7 @@ class ViltAdapter(FamilyAdapter):
         "ViltForImagesAndTextClassification": "classification",
         "ViltForQuestionAnswering": "classification",
     }
+    classifiers = (ViltForImagesAndTextClassification, ViltForQuestionAnswering)
 
     @classmethod
     def new(cls, wanted: NewModel) -> tuple[PreTrainedModel, ProcessorMixin]:
@@ -101,15 +97,7 @@ class ViltAdapter(FamilyAdapter):
 
     def __init__(self, model: PreTrainedModel, processor: ProcessorMixin) -> None:
         super().__init__(model, processor)
-        self.model = model
-        self.processor = processor
-        tokenizer = processor.tokenizer
-        self.images = ImagePreparer(processor.image_processor)
-        self.texts = TextPreparer(tokenizer, context_length(model, processor))
         self.pictures = int(model.config.num_images) if isinstance(model, ViltForImagesAndTextClassification) else 1
-        if not isinstance(model, ViltForImageAndTextRetrieval):
-            self.task = "classification"
-            self.classes = read_classes(model.config)
 
     def collate(self, pairs: Sequence[Pair]) -> Batch:
         """Stack pairs.
@@ -124,13 +112,6 @@ class ViltAdapter(FamilyAdapter):
                 f"{type(self.model).__name__} reads: {first_few(wrong)}. Give a model and data that belong together."
             )
         return image_text_batch(pairs, self.images, self.texts)
-
-    def check_picture(self, picture: Image.Image) -> None:
-        self.images.check(picture)
-
-    def truncated(self, pairs: Sequence[Pair]) -> list[str]:
-        long = self.texts.too_long([pair.text for pair in pairs])
-        return [pair.id for pair, too_long in zip(pairs, long, strict=True) if too_long]
 
     def forward(self, batch: Batch) -> PairOutputs:
         image, text = batch.inputs["image"], batch.inputs["text"]
@@ -208,12 +189,7 @@ class ViltAdapter(FamilyAdapter):
             DataError: A classifier was given pairs without labels.
         """
         if self.task == "classification":
-            if batch.labels is None or outputs.logits is None:
-                raise DataError(
-                    f"A classifier learns from labels, but some of these pairs have none: {first_few(batch.ids)}. "
-                    "Name the column of the label."
-                )
-            return F.cross_entropy(outputs.logits, batch.labels, reduction="none")
+            return class_loss(outputs, batch)
         source_G = {m: gather_with_grad(batch.sources[m]) for m in self.modalities}
         own_B, _ = candidates(batch)
         text_B, has_text_B = _draw(source_G["image"], source_G["text"], own_B)
@@ -232,10 +208,6 @@ class ViltAdapter(FamilyAdapter):
     def joint_parameters(self) -> list[str]:
         """The pooler and the head."""
         return [name for name, _ in self.named_parameters() if not name.startswith("model.vilt.") or ".pooler." in name]
-
-    def save(self, folder: Path) -> None:
-        save_weights_as_stored(self.model, folder)
-        self.processor.save_pretrained(folder)
 
 
 def _mean(states_BLD: Tensor, mask_BL: Tensor) -> Tensor:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from multidelete.core.arguments import Wanted, check_arguments, names_by_name, place, whole
+from multidelete.core.arguments import Wanted, whole
 from multidelete.core.errors import ConfigError, DataError
 from multidelete.core.paths import lies_there, user_path
 from multidelete.data.generated.personas import personas
 from multidelete.data.pairs import PairData
-from multidelete.data.readers.checked import checked
+from multidelete.data.readers.checked import check_options, checked
 from multidelete.data.readers.folder import read_folder
 from multidelete.data.readers.graph_tables import looks_like_graph_tables, read_graph_tables
 from multidelete.data.readers.karpathy import looks_like_karpathy, read_karpathy
@@ -151,18 +151,8 @@ def load_data(
         ConfigError: A setting is unknown or out of range.
         DataError: There is nothing at ``data``, or it cannot be read as pairs.
     """
-    check_arguments(
-        {
-            "data": Wanted(data, (str,), "a text: personas, a folder, a file or a hub id"),
-            "columns": Wanted(columns, (Mapping,), "names by name, such as {'text': 'caption'}", optional=True),
-            "splits": Wanted(splits, (Mapping,), "names by name, such as {'train': 'part_a'}", optional=True),
-            "image_root": place(image_root, optional=True),
-            "classes": Wanted(classes, (list, tuple), "a list of names"),
-            "seed": whole(seed),
-        }
-    )
-    check_arguments({"columns": names_by_name(columns), "splits": names_by_name(splits)})
-    image_root = None if image_root is None else Path(image_root)
+    data_is = Wanted(data, (str,), "a text: personas, a folder, a file or a hub id")
+    image_root = check_options(columns, splits, image_root, classes, data=data_is, seed=whole(seed))
     started = time.perf_counter()
     pairs = _read(data, ReadOptions(columns=columns or {}, splits=splits or {}, image_root=image_root, seed=seed))
     return checked(pairs, places=_places(data, image_root), classes=classes, started=started)

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from multidelete.core.errors import DataError, first_few
-from multidelete.core.words import counted
+from multidelete.core.errors import DataError, rule_lines
 from multidelete.data.decode import open_encoded
 from multidelete.data.tables.strict_json import JsonError, decode_json
 
@@ -65,9 +64,7 @@ def read_archive(path: Path) -> tuple[list[str], list[Mapping[str, object]]]:
     except (tarfile.TarError, OSError, EOFError) as error:
         raise DataError(f"{path} cannot be loaded as a data set: it is no whole tar archive ({error}).") from error
     if problems:
-        raise DataError(
-            [f"{path}: {counted(len(where), rule)}: {first_few(where)}." for rule, where in problems.items()]
-        )
+        raise DataError(rule_lines(path, problems))
     return list(dict.fromkeys(column for row in rows for column in row)), list(rows)
 
 

@@ -20,9 +20,6 @@ class CellReader:
         self.problems: dict[str, list[str]] = {}
         self.notes: dict[str, list[str]] = {}
 
-    def problem_lines(self, name: str) -> list[str]:
-        return [f"{name}: {counted(len(where), rule)}: {first_few(where)}." for rule, where in self.problems.items()]
-
     def note_lines(self) -> list[str]:
         return [f"{counted(len(where), f'rows {what}')}: {first_few(where)}" for what, where in self.notes.items()]
 

@@ -1,10 +1,11 @@
 """What is done with pairs once they are read, from wherever: true sources, notes, names of classes."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from multidelete.core.arguments import Wanted, check_arguments, names_by_name, place
 from multidelete.core.errors import first_few
 from multidelete.data.classes import with_classes
 from multidelete.data.identity import with_true_sources
@@ -12,6 +13,27 @@ from multidelete.data.lookalikes import lookalike_notes, repeat_notes
 from multidelete.data.oddities import oddity_notes
 from multidelete.data.outside import outside_notes
 from multidelete.data.pairs import PairData
+
+
+def check_options(
+    columns: Mapping[str, str] | None,
+    splits: Mapping[str, str] | None,
+    image_root: Path | None,
+    classes: Sequence[str],
+    **others: Wanted,
+) -> Path | None:
+    """The folder of pictures as a path; raises `ConfigError` where an argument of a reader is of the wrong type."""
+    check_arguments(
+        {
+            "columns": Wanted(columns, (Mapping,), "names by name, such as {'text': 'caption'}", optional=True),
+            "splits": Wanted(splits, (Mapping,), "names by name, such as {'train': 'part_a'}", optional=True),
+            "image_root": place(image_root, optional=True),
+            "classes": Wanted(classes, (list, tuple), "a list of names"),
+            **others,
+        }
+    )
+    check_arguments({"columns": names_by_name(columns), "splits": names_by_name(splits)})
+    return None if image_root is None else Path(image_root)
 
 
 def checked(data: PairData, *, places: Sequence[Path], classes: Sequence[str], started: float) -> PairData:

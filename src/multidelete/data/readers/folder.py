@@ -3,16 +3,16 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from multidelete.core.errors import ConfigError, DataError, first_few, short
+from multidelete.core.errors import ConfigError, DataError, first_few, rule_lines, short
 from multidelete.core.paths import user_path
 from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.data.readers.found import SPLIT_NAMES
-from multidelete.data.readers.labels import Labelled, number_labels
+from multidelete.data.readers.labels import Labelled, names_of_pairs, number_labels
 from multidelete.data.readers.rows import RowReader
 from multidelete.data.readers.tables import Table, open_tables
 from multidelete.data.tables.columns import find_columns
-from multidelete.data.tables.suspicion import written_twice
+from multidelete.data.tables.suspicion import two_spellings
 
 COLUMNS = ("image", "text", "id", "subject", "label", "kind", "split")
 
@@ -93,12 +93,14 @@ def pairs_of_tables(
             by_split.setdefault(split, []).extend(reader.pairs_of(table, number, row))
     left_out, by_split = _rename_splits(name, by_split, splits)
     if reader.cells.problems:
-        raise DataError(reader.cells.problem_lines(name))
+        raise DataError(rule_lines(name, reader.cells.problems))
     notes += reader.cells.note_lines()
     notes += [f"splits left out: {first_few(left_out)}"] if left_out else []
     known = [named for table in tables for named in table.class_names.get(at.get("label", ""), ())]
     classes, finished = number_labels(name, by_split, known, notes)
-    _check_numbers(name, finished)
+    problems = two_spellings(name, names_of_pairs(pair for pairs in finished.values() for pair in pairs))
+    if problems:
+        raise DataError(problems)
     if "id" not in at:
         finished = {split: _without_repeats(split, pairs, notes) for split, pairs in finished.items()}
     order = [split for split in ("train", "val", "test") if split in finished]
@@ -205,18 +207,6 @@ def _rename_splits(
     if problems:
         raise DataError(problems)
     return left_out, renamed
-
-
-def _check_numbers(name: str, by_split: Mapping[str, Sequence[Pair]]) -> None:
-    """Refuse ids and subjects that are one whole number in two spellings, which would be two names."""
-    every = [pair for pairs in by_split.values() for pair in pairs]
-    for what, names in (("ids", [p.id for p in every]), ("subjects", [p.subject for p in every if p.subject])):
-        twice = written_twice(names)
-        if twice:
-            raise DataError(
-                f"{name}: {counted(len(twice), f'{what} stand')} there with and without a point: {first_few(twice)}. "
-                "Write each in one way."
-            )
 
 
 def _without_repeats(split: str, pairs: Sequence[Pair], notes: list[str]) -> list[Pair]:

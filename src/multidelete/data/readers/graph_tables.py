@@ -2,23 +2,23 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from multidelete.core.errors import DataError, first_few
+from multidelete.core.errors import DataError, first_few, rule_lines
 from multidelete.core.words import counted
 from multidelete.data.graph import Graph, graph_source, nodes_of
 from multidelete.data.pairs import Pair, PairData, PairDataset, text_source
 from multidelete.data.readers.cells import CellReader
 from multidelete.data.readers.folder import _check_keys, _rename_splits, _without_repeats
 from multidelete.data.readers.graph_names import check_header, features_of, odd_names, odd_nodes, rows_of_names
-from multidelete.data.readers.labels import Labelled, number_labels
+from multidelete.data.readers.labels import Labelled, names_of_pairs, number_labels
 from multidelete.data.tables import TextTable, read_text_table
 from multidelete.data.tables.columns import find_columns
 from multidelete.data.tables.strict_json import Literal
-from multidelete.data.tables.suspicion import looks_like_list, written_twice
+from multidelete.data.tables.suspicion import looks_like_list, two_spellings
 from multidelete.data.tables.table import Row
 
 COLUMNS = ("nodes", "text", "id", "subject", "label", "kind", "split")
@@ -78,14 +78,14 @@ def read_graph_tables(
     at = _columns_of(asked, tables, columns, problems, notes)
     cells = CellReader()
     by_split = _read_pairs({name: table for name, table in asked.items() if name in at}, at, cells)
-    problems += cells.problem_lines(path.name)
+    problems += rule_lines(path.name, cells.problems)
     notes += [*(note for table in read.values() for note in table.notes), *cells.note_lines()]
     every = [pair for pairs in by_split.values() for pair, _ in pairs]
     known = {*(node for edge in edges for node in edge), *(named or ()), *(node for p in every for node in nodes_of(p))}
     for name, width in (("edges", 2), ("nodes", 1)):
         if name in read and tables[name].suffix.lower() != ".jsonl":
             check_header(read[name], width, tables[name], known, problems, notes)
-    problems += _names_written_twice(path.name, known, every)
+    problems += two_spellings(path.name, {"nodes": sorted(known), **names_of_pairs(every)})
     notes += odd_nodes(edges, named, every)
     odd = odd_names(sorted(known))
     notes += [f"nodes are called {first_few(odd)}, as some programs write what is missing"] if odd else []
@@ -200,17 +200,6 @@ def _nodes(row: Row, columns: Sequence[str]) -> list[str]:
     names = [cell.strip() if isinstance(cell, str) else "" for cell in cells]
     joined = len(columns) > 1 or isinstance(value, list)
     return ["" if looks_like_list(name) or (joined and "|" in name) else name for name in names]
-
-
-def _names_written_twice(name: str, nodes: Collection[str], pairs: Sequence[Pair]) -> list[str]:
-    """A line for each sort of name in which a whole number stands in two spellings, which would be two names."""
-    sorts = {"nodes": sorted(nodes), "ids": [p.id for p in pairs], "subjects": [p.subject for p in pairs if p.subject]}
-    return [
-        f"{name}: {counted(len(twice), f'{what} stand')} there with and without a point: "
-        f"{first_few(twice)}. Write each in one way."
-        for what, names in sorts.items()
-        if (twice := written_twice(names))
-    ]
 
 
 def _refuse_unlabelled(name: str, by_split: Mapping[str, list[Labelled]]) -> None:

@@ -1,7 +1,7 @@
 """Labels as tables write them: names, or numbers whose meaning is not told."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from multidelete.core.errors import DataError, first_few
@@ -18,6 +18,12 @@ _FEW = 10_000  # classes without pairs
 _TRUTH = {"true": "1", "yes": "1", "false": "0", "no": "0"}
 _NUMBER = re.compile(r"-?(0|[1-9]\d{0,8})", re.ASCII)
 _LITERAL = re.compile(rf"{_NUMBER.pattern}|True|False", re.ASCII)
+
+
+def names_of_pairs(pairs: Iterable[Pair]) -> dict[str, list[str]]:
+    """What pairs are called, and their subjects."""
+    every = list(pairs)
+    return {"ids": [pair.id for pair in every], "subjects": [pair.subject for pair in every if pair.subject]}
 
 
 def number_labels(

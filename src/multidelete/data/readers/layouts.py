@@ -7,10 +7,11 @@ from pathlib import Path
 from multidelete.core.errors import DataError, first_few
 from multidelete.core.words import counted, indefinite, share
 from multidelete.data.pairs import Pair, PairDataset
+from multidelete.data.readers.labels import names_of_pairs
 from multidelete.data.tables.json_rows import read_objects
 from multidelete.data.tables.source import is_file, read_text
 from multidelete.data.tables.strict_json import Json
-from multidelete.data.tables.suspicion import is_text, written_twice
+from multidelete.data.tables.suspicion import is_text, two_spellings
 
 Row = Mapping[str, Json]
 
@@ -143,13 +144,7 @@ def checked_splits(
                 f"{path}: {counted(len(twice), 'ids occur')} more than once in {split}: "
                 f"{first_few(twice)}. Remove repeats."
             )
-    every = [pair for one in pairs.values() for pair in one]
-    for what, names in (("ids", [p.id for p in every]), ("subjects", [p.subject for p in every if p.subject])):
-        alike = written_twice(names)
-        if alike:
-            every_problem.append(
-                f"{path}: {counted(len(alike), f'{what} stand')} there with and without a point: {first_few(alike)}."
-            )
+    every_problem += two_spellings(path, names_of_pairs(pair for one in pairs.values() for pair in one))
     every_problem += pictures.problems(path)
     if every_problem:
         raise DataError(every_problem)

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset, DatasetDict
 
-from multidelete.core.arguments import Wanted, check_arguments, names_by_name, place, text
-from multidelete.core.errors import DataError, first_few
-from multidelete.core.words import counted, indefinite
+from multidelete.core.arguments import text
+from multidelete.core.errors import DataError, rule_lines
+from multidelete.core.words import indefinite
 from multidelete.data.pairs import PairData
-from multidelete.data.readers.checked import checked
+from multidelete.data.readers.checked import check_options, checked
 from multidelete.data.readers.folder import check_names, pairs_of_tables
 from multidelete.data.readers.tables import Table, tables_of_dataset
 from multidelete.data.readers.typed import as_text
@@ -43,7 +43,8 @@ def read_rows(
         DataError: The rows cannot be read as pairs; all problems of one kind at once.
     """
     started = time.perf_counter()
-    image_root = _checked_arguments(columns, splits, image_root, classes, name)
+    image_root = check_options(columns, splits, image_root, classes, name=text(name))
+    check_names(columns or {}, splits or {})
     if isinstance(rows, str | bytes | Mapping) or not isinstance(rows, Iterable):
         raise DataError(f"{name} are {indefinite(type(rows).__name__)}; they must be a list of rows, each a mapping.")
     table = _table(name, list(rows))
@@ -81,34 +82,13 @@ def read_dataset(
         DataError: It is no finished data set (a stream), or cannot be read as pairs.
     """
     started = time.perf_counter()
-    image_root = _checked_arguments(columns, splits, image_root, classes, name)
+    image_root = check_options(columns, splits, image_root, classes, name=text(name))
+    check_names(columns or {}, splits or {})
     tables = tables_of_dataset(name, _by_split(dataset))
     data = pairs_of_tables(
         name, tables, name=name, columns=columns or {}, splits=splits or {}, root=None, image_root=image_root
     )
     return checked(data, places=[] if image_root is None else [image_root], classes=classes, started=started)
-
-
-def _checked_arguments(
-    columns: Mapping[str, str] | None,
-    splits: Mapping[str, str] | None,
-    image_root: Path | None,
-    classes: Sequence[str],
-    name: str,
-) -> Path | None:
-    """The folder of pictures as a path; raises `ConfigError` where an argument is of the wrong type."""
-    check_arguments(
-        {
-            "columns": Wanted(columns, (Mapping,), "names by name, such as {'text': 'caption'}", optional=True),
-            "splits": Wanted(splits, (Mapping,), "names by name, such as {'train': 'part_a'}", optional=True),
-            "image_root": place(image_root, optional=True),
-            "classes": Wanted(classes, (list, tuple), "a list of names"),
-            "name": text(name),
-        }
-    )
-    check_arguments({"columns": names_by_name(columns), "splits": names_by_name(splits)})
-    check_names(columns or {}, splits or {})
-    return None if image_root is None else Path(image_root)
 
 
 def _by_split(dataset: object) -> object:
@@ -137,9 +117,7 @@ def _table(name: str, rows: Sequence[object]) -> Table:
             if any(map(_is_cut, read[-1].values())):
                 problems.setdefault("rows hold half of a character, a lone surrogate", []).append(f"row {number}")
     if problems:
-        raise DataError(
-            [f"{name}: {counted(len(where), rule)}: {first_few(where)}." for rule, where in problems.items()]
-        )
+        raise DataError(rule_lines(name, problems))
     return Table(split=None, columns=list(dict.fromkeys(column for row in read for column in row)), rows=read)
 
 

@@ -19,7 +19,7 @@ from multidelete.data.graph import Graph, graph_source
 from multidelete.data.pairs import Pair, PairData, PairDataset, text_source
 from multidelete.data.tables.delimited import read_unquoted
 from multidelete.data.tables.source import read_text
-from multidelete.data.tables.suspicion import is_text, written_twice
+from multidelete.data.tables.suspicion import is_text, two_spellings
 from multidelete.data.tables.table import with_header
 
 CLASSES = ("no relation", "relation")
@@ -65,11 +65,7 @@ def read_pgr(path: Path) -> PairData:
             f"There is no hp.obo in {path} or beside it. It is the graph; put the Human Phenotype Ontology there."
         )
     train, test = _read(releases, "train.tsv", problems), _read([file.parent for file in tests], "test.tsv", problems)
-    alike = written_twice(row.article for row in (*train, *test))
-    if alike:
-        problems.append(
-            f"{path}: {counted(len(alike), 'articles stand')} there with and without a point: {first_few(alike)}."
-        )
+    problems += two_spellings(path, {"articles": [row.article for row in (*train, *test)]})
     if problems or ontology is None:
         raise DataError(problems)
     terms = read_obo(ontology)

@@ -1,8 +1,10 @@
 """Cells that are probably not what they seem: lists, missing values in words, whole numbers with a point."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from multidelete.core.errors import first_few
+from multidelete.core.words import counted
 from multidelete.data.tables.strict_json import Json, JsonError, decode_json
 
 _LIST = re.compile(r"""\[\s*["'].*["']\s*,?\s*\]|\(\s*["'].*["']\s*,.*\)|\{\s*["'].*["']\s*[:,].*\}""", re.DOTALL)
@@ -75,6 +77,16 @@ def number_form(name: str) -> str | None:
     digits = match[2].lstrip("0") or "0"
     digits += f".{part}" if (part := (match[3] or "").rstrip("0")) else ""
     return f"-{digits}" if match[1] == "-" and digits != "0" else digits
+
+
+def two_spellings(data: object, sorts: Mapping[str, Iterable[str]]) -> list[str]:
+    """A problem for each sort of names in which a whole number stands in two spellings, which would be two names."""
+    return [
+        f"{data}: {counted(len(twice), f'{what} stand')} there with and without a point: {first_few(twice)}. Write "
+        "each in one way."
+        for what, names in sorts.items()
+        if (twice := written_twice(names))
+    ]
 
 
 def written_twice(names: Iterable[str]) -> list[str]:

@@ -21,7 +21,7 @@ from multidelete.audits import (
     with_targets,
 )
 from multidelete.audits.controls import UNTOUCHED
-from multidelete.audits.criteria import Lookup, is_attack
+from multidelete.audits.criteria import Lookup
 from multidelete.audits.forgetting import UnitCounts, headline_measure
 from multidelete.audits.measure import AUC, Measure
 from multidelete.audits.result import Figure, Key
@@ -100,7 +100,7 @@ def _columns(figures: Sequence[Figure], counts: UnitCounts | None, measure: Meas
     }
     there = {row.key for row in figures}
     columns |= {name: key for name, key in probed.items() if key in there}
-    attacks = [key for key in look.keys(membership.AUDIT) if is_attack(key[1], kind)]
+    attacks = [key for key in look.keys(membership.AUDIT) if key[1].is_attack and key[1].kind == kind]
     confidence = (membership.AUDIT, Measure(AUC, kind=kind, signal=membership.CONFIDENCE), membership.SPLIT)
     if confidence in attacks:  # tells models apart that the others do not: it needs no label
         columns["confidence"] = confidence
