@@ -37,17 +37,23 @@ def compare(given: Given) -> None:
     """
     options, keys = given.of(CompareOptions), given_keys(given)
     from multidelete.experiments.comparison import compare as run_compare
+    from multidelete.experiments.comparison import read_experiment
     from multidelete.experiments.comparison.page import short_table
+    from multidelete.experiments.store import ModelStore
 
+    experiment = read_experiment(Path(options.experiment))
+    out = experiment.out if options.out is None else Path(options.out)
     blocks = run_compare(
-        Path(options.experiment),
-        out=options.out,
-        store=options.store,
+        experiment,
+        out=out,
+        store=ModelStore(
+            out / "models" if options.store is None else options.store,
+            key=keys.key,
+            earlier_pairs_removed=keys.earlier_pairs_removed,
+        ),
         data_root=options.data_root,
         shard=options.shard,
         discard=options.discard,
-        key=keys.key,
-        earlier_pairs_removed=keys.earlier_pairs_removed,
         say=show.say,
     )
     if given.json:

@@ -20,29 +20,26 @@ __all__ = ["Block", "Experiment", "compare", "read_experiment", "summarise"]
 
 
 def compare(
-    experiment: str | Path,
+    experiment: Experiment | str | Path,
     *,
     out: str | Path | None = None,
-    store: str | Path | None = None,
+    store: ModelStore | str | Path | None = None,
     data_root: str | Path | None = None,
     shard: str | None = None,
     discard: bool = False,
-    key: str | Path | None = None,
-    earlier_pairs_removed: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Block]:
     """Run what an experiment lacks, and write its page of results after each group.
 
     Args:
-        experiment: The experiment file.
+        experiment: The experiment file, or what it says.
         out: Folder of ``audits/``, ``results.md``, its plots and ``results.html``; without it ``runs/NAME``.
-        store: Folder of models, which several experiments may share; without it ``models`` in ``out``.
+        store: Models, or their folder, which several experiments may share; without it ``models`` in ``out``. Where
+            starts have forgotten pairs, give a `ModelStore` with the key: their pairs are left out, and the keys of the
+            deletions that are compared are added to it.
         data_root: Folder that data paths start from; without it that of MULTIDELETE_DATA, else the working folder.
         shard: ``i/n``: only every n-th group, from the i-th; the page shows all that are there.
         discard: Delete the methods' models once they are audited.
-        key: Key file of starts that have forgotten pairs; without it ``MODEL.key`` beside each. Their pairs are left
-            out, and the keys of the deletions that are compared are added to it.
-        earlier_pairs_removed: Say that the data holds none of them, where there is no key.
         say: Takes a line for each cell.
 
     Returns:
@@ -52,16 +49,14 @@ def compare(
         UserError: The experiment, its data or a combination in it is wrong; found before anything is trained.
         DivergedError: An original or a retrained model cannot be trained.
     """
-    read = read_experiment(Path(experiment))
+    read = experiment if isinstance(experiment, Experiment) else read_experiment(Path(experiment))
     chosen = _shard(shard, len(read.groups))
-    folder = Path(out) if out is not None else Path("runs") / read.grid.name
+    folder = read.out if out is None else Path(out)
+    models = store if isinstance(store, ModelStore) else ModelStore(folder / "models" if store is None else store)
     root = Path(data_root if data_root is not None else os.environ.get("MULTIDELETE_DATA", "."))
-    inputs = [Path(experiment), *inputs_of(read, root), *([] if key is None else [Path(key)])]
+    inputs = [read.path, *inputs_of(read, root), *([] if models.key is None else [Path(models.key)])]
     refuse_overlap(folder, inputs)
-    refuse_overlap(Path(store) if store is not None else folder / "models", inputs, may_hold=False)
-    models = ModelStore(
-        store if store is not None else folder / "models", key=key, earlier_pairs_removed=earlier_pairs_removed
-    )
+    refuse_overlap(models.root, inputs, may_hold=False)
     runner = Runner(models, folder / "audits", discard)
     planned = plan(read.groups, models, root)
     for data in {one.group.setting.name: one.data for one in planned}.values():

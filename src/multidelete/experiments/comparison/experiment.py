@@ -149,8 +149,14 @@ class Group:
 class Experiment:
     """A checked experiment file."""
 
+    path: Path
     grid: Grid
     settings: tuple[Setting, ...]
+
+    @property
+    def out(self) -> Path:
+        """Its folder of results, where no other is given."""
+        return Path("runs") / self.grid.name
 
     @property
     def groups(self) -> list[Group]:

@@ -5,8 +5,6 @@ from dataclasses import replace
 
 from multidelete.audits import (
     AuditInput,
-    ModelSignals,
-    Shadow,
     compression,
     cost,
     distance,
@@ -26,34 +24,21 @@ from multidelete.audits.forgetting import UnitCounts, headline_measure
 from multidelete.audits.measure import AUC, Measure
 from multidelete.audits.result import Figure, Key
 from multidelete.audits.verdict import Verdict
-from multidelete.core.units import Unit
 
 Probe = Callable[[AuditInput], list[Figure]]  # figures of copies that may be changed
 Columns = dict[str, Key]  # of a table: what each shows
 
 
 def audited(
-    models: Mapping[str, ModelSignals], costs: Mapping[str, Mapping[str, float]], *, unit: Unit, noun: str | None,
-    seed: int, retain_pairs: int, shadows: Sequence[Shadow] = (), probe: Probe | None = None,
-) -> tuple[list[Figure], dict[str, Verdict], Columns]:  # fmt: skip
+    audit: AuditInput, costs: Mapping[str, Mapping[str, float]], *, probe: Probe | None = None
+) -> tuple[list[Figure], dict[str, Verdict], Columns]:
     """All figures of all models, a verdict on each, and which figures the tables show.
 
-    The original stands a second time among the models, as one that unlearning left untouched.
-
     Args:
-        models: ``original``, ``retrained``, and the others by name.
+        audit: All models by name, ``unlearned`` and `UNTOUCHED` being the original: one that unlearning left untouched.
         costs: What making each model took, by name.
-        unit: What was deleted as a whole.
-        noun: What a unit is called, in the plural.
-        seed: Of samples and bootstraps.
-        retain_pairs: Number of retain pairs there are.
-        shadows: Reference models of other training pairs.
         probe: What else to ask of copies of the models.
     """
-    audit = AuditInput(
-        models={**models, "unlearned": models["original"], UNTOUCHED: models["original"]}, shadows=shadows,
-        unit=unit, noun=noun, seed=seed, retain_pairs=retain_pairs,
-    )  # fmt: skip
     figures = [row for row in run_audits(audit) if row.audit != cost.AUDIT]
     if probe is not None:
         once = replace(audit, models={name: model for name, model in audit.models.items() if name != UNTOUCHED})
@@ -65,8 +50,8 @@ def audited(
     figures = [row for row in figures if row.model != "unlearned"]
     judged = {
         name: verdict(_as_unlearned(figures, name), counts and counts.of_model(name))
-        for name in (*models, UNTOUCHED)
-        if name not in ("original", "retrained")
+        for name in audit.models
+        if name not in ("original", "unlearned", "retrained")
     }
     retrained_s = costs["retrained"].get("wall_s")
     for name, spent in costs.items():

@@ -78,7 +78,7 @@ def read_experiment(path: Path) -> Experiment:
         settings.append(_setting(name, table, common, _there(source).parent, where, problems))
     if problems:
         raise ConfigError(problems)
-    return Experiment(_there(grid), tuple(_there(setting) for setting in settings))
+    return Experiment(path, _there(grid), tuple(_there(setting) for setting in settings))
 
 
 def _source(path: Path, content: JsonObject) -> Path:

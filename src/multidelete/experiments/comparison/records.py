@@ -9,7 +9,8 @@ from typing import cast
 
 from multidelete.artifacts.manifest import read_record, versions
 from multidelete.artifacts.record import RunRecord
-from multidelete.audits import ModelSignals, Shadow, Verdict
+from multidelete.audits import AuditInput, ModelSignals, Shadow, Verdict
+from multidelete.audits.controls import UNTOUCHED
 from multidelete.audits.inputs import prefix
 from multidelete.audits.measure import Measure
 from multidelete.audits.result import Figure, Key, read_audit, write_audit
@@ -29,10 +30,12 @@ def write_group(
     folders = planned.folders
     made = {name: read_record(folders[name]) or RunRecord() for name in models if name in folders}
     costs = {name: _cost(record) for name, record in made.items() if name != "original"}
-    figures, judged, columns = audited(
-        models, costs, unit=planned.request.unit, noun=group.setting.noun, seed=group.draw,
-        retain_pairs=len(planned.data.train) - len(planned.request.ids), shadows=shadows, probe=probe,
+    audit = AuditInput(
+        models={**models, "unlearned": models["original"], UNTOUCHED: models["original"]}, shadows=shadows,
+        unit=planned.request.unit, noun=group.setting.noun, seed=group.draw,
+        retain_pairs=len(planned.data.train) - len(planned.request.ids),
     )  # fmt: skip
+    figures, judged, columns = audited(audit, costs, probe=probe)
     told: dict[str, object] = {
         name: _told(made.get(name, RunRecord()), judged.get(name)) for name in (*models, *judged)
     }
