@@ -34,28 +34,28 @@ Neighbourhood = tuple[str, NDArray[np.bool_] | str]  # name, and a mask over the
 
 def figures(audit: AuditInput) -> list[Figure]:
     """Mean score and headline measure of each neighbourhood, per kind, with differences to original and retrained."""
-    found = []
+    rows = []
     whole = {name: model.training for name, model in audit.models.items()}
     retain_only = np.arange(len(whole["original"])) >= len(audit.original.forget)
     for split, chosen in _retain_neighbours(audit):
         if isinstance(chosen, str):
-            found += _absent(audit, split, chosen)
+            rows += _absent(audit, split, chosen)
             continue
         mask = retain_only.copy()
         mask[retain_only] = chosen
-        found += _neighbourhood(audit, split, whole, mask, headline_measure)
+        rows += _neighbourhood(audit, split, whole, mask, headline_measure)
     held = {name: model.holdout for name, model in audit.models.items() if model.holdout is not None}
     for modality in audit.original.forget.unimodal:
         split = f"held-out, nearest {modality}s"
         if not held:
-            found += _absent(audit, split, "there are no held-out pairs")
+            rows += _absent(audit, split, "there are no held-out pairs")
             continue
         mask_or_why = _nearest(audit.original.forget, held["original"], modality)
         if isinstance(mask_or_why, str):
-            found += _absent(audit, split, mask_or_why)
+            rows += _absent(audit, split, mask_or_why)
         else:
-            found += _neighbourhood(audit, split, held, mask_or_why, _held_out_measure)
-    return found
+            rows += _neighbourhood(audit, split, held, mask_or_why, _held_out_measure)
+    return rows
 
 
 def _retain_neighbours(audit: AuditInput) -> Iterator[Neighbourhood]:
@@ -82,7 +82,7 @@ def _nearest(forget: Signals, others: Signals, modality: str) -> NDArray[np.bool
     apart = np.array([subject not in subjects for subject in others.subjects], dtype=bool)
     for m, keys in others.sources.items():
         apart &= np.array([key not in taken[m] for key in keys], dtype=bool)
-    found = np.zeros(len(others), dtype=bool)
+    is_near = np.zeros(len(others), dtype=bool)
     for kind in kinds_of(forget):
         at = np.flatnonzero(apart & np.array([k == kind for k in others.kinds], dtype=bool))
         if not len(at):
@@ -90,8 +90,10 @@ def _nearest(forget: Signals, others: Signals, modality: str) -> NDArray[np.bool
         members = np.asarray([others.sources[modality][int(i)] for i in at])
         _, first, member = np.unique(members, return_index=True, return_inverse=True)
         near = nearest(forget.of_kind(kind).unimodal[modality], others.unimodal[modality][at[first]], K)
-        found[at] = np.isin(member, near)
-    return found if found.any() else "no pair of the same kind shares neither member nor subject with the deleted ones"
+        is_near[at] = np.isin(member, near)
+    return (
+        is_near if is_near.any() else "no pair of the same kind shares neither member nor subject with the deleted ones"
+    )
 
 
 def nearest(asked_QD: Array, among_CD: Array, k: int) -> list[int]:
@@ -101,12 +103,12 @@ def nearest(asked_QD: Array, among_CD: Array, k: int) -> list[int]:
     [1, 2]
     """
     asked, among = _unit(asked_QD), _unit(among_CD)
-    found: set[int] = set()
+    positions: set[int] = set()
     block = max(1, _BLOCK // len(among))
     for start in range(0, len(asked), block):
         similarity_QC = np.round(asked[start : start + block] @ among.T, 6)
-        found.update(np.argsort(-similarity_QC, axis=1, kind="stable")[:, :k].ravel().tolist())
-    return sorted(found)
+        positions.update(np.argsort(-similarity_QC, axis=1, kind="stable")[:, :k].ravel().tolist())
+    return sorted(positions)
 
 
 def _neighbourhood(
@@ -117,14 +119,14 @@ def _neighbourhood(
     measure_of: Callable[[AuditInput, str | None], Measure],
 ) -> list[Figure]:
     """Figures of each kind of the pairs that the mask chooses."""
-    found = []
+    rows = []
     original = models["original"]
     note = f"the {K} nearest of each deleted one, by the original's representation" if "nearest" in split else None
     for kind in kinds_of(original.select(mask)):
         of_kind = np.array([k == kind for k in original.kinds], dtype=bool)
         own = mask & of_kind
         is_labelled = original.labels is not None and original.logits is not None
-        found += mean_figures(
+        rows += mean_figures(
             Heading(AUDIT, Measure(LABEL_MARGIN if is_labelled else SCORE, kind=kind), split, note=note),
             values={name: signals.select(own).label_aware_score for name, signals in models.items()},
             groups=groups(original.select(own)),
@@ -132,15 +134,15 @@ def _neighbourhood(
         )
         measure, measured = measure_of(audit, kind), headline(models, own, of_kind)
         if isinstance(measured, str):
-            found += absent_figures(AUDIT, measure, split, models, measured)
+            rows += absent_figures(AUDIT, measure, split, models, measured)
             continue
-        found += mean_figures(
+        rows += mean_figures(
             Heading(AUDIT, measure, split, note="; ".join(part for part in (measured.note, note) if part) or None),
             values=measured.values,
             groups=measured.groups,
             seed=audit.seed,
         )
-    return found
+    return rows
 
 
 def _held_out_measure(audit: AuditInput, kind: str | None) -> Measure:

@@ -53,14 +53,14 @@ def records_of(models: Mapping[str, Source]) -> dict[str, RunRecord]:
     Raises:
         CheckpointError: A folder is no model, or of another family than the original.
     """
-    found: dict[str, RunRecord] = {}
+    records: dict[str, RunRecord] = {}
     kinds: dict[str, str] = {}
     problems: list[str] = []
     for name, source in models.items():
         try:
             family, task = kind_of(source)
             kinds[name] = f"{family} model for {task}"
-            found[name] = (None if isinstance(source, Adapter) else read_record(source)) or RunRecord()
+            records[name] = (None if isinstance(source, Adapter) else read_record(source)) or RunRecord()
         except CheckpointError as error:
             problems += error.problems
     problems += [
@@ -71,7 +71,7 @@ def records_of(models: Mapping[str, Source]) -> dict[str, RunRecord]:
     ]
     if problems:
         raise CheckpointError(problems)
-    return found
+    return records
 
 
 def lineages_of(models: Mapping[str, Source], key: str | Path | None, *, removed: bool) -> dict[str, Lineage]:
@@ -80,9 +80,9 @@ def lineages_of(models: Mapping[str, Source], key: str | Path | None, *, removed
     Raises:
         CheckpointError: Keys are missing, and the user does not say that the pairs are.
     """
-    found = {name: lineage_of(source, key) for name, source in models.items()}
-    keys = {name: one for lineage in found.values() for name, one in lineage.keys.items()}
-    lineages = {name: lineage.with_keys(keys) for name, lineage in found.items()}
+    recorded = {name: lineage_of(source, key) for name, source in models.items()}
+    keys = {name: one for lineage in recorded.values() for name, one in lineage.keys.items()}
+    lineages = {name: lineage.with_keys(keys) for name, lineage in recorded.items()}
     refuse_without_keys({f"{name} {place_of(models[name])}": one for name, one in lineages.items()}, removed=removed)
     return lineages
 
@@ -113,23 +113,23 @@ def _numbers(record: RunRecord) -> dict[str, float]:
 
 def digests_of(models: Mapping[str, Source]) -> dict[str, str]:
     """What tells each judged model from all others: of a folder its files but ``multidelete.json``."""
-    found = {}
+    digests = {}
     for name, source in models.items():
         if isinstance(source, Adapter):
-            found[name] = f"sha256 of the weights {weights_digest(source)}"
+            digests[name] = f"sha256 of the weights {weights_digest(source)}"
         elif Path(source).is_dir():
-            found[name] = f"sha256 of the files {digest_folder(Path(source))}"
+            digests[name] = f"sha256 of the files {digest_folder(Path(source))}"
         else:
-            found[name] = f"{source} on the Hugging Face hub"
-    return found
+            digests[name] = f"{source} on the Hugging Face hub"
+    return digests
 
 
 def kind_of(source: Source) -> tuple[str, Task]:
     """Family and task of a model."""
     if isinstance(source, Adapter):
         return source.family, source.task
-    found = recognise(source)
-    return found.family, found.task
+    recognised = recognise(source)
+    return recognised.family, recognised.task
 
 
 def name_of(source: Source) -> str:

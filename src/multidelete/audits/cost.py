@@ -20,22 +20,22 @@ def figures(audit: AuditInput) -> list[Figure]:
     """
     forget = len(audit.original.forget)
     wall_s, retrained_wall_s = audit.cost.get("wall_s"), audit.cost.get("retrained_wall_s")
-    found = [
+    rows = [
         _figure(WALL, wall_s, "the run did not record wall_s", note="caches of the original included"),
         _figure("search seconds", audit.cost.get("search_wall_s"), "no search for settings is recorded", note=SEARCH),
         _figure("reference seconds", audit.cost.get("reference_s"), "the run did not record reference_s"),
     ]
     if "retrained" in audit.models:
-        found.append(_figure(WALL, retrained_wall_s, "no retraining was timed", model="retrained"))
-        found.append(_fraction(wall_s, retrained_wall_s))
+        rows.append(_figure(WALL, retrained_wall_s, "no retraining was timed", model="retrained"))
+        rows.append(_fraction(wall_s, retrained_wall_s))
     for key, what in (("pairs_forward", "pairs forwarded"), ("pairs_backward", "pairs backpropagated")):
         pairs, missing = audit.cost.get(key), f"the run did not record {key}"
-        found.append(_figure(what, pairs, missing))
+        rows.append(_figure(what, pairs, missing))
         passes = None if pairs is None else pairs / forget
         note = f"{forget:,} forget pairs"
-        found.append(_figure(f"{what}, as passes over the forget pairs", passes, missing, note=note))
-    found.append(_figure(PEAK, audit.cost.get("peak_bytes") or None, "the run did not record peak_bytes"))
-    return found
+        rows.append(_figure(f"{what}, as passes over the forget pairs", passes, missing, note=note))
+    rows.append(_figure(PEAK, audit.cost.get("peak_bytes") or None, "the run did not record peak_bytes"))
+    return rows
 
 
 def _fraction(wall_s: float | None, retrained_wall_s: float | None) -> Figure:

@@ -47,23 +47,23 @@ def figures(audit: AuditInput) -> list[Figure]:
 
     None without a retrained model: there is nothing to be far from.
     """
-    found = []
+    rows = []
     for kind in audit.kinds() if "retrained" in audit.models else ():
         splits = _splits(audit.original, audit, kind)
         margins = kind_margins(audit, kind)
         for split, pairs in splits.items():
             if margins is None:
-                found += absent_figures(AUDIT, Measure(SIGNED, kind=kind), split, audit.models, NO_REFERENCE)
+                rows += absent_figures(AUDIT, Measure(SIGNED, kind=kind), split, audit.models, NO_REFERENCE)
                 continue
             of_split = {model: of_splits[split] for model, of_splits in margins.items()}
-            found += _gap_figures(audit, kind, split, of_split, pairs)
-            found += _klom_figures(audit, kind, split, of_split, pairs)
-    return found
+            rows += _gap_figures(audit, kind, split, of_split, pairs)
+            rows += _klom_figures(audit, kind, split, of_split, pairs)
+    return rows
 
 
 def kind_margins(audit: AuditInput, kind: str | None) -> dict[str, dict[str, stats.Floats]] | None:
     """For each model and split the margins of the pairs of one kind; None where a pair has no reference."""
-    found = {}
+    margins = {}
     for name, model in audit.models.items():
         splits = _splits(model, audit, kind)
         first, *others = splits.values()
@@ -73,8 +73,8 @@ def kind_margins(audit: AuditInput, kind: str | None) -> dict[str, dict[str, sta
         if margin_N is None:
             return None
         ends = np.cumsum([len(pairs) for pairs in splits.values()])
-        found[name] = dict(zip(splits, np.split(margin_N, ends[:-1]), strict=True))
-    return found
+        margins[name] = dict(zip(splits, np.split(margin_N, ends[:-1]), strict=True))
+    return margins
 
 
 def farthest_pairs(audit: AuditInput, count: int) -> list[tuple[int, dict[str, float]]]:
@@ -128,10 +128,10 @@ def klom(ours_RN: stats.Array, theirs_SN: stats.Array) -> stats.Floats:
 
 def _splits(model: ModelSignals, audit: AuditInput, kind: str | None) -> dict[str, Signals]:
     """Forget pairs, the retain sample and held-out pairs of one kind, those that there are."""
-    found = {"forget": model.forget, "retain sample": model.retain.select(audit.retain_sample)}
+    by_split = {"forget": model.forget, "retain sample": model.retain.select(audit.retain_sample)}
     if model.holdout is not None:
-        found["test"] = model.holdout
-    return {split: of_kind for split, pairs in found.items() if len(of_kind := pairs.of_kind(kind))}
+        by_split["test"] = model.holdout
+    return {split: of_kind for split, pairs in by_split.items() if len(of_kind := pairs.of_kind(kind))}
 
 
 def _gap_figures(
@@ -139,7 +139,7 @@ def _gap_figures(
 ) -> list[Figure]:
     """Mean gaps of every model but the retrained one, with the floor in the note; extremes on forget pairs."""
     gap_N = {name: margin_N - margins["retrained"] for name, margin_N in margins.items() if name != "retrained"}
-    found = []
+    gaps = []
     for name, values in ((SIGNED, gap_N), (ABSOLUTE, {name: np.abs(gap) for name, gap in gap_N.items()})):
         rows = mean_figures(
             Heading(AUDIT, Measure(name, kind=kind), split),
@@ -150,16 +150,16 @@ def _gap_figures(
         )
         again = [row for row in rows if row.model.startswith(RETRAINED_AGAIN)]
         target = 0.0 if name == SIGNED else max((row.value or 0.0 for row in again), default=None)
-        found += [replace(row, target=target, note=f"{meaning(pairs)}; {_floor(again)}") for row in rows]
+        gaps += [replace(row, target=target, note=f"{meaning(pairs)}; {_floor(again)}") for row in rows]
     if split == "forget":
         for name, extreme in ((HIGHEST, np.max), (LOWEST, np.min)):
-            found += [
+            gaps += [
                 Figure(audit=AUDIT, measure=Measure(name, kind=kind), model=model, split=split,
                        value=float(extreme(gap)), n=len(gap), better="target",
                        note=f"an extreme of all pairs; read it beside {RETRAINED_AGAIN}")
                 for model, gap in gap_N.items()
             ]  # fmt: skip
-    return found
+    return gaps
 
 
 def _floor(again: list[Figure]) -> str:

@@ -67,9 +67,9 @@ class UnitCounts:
 
     def of_model(self, name: str) -> "UnitCounts":
         """The same with this model as the unlearned one."""
-        found, forgotten = ({**of, "unlearned": of[name]} for of in (self.found, self.forgotten))
+        found_by, forgotten = ({**of, "unlearned": of[name]} for of in (self.found, self.forgotten))
         others = tuple(one.of_model(name) for one in self.others)
-        return replace(self, found=found, forgotten=forgotten, others=others)
+        return replace(self, found=found_by, forgotten=forgotten, others=others)
 
 
 def _is_headline(row: Figure) -> bool:
@@ -83,7 +83,7 @@ CONTROLS = Controls(apart=0.10, compared=_is_headline, rules=[worse_than_origina
 
 def figures(audit: AuditInput) -> list[Figure]:
     """Recall on forget pairs, on a retain sample and on all retain pairs, or accuracy."""
-    found = []
+    rows = []
     original = audit.original
     splits = {
         "forget": (np.ones(len(original.forget), dtype=bool), np.zeros(len(original.retain), dtype=bool)),
@@ -98,20 +98,20 @@ def figures(audit: AuditInput) -> list[Figure]:
             own = mask & of_kind
             if not own.any():
                 why = f"there are no {prefix(kind)}{split} pairs"
-                found += absent_figures(AUDIT, headline_measure(audit, kind), split, audit.models, why)
+                rows += absent_figures(AUDIT, headline_measure(audit, kind), split, audit.models, why)
                 continue
             if _has_labels(original.forget):
                 chosen = {name: model.training.select(own) for name, model in audit.models.items()}
-                found += accuracy_figures(chosen, audit=AUDIT, kind=kind, split=split, seed=audit.seed)
-                found += _margin_figures(audit, chosen, kind, split)
+                rows += accuracy_figures(chosen, audit=AUDIT, kind=kind, split=split, seed=audit.seed)
+                rows += _margin_figures(audit, chosen, kind, split)
             if (own & in_gallery).any():
-                found += _recall_figures(audit, kind, split, own & in_gallery, of_kind & in_gallery)
+                rows += _recall_figures(audit, kind, split, own & in_gallery, of_kind & in_gallery)
             elif original.forget.can_be_searched:
-                found += absent_figures(AUDIT, headline_measure(audit, kind), split, audit.models, NOT_DRAWN)
+                rows += absent_figures(AUDIT, headline_measure(audit, kind), split, audit.models, NOT_DRAWN)
             elif not _has_labels(original.forget):
-                found += absent_figures(AUDIT, headline_measure(audit, kind), split, audit.models, NO_EMBEDDINGS)
-        found += _holdout_figures(audit, kind, of_kind)
-    return found
+                rows += absent_figures(AUDIT, headline_measure(audit, kind), split, audit.models, NO_EMBEDDINGS)
+        rows += _holdout_figures(audit, kind, of_kind)
+    return rows
 
 
 def unit_counts(audit: AuditInput) -> UnitCounts | None:
@@ -141,19 +141,19 @@ def _units_of_kind(audit: AuditInput, kind: str | None) -> UnitCounts | None:
             hit, chance = correct(model.forget.select(forget_of_kind)), 1 / model.forget.logits.shape[1]
         else:
             return None
-        found = {unit for unit, p in zip(of_pair, hit, strict=True) if p >= FOUND}
+        known = {unit for unit, p in zip(of_pair, hit, strict=True) if p >= FOUND}
         if not model.forget.can_be_searched:
-            found -= {unit for unit, p in zip(of_pair, hit, strict=True) if p < FOUND}
-        by_model[name] = found
+            known -= {unit for unit, p in zip(of_pair, hit, strict=True) if p < FOUND}
+        by_model[name] = known
     memorised = by_model["original"] - by_model.get("retrained", set())
     return UnitCounts(
         noun=audit.unit_noun,
         kind=kind,
         measure=headline_measure(audit, kind),
         total=len(set(of_pair)),
-        found={name: len(found) for name, found in by_model.items()},
+        found={name: len(known) for name, known in by_model.items()},
         memorised=len(memorised),
-        forgotten={name: len(memorised - found) for name, found in by_model.items()},
+        forgotten={name: len(memorised - known) for name, known in by_model.items()},
         chance=chance,
         groups=len(set(groups(audit.original.forget.select(forget_of_kind)))),
         requested=requested if requested > len(set(of_pair)) else None,
@@ -183,7 +183,7 @@ def _recall_figures(
     audit: AuditInput, kind: str | None, split: str, own: NDArray[np.bool_], of_kind: NDArray[np.bool_]
 ) -> list[Figure]:
     """Both galleries and both directions; all retain pairs only within the training gallery."""
-    found = []
+    rows = []
     training = {name: model.training for name, model in audit.models.items()}
     for query, candidate in directions(audit.original.forget):
         pool = counted(_distinct(training["original"], of_kind, candidate), f"distinct {prefix(kind)}{candidate}s")
@@ -199,14 +199,14 @@ def _recall_figures(
             cost = _distinct(training["original"], own, query) * _distinct(training["original"], gallery, candidate)
             if split == "retain" and cost > SEARCH_LIMIT:
                 why = f"{cost:,} comparisons are more than {SEARCH_LIMIT:,}; the retain sample stands for it"
-                found += absent_figures(AUDIT, measure, split, audit.models, why)
+                rows += absent_figures(AUDIT, measure, split, audit.models, why)
                 continue
             searches = {
                 model: search(signals, own, gallery, query=query, candidate=candidate)
                 for model, signals in training.items()
             }
             for k in KS:
-                found += mean_figures(
+                rows += mean_figures(
                     Heading(
                         AUDIT,
                         replace(measure, k=k),
@@ -220,7 +220,7 @@ def _recall_figures(
                     seed=audit.seed,
                     with_differences=k == 1,
                 )
-    return found
+    return rows
 
 
 def _margin_figures(audit: AuditInput, chosen: Mapping[str, Signals], kind: str | None, split: str) -> list[Figure]:
@@ -244,8 +244,8 @@ def _holdout_figures(audit: AuditInput, kind: str | None, of_kind: NDArray[np.bo
         if not held or not len(held["original"]) or not _has_labels(held["original"]):
             why = f"there are no {prefix(kind)}held-out pairs with labels"
             return absent_figures(AUDIT, measure, "test", audit.models, why)
-        found = accuracy_figures(held, audit=AUDIT, kind=kind, split="test", seed=audit.seed)
-        return found + _margin_figures(audit, held, kind, "test")
+        rows = accuracy_figures(held, audit=AUDIT, kind=kind, split="test", seed=audit.seed)
+        return rows + _margin_figures(audit, held, kind, "test")
     values, hang_together, gallery = {}, [""], 0
     for model, signals in audit.models.items():
         if signals.holdout is None or signals.holdout.embeddings is None:

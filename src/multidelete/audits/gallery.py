@@ -78,8 +78,8 @@ def score_galleries(
         for start in range(0, len(at), batch_size):
             q, c = at[start : start + batch_size].T
             with evaluating(adapter):
-                found = adapter(_joined(ones, twos, torch.from_numpy(q), torch.from_numpy(c))).score
-            score_QC[np.take(at_row, q), np.take(at_column, c)] = found.float().cpu().numpy()
+                score_B = adapter(_joined(ones, twos, torch.from_numpy(q), torch.from_numpy(c))).score
+            score_QC[np.take(at_row, q), np.take(at_column, c)] = score_B.float().cpu().numpy()
             done += len(q)
             if progress:
                 progress(done)

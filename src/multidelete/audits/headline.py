@@ -46,13 +46,13 @@ def headline(models: Mapping[str, Signals], own: NDArray[np.bool_], gallery: NDA
         if not own.any():
             return NOT_DRAWN
         query, candidate = one.modalities
-        found = {
+        searches = {
             name: search(signals, own, gallery & one.in_gallery, query=query, candidate=candidate, ks=(1,))
             for name, signals in models.items()
         }
-        first = next(iter(found.values()))
+        first = next(iter(searches.values()))
         note = f"gallery: {counted(first.gallery, f'distinct {candidate}s')}{drawn(one)}"
-        return Headline({name: result.recall[1] for name, result in found.items()}, first.groups, note)
+        return Headline({name: result.recall[1] for name, result in searches.items()}, first.groups, note)
     if one.labels is None or one.logits is None:
         return NO_EMBEDDINGS
     return Headline(

@@ -161,7 +161,7 @@ def units(signals: Signals, unit: Unit) -> list[str]:
 
 
 def drawn_sets(
-    found: Mapping[str, Signals],
+    signals: Mapping[str, Signals],
     splits: Mapping[str, PairDataset],
     unit: Unit,
     seed: int,
@@ -175,16 +175,16 @@ def drawn_sets(
     both ``together``. Units are drawn at random, and their pairs taken while a set has at most ``members`` members of
     each modality.
     """
-    held = "test" if "test" in found else "val"
+    held = "test" if "test" in signals else "val"
     sets = []
-    for kind in kinds_of(found["forget"]):
+    for kind in kinds_of(signals["forget"]):
         of_kind = []
         for limits in ({"forget": members // 2, "retain": members}, {held: members}):
             taken: tuple[set[str], ...] = (set(), set())
             drawn: list[Pair] = []
             for split, most in limits.items():
-                if split in found:
-                    rows = _drawn(found[split].of_kind(kind), unit, seed, most, taken)
+                if split in signals:
+                    rows = _drawn(signals[split].of_kind(kind), unit, seed, most, taken)
                     drawn += splits[split].only(rows, "drawn")
             of_kind.append(drawn)
         sets += [[pair for drawn in of_kind for pair in drawn]] if together else of_kind
@@ -196,14 +196,14 @@ def _drawn(signals: Signals, unit: Unit, seed: int, members: int, taken: tuple[s
     of_pair = units(signals, unit)
     names = sorted(set(of_pair))
     rank = dict(zip(names, stream(seed, Stream.AUDITED_SETS).permutation(len(names)).tolist(), strict=True))
-    found = []
+    ids = []
     for at in sorted(range(len(signals)), key=lambda at: rank[of_pair[at]]):
         both = list(zip((sources[at] for sources in signals.sources.values()), taken, strict=True))
         if all(key in keys or len(keys) < members for key, keys in both):
-            found.append(signals.ids[at])
+            ids.append(signals.ids[at])
             for key, keys in both:
                 keys.add(key)
-    return found
+    return ids
 
 
 def groups(signals: Signals) -> list[str]:

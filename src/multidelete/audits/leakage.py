@@ -53,7 +53,7 @@ def figures(audit: AuditInput) -> list[Figure]:
 
     The second place is the retrained model: without one there is the first alone.
     """
-    found = []
+    rows = []
     places = [("", None), *([(" alone", "retrained")] if "retrained" in audit.models else [])]
     for kind in audit.kinds():
         forget = {name: model.forget.of_kind(kind) for name, model in audit.models.items()}
@@ -62,8 +62,8 @@ def figures(audit: AuditInput) -> list[Figure]:
             for ending, known_by in places:
                 direction = (query + ending, candidate)
                 measure = Measure(RECALL, kind=kind, k=1, direction=direction, by="a fitted map")
-                found += _direction_figures(audit, measure, forget, retain, query, candidate, known_by)
-    return found
+                rows += _direction_figures(audit, measure, forget, retain, query, candidate, known_by)
+    return rows
 
 
 def _direction_figures(

@@ -31,7 +31,7 @@ def probe_figures(audit: AuditInput, audit_name: str) -> list[Figure]:
 
     Classes are the pairs' labels; where they have none, their kinds, for a modality whose members have one kind each.
     """
-    original, found = audit.original, []
+    original, figures = audit.original, []
     rows = shuffled(len(original.retain), MAX_FIT, audit.seed)
     fit = {name: model.retain.select(rows) for name, model in audit.models.items()}
     held = "val" if original.test is None else "test"
@@ -45,10 +45,10 @@ def probe_figures(audit: AuditInput, audit_name: str) -> list[Figure]:
             known = {model: signals for model, signals in asked.items() if signals is not None}
             why = _why_not(fit["original"], known.get("original"), modality)
             if why:
-                found += absent_figures(audit_name, measure, split, audit.models, why)
+                figures += absent_figures(audit_name, measure, split, audit.models, why)
                 continue
             classes = _classes(fit["original"])
-            found += mean_figures(
+            figures += mean_figures(
                 Heading(
                     audit_name,
                     measure,
@@ -62,7 +62,7 @@ def probe_figures(audit: AuditInput, audit_name: str) -> list[Figure]:
                 groups=groups(known["original"]),
                 seed=audit.seed,
             )
-    return found
+    return figures
 
 
 def probe_hits(fit_ND: Array, classes: Sequence[object], asked_ND: Array, wanted: Sequence[object]) -> Floats:

@@ -36,8 +36,8 @@ def pair_margins(model: ModelSignals, pairs: Signals, seed: int) -> stats.Floats
         margins(pairs, retain, query=query, candidate=candidate, scale=model.logit_scale, seed=seed)
         for query, candidate in directions(pairs)
     ]
-    found = [margin_N for margin_N in both if margin_N is not None]
-    return np.mean(found, axis=0) if len(found) == len(both) else None
+    there = [margin_N for margin_N in both if margin_N is not None]
+    return np.mean(there, axis=0) if len(there) == len(both) else None
 
 
 def meaning(pairs: Signals) -> str:

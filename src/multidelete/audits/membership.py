@@ -39,15 +39,15 @@ AttackScores = Mapping[str, tuple[stats.Floats, stats.Floats]]
 
 def figures(audit: AuditInput) -> list[Figure]:
     """AUC per signal, the strongest signal's AUC and TPR at low FPR, and the MI ratio, per kind."""
-    found = []
+    rows = []
     for kind in audit.kinds():
         holdout = audit.original.holdout
         if holdout is None or kind not in holdout.kinds:
             why = f"there are no {prefix(kind)}held-out pairs, and retain pairs are members"
-            found += absent_figures(AUDIT, Measure(AUC, kind=kind), SPLIT, audit.models, why)
+            rows += absent_figures(AUDIT, Measure(AUC, kind=kind), SPLIT, audit.models, why)
             continue
-        found += _kind_figures(audit, kind, holdout.of_kind(kind))
-    return found
+        rows += _kind_figures(audit, kind, holdout.of_kind(kind))
+    return rows
 
 
 def attack_scores(audit: AuditInput, kind: str | None) -> dict[str, AttackScores]:
@@ -60,16 +60,16 @@ def attack_scores(audit: AuditInput, kind: str | None) -> dict[str, AttackScores
     Raises:
         ValueError: There are no held-out pairs of this kind.
     """
-    found: dict[str, dict[str, tuple[stats.Floats, stats.Floats]]] = {"score": {}}
+    scores: dict[str, dict[str, tuple[stats.Floats, stats.Floats]]] = {"score": {}}
     for name, model in audit.models.items():
         members, retain = model.forget.of_kind(kind), model.retain.of_kind(kind)
         nonmembers = None if model.holdout is None else model.holdout.of_kind(kind)
         if nonmembers is None or not len(nonmembers) or not len(members):
             raise ValueError(f"{len(members)} members of kind {kind!r}, and no nonmembers")
-        found["score"][name] = (_float64(members.label_aware_score), _float64(nonmembers.label_aware_score))
+        scores["score"][name] = (_float64(members.label_aware_score), _float64(nonmembers.label_aware_score))
         if members.confidence is not None and nonmembers.confidence is not None:
             halves = _float64(members.confidence), _float64(nonmembers.confidence)
-            found.setdefault(CONFIDENCE, {})[name] = halves
+            scores.setdefault(CONFIDENCE, {})[name] = halves
         if members.embeddings is None:
             continue
         both = members.join(nonmembers)
@@ -77,8 +77,8 @@ def attack_scores(audit: AuditInput, kind: str | None) -> dict[str, AttackScores
             margin_N = margins(both, retain, query=query, candidate=candidate, scale=model.logit_scale, seed=audit.seed)
             if margin_N is not None:
                 halves = margin_N[: len(members)], margin_N[len(members) :]
-                found.setdefault(f"margin {query} to {candidate}", {})[name] = halves
-    return dict(found)
+                scores.setdefault(f"margin {query} to {candidate}", {})[name] = halves
+    return dict(scores)
 
 
 def margins(
@@ -137,32 +137,32 @@ def _kind_figures(audit: AuditInput, kind: str | None, holdout: Signals) -> list
     shared = sum(key in trained for key in holdout.sources[second])
     note = sizes + (f"; {shared:,} of the nonmembers' {second}s also occur in training" if shared else "")
     hang_together = groups(members), groups(holdout)
-    found = []
+    figures = []
     for signal, by_model in attacks.items():
-        found += auc_figures(
+        figures += auc_figures(
             Heading(AUDIT, Measure(AUC, kind=kind, signal=signal), SPLIT, note=note),
             scores=by_model,
             groups=hang_together,
             seed=audit.seed,
         )
-    row_of = {(row.model, row.measure.signal): row for row in found if row.measure.to is None}
+    row_of = {(row.model, row.measure.signal): row for row in figures if row.measure.to is None}
     headline_of: dict[str, str] = {}
     for name in audit.models:
         rows = {signal: row_of[name, signal] for signal in attacks if name in attacks[signal]}
         headline_of[name] = strongest({signal: row.value for signal, row in rows.items() if row.value is not None})
         best = rows[headline_of[name]]
-        found.append(
+        figures.append(
             replace(best, measure=Measure(AUC, kind=kind), note=f"strongest signal: {headline_of[name]}; {note}")
         )
         for fpr in RATES:
-            found += tpr_figures(
+            figures += tpr_figures(
                 Heading(AUDIT, Measure(f"tpr at fpr {fpr}", kind=kind), SPLIT, note=f"signal: {headline_of[name]}"),
                 scores={name: attacks[headline_of[name]][name]},
                 groups=hang_together,
                 fpr=fpr,
                 seed=audit.seed,
             )
-    return found + _ratio_figures(audit, kind, headline_of["original"], attacks[headline_of["original"]])
+    return figures + _ratio_figures(audit, kind, headline_of["original"], attacks[headline_of["original"]])
 
 
 def _ratio_figures(audit: AuditInput, kind: str | None, signal: str, scores: AttackScores) -> list[Figure]:
@@ -178,17 +178,17 @@ def _ratio_figures(audit: AuditInput, kind: str | None, signal: str, scores: Att
         why = f"{counted(nonmembers, 'nonmembers')}; the attack's threshold needs at least {round(1 / RATIO_FPR)}"
         return absent_figures(AUDIT, measure, SPLIT, audit.models, why)
     success = {model: stats.tpr_at_fpr(*pair, RATIO_FPR) for model, pair in scores.items()}
-    found = []
+    rows = []
     for model, rate in success.items():
         row = partial(Figure, audit=AUDIT, measure=measure, model=model, split=SPLIT)
         if not rate:
             why = "the attack calls no forget pair of this model a member: the ratio has no bound"
-            found.append(row(absent=why))
+            rows.append(row(absent=why))
             continue
         note = f"share called members: original {success['original']:.3f}, here {rate:.3f}; signal: {signal}"
         value = success["original"] / rate
-        found.append(row(value=value, n=len(scores[model][0]), better="target", note=note))
-    return found
+        rows.append(row(value=value, n=len(scores[model][0]), better="target", note=note))
+    return rows
 
 
 def _float64(array: stats.Array) -> stats.Floats:

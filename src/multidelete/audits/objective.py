@@ -82,8 +82,8 @@ def objective(audit: AuditInput) -> Objective:
 
 def _advantage(audit: AuditInput, kind: str | None) -> float:
     """|2 AUC - 1| of the signal that tells most."""
-    found = [by_model["unlearned"] for by_model in attack_scores(audit, kind).values() if "unlearned" in by_model]
-    return max(abs(2 * stats.auc(members, nonmembers) - 1) for members, nonmembers in found)
+    attacks = [by_model["unlearned"] for by_model in attack_scores(audit, kind).values() if "unlearned" in by_model]
+    return max(abs(2 * stats.auc(members, nonmembers) - 1) for members, nonmembers in attacks)
 
 
 def _qualities(audit: AuditInput, model: str, kind: str | None) -> tuple[float, float, float, float]:
@@ -113,7 +113,7 @@ def _recall(
         return 0.0
     ways = directions(signals)[: 1 + both_ways]
     searches = [search(signals, own_N, gallery_N, query=one, candidate=other, ks=ks) for one, other in ways]
-    return float(np.mean([_mean(found.recall[k]) for found in searches for k in ks]))
+    return float(np.mean([_mean(result.recall[k]) for result in searches for k in ks]))
 
 
 def _lost(was: float, now: float) -> float:

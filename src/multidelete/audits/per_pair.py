@@ -68,7 +68,7 @@ CONTROLS = Controls(apart=APART, rules=[_alone, partial(guesses, apart=APART)])
 
 def figures(audit: AuditInput) -> list[Figure]:
     """AUC and TPR at low FPR of LiRA and of RMIA, per kind and model."""
-    found = []
+    rows = []
     for kind in audit.kinds():
         held = audit.original.holdout
         why = None
@@ -82,12 +82,12 @@ def figures(audit: AuditInput) -> list[Figure]:
             margins = {name: margin_N for name, margin_N in models.items() if margin_N is not None}
             shadow_R = [margin_N for margin_N in shadows if margin_N is not None]
             if len(margins) == len(models) and len(shadow_R) == len(shadows):
-                found += _attacked(audit, kind, margins, shadow_R, pairs, is_member_N)
+                rows += _attacked(audit, kind, margins, shadow_R, pairs, is_member_N)
                 continue
             why = NO_REFERENCE
         for label in (LIRA, RMIA):
-            found += absent_figures(AUDIT, Measure(AUC, kind=kind, signal=label), SPLIT, audit.models, why)
-    return found
+            rows += absent_figures(AUDIT, Measure(AUC, kind=kind, signal=label), SPLIT, audit.models, why)
+    return rows
 
 
 def lira(target_N: stats.Floats, reference_RN: stats.Floats, is_in_RN: Bools, is_member_N: Bools) -> Attack | None:
@@ -181,9 +181,9 @@ def _attacked(
     is_member_N: Bools,
 ) -> list[Figure]:
     """Both attacks on every model."""
-    found = []
+    figures = []
     for label, attack in ((LIRA, lira), (RMIA, rmia)):
-        made, notes = {}, {}
+        scores, notes = {}, {}
         for name, target_N in margins.items():
             reference = shadow_R or [margins[other] for other in _others(name, margins)]
             others = "other retrained models" if "retrained" in audit.models else "reference models"
@@ -199,14 +199,14 @@ def _attacked(
                     f"held-out pairs; there are {what}, {counted(int(is_member_N.sum()), 'forget pairs')} and "
                     f"{counted(int((~is_member_N).sum()), 'held-out pairs')}"
                 )
-                found += absent_figures(AUDIT, Measure(AUC, kind=kind, signal=label), SPLIT, {name: None}, why)
+                figures += absent_figures(AUDIT, Measure(AUC, kind=kind, signal=label), SPLIT, {name: None}, why)
             else:
-                made[name], notes[name] = result.score, f"{result.how} of {what}"
-        if made:
-            rows = _rows(audit, kind, label, made, pairs, is_member_N)
+                scores[name], notes[name] = result.score, f"{result.how} of {what}"
+        if scores:
+            rows = _rows(audit, kind, label, scores, pairs, is_member_N)
             rows = rows if shadow_R else [_without_swapped_gap(row) for row in rows]
-            found += [replace(row, note=f"{notes[row.model]}; {row.note}") if row.note else row for row in rows]
-    return found
+            figures += [replace(row, note=f"{notes[row.model]}; {row.note}") if row.note else row for row in rows]
+    return figures
 
 
 def _others(name: str, models: Iterable[str]) -> list[str]:
@@ -238,21 +238,21 @@ def _rows(
     left_out = "" if judged_N.all() else f"; {counted(int((~judged_N).sum()), 'pairs')} left out for want of models"
     note = f"{counted(len(members), 'members')} against {counted(len(nonmembers), 'nonmembers')}{left_out}"
     both = {name: (score_N[members], score_N[nonmembers]) for name, score_N in scores.items()}
-    found = auc_figures(
+    rows = auc_figures(
         Heading(AUDIT, Measure(AUC, kind=kind, signal=label), SPLIT, note=note),
         scores=both,
         groups=hang_together,
         seed=audit.seed,
     )
     for fpr in RATES:
-        found += tpr_figures(
+        rows += tpr_figures(
             Heading(AUDIT, Measure(f"tpr at fpr {fpr}", kind=kind, signal=label), SPLIT, note=note),
             scores=both,
             groups=hang_together,
             fpr=fpr,
             seed=audit.seed,
         )
-    return found
+    return rows
 
 
 def _margins(model: ModelSignals, kind: str | None, seed: int) -> stats.Floats | None:

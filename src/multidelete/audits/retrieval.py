@@ -99,8 +99,8 @@ def search(
         for k in ks:
             chance[k].append(stats.drawn_recall(size_Q, right_Q, np.full(len(size_Q), k)))
     return Search(
-        recall={k: np.concatenate(found) for k, found in parts.items()},
-        chance={k: np.concatenate(found) for k, found in chance.items()},
+        recall={k: np.concatenate(recall_Q) for k, recall_Q in parts.items()},
+        chance={k: np.concatenate(chance_Q) for k, chance_Q in chance.items()},
         groups=[group_of[own_at[i]] for i in first_query],
         query_of_pair=np.array([query_code[query_keys[i]] for i in own_at]),
         gallery=len(candidates),

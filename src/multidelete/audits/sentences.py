@@ -78,21 +78,21 @@ def count(counts: UnitCounts | None) -> str:
     """How many of the deleted units each model finds, by their pairs of the counts' kind."""
     if counts is None:
         return "The deleted units could not be counted: this family can be searched neither by embedding nor by label."
-    found, total = counts.found, counted(counts.total, counts.noun)
+    number_of, total = counts.found, counted(counts.total, counts.noun)
     if counts.measure.direction is None:
         return _count_of_labels(counts)
     drawn = f", drawn from {counts.requested:,} that were requested," if counts.requested else ""
-    known = f"the original finds {found['original']:,}, the unlearned model {found['unlearned']:,}"
-    if "retrained" in found:
-        known += f", a model retrained without them {found['retrained']:,}"
+    known = f"the original finds {number_of['original']:,}, the unlearned model {number_of['unlearned']:,}"
+    if "retrained" in number_of:
+        known += f", a model retrained without them {number_of['retrained']:,}"
     by_kind = "" if counts.kind is None else f" (by {counts.kind} pairs)"
     told = f"Of {total} to be forgotten{by_kind}{drawn} {known}."
     candidate = counts.measure.direction[1]
     told += f" Found means: an own {candidate} ranks first among {counts.measure.gallery} {candidate}s."
     if not counts.memorised:
-        only = "only the original" if "retrained" in found else "the original"
+        only = "only the original" if "retrained" in number_of else "the original"
         return f"{told} None is found by {only}, so that none could be seen to go."
-    if counts.memorised < found["original"]:
+    if counts.memorised < number_of["original"]:
         still = counts.memorised - counts.forgotten["unlearned"]
         told += f" Of the {counts.memorised:,} that only the original finds, the unlearned model finds {still:,}."
     return told

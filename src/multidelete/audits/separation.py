@@ -37,7 +37,7 @@ def figures(audit: AuditInput) -> list[Figure]:
     The mean of the AUCs against equally large samples is the AUC against their union, which is what
     is computed.
     """
-    found = []
+    rows = []
     for kind in audit.kinds():
         forget = {name: model.forget.of_kind(kind) for name, model in audit.models.items()}
         retain = {name: model.retain.of_kind(kind) for name, model in audit.models.items()}
@@ -45,7 +45,7 @@ def figures(audit: AuditInput) -> list[Figure]:
         if not available:
             why = f"there are no {prefix(kind)}retain pairs"
             for name in (AUC, AS_RELEASED):
-                found += absent_figures(AUDIT, Measure(name, kind=kind), SPLIT, audit.models, why)
+                rows += absent_figures(AUDIT, Measure(name, kind=kind), SPLIT, audit.models, why)
             continue
         samples = min(available // size, MAX_SAMPLES)
         drawn = whole_units_first(units(retain["original"], audit.unit), audit.seed)[: samples * size or available]
@@ -53,14 +53,14 @@ def figures(audit: AuditInput) -> list[Figure]:
         if not samples:
             extent = f"only {available:,} retain pairs for {size:,} forget pairs"
         retain = {name: signals.select(drawn) for name, signals in retain.items()}
-        found += auc_figures(
+        rows += auc_figures(
             Heading(AUDIT, Measure(AUC, kind=kind), SPLIT, note=f"label-aware score of the matched pair; {extent}"),
             scores={m: (retain[m].label_aware_score, forget[m].label_aware_score) for m in audit.models},
             groups=(groups(retain["original"]), groups(forget["original"])),
             seed=audit.seed,
         )
-        found += _released_figures(audit, Measure(AS_RELEASED, kind=kind), retain, forget, extent)
-    return found
+        rows += _released_figures(audit, Measure(AS_RELEASED, kind=kind), retain, forget, extent)
+    return rows
 
 
 def released_scores(signals: Signals) -> stats.Floats | None:

@@ -44,11 +44,11 @@ CONTROLS = Controls(expected=lambda row: 1.0 if _is_agreement(row) else None, ru
 
 def figures(audit: AuditInput) -> list[Figure]:
     """k-NN overlap and linear CKA with the original, per modality, for every other model; each model's linear probe."""
-    found = []
+    rows = []
     for split in ("forget", "retain sample"):
         for modality in audit.original.forget.unimodal:
-            found += _modality_figures(audit, split, modality)
-    return found + probe_figures(audit, AUDIT)
+            rows += _modality_figures(audit, split, modality)
+    return rows + probe_figures(audit, AUDIT)
 
 
 def _modality_figures(audit: AuditInput, split: str, modality: str) -> list[Figure]:
@@ -70,20 +70,20 @@ def _modality_figures(audit: AuditInput, split: str, modality: str) -> list[Figu
         ]
     reference = original.unimodal[modality][rows]
     overlaps: dict[str, Floats] = {}
-    found = []
+    figures = []
     note = f"with the original, on {counted(len(rows), f'distinct {modality}s')}"
     for name in others:
         representation = chosen[name].unimodal[modality][rows]
         row = partial(Figure, audit=AUDIT, model=name, split=split)
         if is_constant(reference) or is_constant(representation):
             why = f"all {modality}s have the same representation"
-            found += [row(measure=cka, absent=why), row(measure=knn, absent=why)]
+            figures += [row(measure=cka, absent=why), row(measure=knn, absent=why)]
             continue
         value = linear_cka(reference, representation)
-        found.append(row(measure=cka, value=value, n=len(rows), better="higher", note=note))
+        figures.append(row(measure=cka, value=value, n=len(rows), better="higher", note=note))
         overlaps[name] = knn_overlap(reference, representation, k)
     everyone = groups(original)
-    return found + mean_figures(
+    return figures + mean_figures(
         Heading(
             AUDIT,
             knn,

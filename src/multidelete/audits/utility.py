@@ -30,11 +30,11 @@ def figures(audit: AuditInput) -> list[Figure]:
     if len(by_model) < len(holdout):
         missing = Measure(RECALL, k=10) if audit.original.forget.logits is None else Measure(ACCURACY)
         return absent_figures(AUDIT, missing, "test", audit.models, "there are no held-out pairs")
-    found = []
+    rows = []
     for kind in kinds_of(by_model["original"]):
         of_kind = {name: signals.of_kind(kind) for name, signals in by_model.items()}
-        found += quality_figures(of_kind, audit=AUDIT, kind=kind, split=split, seed=audit.seed)
-    return found
+        rows += quality_figures(of_kind, audit=AUDIT, kind=kind, split=split, seed=audit.seed)
+    return rows
 
 
 def quality_figures(
@@ -42,14 +42,14 @@ def quality_figures(
 ) -> list[Figure]:
     """Retrieval within the pairs' own gallery, and accuracy; absent where the family has neither."""
     original = by_model["original"]
-    found = []
+    figures = []
     if original.labels is not None and original.logits is not None:
-        found += accuracy_figures(by_model, audit=audit, kind=kind, split=split, seed=seed)
+        figures += accuracy_figures(by_model, audit=audit, kind=kind, split=split, seed=seed)
     if not original.can_be_searched:
-        return found or absent_figures(audit, Measure(RECALL, kind=kind, k=10), split, by_model, NO_EMBEDDINGS)
+        return figures or absent_figures(audit, Measure(RECALL, kind=kind, k=10), split, by_model, NO_EMBEDDINGS)
     everything = original.in_gallery
     if not everything.any():
-        return found + absent_figures(audit, Measure(RECALL, kind=kind, k=10), split, by_model, NOT_DRAWN)
+        return figures + absent_figures(audit, Measure(RECALL, kind=kind, k=10), split, by_model, NOT_DRAWN)
     for query, candidate in directions(original):
         searches = {
             name: search(signals, everything, everything, query=query, candidate=candidate)
@@ -57,7 +57,7 @@ def quality_figures(
         }
         one = searches["original"]
         for k in KS:
-            found += mean_figures(
+            figures += mean_figures(
                 Heading(
                     audit,
                     Measure(RECALL, kind=kind, k=k, direction=(query, candidate)),
@@ -71,7 +71,7 @@ def quality_figures(
                 groups=one.groups,
                 seed=seed,
             )
-    return found
+    return figures
 
 
 def accuracy_figures(
