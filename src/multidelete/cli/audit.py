@@ -3,24 +3,24 @@
 from dataclasses import asdict
 
 from multidelete.cli import show
-from multidelete.cli.flags import Given
+from multidelete.cli.flags import Call
 from multidelete.cli.following import after_audit
 from multidelete.cli.inputs import given_keys, read_for, read_forget
 from multidelete.cli.options import AuditOptions, DataOptions, FamilyOptions, ForgetOptions, OutOptions
 
 
-def audit(given: Given) -> None:
+def audit(call: Call) -> None:
     """Judge whether a model has forgotten, beside the original and a retrained model, and write the report."""
-    run, out = given.of(AuditOptions), given.of(OutOptions)
+    run, out = call.of(AuditOptions), call.of(OutOptions)
     from multidelete.auditing import audit as run_audit
     from multidelete.data.repeats import kept_repeats
     from multidelete.models.sources import refuse_missing
 
     named = ("unlearned", "original", "retrained", "retrained_again", "unlearned_again", "shadows")
     refuse_missing({name: getattr(run, name) for name in named})
-    keys = given_keys(given)
-    pairs, _ = read_for(given.of(DataOptions), run.original, keys)
-    request = read_forget(pairs, given.of(ForgetOptions))
+    keys = given_keys(call)
+    pairs, _ = read_for(call.of(DataOptions), run.original, keys)
+    request = read_forget(pairs, call.of(ForgetOptions))
     result = run_audit(
         run.unlearned,
         run.original,
@@ -45,9 +45,9 @@ def audit(given: Given) -> None:
     )
     if show.is_printing():
         judged = result.verdict
-        same = [given.of(kind) for kind in (DataOptions, ForgetOptions, FamilyOptions)]
+        same = [call.of(kind) for kind in (DataOptions, ForgetOptions, FamilyOptions)]
         follows = after_audit(judged.outcome, run, _method_of(run.unlearned), same)
-        if given.json:
+        if call.json:
             repeats = kept_repeats(pairs.train, request.ids)
             show.show_verdict_json(judged, result.folder, {"commands": follows, "kept_repeats": repeats})
         else:

@@ -16,7 +16,7 @@ from multidelete.cli.compare import CompareOptions, compare
 from multidelete.cli.convert import ConvertOptions, MergeOptions, convert, merge
 from multidelete.cli.data import LookOptions, data
 from multidelete.cli.demo import DemoOptions, demo
-from multidelete.cli.flags import Given, add_command
+from multidelete.cli.flags import Call, add_command
 from multidelete.cli.options import (
     AuditOptions,
     DataOptions,
@@ -52,14 +52,14 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
         raise typer.Exit
 
 
-def methods(given: Given) -> None:
+def methods(call: Call) -> None:
     """List the unlearning methods, their hyperparameters and the loop settings they use."""
-    show.show_methods(catalogue().methods, as_json=given.json)
+    show.show_methods(catalogue().methods, as_json=call.json)
 
 
-def families(given: Given) -> None:
+def families(call: Call) -> None:
     """List the model families and their tasks."""
-    show.show_families(catalogue().families, as_json=given.json)
+    show.show_families(catalogue().families, as_json=call.json)
 
 
 add_command(app, demo, DemoOptions, example="multidelete demo --out demo --seed 1")

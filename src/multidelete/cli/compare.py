@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from multidelete.cli import show
-from multidelete.cli.flags import Given
+from multidelete.cli.flags import Call
 from multidelete.cli.inputs import given_keys
 
 
@@ -30,12 +30,12 @@ class CompareOptions:
     discard: bool = False
 
 
-def compare(given: Given) -> None:
+def compare(call: Call) -> None:
     """Run an experiment: methods x settings x request sizes x draws x seeds, and write one page of results.
 
     It can be stopped at any time and goes on where it stopped. A changed setting reruns only its own cells.
     """
-    options, keys = given.of(CompareOptions), given_keys(given)
+    options, keys = call.of(CompareOptions), given_keys(call)
     from multidelete.experiments.comparison import compare as run_compare
     from multidelete.experiments.comparison import read_experiment
     from multidelete.experiments.comparison.page import short_table
@@ -56,7 +56,7 @@ def compare(given: Given) -> None:
         discard=options.discard,
         say=show.say,
     )
-    if given.json:
+    if call.json:
         show.show_json([asdict(block) for block in blocks])
         return
     for block in blocks:

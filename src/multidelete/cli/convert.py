@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from multidelete.cli import show
-from multidelete.cli.flags import Given, flag
+from multidelete.cli.flags import Call, flag
 from multidelete.cli.options import OutOptions
 from multidelete.core.errors import CheckpointError, ConfigError
 
@@ -45,33 +45,33 @@ class MergeOptions:
     allow_pickle: bool = False
 
 
-def convert(given: Given) -> None:
+def convert(call: Call) -> None:
     """Turn an official ALBEF checkpoint (.pth) into a model folder, or such a folder back into a checkpoint.
 
     The checkpoint tells its task: retrieval, or classification of one image or two.
     Momentum copies, queues and the masked language head are left out.
     """
-    options, out = given.of(ConvertOptions), given.of(OutOptions)
+    options, out = call.of(ConvertOptions), call.of(OutOptions)
     source, target = Path(options.source), Path(out.out)
     if options.to_official:
-        unused = [name for name in given.names(ConvertOptions) if name not in ("source", "to_official")]
+        unused = [name for name in call.names(ConvertOptions) if name not in ("source", "to_official")]
         if unused:
             flags = ", ".join(map(flag, unused))
             raise ConfigError(f"--to-official writes the model as it is. Leave out {flags}.")
-        _to_official(source, target, overwrite=out.overwrite, as_json=given.json)
+        _to_official(source, target, overwrite=out.overwrite, as_json=call.json)
     else:
-        _to_folder(source, target, options, overwrite=out.overwrite, as_json=given.json)
+        _to_folder(source, target, options, overwrite=out.overwrite, as_json=call.json)
 
 
-def merge(given: Given) -> None:
+def merge(call: Call) -> None:
     """Make a full model, in its family's own format, of a LoRA adapter and the model that it names."""
-    options, out = given.of(MergeOptions), given.of(OutOptions)
+    options, out = call.of(MergeOptions), call.of(OutOptions)
     from multidelete.models.merging import merge as run_merge
     from multidelete.models.sources import refuse_missing
 
     refuse_missing({"adapter": options.adapter})
     folder = run_merge(options.adapter, out.out, overwrite=out.overwrite, allow_pickle=options.allow_pickle)
-    if given.json:
+    if call.json:
         show.show_json({"folder": str(folder), "adapter": options.adapter})
     else:
         show.show_table(["", ""], [["written", folder], ["of the adapter", options.adapter]])
@@ -83,7 +83,7 @@ def _to_folder(source: Path, folder: Path, options: ConvertOptions, *, overwrite
     if not source.is_file():
         what = "is a folder" if source.is_dir() else "does not exist"
         raise CheckpointError(f"{source} {what}. Give a checkpoint file, or --to-official with a model folder.")
-    found = convert_albef(
+    converted = convert_albef(
         source,
         folder,
         tokenizer=options.tokenizer,
@@ -93,16 +93,16 @@ def _to_folder(source: Path, folder: Path, options: ConvertOptions, *, overwrite
         overwrite=overwrite,
     )
     if as_json:
-        told = {"task": found.task, "images": found.images, "classes": list(found.classes)}
-        sizes = dict(zip(("image_size_before", "image_size"), found.image_size, strict=True))
-        show.show_json({"folder": str(folder), **told, **sizes, "dropped": dict(found.dropped)})
+        told = {"task": converted.task, "images": converted.images, "classes": list(converted.classes)}
+        sizes = dict(zip(("image_size_before", "image_size"), converted.image_size, strict=True))
+        show.show_json({"folder": str(folder), **told, **sizes, "dropped": dict(converted.dropped)})
         return
-    before, after = found.image_size
+    before, after = converted.image_size
     size = f"{after} px" if before == after else f"{after} px, positions interpolated from {before}"
-    rows: list[list[object]] = [["written", folder], ["task", found.task], ["images", f"{found.images} a pair"]]
-    rows += [["classes", ", ".join(found.classes)]] if found.classes else []
+    rows: list[list[object]] = [["written", folder], ["task", converted.task], ["images", f"{converted.images} a pair"]]
+    rows += [["classes", ", ".join(converted.classes)]] if converted.classes else []
     rows.append(["image size", size])
-    rows += [["left out", f"{what}: {count}"] for what, count in found.dropped.items()]
+    rows += [["left out", f"{what}: {count}"] for what, count in converted.dropped.items()]
     show.show_table(["", ""], rows)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from multidelete.catalogue import catalogue
 from multidelete.cli import show
-from multidelete.cli.flags import Given
+from multidelete.cli.flags import Call
 from multidelete.cli.inputs import check_all, read_pairs, write_people
 from multidelete.cli.options import DataOptions
 from multidelete.core.errors import ConfigError
@@ -30,11 +30,11 @@ class LookOptions(DataOptions):
     write: str | None = None
 
 
-def data(given: Given) -> None:
+def data(call: Call) -> None:
     """List the readers; with DATA, show its splits and first pairs."""
-    options = given.of(LookOptions)
+    options = call.of(LookOptions)
     if options.data is None:
-        show.show_readers(catalogue().readers, as_json=given.json)
+        show.show_readers(catalogue().readers, as_json=call.json)
         return
     if options.examples < 0:
         raise ConfigError(f"--examples is {options.examples}; it must be 0 or more.")
@@ -45,7 +45,7 @@ def data(given: Given) -> None:
         raise ConfigError("--model says what --check tries the pairs with. Give --check too, or leave it out.")
     if options.check:
         check_all(pairs, options.model)
-    if given.json:
+    if call.json:
         show.show_json(show.data_row(pairs, options.examples))
     else:
         show.show_data(pairs, options.examples)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from multidelete.cli import show
-from multidelete.cli.flags import Given
+from multidelete.cli.flags import Call
 from multidelete.cli.options import SEED_RULE, is_seed
 from multidelete.core.config import check_settings
 
@@ -30,9 +30,9 @@ class DemoOptions:
         check_settings(self, {"seed": (is_seed(self.seed), SEED_RULE)})
 
 
-def demo(given: Given) -> None:
+def demo(call: Call) -> None:
     """Generate people, train a tiny model, forget a tenth of them, retrain without them, audit, and report."""
-    options = given.of(DemoOptions)
+    options = call.of(DemoOptions)
     from multidelete import demo as run_demo
 
     result = run_demo(
@@ -43,4 +43,4 @@ def demo(given: Given) -> None:
         overwrite=options.overwrite,
     )
     if show.is_printing():
-        (show.show_verdict_json if given.json else show.show_verdict)(result.verdict, result.folder)
+        (show.show_verdict_json if call.json else show.show_verdict)(result.verdict, result.folder)

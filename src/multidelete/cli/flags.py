@@ -37,23 +37,23 @@ def as_mapping(option: str, entries: Sequence[str]) -> dict[str, str]:
     Raises:
         ConfigError: Entries without a name or a value, or a name given twice.
     """
-    found: dict[str, str] = {}
+    mapping: dict[str, str] = {}
     problems = []
     for entry in entries:
         name, _, value = (part.strip() for part in entry.partition("="))
         if not (name and value):
             problems.append(f"--{option} has {entry!r}; it must be NAME=VALUE.")
-        elif name in found:
-            problems.append(f"--{option} names {name!r} twice ({found[name]!r} and {value!r}). Give it once.")
-        found[name] = value
+        elif name in mapping:
+            problems.append(f"--{option} names {name!r} twice ({mapping[name]!r} and {value!r}). Give it once.")
+        mapping[name] = value
     if problems:
         raise ConfigError(problems)
-    return found
+    return mapping
 
 
 @dataclass(frozen=True)
-class Given:
-    """What a command was given: flags, and the settings file. Both are resolved when they are first asked for, once.
+class Call:
+    """One call of a command: its flags, and its settings file. Both are resolved when they are first asked for, once.
 
     Attributes:
         kinds: The command's settings classes.
@@ -147,20 +147,22 @@ def options(
         arguments: Fields that are given by position instead.
         config: Whether the command reads a settings file.
     """
-    made = [parameter for kind in kinds for parameter in _parameters(kind, arguments)]
+    parameters = [parameter for kind in kinds for parameter in _parameters(kind, arguments)]
     if config:
-        made.append(
+        parameters.append(
             _parameter(
                 "config",
                 Path | None,
                 typer.Option(None, "--config", metavar="FILE.toml", help=_CONFIG_HELP, rich_help_panel="General"),
             )
         )
-    made.append(_parameter("json", bool, typer.Option(False, "--json", help=_JSON_HELP, rich_help_panel="General")))
-    names = [parameter.name for parameter in made]
+    parameters.append(
+        _parameter("json", bool, typer.Option(False, "--json", help=_JSON_HELP, rich_help_panel="General"))
+    )
+    names = [parameter.name for parameter in parameters]
     if len(set(names)) < len(names):
         raise ValueError(f"two settings classes share a field: {sorted(names)}")
-    return sorted(made, key=lambda parameter: parameter.name not in arguments)
+    return sorted(parameters, key=lambda parameter: parameter.name not in arguments)
 
 
 _CONFIG_HELP = "Settings file: the names of the flags (batch_size = 64); flags override it."
@@ -207,7 +209,7 @@ def _default(one: "Field[object]") -> str:
 
 def add_command(
     app: typer.Typer,
-    body: Callable[[Given], None],
+    body: Callable[[Call], None],
     *kinds: type["DataclassInstance"],
     example: str,
     arguments: Collection[str] = (),
@@ -220,45 +222,45 @@ def add_command(
     def command(*, config: Path | None = None, json: bool, **values: str | bool | list[str] | None) -> None:
         # A flag that was not given is None, False or empty, depending on what it takes.
         flags = {name: None if value is False or value == [] else value for name, value in values.items()}
-        given = Given(kinds, flags, config, flags_only, tables, json)
+        call = Call(kinds, flags, config, flags_only, tables, json)
         try:
             if body.__name__ not in _TOGETHER and (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
                 raise ConfigError(
                     f"{body.__name__} runs in one process, and {processes} were started. Start it without accelerate "
                     f"launch; {' and '.join(_TOGETHER)} run in several."
                 )
-            refuse_touching(given.paths())
-            _import_family(given)
-            body(given)
+            refuse_touching(call.paths())
+            _import_family(call)
+            body(call)
         except UserError as error:
             error.problems = with_flags(error.problems, flags, arguments)
             raise
         except KeyboardInterrupt as error:  # here, since typer answers it in a way that depends on its version
-            typer.echo(_interrupted(given), err=True)
+            typer.echo(_interrupted(call), err=True)
             raise typer.Exit(130) from error
 
     parameters = options(kinds, arguments=arguments, config=config)
-    made = cast("_Signed", command)
-    made.__signature__ = inspect.Signature(parameters)
-    made.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    made.__doc__ = body.__doc__
+    signed = cast("_Signed", command)
+    signed.__signature__ = inspect.Signature(parameters)
+    signed.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    signed.__doc__ = body.__doc__
     app.command(body.__name__, epilog=f"Example: {example}")(command)
 
 
-def _import_family(given: Given) -> None:
+def _import_family(call: Call) -> None:
     """Import a family of the user's own, which its flag names; nothing else does."""
-    family = given.paths().get("family")
+    family = call.paths().get("family")
     if isinstance(family, str) and ":" in family:
         from multidelete.models import add_family
 
         add_family(family)
 
 
-def _interrupted(given: Given) -> str:
+def _interrupted(call: Call) -> str:
     """What to tell somebody who stopped a command."""
-    if "store" in given.flags:
+    if "store" in call.flags:
         return "interrupted; models that were complete are kept. Run the same command to go on from there."
-    out = given.flags.get("out") or given.content.get("out")
+    out = call.flags.get("out") or call.content.get("out")
     partial = partial_folder(Path(str(out))) if out else None
     if partial is None or not partial.exists():
         return "interrupted; nothing was written."

@@ -18,10 +18,10 @@ BAD = ("unfinished", "over-forgotten", "damaged")
 
 def after_unlearn(original: str, out: str, method: str | None, same: Sequence["DataclassInstance"]) -> str:
     """The audit of what was made, with the same settings; a retrained model is the yardstick of another's audit."""
-    made = [out, "--original", original]
+    models = [out, "--original", original]
     if method == "retrain":
-        made = ["UNLEARNED", "--original", original, "--retrained", out]
-    return _command("audit", *made, *_same(same), "--out", f"{_bare(out)}-report")
+        models = ["UNLEARNED", "--original", original, "--retrained", out]
+    return _command("audit", *models, *_same(same), "--out", f"{_bare(out)}-report")
 
 
 def after_audit(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from multidelete.artifacts.record import Holdout, RunRecord
 from multidelete.artifacts.search_cost import SearchCost
 from multidelete.cli import show
-from multidelete.cli.flags import Given, as_mapping
+from multidelete.cli.flags import Call, as_mapping
 from multidelete.cli.options import (
     DataOptions,
     ForgetOptions,
@@ -72,18 +72,18 @@ def read_for(options: DataOptions, original: str, keys: KeyOptions) -> tuple["Pa
         return pairs, holdout
     lineage, left = known_lineage(original, pairs, keys.key, removed=keys.earlier_pairs_removed)
     recorded, ways = trained.digest, (pairs.classes, ())  # it may have been trained before numbers had names
-    found = [pairs.train.digest_by(way) for way in ways]
+    digests = [pairs.train.digest_by(way) for way in ways]
     if lineage:
         kept = trained.digest if trained.retained is None else trained.retained
         recorded = None if lineage.deletions[-1] in lineage.without_key else kept
-        found = [data_digest(lineage.newest_key, left.train, way) for way in ways] if recorded else []
-    if holdout and lineage and recorded not in found:
+        digests = [data_digest(lineage.newest_key, left.train, way) for way in ways] if recorded else []
+    if holdout and lineage and recorded not in digests:
         raise DataError(
             f"{original} records held-out pairs that were drawn from the data, and {pairs.name} is not that data any "
             "more: others would be drawn, which the model was trained on. Give the data as it was (what was deleted "
             "is left out of it), or data with splits val and test."
         )
-    if recorded and recorded not in found:
+    if recorded and recorded not in digests:
         show.say(
             f"note: {original} records other training pairs ({trained.pairs} of {trained.name}) than the "
             f"{len(pairs.train)} of {pairs.name}. Pairs that it was never trained on cannot be forgotten."
@@ -138,37 +138,37 @@ def read_forget(pairs: "PairData", options: ForgetOptions) -> "Request":
     )
 
 
-def chosen_method(given: Given) -> "Method":
+def chosen_method(call: Call) -> "Method":
     """The method with its hyperparameters: of the file's [method] table, overridden by ``--set``."""
     from multidelete.core.foreign import own_code
     from multidelete.methods import get_method
 
-    options = resolve(MethodOptions, None, {name: given.flags[name] for name in ("method", "set")})
-    table = given.content.get("method")
+    options = resolve(MethodOptions, None, {name: call.flags[name] for name in ("method", "set")})
+    table = call.content.get("method")
     named = table.get("name") if isinstance(table, dict) else table
     if named is not None and not isinstance(named, str):
-        raise ConfigError(f"{given.path}: method is {named!r}; it must be a name, or a table with a name.")
-    kind = get_method(options.method if given.flags["method"] or named is None else named)
-    file = given.file if isinstance(table, dict) else None
+        raise ConfigError(f"{call.path}: method is {named!r}; it must be a name, or a table with a name.")
+    kind = get_method(options.method if call.flags["method"] or named is None else named)
+    file = call.file if isinstance(table, dict) else None
     with _spelt("--set"), own_code(kind):
         method = resolve(kind, file, as_mapping("set", options.set), table="method", also=("name",))
-    is_fresh = TokenizerOptions in given.kinds and given.of(TokenizerOptions).fresh_tokenizer
+    is_fresh = TokenizerOptions in call.kinds and call.of(TokenizerOptions).fresh_tokenizer
     return _fresh_tokenizer(method) if is_fresh else method
 
 
-def given_keys(given: Given) -> KeyOptions:
+def given_keys(call: Call) -> KeyOptions:
     """The key file, with a ``~`` at its beginning as the home folder, and what was said of earlier pairs."""
-    keys = given.of(KeyOptions)
+    keys = call.of(KeyOptions)
     return keys if keys.key is None else replace(keys, key=str(user_path(keys.key)))
 
 
-def deletion_arguments(given: Given, run: UnlearnOptions) -> tuple["DeletionArguments", Holdout | None]:
+def deletion_arguments(call: Call, run: UnlearnOptions) -> tuple["DeletionArguments", Holdout | None]:
     """What describes the deletion, and what was held out of its data."""
     from multidelete.deletion.arguments import DeletionArguments
 
-    method, loop, lora, keys = chosen_method(given), given_loop(given), given_lora(run.lora), given_keys(given)
-    pairs, holdout = read_for(given.of(DataOptions), run.original, keys)
-    request = read_forget(pairs, given.of(ForgetOptions))
+    method, loop, lora, keys = chosen_method(call), given_loop(call), given_lora(run.lora), given_keys(call)
+    pairs, holdout = read_for(call.of(DataOptions), run.original, keys)
+    request = read_forget(pairs, call.of(ForgetOptions))
     arguments = DeletionArguments(
         original=run.original, data=pairs, forget=request, method=method, settings=loop, trainable=run.trainable,
         lora=lora, seed=run.seed, allow_pickle=run.allow_pickle, **asdict(keys),
@@ -192,22 +192,22 @@ def _fresh_tokenizer(method: "Method") -> "Method":
     return replace(method, fresh_tokenizer=True)
 
 
-def given_search(given: Given) -> SearchCost | None:
+def given_search(call: Call) -> SearchCost | None:
     """What the file's [search] table says of how its settings were found; None for another method than was tuned."""
-    table = given.content.get("method")
+    table = call.content.get("method")
     named = table.get("name") if isinstance(table, dict) else table
-    if "search" not in given.content or given.flags["method"] not in (None, named):
+    if "search" not in call.content or call.flags["method"] not in (None, named):
         return None
-    return resolve(SearchCost, given.file, table="search")
+    return resolve(SearchCost, call.file, table="search")
 
 
-def given_loop(given: Given) -> dict[str, Json]:
+def given_loop(call: Call) -> dict[str, Json]:
     """Loop settings that were given; the rest is the method's own."""
     from multidelete.core.runtime import check_device
 
-    loop = given.of(LoopSettings)
+    loop = call.of(LoopSettings)
     check_device(loop.device)
-    return {name: getattr(loop, name) for name in given.names(LoopSettings)}
+    return {name: getattr(loop, name) for name in call.names(LoopSettings)}
 
 
 def given_lora(entries: Sequence[str]) -> LoraSettings | None:

@@ -52,16 +52,16 @@ ADDS_TO = ("cache", "store")
 """Fields that name folders which are read, and to which files are added; a store holds models that are read."""
 
 
-def refuse_touching(given: Mapping[str, object]) -> None:
+def refuse_touching(values: Mapping[str, object]) -> None:
     """Refuse outputs that are, hold or lie inside anything that is read.
 
     Args:
-        given: All that a command was given, by field, from flags and settings file.
+        values: All that a command was given, by field, from flags and settings file.
 
     Raises:
         CheckpointError: One line for each pair of paths.
     """
-    read = {name: [p for text in _texts(given.get(name)) for p in _ways(READS[name], text)] for name in READS}
+    read = {name: [p for text in _texts(values.get(name)) for p in _ways(READS[name], text)] for name in READS}
     others = [path for name, paths in read.items() if name not in MODELS for path in paths]
     models = [path for name in MODELS for path in read[name]]
     problems: list[str] = []
@@ -72,17 +72,17 @@ def refuse_touching(given: Mapping[str, object]) -> None:
         except CheckpointError as error:
             problems.extend(problem for problem in error.problems if problem not in problems)
 
-    kept = [Path(text) for name in ADDS_TO for text in _texts(given.get(name))]
+    kept = [Path(text) for name in ADDS_TO for text in _texts(values.get(name))]
     for name in WRITES:
-        for text in _texts(given.get(name)):
+        for text in _texts(values.get(name)):
             for output in _outputs(Path(text)):
-                check(output, [*others, *models, *([] if "experiment" in given else kept)])
+                check(output, [*others, *models, *([] if "experiment" in values else kept)])
     for name in ADDS_TO:
-        for text in _texts(given.get(name)):
+        for text in _texts(values.get(name)):
             check(Path(text), others)
             check(Path(text), models, may_hold=name == "store")
             check(Path(text, "added"), [])
-    for text in _texts(given.get("key")):  # which the new key is added to
+    for text in _texts(values.get("key")):  # which the new key is added to
         check(Path(text), [path for name, paths in read.items() if name != "key" for path in paths])
     if problems:
         raise CheckpointError(problems)

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean
 
 from multidelete.cli import show
-from multidelete.cli.flags import Given
+from multidelete.cli.flags import Call
 from multidelete.cli.inputs import given_keys, read_for, read_forget
 from multidelete.cli.options import DataOptions, ForgetOptions
 from multidelete.core.config import check_settings
@@ -36,13 +36,13 @@ class ReferencesOptions:
         check_settings(self, rules)
 
 
-def references(given: Given) -> None:
+def references(call: Call) -> None:
     """Train the reference models that audits ask for, and print their folders. What is in the store is not made again.
 
     Retrained models never saw the forget pairs: several seeds tell how far apart two of them are. Shadow models saw
     random halves of the pairs: attacks on single pairs are calibrated with them.
     """
-    options, keys = given.of(ReferencesOptions), given_keys(given)
+    options, keys = call.of(ReferencesOptions), given_keys(call)
     from multidelete.artifacts.overlap import refuse_pictures
     from multidelete.core.errors import ConfigError
     from multidelete.core.progress import span
@@ -54,11 +54,11 @@ def references(given: Given) -> None:
     refuse_missing({"original": options.original})
     original, store = Path(options.original), ModelStore(options.store, **asdict(keys))
     first_seed = recipe_of(original)[2]
-    pairs, _ = read_for(given.of(DataOptions), options.original, keys)
+    pairs, _ = read_for(call.of(DataOptions), options.original, keys)
     refuse_pictures(store.root, pairs)
     wanted: list[tuple[str, int, Callable[[], Path]]] = []
     if options.retrained:
-        request = read_forget(pairs, given.of(ForgetOptions))
+        request = read_forget(pairs, call.of(ForgetOptions))
         seeds = range(first_seed, first_seed + options.retrained)
         wanted += [("retrained", n, partial(store.retrained, original, pairs, request, seed=n)) for n in seeds]
     wanted += [("shadow", n, partial(store.shadow, original, pairs, index=n)) for n in range(options.shadows)]
@@ -73,7 +73,7 @@ def references(given: Given) -> None:
             seconds.append(time.monotonic() - started)
         rows.append({"kind": kind, "seed" if kind == "retrained" else "index": number, "folder": str(folder),
                      "made": is_new})  # fmt: skip
-    if given.json:
+    if call.json:
         show.show_json({"store": options.store, "models": rows})
     else:
         shown = [[kind, number, row["folder"], "trained now" if row["made"] else "was there"]

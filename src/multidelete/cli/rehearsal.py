@@ -12,47 +12,47 @@ if TYPE_CHECKING:
     from multidelete.rehearsal import Rehearsal
 
 
-def show_rehearsal(found: "Rehearsal", out: Path, *, named: bool, as_json: bool) -> None:
+def show_rehearsal(rehearsal: "Rehearsal", out: Path, *, named: bool, as_json: bool) -> None:
     """What would go and stay, the settings, and the time; ids of pairs only where ``named`` asks for them."""
     if as_json:
-        told = {name: value for name, value in asdict(found).items() if name not in ("forget", "kept_repeats")}
-        told["kept_repeats"] = list(found.kept_repeats) if named else len(found.kept_repeats)
-        told |= {"forget": list(found.forget)} if named else {}
-        told |= {part: _counts(getattr(found, part), ("go", "of")) for part in ("kinds",)}
-        told |= {part: _counts(getattr(found, part), ("of_pairs_that_go", "stay")) for part in ("members",)}
+        told = {name: value for name, value in asdict(rehearsal).items() if name not in ("forget", "kept_repeats")}
+        told["kept_repeats"] = list(rehearsal.kept_repeats) if named else len(rehearsal.kept_repeats)
+        told |= {"forget": list(rehearsal.forget)} if named else {}
+        told |= {part: _counts(getattr(rehearsal, part), ("go", "of")) for part in ("kinds",)}
+        told |= {part: _counts(getattr(rehearsal, part), ("of_pairs_that_go", "stay")) for part in ("members",)}
         show.show_json({"dry_run": True, "folder": str(out), **told})
         return
-    request = found.request
+    request = rehearsal.request
     rows: list[list[object]] = [["would go", f"{request['pairs']} of {_counted(request['of'], 'training pairs')}"]]
     if (unit := request["unit"]) != "pair":
         rows.append(["", f"all pairs of {_counted(request['units'], f'units of the kind {unit}')}"])
-    rows += [["", f"of kind {kind}: {go} of {of}"] for kind, (go, of) in found.kinds.items()]
-    for name, (go, stay) in found.members.items():
+    rows += [["", f"of kind {kind}: {go} of {of}"] for kind, (go, of) in rehearsal.kinds.items()]
+    for name, (go, stay) in rehearsal.members.items():
         shared = f"; {counted(stay, f'{name}s stay')}, which kept pairs have too" if stay else ""
         rows.append([f"their {name}s", f"{go}{shared}"])
-    if found.kept_repeats:
-        again = counted(len(found.kept_repeats), "pairs stay")
+    if rehearsal.kept_repeats:
+        again = counted(len(rehearsal.kept_repeats), "pairs stay")
         rows.append(["the same pairs", f"{again} under other ids, and would go on teaching it"])
-    settings = {name: value for name, value in found.method.items() if name != "name"}
-    rows.append(["method", found.method["name"]])
+    settings = {name: value for name, value in rehearsal.method.items() if name != "name"}
+    rows.append(["method", rehearsal.method["name"]])
     rows.append(["hyperparameters", ", ".join(f"{name}={value}" for name, value in settings.items()) or "none"])
-    rows.append(["loop", ", ".join(f"{name}={value}" for name, value in found.loop.items())])
-    part = found.trainable
+    rows.append(["loop", ", ".join(f"{name}={value}" for name, value in rehearsal.loop.items())])
+    part = rehearsal.trainable
     rows.append(["trained", f"{part['chosen']}: {_counted(part['parameters'], 'tensors of parameters')}"])
-    if found.pairs_backward is not None:
-        asked = f", {found.pairs_forward:,} asked of frozen models" if found.pairs_forward else ""
-        steps = f"{counted(found.steps, 'steps')}, " if found.steps else ""
-        rows.append(["cost", f"{steps}{counted(found.pairs_backward, 'pairs')} trained on{asked}"])
-    rows.append(["time", "unknown" if found.wall_s is None else f"about {span(max(1, found.wall_s))}"])
-    rows.append(["", found.estimated])
+    if rehearsal.pairs_backward is not None:
+        asked = f", {rehearsal.pairs_forward:,} asked of frozen models" if rehearsal.pairs_forward else ""
+        steps = f"{counted(rehearsal.steps, 'steps')}, " if rehearsal.steps else ""
+        rows.append(["cost", f"{steps}{counted(rehearsal.pairs_backward, 'pairs')} trained on{asked}"])
+    rows.append(["time", "unknown" if rehearsal.wall_s is None else f"about {span(max(1, rehearsal.wall_s))}"])
+    rows.append(["", rehearsal.estimated])
     rows.append(["written", f"nothing; a run would write {out}"])
     show.show_table(["", ""], rows)
     if named:
-        show.show_lines(found.forget)
+        show.show_lines(rehearsal.forget)
 
 
-def _counts(found: "dict[str, tuple[int, int]]", names: tuple[str, str]) -> dict[str, dict[str, int]]:
-    return {name: dict(zip(names, pair, strict=True)) for name, pair in found.items()}
+def _counts(counts: "dict[str, tuple[int, int]]", names: tuple[str, str]) -> dict[str, dict[str, int]]:
+    return {name: dict(zip(names, pair, strict=True)) for name, pair in counts.items()}
 
 
 def _counted(number: object, noun: str) -> str:

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 from multidelete.artifacts.record import Holdout, RunRecord
 from multidelete.cli import show
-from multidelete.cli.flags import Given, flag
+from multidelete.cli.flags import Call, flag
 from multidelete.cli.inputs import given_keys, given_loop, read_telling, set_aside
 from multidelete.cli.options import SEED_RULE, DataOptions, OutOptions, RunOptions, is_seed
 from multidelete.core.config import check_settings, resolve
@@ -31,15 +31,15 @@ class TrainOptions(RunOptions):
         )
 
 
-def train(given: Given) -> None:
+def train(call: Call) -> None:
     """Train a model on the training pairs, and record how, so that it can be retrained without some of them.
 
     Loop settings that are not given are those of `train` in `multidelete methods`.
     """
-    data, out, run = given.of(DataOptions), given.of(OutOptions), given.of(TrainOptions)
-    start = given.of(TrainSettings)
+    data, out, run = call.of(DataOptions), call.of(OutOptions), call.of(TrainOptions)
+    start = call.of(TrainSettings)
     own = {"start", "family"} if ":" in start.family else {"start"}
-    unused = [name for name in given.names(TrainSettings) if name not in own]
+    unused = [name for name in call.names(TrainSettings) if name not in own]
     if start.start and unused:
         flags = ", ".join(map(flag, unused))
         raise ConfigError(f"--start {start.start} goes on from that model as it is. Leave {flags} out, or --start.")
@@ -50,7 +50,7 @@ def train(given: Given) -> None:
 
     refuse_missing({"start": start.start})
 
-    settings = resolve(LoopSettings, None, {**asdict(Training().loop_settings()), **given_loop(given)})
+    settings = resolve(LoopSettings, None, {**asdict(Training().loop_settings()), **given_loop(call)})
     holdout = None if run.holdout is None else Holdout(fraction=run.holdout, seed=run.seed)
     pairs = read_telling(data)
     if holdout and {"val", "test"} & set(pairs.splits):
@@ -64,8 +64,8 @@ def train(given: Given) -> None:
         seed=run.seed,
         overwrite=out.overwrite,
         resume=run.resume,
-        **asdict(given_keys(given)),
+        **asdict(given_keys(call)),
         notes=None if holdout is None else {"holdout": holdout.as_json()},
     )
     if show.is_printing():
-        show.show_run(folder, read_record(folder) or RunRecord(), "trained", as_json=given.json)
+        show.show_run(folder, read_record(folder) or RunRecord(), "trained", as_json=call.json)

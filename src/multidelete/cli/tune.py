@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from multidelete.cli import show
-from multidelete.cli.flags import Given
+from multidelete.cli.flags import Call
 from multidelete.cli.inputs import deletion_arguments
 from multidelete.cli.options import UnlearnOptions
 from multidelete.core.words import counted
@@ -29,20 +29,20 @@ class TuneOptions(UnlearnOptions):
     overwrite: bool = False
 
 
-def tune(given: Given) -> None:
+def tune(call: Call) -> None:
     """Search for a method's settings by random trials, judged on validation pairs and the request alone.
 
     What is searched is the method's own choice (`multidelete methods --json`). Loop settings and hyperparameters that
     are given are where the search begins.
     """
-    run = given.of(TuneOptions)
+    run = call.of(TuneOptions)
     from multidelete.experiments.tuning import searched
     from multidelete.models.sources import refuse_missing
 
     refuse_missing({"original": run.original})
-    arguments, _ = deletion_arguments(given, run)
+    arguments, _ = deletion_arguments(call, run)
     tuned = searched(arguments, run.out, trials=run.trials, overwrite=run.overwrite, resume=run.resume)
-    (_show_json if given.json else _show)(tuned)
+    (_show_json if call.json else _show)(tuned)
 
 
 def _show(tuned: "Tuned") -> None:
@@ -51,9 +51,9 @@ def _show(tuned: "Tuned") -> None:
     rows = []
     for trial in tuned.trials:
         drawn = [f"{trial.drawn[name]:.4g}" if name in trial.drawn else "" for name in searched]
-        found = "" if trial.objective is None else f"{trial.objective:.4f}"
+        objective = "" if trial.objective is None else f"{trial.objective:.4f}"
         remark = trial.failed or ("best" if trial is tuned.best else "")
-        rows.append([trial.number, *drawn, found, f"{trial.wall_s:,.1f}", remark])
+        rows.append([trial.number, *drawn, objective, f"{trial.wall_s:,.1f}", remark])
     numbers = ["trial", *searched, "objective", "seconds"]
     show.show_table([*numbers, ""], rows, numbers=numbers)
     cost = tuned.cost

@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from multidelete.cli import show
-from multidelete.cli.flags import Given
+from multidelete.cli.flags import Call
 from multidelete.cli.following import after_unlearn
 from multidelete.cli.inputs import deletion_arguments, given_search
 from multidelete.cli.options import (
@@ -18,34 +18,34 @@ from multidelete.cli.options import (
 from multidelete.core.json_files import Json
 
 
-def unlearn(given: Given) -> None:
+def unlearn(call: Call) -> None:
     """Make a model forget training pairs. The result has the format of the original, which is not changed.
 
     Loop settings that are not given are the method's own (`multidelete methods`).
     """
-    out, run = given.of(OutOptions), given.of(UnlearnOptions)
+    out, run = call.of(OutOptions), call.of(UnlearnOptions)
     from multidelete.models.sources import refuse_missing
     from multidelete.unlearning import carried_out
 
     refuse_missing({"original": run.original})
-    search = given_search(given)
-    arguments, holdout = deletion_arguments(given, run)
+    search = given_search(call)
+    arguments, holdout = deletion_arguments(call, run)
     notes: dict[str, Json] = {} if holdout is None else {"holdout": holdout.as_json()}
     notes |= {} if search is None else {"search": asdict(search)}
-    rehearsal = given.of(RehearsalOptions)
+    rehearsal = call.of(RehearsalOptions)
     if rehearsal.dry_run:
         from multidelete.cli.rehearsal import show_rehearsal
         from multidelete.rehearsal import rehearse
 
-        found = rehearse(arguments, out.out, overwrite=out.overwrite)
+        rehearsed = rehearse(arguments, out.out, overwrite=out.overwrite)
         if show.is_printing():
-            show_rehearsal(found, Path(out.out), named=rehearsal.name_forgotten, as_json=given.json)
+            show_rehearsal(rehearsed, Path(out.out), named=rehearsal.name_forgotten, as_json=call.json)
         return
     done = carried_out(arguments, out.out, overwrite=out.overwrite, resume=run.resume, notes=notes)
     if show.is_printing():
         method = None if done.record.method is None else done.record.method.name
-        same = [given.of(kind) for kind in (DataOptions, ForgetOptions, FamilyOptions)]
+        same = [call.of(kind) for kind in (DataOptions, ForgetOptions, FamilyOptions)]
         follows = after_unlearn(run.original, out.out, method, same)
-        told: dict[str, Json] = {"kept_repeats": done.kept_repeats} if given.json else {}
+        told: dict[str, Json] = {"kept_repeats": done.kept_repeats} if call.json else {}
         record = replace(done.record, rest=told)
-        show.show_run(Path(out.out), record, "unlearned", as_json=given.json, follows=follows)
+        show.show_run(Path(out.out), record, "unlearned", as_json=call.json, follows=follows)
