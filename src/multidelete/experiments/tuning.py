@@ -172,15 +172,17 @@ def searched(
         cost = search_cost(
             done, asked_s=asked_s, asked_pairs=asked_pairs, request_pairs=len(request.ids), seed=deletion.seed
         )
-        found, found_loop = with_settings(chosen, loop, best.drawn)
+        best_method, best_loop = with_settings(chosen, loop, best.drawn)
         settings = arguments.settings
-        given = asdict(settings) if isinstance(settings, LoopSettings) else settings or {}
-        names = [name for name in asdict(loop) if name in {*best.drawn, *given} - OF_THE_MACHINE]
+        own = asdict(settings) if isinstance(settings, LoopSettings) else settings or {}
+        names = [name for name in asdict(loop) if name in {*best.drawn, *own} - OF_THE_MACHINE]
         if file is not None:
-            file.end(settings_file(found, found_loop, names, cost, trainable=deletion.trainable, lora=deletion.lora))
+            file.end(
+                settings_file(best_method, best_loop, names, cost, trainable=deletion.trainable, lora=deletion.lora)
+            )
         return Tuned(
-            method=found,
-            settings={name: getattr(found_loop, name) for name in names},  # names of fields
+            method=best_method,
+            settings={name: getattr(best_loop, name) for name in names},  # names of fields
             trials=done,
             cost=cost,
             file=None if file is None else file.out,

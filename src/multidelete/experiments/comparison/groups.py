@@ -168,7 +168,7 @@ class Runner:
         """The file that a process holds while it works on a group."""
         return self.audits / f".{planned.group.name}.turn"
 
-    def _audit(self, planned: Planned, made: Sequence[str], absent: Mapping[str, str]) -> None:
+    def _audit(self, planned: Planned, unlearned_names: Sequence[str], absent: Mapping[str, str]) -> None:
         """Ask every model, and write the group's audit; answers are kept of those that other audits ask again."""
         folders, group = planned.folders, planned.group
         splits = splits_to_ask(planned.data, planned.request, group.draw)
@@ -181,7 +181,7 @@ class Runner:
         random = untrained(load_adapter(folders["original"]), seed=group.seed)
         key = f"random weights {group.seed} like {folders['original'].name}"
         models[RANDOM_WEIGHTS] = asker.ask(RANDOM_WEIGHTS, random, key=key)
-        models |= {name: replace(asker, cache=None).ask(name, folders[name]) for name in made}
+        models |= {name: replace(asker, cache=None).ask(name, folders[name]) for name in unlearned_names}
         shadows = [
             Shadow(asker.ask(name, folders[name]), shadow_members(planned.data, index))
             for name, index in shadows_of(group).items()

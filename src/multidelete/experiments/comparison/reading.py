@@ -109,20 +109,20 @@ class _Attempt:
             return None
 
 
-def _there(made: M | None) -> M:
-    """What was made; nothing is missing where there were no problems."""
-    if made is None:
+def _there(part: M | None) -> M:
+    """The part itself; nothing is missing where there were no problems."""
+    if part is None:
         raise ValueError("a part of the experiment is missing without a problem")
-    return made
+    return part
 
 
 def _tables(content: JsonObject, key: str, where: str, problems: list[str]) -> dict[str, dict[str, Json]]:
     """The tables below ``key``, at least one."""
-    found = content.get(key, {})
-    if not isinstance(found, dict) or not found or not all(isinstance(table, dict) for table in found.values()):
+    tables = content.get(key, {})
+    if not isinstance(tables, dict) or not tables or not all(isinstance(table, dict) for table in tables.values()):
         problems.append(f"{where}: {key} must be tables, at least one: [{key}.NAME] with its keys below.")
         return {}
-    return found
+    return tables
 
 
 def _setting(
@@ -169,12 +169,12 @@ def _setting(
     problems += [f"{where}: methods names {key!r}, which is no row. {did_you_mean(key, common)}" for key in strangers]
     inherited = {key: parts["train"][key] for key in _INHERITED if key in parts["train"]}
     rows = []
-    for row, given in common.items():
+    for row, changes in common.items():
         own = parts["methods"].get(row, {})
         if not isinstance(own, dict):
             problems.append(f"{where}: methods.{row} is {own!r}; it must be a table.")
             own = {}
-        rows.append(_row(row, {**inherited, **given, **own}, f"{where}, methods.{row}", problems))
+        rows.append(_row(row, {**inherited, **changes, **own}, f"{where}, methods.{row}", problems))
     if len(problems) > before or keys is None or model is None or train is None:
         return None
     columns, splits = ({k: str(v) for k, v in parts[key].items()} for key in ("columns", "splits"))
@@ -186,8 +186,8 @@ def _setting(
 
 def _start(table: JsonObject, folder: Path, where: str, problems: list[str]) -> StartScript | None:
     known = {one.name for one in fields(_StartKeys)}
-    given = {key: value for key, value in table.items() if key in known}
-    keys = _Attempt(problems)(where, lambda: resolve(_StartKeys, None, given))
+    own = {key: value for key, value in table.items() if key in known}
+    keys = _Attempt(problems)(where, lambda: resolve(_StartKeys, None, own))
     if keys is None:
         return None
     script = folder / keys.script
@@ -202,8 +202,8 @@ def _row(name: str, table: JsonObject, where: str, problems: list[str]) -> Metho
     attempt, before = _Attempt(problems), len(problems)
     if name in _TAKEN:
         problems.append(f"{where}: rows called {', '.join(_TAKEN)} are always there. Give this one another name.")
-    given = dict(table)
-    chosen, trainable = given.pop("method", name), given.pop("trainable", "auto")
+    settings = dict(table)
+    chosen, trainable = settings.pop("method", name), settings.pop("trainable", "auto")
     if not isinstance(chosen, str) or not isinstance(trainable, str):
         problems.append(f"{where}: method and trainable must be texts; they are {chosen!r} and {trainable!r}.")
         return None
@@ -218,11 +218,11 @@ def _row(name: str, table: JsonObject, where: str, problems: list[str]) -> Metho
         problems.append(f"{where}: retraining is always a row, and is no method here. Leave it out.")
         return None
     own, loops = ({one.name for one in fields(of) if one.init} for of in (kind, LoopSettings))
-    for key in [key for key in given if key not in own | loops]:
+    for key in [key for key in settings if key not in own | loops]:
         problems.append(f"{where}: unknown setting {key!r}. {did_you_mean(key, [*own, *loops, 'method', 'trainable'])}")
-        del given[key]
-    loop = {key: value for key, value in given.items() if key in loops - own}
-    method = attempt(where, lambda: resolve(kind, None, {key: value for key, value in given.items() if key in own}))
+        del settings[key]
+    loop = {key: value for key, value in settings.items() if key in loops - own}
+    method = attempt(where, lambda: resolve(kind, None, {key: value for key, value in settings.items() if key in own}))
     if method is None or len(problems) > before:
         return None
     base = asdict(method.loop_settings())

@@ -28,8 +28,8 @@ def write_group(
     """The group's audit: new rows, and those of finished cells as they were."""
     group = planned.group
     folders = planned.folders
-    made = {name: read_record(folders[name]) or RunRecord() for name in models if name in folders}
-    costs = {name: _cost(record) for name, record in made.items() if name != "original"}
+    made_by = {name: read_record(folders[name]) or RunRecord() for name in models if name in folders}
+    costs = {name: _cost(record) for name, record in made_by.items() if name != "original"}
     audit = AuditInput(
         models={**models, "unlearned": models["original"], UNTOUCHED: models["original"]}, shadows=shadows,
         unit=planned.request.unit, noun=group.setting.noun, seed=group.draw,
@@ -37,7 +37,7 @@ def write_group(
     )  # fmt: skip
     figures, judged, columns = audited(audit, costs, probe=probe)
     told: dict[str, object] = {
-        name: _told(made.get(name, RunRecord()), judged.get(name)) for name in (*models, *judged)
+        name: _told(made_by.get(name, RunRecord()), judged.get(name)) for name in (*models, *judged)
     }
     told |= {name: {"absent": why} for name, why in absent.items()}
     figures = _short(figures)
