@@ -166,12 +166,12 @@ def audit(
     repeats = kept_repeats(left.train, request.ids)
     if repeats:
         logger.warning("%s", repeats_note(repeats))
-    made = {f"{name} {place_of(models[name])}": lineages[name] for name in models if name != "original"}
-    refuse_other_requests(made, request, forget_pairs.pairs)
+    deleted_by = {f"{name} {place_of(models[name])}": lineages[name] for name in models if name != "original"}
+    refuse_other_requests(deleted_by, request, forget_pairs.pairs)
     refuse_seen(models, records, data)
     refuse_twins(models | references, twins)
     members = members_of(shadows, left)
-    everything, data = data, without_other_requests(left, made, forget_pairs.pairs)
+    everything, data = data, without_other_requests(left, deleted_by, forget_pairs.pairs)
     named = [
         *models.values(),
         *shadows,
@@ -192,38 +192,40 @@ def audit(
         )  # fmt: skip
         with own_code(*(source for source in models.values() if isinstance(source, Adapter))):
             signals = {name: asker.ask(name, source) for name, source in models.items()}
-        given = AuditInput(
+        inputs = AuditInput(
             models=signals, cost=cost_of(records), seed=seed, unit=request.unit, noun=noun,
             retain_pairs=len(data.train) - len(forget_pairs),
             shadows=[Shadow(asker.ask(f"shadow {at}", folder), members[at]) for at, folder in enumerate(shadows)],
         )  # fmt: skip
-        figures = run_audits(given)
+        figures = run_audits(inputs)
         if compress or relearn:
             copies = {name: partial(asker.copy, source) for name, source in models.items()}
             lr = relearning_rate(records["original"]) if relearn_lr is None else relearn_lr
-            probed = probe_figures(given, copies, compress=compress, relearn=relearn, lr=lr)
+            probed = probe_figures(inputs, copies, compress=compress, relearn=relearn, lr=lr)
             figures += mark_void(with_targets(probed))
         judged = verdict(
-            figures, unit_counts(given), kept_repeats=len(repeats), is_untouched=twins.get("unlearned") == "original"
+            figures, unit_counts(inputs), kept_repeats=len(repeats), is_untouched=twins.get("unlearned") == "original"
         )
-        hidden = [] if show_forgotten else secrets(given, data.train)
-        judged_by = {deletion.key: deletion for one in made.values() for deletion in one.whole(forget_pairs.pairs)}
+        hidden = [] if show_forgotten else secrets(inputs, data.train)
+        judged_by = {
+            deletion.key: deletion for one in deleted_by.values() for deletion in one.whole(forget_pairs.pairs)
+        }
         digests = digests_of(models)
         digests |= {f"request of key {key}": f"HMAC-SHA-256 {one.request}" for key, one in judged_by.items()}
-        about = _run(models, records, data, given, splits) | {"digests": digests}
+        about = _run(models, records, data, inputs, splits) | {"digests": digests}
         if left_out := sum(len(everything.splits[name]) - len(pairs) for name, pairs in data.splits.items()):
             about["left out"] = {"pairs of other requests": left_out}
         if earlier_pairs_removed:
             about["earlier pairs"] = "removed from the data, as the user says"
         run = cast(dict[str, object], withhold(about, hidden))
         write_audit(folder / "audit.json", run, figures)
-        shown, gallery = examples(given, data.train)
-        charts = chart_data(given, judged, seconds=seconds_of(records), gallery=gallery)
+        shown, gallery = examples(inputs, data.train)
+        charts = chart_data(inputs, judged, seconds=seconds_of(records), gallery=gallery)
         content = ReportContent(
             run=run, figures=figures, verdict=judged, charts=charts, examples=shown,
-            extremes=extremes(given, data.train, data.classes), deleted=len(forget_pairs),
+            extremes=extremes(inputs, data.train, data.classes), deleted=len(forget_pairs),
             show_forgotten=show_forgotten, forgotten=hidden,
-            name_of=_aliases(made, forget_pairs),
+            name_of=_aliases(deleted_by, forget_pairs),
         )  # fmt: skip
         build_report(folder, content)
     return AuditResult(figures, judged, Path(out))
@@ -242,15 +244,15 @@ def _run(
     models: Mapping[str, Source],
     records: Mapping[str, RunRecord],
     data: PairData,
-    given: AuditInput,
+    inputs: AuditInput,
     splits: Mapping[str, PairDataset],
 ) -> dict[str, object]:
     """What was done, without naming a pair: what stands at the top of the report, then the settings."""
     method = records["unlearned"].method
-    deleted = len(set(units(given.original.forget, given.unit)))
-    request: dict[str, object] = {"unit": given.unit, given.unit_noun: deleted, "pairs": len(given.original.forget)}
-    counts = {name: len(pairs) for name, pairs in splits.items()} | {"retain": given.retain_pairs}
-    if given.retain_is_sampled:
+    deleted = len(set(units(inputs.original.forget, inputs.unit)))
+    request: dict[str, object] = {"unit": inputs.unit, inputs.unit_noun: deleted, "pairs": len(inputs.original.forget)}
+    counts = {name: len(pairs) for name, pairs in splits.items()} | {"retain": inputs.retain_pairs}
+    if inputs.retain_is_sampled:
         counts["retain pairs asked about"] = len(splits["retain"])
     family, task = kind_of(models["original"])
     run: dict[str, object] = {
@@ -262,14 +264,14 @@ def _run(
         "date": datetime.now(UTC).date().isoformat(),
         "request": request,
         "counts": counts,
-        "seed": given.seed,
+        "seed": inputs.seed,
         "digests": {},
         "versions": versions(),
     }
     kept = ("date", "seed", "method", "loop", "trainable", "lora", "truncated_captions", "original", "cost", "search",
             "tokenizer")  # fmt: skip
-    if given.shadows:
-        run["shadows"] = len(given.shadows)
+    if inputs.shadows:
+        run["shadows"] = len(inputs.shadows)
     for name, source in models.items():
         told = records[name].as_json()
         if told.get("versions", run["versions"]) == run["versions"]:

@@ -123,14 +123,14 @@ def _kinds(job: Job) -> dict[str, tuple[int, int]]:
 
 def _members(job: Job) -> dict[str, tuple[int, int]]:
     """Distinct members and subjects of the pairs that go, and how many of each kept pairs have too."""
-    found = {}
+    shared = {}
     for modality in job.adapter.modalities:
         going, kept = (
             {source for pair in pairs for source, _ in members(pair, modality)} for pairs in (job.forget, job.retain)
         )
-        found[modality] = (len(going), len(going & kept))
+        shared[modality] = (len(going), len(going & kept))
     gone, left = ({pair.subject for pair in pairs} - {None} for pairs in (job.forget, job.retain))
-    return found | ({"subject": (len(gone), len(gone & left))} if gone else {})
+    return shared | ({"subject": (len(gone), len(gone & left))} if gone else {})
 
 
 @dataclass(frozen=True, kw_only=True)
