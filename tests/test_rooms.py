@@ -22,6 +22,9 @@ ROOMS = (
     ),
     *("auditing", "rehearsal", "experiments", "demonstration", "catalogue", "cli"),
 )  # ground first
+MOST_PARAMETERS = 7
+OF_MANY = {"unlearn", "train", "tune", "audit"}  # the entry points: their options are keyword-only
+CONFIGURATIONS = {"models/albef.py", "models/graph_network.py"}  # constructors as those of transformers are
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -62,3 +65,21 @@ def test_every_file_stands_in_a_room() -> None:
 
 def test_root_holds_few_modules() -> None:
     assert len(list(PACKAGE.glob("*.py"))) <= 6
+
+
+def too_many_parameters(path: Path) -> list[str]:
+    """Functions of a file that take more than may be passed one by one."""
+    inside, tree = path.relative_to(PACKAGE).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            taken = [one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+            excepted = node.name in OF_MANY or (node.name == "__init__" and inside in CONFIGURATIONS)
+            if len([name for name in taken if name not in ("self", "cls")]) > MOST_PARAMETERS and not excepted:
+                names.append(f"{inside}: {node.name} takes {', '.join(taken)}")
+    return names
+
+
+def test_functions_but_entry_points_take_few_parameters() -> None:
+    """Arguments that belong together are one dataclass."""
+    assert [line for path in FILES for line in too_many_parameters(path)] == []

@@ -28,7 +28,7 @@ from multidelete.data.pairs import Batch, Pair, PairData, PairDataset
 from multidelete.methods import GradientMethod, Step, Training
 from multidelete.models import Adapter, NewModel, adapter_for, new_adapter
 from multidelete.models.fresh import PAD, Size, train_tokenizer
-from multidelete.training.loop import run_loop
+from multidelete.training.loop import Run, run_loop
 
 SIDE = 32
 SIZE = Size(width=32, layers=1, stages=(16, 32), depths=(1, 1), projection=24, context=40, vocabulary=400)
@@ -167,7 +167,7 @@ def train_until(
             adapter.train(Training.training_mode)
 
     with suppress(_Enough):
-        run_loop(adapter, Training(), {"train": dataset}, settings=settings, seed=seed, after_pass=look)
+        run_loop(adapter, Training(), {"train": dataset}, settings=settings, seed=seed, run=Run(after_pass=look))
     adapter.eval()
     return passes
 

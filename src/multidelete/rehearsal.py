@@ -24,7 +24,7 @@ from multidelete.methods import GradientMethod, Job, Method
 from multidelete.methods.base import Planned, sample_retain
 from multidelete.methods.reference import ReferenceSettings, outputs_of
 from multidelete.models.preflight import check_pairs
-from multidelete.training.loop import run_loop
+from multidelete.training.loop import Run, run_loop
 from multidelete.training.step import Step
 
 STEPS = 3  # timed, after one that is not
@@ -166,5 +166,5 @@ def _estimate(method: Method, job: Job, plan: Planned | None) -> tuple[float | N
 
 def _timed(job: Job, parts: Mapping[str, PairDataset], settings: LoopSettings) -> tuple[float, int]:
     """Seconds of a few steps, and the pairs in them."""
-    done = run_loop(job.adapter, _TaskLoss(), parts, settings=settings, seed=job.seed, title="rehearsal")
+    done = run_loop(job.adapter, _TaskLoss(), parts, settings=settings, seed=job.seed, run=Run(title="rehearsal"))
     return done.wall_s, done.pairs

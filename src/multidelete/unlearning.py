@@ -42,7 +42,7 @@ from multidelete.models.initial import fitted, starting_point
 from multidelete.models.lineage import known_lineage, remember
 from multidelete.models.preflight import check_pairs
 from multidelete.models.sources import refuse_missing
-from multidelete.training.loop import run_loop
+from multidelete.training.loop import Run, run_loop
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ def train(
             cut = adapter.truncated(pairs.pairs)
             result = run_loop(
                 adapter, Training(), {"train": pairs}, settings=settings, seed=seed,
-                work=work_folder(folder), resume=resume, title="training",
+                run=Run(work=work_folder(folder), resume=resume, title="training"),
             )  # fmt: skip
         known = begun_record("train", data, adapter, seed, lineage, removed=earlier_pairs_removed)
         if told.shadow is not None or not lineage:  # else it would tell who was deleted

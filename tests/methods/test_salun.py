@@ -14,7 +14,7 @@ from multidelete.methods.base import sample_retain
 from multidelete.methods.importance import draw_gallery, mean_gradient
 from multidelete.models import Adapter
 from multidelete.training.frozen import FrozenEntries
-from multidelete.training.loop import run_loop
+from multidelete.training.loop import Run, run_loop
 from tests.tiny import differing, own_clip, parted, people, quick, trained, weights
 
 GRADIENT_METHODS = sorted(name for name, method in METHODS.items() if issubclass(method, GradientMethod))
@@ -137,7 +137,7 @@ def test_masked_gradients_do_not_count_in_clipping(original: Adapter, data: Pair
     masks = {n: torch.zeros_like(p, dtype=torch.bool) for n, p in job.adapter.named_parameters()}
     masks["model.logit_scale"] = torch.ones_like(masks["model.logit_scale"])
     datasets = {"forget": job.forget, "retain": sample_retain(job)}
-    run_loop(job.adapter, GradDiff(), datasets, settings=job.settings, seed=0, masks=masks)
+    run_loop(job.adapter, GradDiff(), datasets, settings=job.settings, seed=0, run=Run(masks=masks))
     assert differing(weights(original), weights(job.adapter)) == ["model.logit_scale"]
     moved = (job.adapter.model.logit_scale - original.model.logit_scale).abs().item()
     assert moved == pytest.approx(0.5e-6, rel=0.5)

@@ -17,7 +17,7 @@ from multidelete.core.settings import LoopSettings
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.methods import FineTune, GradDiff, GradientMethod, NegGrad, Step, Training
 from multidelete.models import Adapter, choose_trainable
-from multidelete.training.loop import run_loop
+from multidelete.training.loop import Run, run_loop
 from multidelete.training.plan import plan_steps
 from tests.tiny import (
     RaiseScore,
@@ -115,7 +115,7 @@ def test_the_plan_depends_on_the_seed_alone() -> None:
 def run(adapter: Adapter, method: GradientMethod, parts: dict[str, PairDataset], seed: int = 0, **changes: object):  # type: ignore[no-untyped-def]
     work = changes.pop("work", None)
     assert work is None or isinstance(work, Path)
-    return run_loop(adapter, method, parts, settings=quick(**changes), seed=seed, work=work)
+    return run_loop(adapter, method, parts, settings=quick(**changes), seed=seed, run=Run(work=work))
 
 
 def test_same_seed_same_weights_other_seed_other_weights(data: PairData, parts: dict[str, PairDataset]) -> None:

@@ -17,7 +17,7 @@ from multidelete.data.pairs import PairDataset
 from multidelete.methods.reference import HOLDOUT_LIMIT, Reference, ReferenceSettings, build_reference
 from multidelete.methods.search import Search
 from multidelete.models.base import Adapter
-from multidelete.training.loop import run_loop
+from multidelete.training.loop import Run, run_loop
 from multidelete.training.plan import plan_steps
 from multidelete.training.step import Step
 
@@ -242,11 +242,7 @@ class GradientMethod(Method):
             settings=job.settings,
             seed=job.seed,
             reference=reference,
-            work=job.work,
-            resume=job.resume,
-            title=self.name,
-            masks=job.masks,
-            after_pass=after,
+            run=Run(work=job.work, resume=job.resume, title=self.name, masks=job.masks, after_pass=after),
         )
         return Outcome(
             adapter=job.adapter,

@@ -9,7 +9,7 @@ from multidelete.core.errors import UnsupportedError
 from multidelete.core.settings import LoopSettings
 from multidelete.methods.base import GradientMethod, Job, Method, Outcome, Planned
 from multidelete.models.base import Adapter
-from multidelete.training.loop import run_loop
+from multidelete.training.loop import Run, run_loop
 from multidelete.training.plan import plan_steps
 from multidelete.training.step import Step
 
@@ -71,9 +71,7 @@ class Retrain(Method):
             {"train": job.retain},
             settings=job.settings,
             seed=job.seed,
-            work=job.work,
-            resume=job.resume,
-            title=self.name,
+            run=Run(work=job.work, resume=job.resume, title=self.name),
         )
         return Outcome(
             adapter=adapter,

@@ -69,6 +69,25 @@ class LoopResult:
             setattr(self, name, value)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """How one run goes, beside what it learns from.
+
+    Attributes:
+        work: Folder for checkpoints and trackers; without it there are none.
+        resume: Go on from the newest checkpoint in ``work``, if there is one.
+        title: Shown beside the progress bar.
+        masks: Which entries of parameters may change, by name (`FrozenEntries`); all of those not named.
+        after_pass: Called in every process with the number of each pass that is done, from 0, before any checkpoint.
+    """
+
+    work: Path | None = None
+    resume: bool = False
+    title: str = "unlearning"
+    masks: Mapping[str, Tensor] | None = None
+    after_pass: Callable[[int], None] | None = None
+
+
 class StepModule(nn.Module):
     """Model and losses in one forward, so that every wrapper of accelerate sees the whole step."""
 
@@ -104,11 +123,7 @@ def run_loop(
     settings: LoopSettings,
     seed: int,
     reference: Answers | None = None,
-    work: Path | None = None,
-    resume: bool = False,
-    title: str = "unlearning",
-    masks: Mapping[str, Tensor] | None = None,
-    after_pass: Callable[[int], None] | None = None,
+    run: Run | None = None,
 ) -> LoopResult:
     """Train ``adapter`` in place.
 
@@ -119,16 +134,13 @@ def run_loop(
         settings: Budget, optimizer and the rest.
         seed: Of the plan and of dropout.
         reference: What the original says of the datasets' pairs, by position.
-        work: Folder for checkpoints and trackers; without it there are none.
-        resume: Go on from the newest checkpoint in ``work``, if there is one.
-        title: Shown beside the progress bar.
-        masks: Which entries of parameters may change, by name (`FrozenEntries`); all of those not named.
-        after_pass: Called in every process with the number of each pass that is done, from 0, before any checkpoint.
+        run: Checkpoints, masks and what else the run is to do.
 
     Raises:
         DivergedError: A term is not finite; nothing of that step was applied.
     """
-    started = time.perf_counter()
+    started, run = time.perf_counter(), run or Run()
+    work = run.work
     accelerator = make_accelerator(
         device=settings.device,
         mixed_precision=settings.precision,
@@ -162,13 +174,13 @@ def run_loop(
     # Not the scheduler: accelerate would step it once for each process, and the plan counts steps of all together. The
     # losses are computed inside what is wrapped, so that its gradient hooks see all that was used.
     wrapped, optimizer = accelerator.prepare(module, optimizer)
-    frozen = FrozenEntries(adapter, masks)
+    frozen = FrozenEntries(adapter, run.masks)
     result = LoopResult()
     parts = {"optimizer": cast(HasState, optimizer), "schedule": cast(HasState, scheduler), "result": result}
     resumable = Resumable(accelerator, adapter, parts if reference is None else {**parts, "reference": reference})
     if settings.trackers:
         accelerator.init_trackers("multidelete")
-    done = resumable.load(work) if resume and work is not None else 0
+    done = resumable.load(work) if run.resume and work is not None else 0
     started -= result.wall_s
     augment_seed = seed if settings.augment and method.training_mode else None
     micro_batches = MicroBatches(plan, datasets, adapter, settings.accumulation, augment_seed)
@@ -180,7 +192,7 @@ def run_loop(
         persistent_workers=False,
         generator=torch.Generator(),  # starting to read draws a number: not from the restored ones of a resumed run
     )
-    with progress_bar(title, len(plan)) as bar:
+    with progress_bar(run.title, len(plan)) as bar:
         bar.to(done)
         sums: dict[str, float] = {}
         for number, micro in enumerate(loader, start=done * settings.accumulation):
@@ -208,11 +220,10 @@ def run_loop(
                 sums = {}
                 if settings.trackers:
                     accelerator.log(row | {"lr": scheduler.get_last_lr()[0]}, step=done)
-                bar.to(done, f"{title} (loss {row['loss']:.3g})")
-                if after_pass is not None and (
-                    done == len(plan) or plan[done].number_of_pass > plan[step].number_of_pass
-                ):
-                    after_pass(plan[step].number_of_pass)
+                bar.to(done, f"{run.title} (loss {row['loss']:.3g})")
+                is_end = done == len(plan) or plan[done].number_of_pass > plan[step].number_of_pass
+                if run.after_pass is not None and is_end:
+                    run.after_pass(plan[step].number_of_pass)
                 if work is not None and settings.checkpoint_steps and done % settings.checkpoint_steps == 0:
                     _refuse_nonfinite_weights(adapter, done, work)
                     result.wall_s = time.perf_counter() - started
