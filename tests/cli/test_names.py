@@ -60,7 +60,7 @@ COMMANDS = {
         REQUEST | FAMILY | {"forget", "store", "retrained", "shadows"},
         {"request", "root", "names_only", "seed"},
     ),
-    "compare": Compared((compare,), only_python={"say"}),
+    "compare": Compared((compare, ModelStore), only_python={"say", "root", "names_only"}),
     "merge": Compared((multidelete.merge,), only_flags=FAMILY),
     "convert": Compared((convert_albef, export_albef), only_flags={"to_official"}),
     "data": Compared((multidelete.load_data,), only_flags=FAMILY | {"examples", "check", "model", "write"}),
