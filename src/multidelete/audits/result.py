@@ -11,7 +11,7 @@ from multidelete.artifacts.room import write_whole
 from multidelete.audits.measure import Measure
 from multidelete.core.config import misfits, shown
 from multidelete.core.errors import CheckpointError, first_few
-from multidelete.core.json_files import read_json_object
+from multidelete.core.json_files import Json, read_json_object
 
 SCHEMA = 1
 Better = Literal["higher", "lower", "target"]
@@ -74,7 +74,7 @@ class Figure:
         return self.measure.text
 
 
-def write_audit(path: Path, run: dict[str, object], figures: Sequence[Figure]) -> None:
+def write_audit(path: Path, run: Mapping[str, object], figures: Sequence[Figure]) -> None:
     """Write ``audit.json``, a figure on each line; fields that are None are left out."""
     rows = [
         {"audit": f.audit, "figure": f.figure}
@@ -86,7 +86,7 @@ def write_audit(path: Path, run: dict[str, object], figures: Sequence[Figure]) -
     write_whole(path, f'{head},\n "figures": [\n{lines}\n ]\n}}\n')
 
 
-def read_audit(path: Path) -> tuple[dict[str, object], list[Figure]]:
+def read_audit(path: Path) -> tuple[dict[str, Json], list[Figure]]:
     """Read ``audit.json`` back: the run's description and the figures, whose measures are known by their texts alone.
 
     Raises:

@@ -133,9 +133,8 @@ def _value(value: object, hint: object, place: str, problems: list[str]) -> obje
     if origin is not None and issubclass(origin, Mapping):
         if not isinstance(value, Mapping):
             problems.append(_said(place, value, Mapping))
-        elif arguments[1] in _WORDS:
-            wrong_ones = {name: one for name, one in value.items() if not _is_a(one, arguments[1])}
-            problems += [_said(f"{place}.{name}", one, arguments[1]) for name, one in wrong_ones.items()]
+        elif arguments[1] is not object:
+            return {name: _value(one, arguments[1], f"{place}.{name}", problems) for name, one in value.items()}
         return value
     if isinstance(hint, type) and is_dataclass(hint):
         return _object(hint, value, place, problems)

@@ -22,7 +22,9 @@ def written(folder: Path, **changes: object) -> Path:
 
 
 def test_a_kept_group_is_read_back_and_a_missing_one_is_none(tmp_path: Path) -> None:
-    assert read_group(written(tmp_path)) == (HEAD, [])
+    kept = read_group(written(tmp_path))
+    assert kept is not None
+    assert (kept[0].as_json(), kept[1]) == (HEAD, [])
     assert read_group(tmp_path / "none.json") is None
 
 
@@ -30,14 +32,18 @@ def test_a_kept_group_is_read_back_and_a_missing_one_is_none(tmp_path: Path) -> 
     ("changes", "said"),
     [
         ({"setting": 3}, "setting is 3; it must be a text"),
-        ({"fraction": "a quarter"}, "fraction is 'a quarter'; it must be a number"),
-        ({"keys": ["a"]}, "keys is \\['a'\\]; it must be a JSON object"),
+        ({"fraction": "a quarter"}, "fraction is 'a quarter'; it must be a finite number"),
+        ({"keys": ["a"]}, "keys is \\['a'\\]; it must be an object"),
         ({"keys": {"npo": 1}}, "keys.npo is 1; it must be a text"),
-        ({"columns": {"test": "utility"}}, "columns.test is 'utility'; it must be three texts"),
-        ({"models": []}, "models is \\[\\]; it must be a JSON object"),
-        ({"models": {"npo": {}}}, "models.retrained is None; it must be a JSON object"),
-        ({"models": {"retrained": {"cost": {"wall_s": "2"}}}}, "models.retrained.cost.wall_s is '2'; it must be a num"),
-        ({"models": {"retrained": {"verdict": "good"}}}, "models.retrained.verdict is 'good'; it must be a JSON obj"),
+        ({"columns": {"test": "utility"}}, "columns.test is 'utility'; it must be a list"),
+        ({"columns": {"test": ["utility"]}}, "columns.test is \\['utility'\\]; it must be three texts"),
+        ({"models": []}, "models is \\[\\]; it must be an object"),
+        ({"models": {"npo": {}}}, "models.retrained is missing"),
+        (
+            {"models": {"retrained": {"cost": {"wall_s": "2"}}}},
+            "models.retrained.cost.wall_s is '2'; it must be a finite",
+        ),
+        ({"models": {"retrained": {"verdict": "good"}}}, "models.retrained.verdict is 'good'; it must be an obj"),
     ],
 )
 def test_a_head_of_a_wrong_type_is_refused_by_place(changes: dict[str, object], said: str, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pytest
@@ -14,9 +13,11 @@ from multidelete.audits.controls import RANDOM_WEIGHTS, UNTOUCHED
 from multidelete.audits.inputs import RETRAINED_AGAIN
 from multidelete.audits.measure import Measure
 from multidelete.audits.result import Figure
+from multidelete.core.records import read_object
+from multidelete.experiments.comparison.head import Audit, Head
 from multidelete.experiments.comparison.page import gap_table, main_table, wins_table, write_page
 from multidelete.experiments.comparison.plots import gaps_plot
-from multidelete.experiments.comparison.summary import Audit, Mean, summarise
+from multidelete.experiments.comparison.summary import Mean, summarise
 
 COLUMNS = {
     "test": ("utility", "recall@10", "test"),
@@ -73,7 +74,7 @@ def audit(
         "fraction": 0.05,
         "columns": {k: list(v) for k, v in COLUMNS.items()},
     }
-    return run | {"models": told}, figures
+    return read_object(Head, run | {"keys": {}, "models": told}, "planted", ""), figures
 
 
 def block(*audits: Audit):  # type: ignore[no-untyped-def]
@@ -203,9 +204,8 @@ def test_gaps_are_signed_and_drawn() -> None:
 def test_page_holds_names_as_text_and_every_column(tmp_path: Path) -> None:
     """Rows are named by users: in Markdown, too, a name is no markup, no HTML and no further cell."""
     name = "<img src=x onerror=alert(1)> | [near](http://x) `*far*`"
-    run, figures = audit()
-    models = cast(dict[str, object], run["models"])
-    models[name] = models["near"]
+    head, figures = audit()
+    run = replace(head, models={**head.models, name: head.models["near"]})
     figures += [replace(row, model=name) for row in figures if row.model == "near"]
     found = summarise({"group": (run, figures), "other": (run, figures)}, ["near", name])
     write_page(tmp_path, "a <b>bold</b> name", [found], done=2, groups=2)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from statistics import mean
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from multidelete.artifacts.folders import make_folder, remove_whole
 from multidelete.artifacts.keys import key_file
@@ -25,8 +25,9 @@ from multidelete.core.runtime import forget_peak
 from multidelete.data.images import check_pictures
 from multidelete.data.shadows import shadow_members
 from multidelete.experiments.comparison.experiment import CONTROLS, Group
+from multidelete.experiments.comparison.head import Audit
 from multidelete.experiments.comparison.material import model_of
-from multidelete.experiments.comparison.planning import Audit, Planned, shadows_of, unlearned
+from multidelete.experiments.comparison.planning import Planned, shadows_of, unlearned
 from multidelete.experiments.comparison.records import read_group, write_group
 from multidelete.experiments.store import ModelStore
 from multidelete.models import load_adapter
@@ -81,11 +82,11 @@ class Runner:
         missing = planned.missing(audit)
         if audit is None or missing is None:
             return None
-        run, figures = audit
-        unwanted = set(cast(dict[str, object], run["models"])) - {*planned.keys, *CONTROLS}
+        head, figures = audit
+        unwanted = set(head.models) - {*planned.keys, *CONTROLS}
         unwanted |= {row.name for row in missing}
-        models = {name: told for name, told in cast(dict[str, object], run["models"]).items() if name not in unwanted}
-        return run | {"models": models}, [row for row in figures if row.model not in unwanted]
+        models = {name: model for name, model in head.models.items() if name not in unwanted}
+        return replace(head, models=models), [row for row in figures if row.model not in unwanted]
 
     def run(self, planned: Sequence[Planned], say: Callable[[str], None]) -> Iterator[Group]:
         """Make what is missing; yields each group that was worked on."""

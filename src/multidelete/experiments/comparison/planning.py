@@ -3,20 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from multidelete.audits import VERSION
 from multidelete.audits.inputs import RETRAINED_AGAIN
-from multidelete.audits.result import Figure
 from multidelete.core.errors import MultideleteError, UnsupportedError
 from multidelete.data.pairs import PairData
 from multidelete.data.request import Request
 from multidelete.data.shadows import data_digest
 from multidelete.experiments.comparison.experiment import Group, MethodRow
+from multidelete.experiments.comparison.head import Audit
 from multidelete.experiments.comparison.material import load, model_of, request_of
 from multidelete.experiments.store import ModelStore
-
-Audit = tuple[dict[str, object], list[Figure]]
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Planned:
 
     def missing(self, done: Audit | None) -> list[MethodRow] | None:
         """The rows that an audit lacks or has of other settings; None where all of it must be made."""
-        recorded = {} if done is None else cast(dict[str, str], done[0].get("keys", {}))
+        recorded = {} if done is None else done[0].keys
         if any(recorded.get(name) != self.keys[name] for name in self.base):
             return None
         return [row for row in self.group.setting.methods if recorded.get(row.name) != self.keys[row.name]]

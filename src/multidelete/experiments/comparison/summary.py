@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf, sqrt
 from statistics import mean, stdev
-from typing import cast
 
 from scipy.stats import t as student_t
 
@@ -12,15 +11,12 @@ from multidelete.audits import distance
 from multidelete.audits.controls import RANDOM_WEIGHTS, UNTOUCHED
 from multidelete.audits.inputs import RETRAINED_AGAIN
 from multidelete.audits.judgement import TOLERANCES
-from multidelete.audits.measure import Measure
-from multidelete.audits.result import Figure, Key
 from multidelete.core.words import counted
+from multidelete.experiments.comparison.head import Audit, ModelRecord
 
 YARDSTICK = "retrained"
 BAD = ("unfinished", "over-forgotten", "damaged")
 NOISE = 1e-9
-
-Audit = tuple[dict[str, object], list[Figure]]
 
 
 @dataclass(frozen=True)
@@ -153,7 +149,7 @@ def summarise(audits: Mapping[str, Audit], methods: Sequence[str]) -> Block:
         methods: The experiment's rows, in their order.
     """
     readings = {group: _readings(audit) for group, audit in audits.items()}
-    run = next(iter(audits.values()))[0]
+    head = next(iter(audits.values()))[0]
     order = (UNTOUCHED, YARDSTICK, RETRAINED_AGAIN, RANDOM_WEIGHTS, *methods)
     rows = {name: _row(name, audits, readings) for name in order}
     told = _told(audits.values())
@@ -165,8 +161,8 @@ def summarise(audits: Mapping[str, Audit], methods: Sequence[str]) -> Block:
     }
     wins = {key: _wins(key, readings.values(), methods) for key in WON if key not in void}
     wins = {key: won for key, won in wins.items() if any(won.values())}
-    figures = {key: f"{figure} ({split})" for key, (_, figure, split) in _columns(run).items()}
-    return Block(str(run["setting"]), cast(float, run["fraction"]), len(audits), rows, wins, void, partly, figures)
+    figures = {key: f"{figure} ({split})" for key, (_, figure, split) in head.column_keys.items()}
+    return Block(head.setting, head.fraction, len(audits), rows, wins, void, partly, figures)
 
 
 Readings = Mapping[str, Mapping[str, Reading]]
@@ -174,11 +170,11 @@ Readings = Mapping[str, Mapping[str, Reading]]
 
 def _readings(audit: Audit) -> Readings:
     """By model and column, void ones too."""
-    run, figures = audit
+    head, figures = audit
     rows = {(*row.key, row.model): row for row in figures if row.value is not None}
     readings: dict[str, dict[str, Reading]] = {}
-    for name in cast(dict[str, object], run["models"]):
-        for column, (audited, measure, split) in _columns(run).items():
+    for name in head.models:
+        for column, (audited, measure, split) in head.column_keys.items():
             own, theirs = rows.get((audited, measure, split, name)), rows.get((audited, measure, split, YARDSTICK))
             if own is None or own.value is None:
                 continue
@@ -191,17 +187,12 @@ def _readings(audit: Audit) -> Readings:
     return readings
 
 
-def _columns(run: Mapping[str, object]) -> dict[str, Key]:
-    columns = cast(dict[str, list[str]], run["columns"])
-    return {name: (audited, Measure(figure), split) for name, (audited, figure, split) in columns.items()}
-
-
 def _told(audits: Iterable[Audit]) -> dict[str, list[str]]:
     """Why the audits themselves call a column's figure void, once for each such group."""
     told: dict[str, list[str]] = {}
-    for run, figures in audits:
+    for head, figures in audits:
         void = {row.key: row.void for row in figures if row.void is not None}
-        for column, key in _columns(run).items():
+        for column, key in head.column_keys.items():
             if key in void:
                 told.setdefault(column, []).append(void[key])
     return told
@@ -216,20 +207,18 @@ def _row(name: str, audits: Mapping[str, Audit], readings: Mapping[str, Readings
             row.values[column.key] = Mean.of([reading.value for reading in there])
             row.gaps[column.key] = Mean.of([reading.gap for reading in there])
     spent: dict[str, list[float]] = {"wall_s": [], "share": [], "peak_bytes": []}
-    for group, (run, _) in audits.items():
-        models = cast(dict[str, dict[str, dict[str, float]]], run["models"])
-        told = models.get(name, {})
-        if "absent" in told:
-            row.absent[group] = str(told["absent"])
-        if "verdict" in told:
-            outcome = str(told["verdict"]["outcome"])
-            row.outcomes[outcome] = row.outcomes.get(outcome, 0) + 1
-        cost, whole = told.get("cost", {}), models[YARDSTICK].get("cost", {}).get("wall_s")
-        for key in ("wall_s", "peak_bytes"):
-            if cost.get(key):  # the peak is 0 where the system does not tell it
-                spent[key].append(cost[key])
-        if "wall_s" in cost and whole:
-            spent["share"].append(cost["wall_s"] / whole)
+    for group, (head, _) in audits.items():
+        model = head.models.get(name, ModelRecord())
+        if model.absent is not None:
+            row.absent[group] = model.absent
+        if model.verdict is not None:
+            row.outcomes[model.verdict.outcome] = row.outcomes.get(model.verdict.outcome, 0) + 1
+        cost, whole = model.spent, head.models[YARDSTICK].spent.wall_s
+        for key, amount in (("wall_s", cost.wall_s), ("peak_bytes", cost.peak_bytes)):
+            if amount:  # the peak is 0 where the system does not tell it
+                spent[key].append(amount)
+        if cost.wall_s is not None and whole:
+            spent["share"].append(cost.wall_s / whole)
     row.seconds, row.share, row.peak_bytes = (Mean.of(values) if values else None for values in spent.values())
     return row
 
