@@ -16,6 +16,7 @@ from multidelete.audits import ModelSignals, Signals, cached, collect
 from multidelete.audits.compared import Source, place_of
 from multidelete.audits.gallery import MEMBERS, score_galleries
 from multidelete.audits.inputs import drawn_sets
+from multidelete.audits.roles import Role
 from multidelete.core.errors import CheckpointError
 from multidelete.core.progress import Bar, progress_bar
 from multidelete.core.runtime import device_for
@@ -178,7 +179,7 @@ def refuse_seen(models: Mapping[str, Source], records: Mapping[str, RunRecord], 
     problems = []
     known = (data.train.digest_by(data.classes), data.train.digest)
     for name, record in records.items():
-        if not name.startswith("retrained"):
+        if Role.of(name) not in (Role.RETRAINED, Role.RETRAINED_AGAIN):
             continue
         digest, made_by = record.data and record.data.digest, record.method and record.method.name
         why = None

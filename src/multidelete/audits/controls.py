@@ -11,8 +11,8 @@ audit promises of them stands with the audit, as its ``CONTROLS``.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from multidelete.audits.inputs import RETRAINED_AGAIN
 from multidelete.audits.result import Figure
+from multidelete.audits.roles import Role
 
 UNTOUCHED, RANDOM_WEIGHTS = "untouched", "random weights"
 SAME = 1e-4  # the same weights asked twice, perhaps in other batches
@@ -73,7 +73,7 @@ class Controls:
         apart = self.apart
         if apart is None:
             return []
-        gaps = [row for row in rows if row.model.startswith(RETRAINED_AGAIN) and row.measure.to == "retrained"]
+        gaps = [row for row in rows if row.role is Role.RETRAINED_AGAIN and row.measure.to == "retrained"]
         return [
             far(
                 row,

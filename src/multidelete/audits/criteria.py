@@ -22,6 +22,7 @@ from multidelete.audits.forgetting import UnitCounts
 from multidelete.audits.judgement import TOLERANCES, ScoreRow, state_of
 from multidelete.audits.measure import ACCURACY, Measure
 from multidelete.audits.result import Figure, Key
+from multidelete.audits.roles import Role
 
 Gap = tuple[float, float | None, float | None, int | None]  # unlearned minus yardstick, its 95 % interval, its groups
 
@@ -42,10 +43,9 @@ class Lookup:
         row = self.row(key, model)
         return None if row is None else row.value
 
-    def models(self, beginning: str) -> list[str]:
-        """Models whose names begin like this and which have a value, sorted."""
-        names = {row.model for row in self._rows.values() if row.value is not None}
-        return sorted(name for name in names if name.startswith(beginning))
+    def models(self, role: Role) -> list[str]:
+        """Models that play this part and have a value, sorted."""
+        return sorted({row.model for row in self._rows.values() if row.value is not None and row.role is role})
 
     def why_absent(self, audit: str, kind: str | None = None) -> str:
         """The first reason that an audit's rows give, those of the kind before others."""

@@ -14,10 +14,11 @@ import numpy as np
 from multidelete.audits import stats
 from multidelete.audits.compare import Heading, absent_figures, mean_figures
 from multidelete.audits.controls import RANDOM_WEIGHTS, Controls, some
-from multidelete.audits.inputs import RETRAINED_AGAIN, UNLEARNED_AGAIN, AuditInput, ModelSignals, groups
+from multidelete.audits.inputs import RETRAINED_AGAIN, AuditInput, ModelSignals, groups
 from multidelete.audits.margin import NO_REFERENCE, meaning, pair_margins
 from multidelete.audits.measure import Measure
 from multidelete.audits.result import Figure
+from multidelete.audits.roles import Role
 from multidelete.audits.signals import Signals
 from multidelete.core.words import counted
 
@@ -148,7 +149,7 @@ def _gap_figures(
             seed=audit.seed,
             with_differences=False,
         )
-        again = [row for row in rows if row.model.startswith(RETRAINED_AGAIN)]
+        again = [row for row in rows if row.role is Role.RETRAINED_AGAIN]
         target = 0.0 if name == SIGNED else max((row.value or 0.0 for row in again), default=None)
         gaps += [replace(row, target=target, note=f"{meaning(pairs)}; {_floor(again)}") for row in rows]
     if split == "forget":
@@ -176,8 +177,8 @@ def _klom_figures(
 ) -> list[Figure]:
     """KLoM of the unlearned and of other retrained models, both against the same retrained ones, equally many."""
     measure = Measure(KLOM, kind=kind)
-    unlearned = [margins[model] for model in ("unlearned", *audit.named(UNLEARNED_AGAIN))]
-    retrained = [margins[model] for model in ("retrained", *audit.named(RETRAINED_AGAIN))]
+    unlearned = [margins[model] for model in ("unlearned", *audit.of_role(Role.UNLEARNED_AGAIN))]
+    retrained = [margins[model] for model in ("retrained", *audit.of_role(Role.RETRAINED_AGAIN))]
     many = min(len(unlearned), len(retrained) // 2)
     if many < LEAST_MODELS:
         why = (

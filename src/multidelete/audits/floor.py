@@ -11,6 +11,7 @@ from multidelete.audits.inputs import RETRAINED_AGAIN, prefix
 from multidelete.audits.judgement import ENOUGH_GROUPS, ScoreRow
 from multidelete.audits.measure import Measure
 from multidelete.audits.result import Figure, Key
+from multidelete.audits.roles import Role
 
 State = Literal["unknown", "within", "above", "below"]
 
@@ -39,7 +40,7 @@ def floor(look: Lookup, rows: Sequence[ScoreRow], counts: UnitCounts | None) -> 
     """Compare the gaps of the scorecard's forgetting and membership rows, and the signed margin gap, with the floor."""
     if counts is None or all(row.retrained is None for row in rows):
         return UNKNOWN
-    if not look.models(RETRAINED_AGAIN):
+    if not look.models(Role.RETRAINED_AGAIN):
         return Floor("unknown", f"{NOT_KNOWN}: there is no second retrained model (--retrained-again).")
     if counts.groups < ENOUGH_GROUPS:
         few = f"{counts.groups} deleted {counts.noun} are fewer than {ENOUGH_GROUPS}"
@@ -95,6 +96,6 @@ def _gap_key(unlearned: Figure | None) -> Key | None:
 
 def _reach(look: Lookup, key: Key) -> float | None:
     """The farthest end of the intervals of all second retrained models' gaps; the gap itself where there is none."""
-    gaps = [row for model in look.models(RETRAINED_AGAIN) if (row := look.row(key, model)) is not None]
+    gaps = [row for model in look.models(Role.RETRAINED_AGAIN) if (row := look.row(key, model)) is not None]
     ends = [abs(end) for row in gaps for end in (row.low, row.high, row.value) if end is not None]
     return max(ends, default=None)

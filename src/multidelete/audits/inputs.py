@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from multidelete.audits.roles import Role
 from multidelete.audits.signals import Signals
 from multidelete.core.streams import Stream, stream
 from multidelete.core.units import UNITS, Unit
@@ -14,7 +15,7 @@ from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, PairDataset
 
 SPLITS = ("forget", "retain", "test", "val")
-RETRAINED_AGAIN, UNLEARNED_AGAIN = "retrained again", "unlearned again"
+RETRAINED_AGAIN, UNLEARNED_AGAIN = Role.RETRAINED_AGAIN.value, Role.UNLEARNED_AGAIN.value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +97,7 @@ class AuditInput:
         for name in ("original", "unlearned"):
             if name not in self.models:
                 raise ValueError(f"there is no {name!r} among the models {list(self.models)}")
-        if self.named(RETRAINED_AGAIN) and "retrained" not in self.models:
+        if self.of_role(Role.RETRAINED_AGAIN) and "retrained" not in self.models:
             raise ValueError(f"there is a second retrained model, and no first among {list(self.models)}")
         original = self.models["original"]
         shadows = {f"shadow {at}": shadow.signals for at, shadow in enumerate(self.shadows)}
@@ -113,9 +114,9 @@ class AuditInput:
         if self.unit not in UNITS or (self.unit == "image" and "image" not in original.forget.modalities):
             raise ValueError(f"unit is {self.unit!r}; it must be one of {UNITS} and pairs of it")
 
-    def named(self, beginning: str) -> dict[str, ModelSignals]:
-        """The models whose names begin like this: `RETRAINED_AGAIN` or `UNLEARNED_AGAIN`."""
-        return {name: model for name, model in self.models.items() if name.startswith(beginning)}
+    def of_role(self, role: Role) -> dict[str, ModelSignals]:
+        """The models that play this part."""
+        return {name: model for name, model in self.models.items() if Role.of(name) is role}
 
     @property
     def original(self) -> ModelSignals:

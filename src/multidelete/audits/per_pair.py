@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from multidelete.audits import stats
 from multidelete.audits.compare import Heading, absent_figures, auc_figures, tpr_figures
 from multidelete.audits.controls import Controls, far, guesses
-from multidelete.audits.inputs import RETRAINED_AGAIN, AuditInput, ModelSignals, groups, prefix
+from multidelete.audits.inputs import AuditInput, ModelSignals, groups, prefix
 from multidelete.audits.margin import NO_REFERENCE, pair_margins
 from multidelete.audits.measure import AUC, Measure
 from multidelete.audits.membership import RATES, SPLIT
 from multidelete.audits.result import Figure
+from multidelete.audits.roles import Role
 from multidelete.audits.signals import Signals
 from multidelete.core.words import counted
 
@@ -54,7 +55,7 @@ class Attack:
 def _alone(rows: Sequence[Figure]) -> list[str]:
     """Without shadows each of two retrained models calibrates the other, and 0.5 stands in for the first one's AUC."""
     compared = {(row.measure, row.model) for row in rows if row.measure.to == "retrained"}
-    aucs = [row for row in rows if row.model.startswith(RETRAINED_AGAIN) and row.measure.is_attack]
+    aucs = [row for row in rows if row.role is Role.RETRAINED_AGAIN and row.measure.is_attack]
     return [
         far(row, 0.5, APART, f"{row.model}: {row.figure} is {row.value:.3f}")
         for row in aucs
@@ -211,13 +212,13 @@ def _attacked(
 
 def _others(name: str, models: Iterable[str]) -> list[str]:
     """References where there are no shadows: the second retrained models; for one of them, the first in its place."""
-    again = [other for other in models if other.startswith(RETRAINED_AGAIN)]
+    again = [other for other in models if Role.of(other) is Role.RETRAINED_AGAIN]
     return ["retrained" if other == name else other for other in again]
 
 
 def _without_swapped_gap(row: Figure) -> Figure:
     """Each retrained model is the other's reference: one AUC is 1 minus the other, and their gap counts all twice."""
-    if not (row.model.startswith(RETRAINED_AGAIN) and row.measure.to == "retrained"):
+    if not (row.role is Role.RETRAINED_AGAIN and row.measure.to == "retrained"):
         return row
     why = "it and the retrained model are each other's references, so that what lies between them counts twice"
     return Figure(audit=AUDIT, measure=row.measure, model=row.model, split=row.split, absent=why)

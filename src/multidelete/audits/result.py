@@ -9,6 +9,7 @@ from typing import Literal
 
 from multidelete.artifacts.room import write_whole
 from multidelete.audits.measure import Measure
+from multidelete.audits.roles import Role
 from multidelete.core.config import misfits, shown
 from multidelete.core.errors import CheckpointError, first_few
 from multidelete.core.json_files import Json, read_json_object
@@ -67,6 +68,11 @@ class Figure:
     def key(self) -> Key:
         """What tells it from other figures of the same model."""
         return self.audit, self.measure, self.split
+
+    @property
+    def role(self) -> Role:
+        """The part that its model plays."""
+        return Role.of(self.model)
 
     @property
     def figure(self) -> str:

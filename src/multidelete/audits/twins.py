@@ -5,18 +5,17 @@ from pathlib import Path
 
 from multidelete.artifacts.deletions import Lineage
 from multidelete.audits.compared import Source, place_of
+from multidelete.audits.roles import Role
 from multidelete.core.errors import CheckpointError
 from multidelete.core.words import counted
 from multidelete.data.pairs import Pair
 from multidelete.models import Adapter, load_adapter
 from multidelete.models.checkpoint import stored_weights_digest, weights_digest
 
-COMPARED = ("original", "unlearned", "retrained", "shadow")  # how the names of models begin that are to differ
-
 
 def same_models(models: Mapping[str, Source], *, allow_pickle: bool = False) -> dict[str, str]:
     """For each model that has the weights of one before it, that one's name, whatever its folder holds besides them."""
-    compared = {name: source for name, source in models.items() if name.startswith(COMPARED)}
+    compared = {name: source for name, source in models.items() if Role.of(name) is not Role.OTHER}
     is_memory = any(isinstance(source, Adapter) for source in compared.values())
     known: dict[Source, str] = {}
     first: dict[str, str] = {}
