@@ -45,7 +45,7 @@ def test_untouched_model_is_unfinished(with_retrained: bool, people: int, forgot
         f"Of {who} to be forgotten (by sensitive pairs) the original finds {forgotten}, the unlearned model {forgotten}"
     )
     assert found.sentences[0].startswith(told)
-    assert criterion(found, "forgetting").met is False
+    assert criterion(found, "forgetting").state == "missed"
 
 
 @pytest.mark.parametrize("memory", [0.0, 0.15, 0.25, 0.3])
@@ -288,8 +288,8 @@ def test_retrained_models_that_keep_less_than_the_original_do_not_condemn_themse
 def test_random_weights_are_damaged_and_not_forgotten(with_retrained: bool) -> None:
     found = judged(model(forget=0.0, retain=0.0, looks=0.0, model_seed=9), with_retrained=with_retrained)
     assert found.outcome == "damaged"
-    assert criterion(found, "retain").met is False
-    assert criterion(found, "test").met is False
+    assert criterion(found, "retain").state == "missed"
+    assert criterion(found, "test").state == "missed"
 
 
 def test_collapsed_model_is_damaged() -> None:
@@ -337,7 +337,7 @@ def test_two_of_twelve_people_still_found_is_not_forgotten_within_noise() -> Non
     assert row.gap == pytest.approx(2 / 12)
     assert row.low is not None
     assert row.low <= 0
-    assert row.met is None
+    assert row.state in ("unclear", "absent")
     assert found.outcome == "unjudged"
     assert any(sentence.startswith(f"It cannot be told whether {ASKED['forgetting']}") for sentence in found.sentences)
 
@@ -346,7 +346,7 @@ def test_untouched_model_of_which_little_was_memorised_is_unfinished_despite_the
     original = partly(2, model_seed=4)
     models = models_of(original) | {"original": original}
     found = judge(run(models))
-    assert criterion(found, "forgetting").met is False, "not one that was memorised is forgotten"
+    assert criterion(found, "forgetting").state == "missed", "not one that was memorised is forgotten"
     assert found.outcome == "unfinished"
 
 
@@ -389,7 +389,7 @@ def test_without_held_out_pairs_membership_cannot_be_judged() -> None:
     models = {name: replace(m, test=None) for name, m in models_of(model(forget=0.0, model_seed=4)).items()}
     found = judge(run(models))
     assert found.outcome == "unjudged"
-    assert criterion(found, "membership").met is None
+    assert criterion(found, "membership").state in ("unclear", "absent")
     assert "retain pairs are members" in criterion(found, "membership").note
 
 

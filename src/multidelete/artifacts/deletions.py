@@ -148,10 +148,6 @@ class Lineage:
 def refuse_without_keys(lineages: Mapping[str, Lineage], *, removed: bool) -> None:
     """Refuse models whose earlier deletions cannot be told, unless the data is said to hold none of their pairs.
 
-    Args:
-        lineages: By what to call each model.
-        removed: Whether the user said so.
-
     Raises:
         CheckpointError: One line for each model.
     """
@@ -174,11 +170,6 @@ def refuse_without_keys(lineages: Mapping[str, Lineage], *, removed: bool) -> No
 
 def without_earlier(data: PairData, lineage: Lineage, *, but: Collection[str] = ()) -> PairData:
     """The data without the pairs that the lineage has forgotten, in any split; a graph loses what only they state.
-
-    Args:
-        data: The pairs.
-        lineage: What was forgotten.
-        but: Ids of training pairs that stay nevertheless.
 
     Raises:
         DataError: No training pair is left.

@@ -211,6 +211,12 @@ class RunRecord(Record):
         return Recipe(model=self.model, loop=self.loop, seed=self.seed)
 
     @property
+    def spent(self) -> dict[str, float]:
+        """What the run took, by the names of `Cost`."""
+        cost = {} if self.cost is None else self.cost.as_json()
+        return {name: float(value) for name, value in cost.items() if isinstance(value, int | float)}
+
+    @property
     def forgotten(self) -> tuple[DeletionRecord, ...]:
         """Everything that was deleted; of a version that kept no references, one record without a key."""
         if self.deletions is not None or self.request is None:

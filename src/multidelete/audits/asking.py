@@ -168,11 +168,6 @@ def members_of(shadows: Sequence[str | Path], data: PairData) -> list[frozenset[
 def refuse_seen(models: Mapping[str, Source], records: Mapping[str, RunRecord], data: PairData) -> None:
     """Refuse retrained models that are known to have been trained on what is to be forgotten.
 
-    Args:
-        models: By name.
-        records: What each model's folder says of itself.
-        data: All pairs, the forget pairs among them.
-
     Raises:
         CheckpointError: One line for each.
     """

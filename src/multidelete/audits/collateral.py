@@ -125,9 +125,8 @@ def _neighbourhood(
     for kind in kinds_of(original.select(mask)):
         of_kind = np.array([k == kind for k in original.kinds], dtype=bool)
         own = mask & of_kind
-        is_labelled = original.labels is not None and original.logits is not None
         rows += mean_figures(
-            Heading(AUDIT, Measure(LABEL_MARGIN if is_labelled else SCORE, kind=kind), split, note=note),
+            Heading(AUDIT, Measure(LABEL_MARGIN if original.can_be_judged else SCORE, kind=kind), split, note=note),
             values={name: signals.select(own).label_aware_score for name, signals in models.items()},
             groups=groups(original.select(own)),
             seed=audit.seed,

@@ -92,23 +92,17 @@ def cost_of(records: Mapping[str, RunRecord]) -> dict[str, float | None]:
     unlearned = records["unlearned"]
     is_unlearned = unlearned.command == "unlearn"
     return {
-        **(_numbers(unlearned) if is_unlearned else {}),
+        **(unlearned.spent if is_unlearned else {}),
         "search_wall_s": unlearned.search.wall_s if is_unlearned and unlearned.search else None,
-        "retrained_wall_s": _numbers(records.get("retrained", RunRecord())).get("wall_s"),
+        "retrained_wall_s": records.get("retrained", RunRecord()).spent.get("wall_s"),
     }
 
 
 def seconds_of(records: Mapping[str, RunRecord]) -> dict[str, float]:
     """Wall seconds of each model's making beside the original, where they are known."""
-    wall_s = {name: _numbers(record).get("wall_s") for name, record in records.items() if name != "original"}
+    wall_s = {name: record.spent.get("wall_s") for name, record in records.items() if name != "original"}
     wall_s["unlearned"] = cost_of(records).get("wall_s")
     return {name: seconds for name, seconds in wall_s.items() if seconds is not None}
-
-
-def _numbers(record: RunRecord) -> dict[str, float]:
-    """What a run cost, by name."""
-    cost = {} if record.cost is None else record.cost.as_json()
-    return {name: float(value) for name, value in cost.items() if isinstance(value, int | float)}
 
 
 def digests_of(models: Mapping[str, Source]) -> dict[str, str]:

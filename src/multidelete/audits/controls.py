@@ -21,14 +21,6 @@ Rule = Callable[[Sequence[Figure]], list[str]]
 """From an audit's figures to one outcome for each thing looked at, empty where it is right."""
 
 
-def _every(_: Figure) -> bool:
-    return True
-
-
-def _none(_: Figure) -> None:
-    return None
-
-
 @dataclass(frozen=True, kw_only=True)
 class Controls:
     """What an audit promises of models whose answers are known.
@@ -42,8 +34,8 @@ class Controls:
     """
 
     apart: float | None = None
-    compared: Callable[[Figure], bool] = _every
-    expected: Callable[[Figure], float | None] = _none
+    compared: Callable[[Figure], bool] = lambda _: True
+    expected: Callable[[Figure], float | None] = lambda _: None
     rules: Sequence[Rule] = ()
 
     def outcomes(self, rows: Sequence[Figure]) -> list[str]:

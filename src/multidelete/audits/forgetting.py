@@ -100,7 +100,7 @@ def figures(audit: AuditInput) -> list[Figure]:
                 why = f"there are no {prefix(kind)}{split} pairs"
                 rows += absent_figures(AUDIT, headline_measure(audit, kind), split, audit.models, why)
                 continue
-            if _has_labels(original.forget):
+            if original.forget.can_be_judged:
                 chosen = {name: model.training.select(own) for name, model in audit.models.items()}
                 rows += accuracy_figures(chosen, audit=AUDIT, kind=kind, split=split, seed=audit.seed)
                 rows += _margin_figures(audit, chosen, kind, split)
@@ -108,7 +108,7 @@ def figures(audit: AuditInput) -> list[Figure]:
                 rows += _recall_figures(audit, kind, split, own & in_gallery, of_kind & in_gallery)
             elif original.forget.can_be_searched:
                 rows += absent_figures(AUDIT, headline_measure(audit, kind), split, audit.models, NOT_DRAWN)
-            elif not _has_labels(original.forget):
+            elif not original.forget.can_be_judged:
                 rows += absent_figures(AUDIT, headline_measure(audit, kind), split, audit.models, NO_EMBEDDINGS)
         rows += _holdout_figures(audit, kind, of_kind)
     return rows
@@ -137,7 +137,7 @@ def _units_of_kind(audit: AuditInput, kind: str | None) -> UnitCounts | None:
             query, candidate = model.forget.modalities
             result = search(model.training, own, of_kind, query=query, candidate=candidate, ks=(1,))
             hit, chance = result.recall[1][result.query_of_pair], float(result.chance[1].mean())
-        elif _has_labels(model.forget) and model.forget.logits is not None:
+        elif model.forget.can_be_judged and model.forget.logits is not None:
             hit, chance = correct(model.forget.select(forget_of_kind)), 1 / model.forget.logits.shape[1]
         else:
             return None
@@ -162,7 +162,7 @@ def _units_of_kind(audit: AuditInput, kind: str | None) -> UnitCounts | None:
 
 def headline_measure(audit: AuditInput, kind: str | None) -> Measure:
     """The headline measure of a kind."""
-    if not audit.original.forget.can_be_searched and _has_labels(audit.original.forget):
+    if not audit.original.forget.can_be_searched and audit.original.forget.can_be_judged:
         return Measure(ACCURACY, kind=kind)
     return _recall(audit, kind, audit.original.forget.modalities)
 
@@ -173,10 +173,6 @@ def _recall(audit: AuditInput, kind: str | None, direction: tuple[str, str]) -> 
     return Measure(
         RECALL, kind=kind, k=1, direction=direction, gallery=SAMPLED_TRAINING if is_sampled else ALL_TRAINING
     )
-
-
-def _has_labels(signals: Signals) -> bool:
-    return signals.labels is not None and signals.logits is not None
 
 
 def _recall_figures(
@@ -239,9 +235,9 @@ def _holdout_figures(audit: AuditInput, kind: str | None, of_kind: NDArray[np.bo
     They are searched for among the training pairs, or their labels are predicted.
     """
     measure = headline_measure(audit, kind)
-    if not audit.original.forget.can_be_searched and _has_labels(audit.original.forget):
+    if not audit.original.forget.can_be_searched and audit.original.forget.can_be_judged:
         held = {model: s.holdout.of_kind(kind) for model, s in audit.models.items() if s.holdout is not None}
-        if not held or not len(held["original"]) or not _has_labels(held["original"]):
+        if not held or not len(held["original"]) or not held["original"].can_be_judged:
             why = f"there are no {prefix(kind)}held-out pairs with labels"
             return absent_figures(AUDIT, measure, "test", audit.models, why)
         rows = accuracy_figures(held, audit=AUDIT, kind=kind, split="test", seed=audit.seed)

@@ -80,11 +80,6 @@ class ScoreRow:
         return _WORSE[self.state], abs(self.gap or 0.0)
 
     @property
-    def met(self) -> bool | None:
-        """Yes, no, or None: cannot be told."""
-        return {"met": True, "missed": False}.get(self.state)
-
-    @property
     def is_above(self) -> bool:
         """Whether the unlearned model lies above its yardstick."""
         return self.gap is not None and self.gap > 0

@@ -29,7 +29,7 @@ def pair_margins(model: ModelSignals, pairs: Signals, seed: int) -> stats.Floats
     Returns:
         None where a pair has no unassociated candidate in the reference.
     """
-    if pairs.embeddings is None or (pairs.logits is not None and pairs.labels is not None):
+    if pairs.embeddings is None or pairs.can_be_judged:
         return pairs.label_aware_score.astype(np.float64)
     retain = model.retain.of_kind(pairs.kinds[0])
     both = [
@@ -42,7 +42,7 @@ def pair_margins(model: ModelSignals, pairs: Signals, seed: int) -> stats.Floats
 
 def meaning(pairs: Signals) -> str:
     """What the margin of these pairs is, for a figure's note."""
-    if pairs.logits is not None and pairs.labels is not None:
+    if pairs.can_be_judged:
         return "margin: log-odds of the pair's own label"
     if pairs.embeddings is not None:
         return "margin: log-odds of the pair's own partner among retain pairs' members, both directions"

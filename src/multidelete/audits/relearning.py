@@ -194,12 +194,11 @@ def figures(
     if values:
         rows += _curve_figures(audit, measure, values, hang_together, note)
         rows += _half_figures(measure, values)
-    is_labelled = training.labels is not None and training.logits is not None
     scores = {
         step: {model: signals.select(own).label_aware_score for model, signals in models.items()}
         for step, models in measured.items()
     }
-    score = Measure(LABEL_MARGIN if is_labelled else SCORE, kind=kind)
+    score = Measure(LABEL_MARGIN if training.can_be_judged else SCORE, kind=kind)
     return rows + _curve_figures(audit, score, scores, groups(training.select(own)), rate)
 
 

@@ -100,6 +100,11 @@ class Signals:
         return _log_odds(self.logits, self.logits.argmax(axis=1))
 
     @property
+    def can_be_judged(self) -> bool:
+        """Whether there are labels, and class scores to judge by them."""
+        return self.labels is not None and self.logits is not None
+
+    @property
     def can_be_searched(self) -> bool:
         """Whether there is something to search: embeddings, or a drawn gallery."""
         return self.embeddings is not None or self.gallery is not None

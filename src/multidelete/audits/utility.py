@@ -43,7 +43,7 @@ def quality_figures(
     """Retrieval within the pairs' own gallery, and accuracy; absent where the family has neither."""
     original = by_model["original"]
     figures = []
-    if original.labels is not None and original.logits is not None:
+    if original.can_be_judged:
         figures += accuracy_figures(by_model, audit=audit, kind=kind, split=split, seed=seed)
     if not original.can_be_searched:
         return figures or absent_figures(audit, Measure(RECALL, kind=kind, k=10), split, by_model, NO_EMBEDDINGS)

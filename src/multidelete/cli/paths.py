@@ -18,19 +18,8 @@ def _plain(name: str) -> list[Path]:
 
 
 MODELS = (
-    *(
-        "original",
-        "start",
-        "unlearned",
-        "retrained",
-        "retrained_again",
-        "unlearned_again",
-        "shadows",
-        "adapter",
-        "model",
-    ),
-    "source",
-    "model",
+    *("original", "start", "unlearned", "retrained", "retrained_again", "unlearned_again"),
+    *("shadows", "adapter", "model", "source"),
 )
 READS: Mapping[str, Callable[[str], list[Path]]] = {
     "config": _plain,

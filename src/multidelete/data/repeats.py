@@ -14,10 +14,6 @@ def kept_repeats(train: PairDataset, ids: Collection[str]) -> list[str]:
 
     Texts are compared without regard to capital letters and blanks, pictures by their bytes. Only files of the size
     of a forgotten picture whose caption is the same are read.
-
-    Args:
-        train: The training pairs.
-        ids: Those to forget.
     """
     wanted = set(ids)
     by_text: dict[str | None, list[Pair]] = {}

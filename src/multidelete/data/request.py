@@ -90,14 +90,11 @@ def resolve_request(
     read = means_one(read, unit, file)
     unit = unit or "pair"
     named = Named((*ids, *read.ids), (*subjects, *read.subjects), (*images, *read.images), (*nodes, *read.nodes))
-    chosen = {
-        *_match(data, "id", named.ids, problems),
-        *_match(data, "subject", named.subjects, problems),
-        *_match(data, "image", each_once(named.images, meant), problems),
-        *_match(data, "node", named.nodes, problems),
-    }
+    by_column = {"id": named.ids, "subject": named.subjects, "image": named.images, "node": named.nodes}
+    wanted = {**by_column, "image": each_once(named.images, meant)}
+    chosen = {pair_id for what, names in wanted.items() for pair_id in _match(data, what, names, problems)}
     problems += skipped_ids(data, read, file)
-    if not (named.ids or named.subjects or named.images or named.nodes):
+    if not any(by_column.values()):
         where = f"{file} names nothing" if file is not None else "Nothing is named"
         problems.append(f"{where}; a deletion request needs at least one pair id, subject, image or node.")
     chosen = _whole_units(data.train, chosen, unit, problems)
@@ -108,16 +105,7 @@ def resolve_request(
     for note in (*(f"{file}: {note}" for note in read.notes), *overlooked(data.train, chosen, named)):
         logger.warning("%s", note)
     forget = tuple(pair.id for pair in data.train if pair.id in chosen)
-    parts = [
-        counted(len(n), what)
-        for n, what in (
-            (named.ids, "ids"),
-            (named.subjects, "subjects"),
-            (named.images, "images"),
-            (named.nodes, "nodes"),
-        )
-        if n
-    ]
+    parts = [counted(len(names), f"{what}s") for what, names in by_column.items() if names]
     rule = {
         "pair": "",
         "image": ", with everything attached to their images",

@@ -86,16 +86,12 @@ def read_request(path: Path) -> Named:
             case ".json":
                 raise RequestError(f"{path}: a request in JSON has one entry on each line; name the file .jsonl.")
     except DataError as error:
-        raise RequestError(_about_the_request(error)) from error
+        raise RequestError([f"The request file {problem}" for problem in error.problems]) from error
     lines = [line.strip() for line in text.split("\n")]
     return Named(
         ids=tuple(line for line in lines if line and not line.startswith("#")),
         comments=tuple(line for line in lines if line.startswith("#")),
     )
-
-
-def _about_the_request(error: DataError) -> list[str]:
-    return [f"The request file {problem}" for problem in error.problems]
 
 
 def _read_table(path: Path, rows: Rows, notes: Sequence[str]) -> Named:

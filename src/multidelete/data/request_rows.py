@@ -68,12 +68,6 @@ def _which_of_the_two(file: Path | None, read: Named) -> str:
 def refuse_contradictions(data: PairData, read: Named, images: Mapping[str, str | None], file: Path | None) -> None:
     """Refuse rows that say things which no pair has together; rows of other data are no request for these pairs.
 
-    Args:
-        data: The pairs of all splits.
-        read: The request.
-        images: The sources of the pictures that its rows name.
-        file: Where it was read from.
-
     Raises:
         RequestError: There are such rows; all are counted.
     """

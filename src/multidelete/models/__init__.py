@@ -111,7 +111,7 @@ def _add_stored_lora(adapter: FamilyAdapter, folder: Path, base: str) -> None:
             f"Restore that model, or set base_model_name_or_path in {folder / LORA_CONFIG} to where it is."
         )
     load_lora(adapter, folder)
-    if type(adapter).remove is not Adapter.remove:
+    if adapter.holds_data:
         adapter.processor = load_processor(folder, type(adapter))
 
 

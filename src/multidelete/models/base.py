@@ -111,6 +111,11 @@ class Adapter(nn.Module, ABC):
         """
         return ()
 
+    @property
+    def holds_data(self) -> bool:
+        """Whether forgetting changes more than weights."""
+        return type(self).remove is not Adapter.remove
+
     def remove(self, pairs: Sequence[Pair], retained: Sequence[Pair]) -> None:
         """Take what only ``pairs`` told out of what the model holds besides weights, before unlearning or retraining.
 

@@ -116,7 +116,7 @@ def save_lora(adapter: Adapter, folder: Path, base: str) -> None:
     config = cast(Mapping[str, LoraConfig], network.peft_config)["default"]
     config.base_model_name_or_path, config.inference_mode = base, True
     config.save_pretrained(str(folder))
-    if _holds_data(adapter):
+    if adapter.holds_data:
         adapter.processor.save_pretrained(folder)  # type: ignore[operator, union-attr]
 
 
@@ -193,8 +193,3 @@ def _network(adapter: Adapter) -> nn.Module:
 
 def _layers(adapter: Adapter) -> dict[str, LoraLayer]:
     return {name: module for name, module in adapter.named_modules() if isinstance(module, LoraLayer)}
-
-
-def _holds_data(adapter: Adapter) -> bool:
-    """Whether forgetting changes more than weights: a graph loses edges."""
-    return type(adapter).remove is not Adapter.remove

@@ -60,16 +60,10 @@ def oddest(pairs: PairDataset, shapes: Shapes) -> list[Pair]:
         if source in shapes
     ]
     if seen:
-        chosen += [choose(seen, key=key)[0] for key in (_wideness, _area) for choose in (min, max)]
+        for choose in (min, max):
+            chosen.append(choose(seen, key=lambda picture: picture[1] / max(1, picture[2]))[0])
+            chosen.append(choose(seen, key=lambda picture: picture[1] * picture[2])[0])
     return [pairs[at] for at in dict.fromkeys(chosen)]
-
-
-def _wideness(picture: tuple[int, int, int]) -> float:
-    return picture[1] / max(1, picture[2])
-
-
-def _area(picture: tuple[int, int, int]) -> float:
-    return picture[1] * picture[2]
 
 
 def _try(adapter: Adapter, part: str, pairs: Sequence[Pair], name: str) -> None:

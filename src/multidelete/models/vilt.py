@@ -225,15 +225,9 @@ def _gather_padded(rows: Tensor) -> Tensor:
 
 
 def _draw(own_G: Tensor, other_G: Tensor, rows_B: Tensor) -> tuple[Tensor, Tensor]:
-    """For each of some pairs another pair, whose second member goes with no pair that has the first member.
+    """For each pair at ``rows_B`` another pair whose second member goes with no pair that has its first member.
 
-    Args:
-        own_G: Sources of the members that stay.
-        other_G: Sources of the members that are exchanged.
-        rows_B: Positions of the pairs.
-
-    Returns:
-        Positions of the other pairs, and whether there is one, both (B,).
+    By the sources of first and second members; positions of the other pairs, and whether there is one, both (B,).
     """
     same_own_BG = own_G[rows_B].unsqueeze(1) == own_G.unsqueeze(0)
     same_other_GG = other_G.unsqueeze(1) == other_G.unsqueeze(0)

@@ -65,7 +65,7 @@ def chart_data(audit: AuditInput, judged: Verdict, *, seconds: Mapping[str, floa
         attack = f"by the {prefix(row.kind)}pairs' {signal}"
     return ChartData(
         scores=scores,
-        labelled=audit.original.forget.labels is not None and audit.original.forget.logits is not None,
+        labelled=audit.original.forget.can_be_judged,
         members={name: members for name, (members, _) in attacks.items()},
         nonmembers={name: nonmembers for name, (_, nonmembers) in attacks.items()},
         embeddings={name: _map(model, kind) for name, model in audit.models.items() if model.forget.embeddings},

@@ -51,7 +51,9 @@ def find_files(folder: Path) -> Found:
         DataError: There are none, or some of which it is not clear which are meant.
     """
     notes = _notes_on_readme(folder)
-    every = sorted(file for file in folder.rglob("*") if _is_shown(file.relative_to(folder)) and file.is_file())
+    hidden = (".", "__")
+    shown = [f for f in folder.rglob("*") if not any(p.startswith(hidden) for p in f.relative_to(folder).parts)]
+    every = sorted(file for file in shown if file.is_file())
     metadata = [file for file in every if file.name.lower() in _METADATA]
     tables = [file for file in every if file.suffix.lower() in ENDINGS and file.name not in _NOT_TABLES]
     if metadata:
@@ -78,10 +80,6 @@ def find_files(folder: Path) -> Found:
         names = first_few([str(file.relative_to(folder)) for file, _ in chosen])
         raise DataError(f"{folder} holds tables of several kinds: {names}. Name the file that is meant.")
     return Found(chosen, metadata=False, notes=tuple(notes))
-
-
-def _is_shown(relative: Path) -> bool:
-    return not any(part.startswith((".", "__")) for part in relative.parts)
 
 
 def _metadata(folder: Path, files: Sequence[Path], notes: list[str]) -> Found:

@@ -8,7 +8,7 @@ from multidelete.core.errors import first_few
 from multidelete.core.words import counted
 from multidelete.data.graph import nodes_of
 from multidelete.data.pairs import Pair
-from multidelete.data.tables.suspicion import looks_like_list, spells_missing
+from multidelete.data.tables.suspicion import looks_like_list
 from multidelete.data.tables.table import TextTable, is_index, named
 
 _ENDS = (
@@ -140,8 +140,3 @@ def odd_nodes(edges: Sequence[tuple[str, ...]], named: Sequence[str] | None, pai
         [f"{counted(len(alone), 'nodes stand')} in no table, and pairs name them: {first_few(alone)}"] if alone else []
     )
     return notes + ([f"{counted(len(itself), 'pairs name')} a node twice: {first_few(itself)}"] if itself else [])
-
-
-def odd_names(names: Sequence[str]) -> list[str]:
-    """Names that are words for a missing value, each once."""
-    return [name for name in dict.fromkeys(names) if spells_missing(name)]

@@ -13,12 +13,12 @@ from multidelete.data.graph import Graph, graph_source, nodes_of
 from multidelete.data.pairs import Pair, PairData, PairDataset, text_source
 from multidelete.data.readers.cells import CellReader
 from multidelete.data.readers.folder import _check_keys, _rename_splits, _without_repeats
-from multidelete.data.readers.graph_names import check_header, features_of, odd_names, odd_nodes, rows_of_names
+from multidelete.data.readers.graph_names import check_header, features_of, odd_nodes, rows_of_names
 from multidelete.data.readers.labels import Labelled, names_of_pairs, number_labels
 from multidelete.data.tables import TextTable, read_text_table
 from multidelete.data.tables.columns import find_columns
 from multidelete.data.tables.strict_json import Literal
-from multidelete.data.tables.suspicion import looks_like_list, two_spellings
+from multidelete.data.tables.suspicion import looks_like_list, spells_missing, two_spellings
 from multidelete.data.tables.table import Row
 
 COLUMNS = ("nodes", "text", "id", "subject", "label", "kind", "split")
@@ -87,7 +87,7 @@ def read_graph_tables(
             check_header(read[name], width, tables[name], known, problems, notes)
     problems += two_spellings(path.name, {"nodes": sorted(known), **names_of_pairs(every)})
     notes += odd_nodes(edges, named, every)
-    odd = odd_names(sorted(known))
+    odd = list(filter(spells_missing, sorted(known)))
     notes += [f"nodes are called {first_few(odd)}, as some programs write what is missing"] if odd else []
     if problems:
         raise DataError(problems)

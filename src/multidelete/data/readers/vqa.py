@@ -72,7 +72,7 @@ def read_vqa(path: Path, *, image_root: Path | None = None, answers: int = ANSWE
     notes: list[str] = []
     read: dict[str, list[_Answered]] = {}
     for subset, files in sorted(_question_files(folder).items()):
-        split = _split(subset)
+        split = next((name for name in ("train", "val") if subset.startswith(name)), "test")
         if len(files) > 1 or split in read:
             problems.append(
                 f"{folder} holds several files of questions for {split}: {first_few([f.name for f in files])}. "
@@ -111,10 +111,6 @@ def _question_files(folder: Path) -> dict[str, list[Path]]:
         if match:
             files.setdefault(match[1], []).append(file)
     return files
-
-
-def _split(subset: str) -> str:
-    return next((split for split in ("train", "val") if subset.startswith(split)), "test")
 
 
 def _read(

@@ -136,13 +136,7 @@ def _check_swallowed(path: Path, text: str, rows: Rows, delimiter: str) -> None:
 
 
 def _holds_rows(cells: Sequence[str], shapes: Sequence[set[str]], delimiter: str) -> bool:
-    """Whether a cell of several lines holds the end of its own row, or the beginning of another.
-
-    Args:
-        cells: Cells of one row.
-        shapes: For each column, the shapes that cells of other rows have.
-        delimiter: What parts cells.
-    """
+    """Whether a cell of several lines holds the end of its own row, or the beginning of another."""
     for at, cell in enumerate(cells):
         first, *others = [line.split(delimiter) for line in cell.split("\n")]
         after = len(cells) - 1 - at
@@ -172,15 +166,11 @@ def _notes_on(text: str, rows: Rows) -> list[str]:
         'rows hold \\" and keep the backslash, which is no escape': escaped,
         "rows have a cell that begins with a blank, as what follows a comma in a text does": blank,
     }
-    return [f"{counted(len(lines), what)}: {_lines(lines)}" for what, lines in odd.items() if lines]
+    return [f"{counted(len(lines), what)}: lines {first_few(lines)}" for what, lines in odd.items() if lines]
 
 
 def begins_with_blank(cell: str) -> bool:
     return cell[:1] == " " and not cell.isspace()
-
-
-def _lines(lines: Sequence[int]) -> str:
-    return f"lines {first_few(lines)}"
 
 
 def _tab_separated(path: Path, text: str) -> tuple[Rows, list[str]]:
@@ -200,5 +190,7 @@ def _tab_separated(path: Path, text: str) -> tuple[Rows, list[str]]:
     notes = _notes_on(text, literal)
     around = [line for line, cell in with_marks if _QUOTED.fullmatch(cell)]
     if around:
-        notes.append(f"{counted(len(around), 'cells stand')} in quotation marks, which were kept: {_lines(around)}")
+        notes.append(
+            f"{counted(len(around), 'cells stand')} in quotation marks, which were kept: lines {first_few(around)}"
+        )
     return literal, notes

@@ -50,15 +50,7 @@ class Table:
 
 
 def write_page(folder: Path, name: str, blocks: Sequence[Block], *, done: int, groups: int) -> None:
-    """Write ``results.md`` with its plots, and ``results.html``.
-
-    Args:
-        folder: Where to.
-        name: Of the experiment.
-        blocks: What is there so far.
-        done: Groups that are audited.
-        groups: Groups in all.
-    """
+    """Write ``results.md`` with its plots, and ``results.html``, of the ``done`` of all groups that are audited."""
     state = f"{done} of {counted(groups, 'groups')}." if done < groups else f"{counted(groups, 'groups')}."
     parts: list[tuple[Table, Table | None, Chart, str]] = []
     for number, block in enumerate(blocks):

@@ -26,7 +26,7 @@ def write_group(
     group = planned.group
     folders = planned.folders
     made_by = {name: read_record(folders[name]) or RunRecord() for name in models if name in folders}
-    costs = {name: _cost(record) for name, record in made_by.items() if name != "original"}
+    costs = {name: record.spent for name, record in made_by.items() if name != "original"}
     audit = AuditInput(
         models={**models, "unlearned": models["original"], UNTOUCHED: models["original"]}, shadows=shadows,
         unit=planned.request.unit, noun=group.setting.noun, seed=group.draw,
@@ -87,11 +87,6 @@ def _short(figures: Sequence[Figure]) -> list[Figure]:
 def _rounded(row: Figure) -> Figure:
     value, low, high = (None if part is None else float(f"{part:.6g}") for part in (row.value, row.low, row.high))
     return replace(row, value=value, low=low, high=high)
-
-
-def _cost(record: RunRecord) -> dict[str, float]:
-    told = {} if record.cost is None else record.cost.as_json()
-    return {key: float(value) for key, value in told.items() if isinstance(value, int | float)}
 
 
 def _told(record: RunRecord, judged: Verdict | None) -> ModelRecord:
