@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 
-from multidelete import read_audit
 from multidelete.audits.inputs import RETRAINED_AGAIN
+from multidelete.experiments.comparison.records import read_group
 from multidelete.experiments.comparison.summary import Block, Mean, Row, summarise
 
 HERE = Path(__file__).parent
@@ -30,9 +30,9 @@ Blocks = Mapping[str, Mapping[int, Block]]  # of each row, by draw
 def main() -> None:
     found: dict[float, dict[str, dict[int, Block]]] = {}
     for path in sorted(file for folder in sys.argv[1:] for file in Path(folder).glob("*.json")):
-        run, figures = read_audit(path)
-        block = summarise({path.stem: (run, figures)}, list(run["models"]))
-        found.setdefault(run["fraction"], {}).setdefault(run["setting"], {})[run["draw"]] = block
+        head, figures = read_group(path)
+        block = summarise({path.stem: (head, figures)}, list(head.models))
+        found.setdefault(head.fraction, {}).setdefault(head.setting, {})[head.draw] = block
     blocks = found.pop(FRACTION)
     unseen = "Without baselines whose confidence in deleted pairs lies more than 0.10 below the retrained model's:"
     lines = [
