@@ -21,6 +21,7 @@ from multidelete.data.request import Request, unit_keys
 from multidelete.deletion.arguments import DeletionArguments
 from multidelete.deletion.job import prepare
 from multidelete.methods import GradientMethod, Job, Method
+from multidelete.methods.auto import finds_its_way, planned_run
 from multidelete.methods.base import Planned, sample_retain
 from multidelete.methods.reference import ReferenceSettings, outputs_of
 from multidelete.models.preflight import check_pairs
@@ -92,7 +93,7 @@ def rehearse(arguments: DeletionArguments, out: str | Path | None = None, *, ove
     job, method, request = prepared.job, deletion.method, deletion.request
     with own_code(method, job.adapter):
         check_pairs(job.adapter, {"the forget pairs": job.forget, "the retain pairs": sample_retain(job)})
-        plan = method.planned(job)
+        plan = planned_run(method, job)
     wall_s, estimated = _estimate(method, job, plan)
     return Rehearsal(
         request={"pairs": len(job.forget), "of": len(job.train), "unit": request.unit, "units": _units(job, request)},
@@ -161,6 +162,8 @@ def _estimate(method: Method, job: Job, plan: Planned | None) -> tuple[float | N
         asking_s = time.perf_counter() - started
         seconds += plan.pairs_forward * asking_s / len(asked)
         how += f", asking about {counted(len(asked), 'pairs')} {asking_s:,.2f} s"
+    if finds_its_way(method, job):
+        return seconds, f"at most: the run ends as soon as the deleted pairs look like unseen ones; {how}"
     return seconds, f"{how}; times the pairs of the whole run"
 
 

@@ -21,7 +21,7 @@ from multidelete.artifacts.record import (
 from multidelete.artifacts.result_folder import RUN_KEY, result_folder, work_folder
 from multidelete.core.arguments import PLACE, Wanted, check_arguments, flag, place, whole
 from multidelete.core.config import shown
-from multidelete.core.errors import CodeError
+from multidelete.core.errors import CodeError, ConfigError
 from multidelete.core.foreign import called, own_code
 from multidelete.core.json_files import Json, JsonObject
 from multidelete.core.records import read_object
@@ -36,6 +36,7 @@ from multidelete.deletion.job import check_machine, prepare
 from multidelete.deletion.recording import begun_record, record_of_deletion, record_of_training
 from multidelete.deletion.resolved import Deletion, content_of
 from multidelete.methods import Method, Outcome, Training
+from multidelete.methods.auto import run_method
 from multidelete.methods.base import sample_retain
 from multidelete.models import Adapter, add_family
 from multidelete.models.initial import fitted, starting_point
@@ -94,6 +95,8 @@ def train(
             "resume": flag(resume),
         }
     )
+    if settings is not None and settings.pace == "auto":
+        raise ConfigError("pace is 'auto', and training takes its rate and passes as they are. Leave pace out.")
     if not isinstance(start, TrainSettings | Adapter):
         start = TrainSettings(start=str(start))
     told = _noted(notes)
@@ -272,7 +275,7 @@ def forgotten(deletion: Deletion, work: Path | None = None, *, resume: bool = Fa
     with own_code(method, job.adapter):
         check_pairs(job.adapter, parts, name=deletion.model_name)
         cut = job.adapter.truncated([pair for pairs in parts.values() for pair in pairs])
-        done = method.run(job)
+        done = run_method(method, job)
     if not isinstance(done, Outcome):
         raise CodeError(f"{called(type(method))} gives {shown(done)} as its outcome; run must return an Outcome.")
     record = record_of_deletion(prepared, done, lineage, truncated=len(cut))

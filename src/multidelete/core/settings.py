@@ -11,6 +11,8 @@ class LoopSettings:
     """How the loop runs.
 
     Attributes:
+        pace: ``given``: ``lr`` and ``passes`` hold. ``auto``: runs of dual encoders and classifiers find both by
+            themselves, leg by leg, and take back what costs kept pairs; those of matching heads have the method's own.
         passes: Budget, in passes over the forget set (for training, all pairs), > 0.
         batch_size: Forget pairs (for training, any pairs) in one optimizer step, over all processes
             and accumulated micro-batches, >= 1.
@@ -33,6 +35,7 @@ class LoopSettings:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     """
 
+    pace: Literal["auto", "given"] = "given"
     passes: float = 8.0
     batch_size: int = 8
     retain_per_forget: int = 8

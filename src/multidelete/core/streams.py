@@ -26,10 +26,12 @@ class Stream(Enum):
     PARTNERS = ("members of mismatched pairs", 0)
     RETAIN_SAMPLE = ("retain pairs for a whole run", 1)
     HELD_OUT_SAMPLE = ("held-out pairs for a whole run", 1)
-    REFRESH_SAMPLE = ("held-out pairs that batch statistics are measured on", 1)
+    REFRESH_SAMPLE = ("held-out pairs that score targets are matched to again", 1)
     GALLERY = ("pairs that a single pair's loss is computed among", 2)
     WRONG_TARGETS = ("wrong labels or captions of forget pairs", 2)
     COUNTERPARTS = ("held-out pairs of the forget pairs' kinds", 3)
+    JUDGED = ("kept pairs that tell a run how it fares", 10)
+    LEGS = ("kept pairs of a solved leg, counting up", 11)
     # audits
     BOOTSTRAP = ("groups of a resampled mean", 0)
     POSITIVE_BOOTSTRAP = ("groups of the positives of a resampled AUC or rate", 0)

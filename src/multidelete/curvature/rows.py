@@ -11,7 +11,7 @@ V entries of a table, P entries of a parameter.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +32,14 @@ class Rows(ABC):
     @abstractmethod
     def dense(self) -> Tensor:
         """All of them, (N, *shape of the parameter): for tests and small parameters."""
+
+    def followed_by(self, others: Sequence["Rows"]) -> "Rows":
+        """These rows and then the others, which are of the same parameter."""
+        told = {one.name: getattr(self, one.name) for one in fields(self)}  # type: ignore[arg-type]  # a dataclass
+        for name, value in told.items():
+            if isinstance(value, list):
+                told[name] = [piece for rows in (self, *others) for piece in getattr(rows, name)]
+        return type(self)(**told)
 
     @abstractmethod
     def weighted_sum(self, weights_N: Tensor) -> Tensor:

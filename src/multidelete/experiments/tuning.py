@@ -136,6 +136,8 @@ def searched(
     if trials < 1:
         raise ConfigError(SettingProblem("trials", f"is {trials}; it must be 1 or more."))
     deletion = arguments.resolved()
+    if deletion.loop.pace == "auto":
+        raise ConfigError("pace is 'auto', and rates and passes are what a search tries. Leave pace out.")
     if deletion.repeats:
         logger.warning("%s", repeats_note(deletion.repeats))
     chosen, loop, request = deletion.method, deletion.loop, deletion.request

@@ -108,6 +108,7 @@ class Method(ABC):
         takes_lora: Whether it can train LoRA in the place of the weights.
         takes_part: Whether a part of the model can be trained alone.
         parts: Which pairs it reads: ``forget``, ``retain`` or both; of a gradient method also what a step holds.
+        finds_its_way: Whether it can run in short legs, at rates that the run finds (`run_method`).
         trains: Whether it runs the loop, so that the loop's settings mean something.
         search: What `multidelete.tune` varies: hyperparameters and loop settings by name.
         no_search: Why there is nothing to vary.
@@ -118,6 +119,7 @@ class Method(ABC):
     takes_part: ClassVar[bool] = True
     parts: ClassVar[tuple[str, ...]] = ("forget", "retain")
     trains: ClassVar[bool] = True
+    finds_its_way: ClassVar[bool] = False
     search: ClassVar[Search] = {}
     no_search: ClassVar[str | None] = None
 
@@ -147,12 +149,15 @@ class GradientMethod(Method):
     """A method that is a sum of named losses; the loop does the rest.
 
     Class attributes:
+        is_solvable: Whether its objective is that of the solver (`SolvedLegs`).
         training_mode: Whether dropout and batch statistics are on. Unlearning compares with
             what the original said, so they are off unless a method is ordinary training.
     """
 
     takes_lora: ClassVar[bool] = True
     training_mode: ClassVar[bool] = False
+    finds_its_way: ClassVar[bool] = True
+    is_solvable: ClassVar[bool] = False
 
     def loop_settings_for(self, forget: int) -> LoopSettings:
         """Small requests take as many steps as `FEW_PAIRS` pairs do, at a lower rate.

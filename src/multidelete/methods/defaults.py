@@ -41,4 +41,13 @@ def loop_settings(
     if loop is not None:
         trained = recorded(LoopSettings, loop, "loop")
         own = trained if isinstance(method, Retrain) else replace(own, lr=own.lr * min(1.0, trained.lr / USUAL_RATE))
-    return resolve(LoopSettings, None, {**asdict(own), **(wanted or {})})
+    asked = {name: value for name, value in (wanted or {}).items() if value is not None}
+    settings = resolve(LoopSettings, None, {**asdict(own), **asked})
+    if settings.pace == "auto" and {"lr", "passes"} & asked.keys():
+        raise ConfigError("pace is 'auto', and a rate or passes are given. Leave one of them out.")
+    if settings.pace == "auto" and not method.finds_its_way:
+        raise ConfigError(
+            f"pace is 'auto', and {method.name} cannot find its rate and passes by itself. "
+            "Give pace=given, or another method."
+        )
+    return settings

@@ -36,6 +36,7 @@ class DescentToDelete(FineTune):
     """
 
     name: ClassVar[str] = "descent_to_delete"
+    finds_its_way: ClassVar[bool] = False
     takes_lora: ClassVar[bool] = False  # the noise is for all weights
     search: ClassVar[Search] = {
         **FineTune.search,

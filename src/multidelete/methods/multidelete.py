@@ -48,7 +48,7 @@ class MultiDelete(GradientMethod):
       alike to the original, their own variance is next to nothing. The manifest records the divisors as ``scales``.
     - The unassociated pair's members come from retain pairs by default.
     - Dual encoders have no fusion: h is the elementwise product of the two embeddings. Only the encoder
-      of the second modality is trained, unless asked otherwise (``train=all``): what the two encoders
+      of the second modality is trained, unless asked otherwise (``trainable=all``): what the two encoders
       join, either can sever, and embeddings of pictures that users have stored stay valid. For the same
       reasons ALBEF and BLIP keep their image encoder, which makes a step a quarter cheaper.
     - ``score``, ``embeddings``, ``retain_score`` and ``task`` are further terms, on by default. For dual encoders
@@ -82,6 +82,7 @@ class MultiDelete(GradientMethod):
     """
 
     name: ClassVar[str] = "multidelete"
+    is_solvable: ClassVar[bool] = True
     search: ClassVar[Search] = {
         "lr": Factor(0.3, 3),
         "passes": Factor(0.5, 2),

@@ -17,7 +17,7 @@ class MultiDeletePaper(MultiDelete):
 
     Differs from the paper: as `MultiDelete` does, but for the further terms and for what is trained. Each term is
     divided by the variance of its target, partners come from the retain pairs, h of dual encoders is the product
-    of the embeddings, and the loop's settings are those of `MultiDelete`.
+    of the embeddings.
 
     Differs from the released code, which is neither the paper nor one objective:
 
@@ -35,6 +35,7 @@ class MultiDeletePaper(MultiDelete):
     """
 
     name: ClassVar[str] = "multidelete_paper"
+    is_solvable: ClassVar[bool] = False
     search: ClassVar[Search] = {
         "lr": Factor(0.1, 3),
         "passes": Factor(0.5, 2),

@@ -8,6 +8,7 @@ from multidelete.core.config import check_settings
 from multidelete.core.errors import ConfigError
 from multidelete.core.runtime import make_accelerator
 from multidelete.core.settings import LoopSettings
+from multidelete.methods.auto import run_method
 from multidelete.methods.base import GradientMethod, Job, Method, Outcome, Planned, sample_retain
 from multidelete.methods.importance import draw_gallery, mean_gradient, saliency_mask
 from multidelete.methods.search import Factor, Search
@@ -39,6 +40,7 @@ class SalUn(Method):
     """
 
     name: ClassVar[str] = "salun"
+    finds_its_way: ClassVar[bool] = True
     takes_lora: ClassVar[bool] = True
     search: ClassVar[Search] = {
         "lr": Factor(0.2, 5),
@@ -88,7 +90,7 @@ class SalUn(Method):
         gallery = draw_gallery(job.adapter, sample_retain(job), job.seed)
         masks = saliency_mask(mean_gradient(job.adapter, job.forget.pairs, gallery, "saliency"), self.fraction)
         saliency_s = time.perf_counter() - started
-        outcome = method.run(replace(job, masks=masks))
+        outcome = run_method(method, replace(job, masks=masks))
         return replace(
             outcome,
             pairs_backward=outcome.pairs_backward + len(job.forget) * (1 + len(gallery)),

@@ -43,6 +43,7 @@ class SCRUB(GradientMethod):
     """
 
     name: ClassVar[str] = "scrub"
+    finds_its_way: ClassVar[bool] = False
     search: ClassVar[Search] = {
         "lr": Factor(0.2, 5),
         "passes": Factor(0.5, 2),

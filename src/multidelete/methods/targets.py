@@ -87,14 +87,20 @@ def matched_scores(
     targets = torch.empty_like(scores)
     for stratum in sorted(set(strata), key=str):
         mine = torch.tensor([i for i, one in enumerate(strata) if one == stratum])
-        same = [i for i, other in enumerate(holdout_strata) if other.kind == stratum.kind]
-        same = same or list(range(len(holdout_strata)))
-        away = [stratum.distance(holdout_strata[i]) for i in same]
-        near = sorted(away)[:ENOUGH][-1]  # the distance of the tenth nearest
-        theirs = holdout_scores[torch.tensor([i for i, distance in zip(same, away, strict=True) if distance <= near])]
+        theirs = holdout_scores[torch.tensor(comparable(stratum, holdout_strata))]
         ranks = (torch.arange(len(mine), dtype=scores.dtype) + 0.5) / len(mine)
         targets[mine[scores[mine].argsort(stable=True)]] = torch.quantile(theirs, ranks)
     return targets
+
+
+def comparable(stratum: Stratum, holdout_strata: Sequence[Stratum]) -> list[int]:
+    """Positions of the held-out pairs that pairs of a stratum are compared with: see `matched_scores`."""
+    same = [i for i, other in enumerate(holdout_strata) if other.kind == stratum.kind] or list(
+        range(len(holdout_strata))
+    )
+    away = {i: stratum.distance(holdout_strata[i]) for i in same}
+    near = sorted(away.values())[:ENOUGH][-1]  # the distance of the tenth nearest
+    return [i for i, distance in away.items() if distance <= near]
 
 
 def strata_of(pairs: PairDataset, seen: PairDataset, *, labelled: bool) -> list[Stratum]:

@@ -107,7 +107,7 @@ class Adapter(nn.Module, ABC):
     def encoder_parameters(self, modality: str) -> Sequence[str]:
         """Names of the parameters that only ``modality`` passes through, projection included (``--trainable text``).
 
-        None where its encoder does not stand by itself: where it attends to another modality.
+        Empty where its encoder does not stand by itself: where it attends to another modality.
         """
         return ()
 

@@ -1,1 +1,1 @@
-"""What belongs to the training loop: going on where a killed run stopped."""
+"""The training loop: the plan of its steps, what a method sees of a step, and going on after a kill."""

@@ -1,0 +1,76 @@
+"""Running a method at a rate and for a time that the run finds by itself."""
+
+import logging
+from dataclasses import replace
+
+from multidelete.core.runtime import make_accelerator
+from multidelete.methods.base import GradientMethod, Job, Method, Outcome, Planned
+from multidelete.methods.descent import DescentLegs, passes_of_leg
+from multidelete.methods.distributions import has_matching_head
+from multidelete.methods.guided import Legs, run_guided
+from multidelete.methods.reference import outputs_of
+from multidelete.methods.solved import LEAST_KEPT, METRIC_PAIRS, SolvedLegs
+from multidelete.methods.standing import BATCH, Judge
+
+logger = logging.getLogger(__name__)
+
+SOLVED_MOST, DESCENT_MOST = 12, 32
+MOST_ROWS = 512  # deleted pairs whose gradients are held at once
+
+
+def run_method(method: Method, job: Job) -> Outcome:
+    """Run a method as the settings say: at the given rate, or at the rate that the run finds.
+
+    Raises:
+        MultideleteError: As `Method.run`.
+    """
+    job.adapter.to(make_accelerator(device=job.settings.device).device)
+    if not (isinstance(method, GradientMethod) and finds_its_way(method, job)):
+        return method.run(job)
+    judge = Judge(job)
+    ways: list[Legs] = []
+    if method.is_solvable and _fits_the_solver(job):
+        ways.append(SolvedLegs(job, judge, SOLVED_MOST))
+    ways.append(DescentLegs(method, job, judge, DESCENT_MOST))
+    outcome = run_guided(method, job, ways, judge)
+    if not outcome.decisions["forgotten"]:
+        logger.warning("%s", _unfinished(outcome, judge))
+    return outcome
+
+
+def finds_its_way(method: Method, job: Job) -> bool:
+    """Whether a run finds its rate and its end by itself.
+
+    Matching heads take the method's fixed rate and passes: how well they keep hangs on margins over very many wrong
+    pairs, which the few that a run can look at do not tell.
+    """
+    if job.settings.pace != "auto" or not method.finds_its_way:
+        return False
+    return not has_matching_head(outputs_of(job.adapter, job.forget.pairs[:2], BATCH, "two pairs"))
+
+
+def planned_run(method: Method, job: Job) -> Planned | None:
+    """What a run will ask of the model; of one that finds its own end the most that it may ask."""
+    if not (isinstance(method, GradientMethod) and finds_its_way(method, job)):
+        return method.planned(job)
+    judge = Judge(job)
+    legs = replace(job.settings, passes=DESCENT_MOST * passes_of_leg(job), pace="given")
+    planned = method.planned(replace(job, settings=legs, retain=judge.steps_on))
+    looks = (1 + SOLVED_MOST + DESCENT_MOST) * (len(job.forget) + len(judge.unseen) + len(judge.kept))
+    solved = SOLVED_MOST * (2 * len(job.forget) + LEAST_KEPT) + METRIC_PAIRS if method.is_solvable else 0
+    return Planned(planned.steps, planned.pairs_backward + solved, planned.pairs_forward + looks)
+
+
+def _fits_the_solver(job: Job) -> bool:
+    """Whether the gradients of all deleted pairs can be held, and all weights may change."""
+    return len(job.forget) <= MOST_ROWS and not job.masks
+
+
+def _unfinished(outcome: Outcome, judge: Judge) -> str:
+    told = outcome.decisions
+    unseen = "validation pairs" if judge.has_holdout else "unassociated pairs (there are no validation pairs)"
+    return (
+        f"the deleted pairs can still be told from {unseen}: their mean rank among them lies "
+        f"{told['distance']:.2f} from one half. Going on would have cost kept pairs: found {told['kept']:.3f} now and "
+        f"{told['kept_before']:.3f} before. Audit the result; retraining is the way that is left."
+    )

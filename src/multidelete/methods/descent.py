@@ -1,0 +1,93 @@
+"""Legs of gradient descent: a pass or so of the loop each, the rate falling to zero so that a leg ends calmly."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from torch import Tensor
+
+from multidelete.data.pairs import PairDataset
+from multidelete.methods.base import GradientMethod, Job
+from multidelete.methods.reference import Reference
+from multidelete.methods.standing import Judge, Standing
+from multidelete.methods.weights import weights_of, with_weights
+from multidelete.training.loop import Run, run_loop
+
+FIRST = 3e-3  # the first leg's rate, relative to the root mean square of the weights: a step changes a weight so much
+STEPS = 8  # least of a leg
+FAIR = 0.4  # part of the way that is left in one leg
+SHORTEST = 0.02  # of the first leg's rate
+
+
+class DescentLegs:
+    """Legs of a method's own loop, at rates that the run finds."""
+
+    name = "descent"
+
+    def __init__(self, method: GradientMethod, job: Job, judge: Judge, most: int) -> None:
+        """Note the original's weights: what it says is asked when the first leg begins.
+
+        Args:
+            method: Gives the losses.
+            job: With the original.
+            judge: Says which kept pairs steps may hold.
+            most: Legs.
+        """
+        self.most = most
+        self._method = method
+        self._job = replace(job, retain=judge.steps_on)
+        weights = [p.detach() for p in job.adapter.parameters() if p.requires_grad]
+        self._first = self.length = FIRST * _root_mean_square(weights)
+        self.pairs = 0.0
+        self._was_refused = False
+        self._reference: Reference | None = None
+        self._original = weights_of(job.adapter)
+        self._datasets: Mapping[str, PairDataset] | None = None
+
+    def take(self, number: int, now: Standing) -> None:
+        job, own = self._job, self._job.settings
+        if self._datasets is None:
+            self._datasets = self._method.datasets(job)
+            with with_weights(job.adapter, self._original):
+                self._reference = self._method.reference(job, self._datasets)
+        if self._reference is not None and number:
+            self._method.update_reference(self._reference, job, 0)
+        settings = replace(
+            own, pace="given", lr=self.length, passes=passes_of_leg(job), schedule="linear", checkpoint_steps=0,
+            trackers=(),
+        )  # fmt: skip
+        result = run_loop(
+            job.adapter, self._method, self._datasets, settings=settings, seed=job.seed + number,
+            reference=self._reference, run=Run(masks=job.masks, title=f"leg {number + 1}"),
+        )  # fmt: skip
+        self.pairs += result.pairs
+
+    def is_as_predicted(self, before: Standing, after: Standing) -> bool:
+        """Nothing was predicted."""
+        return True
+
+    def told(self) -> list[float]:
+        return [self.length, self.pairs, float(self._was_refused)]
+
+    def recall(self, told: Sequence[float]) -> None:
+        self.length, self.pairs, refused = told
+        self._was_refused = bool(refused)
+
+    def adapt(self, before: Standing, after: Standing | None) -> bool:
+        if after is None:
+            self._was_refused = True
+            self.length /= 2
+            return self.length > SHORTEST * self._first
+        went = 1 - after.gap / max(before.gap, 1e-9)
+        if went < FAIR and not after.is_forgotten:  # what is left then is to bring kept pairs back, in small steps
+            self.length *= 1.5 if self._was_refused else 3.0
+        return True
+
+
+def passes_of_leg(job: Job) -> float:
+    """One, or as many as `STEPS` steps take."""
+    return max(1.0, STEPS / max(1, round(len(job.forget) / job.settings.batch_size)))
+
+
+def _root_mean_square(tensors: Sequence[Tensor]) -> float:
+    return math.sqrt(sum(one.square().sum().item() for one in tensors) / sum(one.numel() for one in tensors))

@@ -1,0 +1,234 @@
+"""A run that finds its own way: short legs, each measured, each taken back where it costs too much.
+
+Nobody with a deletion request can know the rate that suits a model. A leg of a run that was too long shows on kept
+pairs at once: they are found less. So it is undone, and the next is shorter. One that was too short shows on the
+deleted pairs. The run ends when no signal tells the deleted pairs from unseen ones and kept pairs stand, or when legs
+have become too short to change anything.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, cast
+
+import torch
+
+from multidelete.artifacts.sealed import read_sealed, run_of, write_sealed
+from multidelete.core.errors import DivergedError
+from multidelete.core.progress import progress_bar
+from multidelete.core.runtime import State, is_main_process, peak_bytes, wait_for_everyone
+from multidelete.methods.base import GradientMethod, Job, Outcome
+from multidelete.methods.standing import Judge, Standing
+from multidelete.methods.weights import Weights, put_back, weights_of
+
+ALLOWED = 0.01  # how much less kept pairs of any kind may be found at the end, as a fraction of them
+CLOSE = 0.3  # what may be left of the way at the end: where unseen pairs are few, ranks alone cannot tell
+CAP = 0.15  # and on the way, where later legs may bring them back
+PRICE = 5.0  # of what kept pairs lost beyond that, in parts of the way, where the best state is chosen
+BACK = 3  # a leg is compared with the worst of so many before it: what one loses, those after it may repair
+PATIENCE = 8  # legs without a better state, after which a way has given what it can
+FILE = "legs.safetensors"
+
+
+class Legs(Protocol):
+    """One way of changing the weights, leg by leg.
+
+    Attributes:
+        name: ``solved`` or ``descent``.
+        length: Of the next leg, in units of its own.
+        most: Legs after which it gives up.
+        pairs: Pairs forwarded and backpropagated so far.
+    """
+
+    name: str
+    length: float
+    most: int
+    pairs: float
+
+    def take(self, number: int, now: Standing) -> None:
+        """Change the weights.
+
+        Raises:
+            DivergedError: The loss or a weight is not finite any more.
+        """
+
+    def is_as_predicted(self, before: Standing, after: Standing) -> bool:
+        """Whether the forget pairs moved as this leg said they would."""
+
+    def told(self) -> list[float]:
+        """What a resumed run must know of this way."""
+
+    def recall(self, told: Sequence[float]) -> None:
+        """Go on from what `told` said."""
+
+    def adapt(self, before: Standing, after: Standing | None) -> bool:
+        """Choose the next leg's length; ``after`` is None where the leg was taken back.
+
+        Returns:
+            False where it would be too short to change anything.
+        """
+
+
+@dataclass
+class _Run:
+    """What changes while a run goes on: with the lengths of the ways all that is needed to go on after a kill."""
+
+    number: int = 0
+    refused: int = 0
+    way: int = 0
+    taken: int = 0
+    idle: int = 0
+    merits: list[float] = field(default_factory=list)
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Judge) -> Outcome:
+    """Take legs, in each of the ways in turn, until the deleted pairs are forgotten; keep the best state.
+
+    Args:
+        method: Whose objective it is.
+        job: Its model is changed in place.
+        ways: Each goes on from where the one before gave up.
+        judge: Measures.
+
+    Raises:
+        DivergedError: What the model says is not finite, or no leg left it so.
+    """
+    began = time.perf_counter()
+    start = now = best = judge.measure()
+    if not torch.isfinite(start.signals).all():
+        raise DivergedError("what the original says of the deleted pairs is not finite. Give another model.")
+    run = _Run(merits=[1.0])
+    here = best_weights = weights_of(job.adapter)
+    if job.resume and job.work is not None and (job.work / FILE).is_file():
+        run, best_weights, best, now = _resumed(job.work, job, ways, judge)
+        here = weights_of(job.adapter)
+    diverged: DivergedError | None = None
+    most = sum(way.most for way in ways)
+    with progress_bar(method.name, most) as bar:
+        while run.way < len(ways) and not _is_done(start, now):
+            way = ways[run.way]
+            after: Standing | None = None
+            try:
+                way.take(run.number, now)
+                after = judge.measure()
+            except DivergedError as error:
+                diverged = error
+            accepted = after is not None and _is_good(run, way, start, now, after)
+            run.history.append(_row(way, after, start, accepted))
+            goes_on = way.adapt(now, after if accepted else None)
+            run.number, run.taken, run.idle = run.number + 1, run.taken + 1, run.idle + 1
+            if accepted and after is not None:
+                here, now = weights_of(job.adapter), after
+                run.merits.append(_merit(now, start))
+                if _is_better(now, best, start) or _is_done(start, now):
+                    best, best_weights, run.idle = now, here, 0
+            else:
+                put_back(job.adapter, here)
+                run.refused += 1
+            if not goes_on or run.taken >= way.most or run.idle >= PATIENCE:
+                run.way, run.taken, run.idle = run.way + 1, 0, 0
+            _keep(job, run, ways, judge, best_weights)
+            bar.to(run.number, f"{method.name} ({now.distance:.2f} from unseen, kept -{now.lost_since(start):.3f})")
+        bar.to(most)
+    if diverged is not None and run.refused == run.number:
+        raise diverged
+    put_back(job.adapter, best_weights)
+    return Outcome(
+        adapter=job.adapter,
+        history=run.history,
+        pairs_forward=judge.pairs,
+        pairs_backward=round(sum(way.pairs for way in ways)),
+        reference_s=0.0,
+        wall_s=time.perf_counter() - began,
+        peak_bytes=peak_bytes(job.adapter.device),
+        decisions={
+            "legs": float(run.number),
+            "undone": float(run.refused),
+            "distance": best.distance,
+            "forgotten": float(best.is_forgotten),
+            "kept": best.kept.mean().item(),
+            "kept_before": start.kept.mean().item(),
+        }
+        | {f"{way.name}_length": way.length for way in ways},
+    )
+
+
+def _is_done(start: Standing, now: Standing) -> bool:
+    return now.is_forgotten and _left(now, start) <= CLOSE and now.lost_since(start) <= ALLOWED
+
+
+def _left(standing: Standing, start: Standing) -> float:
+    """What is left of the way that the forget pairs' signals are to go, as a fraction."""
+    return abs(standing.gaps.mean().item()) / max(abs(start.gaps.mean().item()), 1e-9)
+
+
+def _merit(standing: Standing, start: Standing) -> float:
+    """What is left of the way, plus what kept pairs lost: the lower the better, on the way."""
+    return standing.gap / max(start.gap, 1e-9) + standing.lost_since(start)
+
+
+def _is_better(one: Standing, other: Standing, start: Standing) -> bool:
+    """Whether a state is to be kept in the place of another: losses of kept pairs count more than on the way."""
+    dear = [
+        state.gap / max(start.gap, 1e-9) + PRICE * max(0.0, state.lost_since(start) - ALLOWED) for state in (one, other)
+    ]
+    return dear[0] < dear[1]
+
+
+def _is_good(run: _Run, way: Legs, start: Standing, now: Standing, after: Standing) -> bool:
+    """Whether a leg may stand: a line search that need not go down in each step.
+
+    Grippo, Lampariello and Lucidi: "A Nonmonotone Line Search Technique for Newton's Method", SIAM J. Numer. Anal.
+    23(4), 1986.
+    """
+    if not torch.isfinite(after.signals).all() or after.lost_since(start) > max(CAP, now.lost_since(start)):
+        return False
+    return _merit(after, start) < max(run.merits[-BACK:]) and way.is_as_predicted(now, after)
+
+
+def _row(way: Legs, after: Standing | None, start: Standing, accepted: bool) -> dict[str, float]:
+    row = {"solved": float(way.name == "solved"), "length": way.length, "accepted": float(accepted)}
+    if after is None:
+        return row
+    row |= {"distance": after.distance, "gap": after.gap, "lost": after.lost_since(start)}
+    row |= {"kept": after.kept.mean().item(), "merit": _merit(after, start)}
+    return row if after.unseen is None else row | {"unseen": after.unseen.mean().item()}
+
+
+def _keep(job: Job, run: _Run, ways: Sequence[Legs], judge: Judge, best: Weights) -> None:
+    """Write what a run needs to go on from here, in its work folder."""
+    if job.work is None:
+        return
+    if is_main_process():
+        told: dict[str, State] = {
+            "weights": dict(weights_of(job.adapter)),
+            "best": dict(best),
+            "counts": [run.number, run.refused, run.way, run.taken, run.idle, judge.pairs],
+            "ways": [way.told() for way in ways],
+            "merits": list(run.merits),
+            "history": [dict(row) for row in run.history],
+        }
+        write_sealed(job.work / FILE, told, of=run_of(job.work))
+    wait_for_everyone()
+
+
+def _resumed(work: Path, job: Job, ways: Sequence[Legs], judge: Judge) -> tuple[_Run, Weights, Standing, Standing]:
+    """The run, the best weights and how they stand, and how those stand that it goes on from, which are put back."""
+    told = read_sealed(work / FILE, of=run_of(work))
+    best_weights = cast(Weights, told["best"])
+    put_back(job.adapter, best_weights)
+    best = judge.measure()
+    put_back(job.adapter, cast(Weights, told["weights"]))
+    now = judge.measure()
+    number, refused, at, taken, idle, judge.pairs = cast(list[int], told["counts"])
+    for way, known in zip(ways, cast(list[list[float]], told["ways"]), strict=True):
+        way.recall(known)
+    history = [dict(row) for row in cast(list[dict[str, float]], told["history"])]
+    return (
+        _Run(number, refused, at, taken, idle, list(cast(list[float], told["merits"])), history),
+        best_weights,
+        best,
+        now,
+    )

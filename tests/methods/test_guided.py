@@ -1,0 +1,182 @@
+"""Runs that find their own rate: they forget, keep, take back what costs too much, and go on after a kill."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from multidelete.artifacts.keys import key_of_run
+from multidelete.artifacts.result_folder import RUN_KEY
+from multidelete.artifacts.sealed import NOTE
+from multidelete.core.errors import ConfigError, DivergedError
+from multidelete.core.json_files import JsonObject
+from multidelete.data.pairs import PairData
+from multidelete.methods import SSD, GradDiff, Job, Method, MultiDelete
+from multidelete.methods.auto import run_method
+from multidelete.methods.defaults import loop_settings
+from multidelete.methods.descent import DescentLegs
+from multidelete.methods.guided import run_guided
+from multidelete.methods.solved import SolvedLegs
+from multidelete.methods.standing import Judge, Standing
+from multidelete.models import Adapter, choose_trainable
+from tests.tiny import family_model, parted, people, quick, trained, weights
+
+AUTO = quick(pace="auto", retain_per_forget=8)
+
+
+@pytest.fixture(scope="module")
+def data() -> PairData:
+    return people(24, unseen=24)
+
+
+@pytest.fixture(scope="module")
+def memorised(data: PairData) -> Adapter:
+    return trained(family_model("vision-text", data), data.train)
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def job_of(memorised: Adapter, data: PairData, **changes: object) -> Job:
+    adapter = copy.deepcopy(memorised)
+    choose_trainable(adapter, MultiDelete().trainable(adapter))
+    forget, retain = parted(data, 3)
+    return replace(
+        Job(adapter, data.train, forget, retain, AUTO, 0, holdout=data.splits["val"]),
+        **changes,  # type: ignore[arg-type]
+    )
+
+
+def test_run_forgets_and_keeps_without_a_rate(memorised: Adapter, data: PairData) -> None:
+    job = job_of(memorised, data)
+    judge = Judge(job)
+    before = judge.measure()
+    outcome = run_method(MultiDelete(), job)
+    after = judge.measure()
+    assert before.distance > 0.35
+    assert after.is_forgotten
+    assert outcome.decisions["forgotten"] == 1
+    assert after.lost_since(before) <= 0.1
+    assert outcome.decisions["legs"] == len(outcome.history)
+
+
+def test_what_is_forgotten_depends_on_the_request(memorised: Adapter, data: PairData) -> None:
+    job = job_of(memorised, data)
+    others = data.train.only([pair.id for pair in job.retain.pairs[-12:]], "forget")
+    other = job_of(memorised, data, forget=others, retain=data.train.without(others.ids, "retain"))
+    run_method(MultiDelete(), job)
+    run_method(MultiDelete(), other)
+    assert not same(weights(job.adapter), weights(other.adapter))
+    mixed = Judge(replace(other, adapter=job.adapter))
+    assert mixed.measure().distance > 0.3  # the other request's pairs are still known
+
+
+def test_leg_that_is_too_long_is_taken_back(memorised: Adapter, data: PairData) -> None:
+    job = job_of(memorised, data)
+    judge, original = Judge(job), weights(job.adapter)
+    way = DescentLegs(MultiDelete(), job, judge, most=2)
+    way.length = 3.0
+    outcome = run_guided(MultiDelete(), job, [way], judge)
+    assert outcome.decisions["undone"] == 2
+    assert way.length == 0.75
+    assert same(weights(job.adapter), original)
+
+
+@pytest.mark.parametrize("solver", [True, False])
+def test_killed_run_goes_on_to_the_same_bits(memorised: Adapter, data: PairData, tmp_path: Path, solver: bool) -> None:
+    class Killed(Judge):
+        left = 4
+
+        def measure(self) -> Standing:
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            return super().measure()
+
+    def run(work: Path, judge: Callable[[Job], Judge], *, resume: bool) -> Adapter:
+        work.mkdir(exist_ok=True)
+        key_of_run(work / RUN_KEY)
+        (work / NOTE).write_text("this run", encoding="utf-8")
+        job = job_of(memorised, data, work=work, resume=resume)
+        looks = judge(job)
+        ways = [SolvedLegs(job, looks, 3)] if solver else []
+        run_guided(MultiDelete(), job, [*ways, DescentLegs(MultiDelete(), job, looks, 5)], looks)
+        return job.adapter
+
+    whole = run(tmp_path / "whole", Judge, resume=False)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", Killed, resume=False)
+    resumed = run(tmp_path / "killed", Judge, resume=True)
+    assert same(weights(resumed), weights(whole))
+
+
+def test_run_without_validation_pairs_compares_with_unassociated_ones(memorised: Adapter, data: PairData) -> None:
+    job = job_of(memorised, data, holdout=None)
+    judge = Judge(job)
+    before = judge.measure()
+    run_method(MultiDelete(), job)
+    after = judge.measure()
+    assert not judge.has_holdout
+    assert before.unseen is None
+    assert after.distance < before.distance - 0.2
+
+
+def test_model_that_is_not_finite_is_refused(memorised: Adapter, data: PairData) -> None:
+    job = job_of(memorised, data)
+    with torch.no_grad():
+        next(p for p in job.adapter.parameters() if p.requires_grad).fill_(torch.nan)
+    with pytest.raises(DivergedError, match="finite"):
+        run_method(MultiDelete(), job)
+
+
+@pytest.mark.parametrize(
+    ("method", "asked", "told"),
+    [
+        (SSD(), {"pace": "auto"}, "pace is 'auto', and ssd cannot find"),
+        (MultiDelete(), {"pace": "auto", "lr": 1e-3}, "a rate or passes are given"),
+        (GradDiff(), {"pace": "auto", "passes": 2.0}, "a rate or passes are given"),
+    ],
+)
+def test_pace_is_refused_where_nothing_is_left_to_find(method: Method, asked: JsonObject, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        loop_settings(method, asked, None, 10)
+
+
+def test_fixed_rate_is_the_default() -> None:
+    assert loop_settings(MultiDelete(), None, None, 10).pace == "given"
+
+
+def test_ranks_and_gaps_of_a_model_that_memorised(memorised: Adapter, data: PairData) -> None:
+    job = job_of(memorised, data)
+    standing = Judge(job).measure()
+    assert standing.ranks.shape == standing.gaps.shape == standing.signals.shape == (len(job.forget), 1)
+    assert standing.ranks.mean() > 0.9
+    assert standing.gaps.mean() > 0.2
+    assert set(standing.kinds.forget) == {"sensitive", "descriptive"}
+
+
+def test_a_kind_that_lost_is_not_hidden_by_one_that_gained(memorised: Adapter, data: PairData) -> None:
+    before = Judge(job_of(memorised, data)).measure()
+    kept = before.kept.clone()
+    at, others = (before.kinds.kept[kind] for kind in ("sensitive", "descriptive"))
+    kept[at] = 0.0
+    kept[others] = 1.0
+    assert replace(before, kept=kept).lost_since(before) > 0.3
+    assert before.lost_since(before) == 0.0
+
+
+def test_a_flat_model_finds_nothing(memorised: Adapter, data: PairData) -> None:
+    job = job_of(memorised, data)
+    judge = Judge(job)
+    before = judge.measure()
+    with torch.no_grad():
+        for parameter in job.adapter.model.text_projection.parameters():
+            parameter.zero_()
+    after = judge.measure()
+    assert after.kept.sum() == 0
+    assert after.lost_since(before) > 0.3
