@@ -92,6 +92,25 @@ def test_cost_of_a_step_is_measured(
     assert set(told) >= ({"steps", "peak_bytes"} if case else {"step", "forget pairs", "retain pairs"})
 
 
+def test_models_from_elsewhere_are_deleted_from_and_a_stopped_run_goes_on(
+    benchmarks: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = benchmarks / "foreign"
+    monkeypatch.syspath_prepend(folder)  # as from the shell: made.py stands beside the scripts
+    given = ["--out", "runs/foreign", "--tiny"]
+    run_script(folder / "foreign.py", monkeypatch, *given)
+    results = Path("runs/foreign/results")
+    before = {path.name: path.read_bytes() for path in results.iterdir()}
+    (results / "clip.json").unlink()
+    run_script(folder / "foreign.py", monkeypatch, *given)
+    assert set(before) == {path.name for path in results.iterdir()} == {"clip.json", "graph-text-classifier.json"}
+    assert (results / "graph-text-classifier.json").read_bytes() == before["graph-text-classifier.json"]
+    models = Path("runs/foreign/models/clip")
+    assert [path.parent.name for path in models.glob("*/multidelete.json")] == ["unlearned"]
+    run_script(folder / "page.py", monkeypatch, "runs/foreign")
+    assert ": clip, graph-text-classifier.\n" in (folder / "README.md").read_text()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("script", ["step_cost/memory.py", "attacks/attacks.py"])
 def test_script_that_starts_processes_runs(script: str, benchmarks: Path) -> None:

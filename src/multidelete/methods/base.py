@@ -227,6 +227,9 @@ class GradientMethod(Method):
     def update_reference(self, reference: Reference, job: Job, number: int) -> None:
         """Change what ``reference`` holds after a pass, counted from 0: called in every process."""
 
+    def refresh_reference(self, reference: Reference, job: Job) -> None:
+        """Bring what ``reference`` holds up to date with the model as it is now: before each leg of a guided run."""
+
     def run(self, job: Job, after_pass: Callable[[int], None] | None = None) -> Outcome:
         """Sample retain pairs, ask the original, train; ``after_pass`` is called with each pass that is done."""
         started = time.perf_counter()

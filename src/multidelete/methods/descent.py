@@ -51,7 +51,7 @@ class DescentLegs:
             with with_weights(job.adapter, self._original):
                 self._reference = self._method.reference(job, self._datasets)
         if self._reference is not None and number:
-            self._method.update_reference(self._reference, job, 0)
+            self._method.refresh_reference(self._reference, job)
         settings = replace(
             own, pace="given", lr=self.length, passes=passes_of_leg(job), schedule="linear", checkpoint_steps=0,
             trackers=(),

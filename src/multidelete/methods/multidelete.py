@@ -138,7 +138,12 @@ class MultiDelete(GradientMethod):
 
     def update_reference(self, reference: Reference, job: Job, number: int) -> None:
         """Match the targets again where another of the refreshes is due."""
-        if job.holdout is not None and self._matches_again(job) and self._is_due(number, job.settings.passes):
+        if self._is_due(number, job.settings.passes):
+            self.refresh_reference(reference, job)
+
+    def refresh_reference(self, reference: Reference, job: Job) -> None:
+        """Match the targets again."""
+        if job.holdout is not None and self._matches_again(job):
             holdout = sample_pairs(
                 job.holdout, REFRESH_PAIRS, job.seed, Stream.REFRESH_SAMPLE, "sampled held-out pairs"
             )

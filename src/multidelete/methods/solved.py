@@ -29,7 +29,7 @@ from multidelete.methods.weights import weights_of, with_weights
 from multidelete.models.base import PairOutputs
 
 METRIC_PAIRS = 400  # kept pairs whose scores make the metric
-KEPT = 1.0  # kept pairs in a leg, for each forget pair
+KEPT = 4.0  # kept pairs in a leg, for each forget pair: with one, legs on small models are undone
 LEAST_KEPT = 32
 DAMPING = 0.3  # of the mean moment, for equal relative changes of all layers
 RIDGE = 1e-3

@@ -74,6 +74,7 @@ def class_loss(outputs: PairOutputs, batch: Batch) -> Tensor:
 def class_log_odds(logits_BC: Tensor, labels_B: Tensor | None) -> Tensor:
     """log p(label) - log(1 - p(label)) of each pair, (B,); without labels that of the predicted class.
 
+    >>> import torch
     >>> class_log_odds(torch.tensor([[0.0, 3.0]]), torch.tensor([0]))
     tensor([-3.])
     """
