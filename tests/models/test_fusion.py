@@ -317,19 +317,26 @@ def test_noise_depends_on_both_keys_alone() -> None:
 
 @pytest.mark.parametrize("family", ["albef", "blip"])
 def test_training_tells_matching_pairs_from_others(family: str) -> None:
-    """Steps on batches of five of eight pairs: in the end they have higher log-odds than with others' captions."""
+    """Steps on batches of five of eight pairs, until they have higher log-odds than with others' captions."""
     adapter = made(family, "retrieval", spread=0.0, size=replace(SIZE, width=32, layers=1))
     pairs, generator = distinct(pairs_of("retrieval"))[:8], torch.Generator().manual_seed(0)
     batch = adapter.collate(pairs)
     optimizer = torch.optim.AdamW(adapter.parameters(), lr=3e-3)
-    for _ in range(150):
+
+    @torch.no_grad()
+    def lead() -> float:
+        wrong = torch.stack([adapter(batch.repair(torch.arange(8).roll(shift))).score for shift in range(1, 8)])
+        return (adapter(batch).score.mean() - wrong.mean()).item()
+
+    for step in range(900):  # 150 do on some processors, three times as many on others
+        if step % 50 == 0 and lead() > 0.5:
+            break
         some = adapter.collate([pairs[i] for i in torch.randperm(8, generator=generator)[:5].tolist()])
         optimizer.zero_grad()
         adapter.task_loss(adapter(some), some).mean().backward()
         torch.nn.utils.clip_grad_norm_(adapter.parameters(), 1.0)
         optimizer.step()
-    wrong = torch.stack([adapter(batch.repair(torch.arange(8).roll(shift))).score for shift in range(1, 8)])
-    assert adapter(batch).score.mean() > wrong.mean() + 0.5
+    assert lead() > 0.5
 
 
 def losses_and_gradients(family: str, pairs: list[Pair]) -> dict[str, Tensor]:
