@@ -61,7 +61,7 @@ def test_run_forgets_and_keeps_without_a_rate(memorised: Adapter, data: PairData
     assert before.distance > 0.35
     assert after.is_forgotten
     assert outcome.decisions["forgotten"] == 1
-    assert after.lost_since(before) <= 0.1
+    assert after.lost_since(before) <= 0.05
     assert outcome.decisions["legs"] == len(outcome.history)
 
 

@@ -92,7 +92,7 @@ def _object(kind: type[T], content: object, place: str, problems: list[str]) -> 
     if not isinstance(content, Mapping):
         problems.append(_said(place, content, Mapping))
         return None
-    before, hints, known = len(problems), _hints(kind), {one.name: one for one in fields(kind)}  # type: ignore[arg-type]
+    before, hints, known = len(problems), _hints(kind), {one.name: one for one in fields(kind)}  # type: ignore[arg-type]  # a dataclass
     known.pop("rest", None)
     values: dict[str, object] = {}
     for name, one in known.items():

@@ -9,7 +9,7 @@ from multidelete.methods.descent import DescentLegs, passes_of_leg
 from multidelete.methods.distributions import has_matching_head
 from multidelete.methods.guided import Legs, run_guided
 from multidelete.methods.reference import outputs_of
-from multidelete.methods.solved import LEAST_KEPT, METRIC_PAIRS, SolvedLegs
+from multidelete.methods.solved import METRIC_PAIRS, SolvedLegs, kept_of_leg
 from multidelete.methods.standing import BATCH, Judge
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,10 @@ def planned_run(method: Method, job: Job) -> Planned | None:
     legs = replace(job.settings, passes=DESCENT_MOST * passes_of_leg(job), pace="given")
     planned = method.planned(replace(job, settings=legs, retain=judge.steps_on))
     looks = (1 + SOLVED_MOST + DESCENT_MOST) * (len(job.forget) + len(judge.unseen) + len(judge.kept))
-    solved = SOLVED_MOST * (2 * len(job.forget) + LEAST_KEPT) + METRIC_PAIRS if method.is_solvable else 0
+    if not (method.is_solvable and _fits_the_solver(job)):
+        return Planned(planned.steps, planned.pairs_backward, planned.pairs_forward + looks)
+    solved = SOLVED_MOST * (len(job.forget) + kept_of_leg(job)) + METRIC_PAIRS
+    looks += SOLVED_MOST * 2 * kept_of_leg(job)
     return Planned(planned.steps, planned.pairs_backward + solved, planned.pairs_forward + looks)
 
 
@@ -71,6 +74,7 @@ def _unfinished(outcome: Outcome, judge: Judge) -> str:
     unseen = "validation pairs" if judge.has_holdout else "unassociated pairs (there are no validation pairs)"
     return (
         f"the deleted pairs can still be told from {unseen}: their mean rank among them lies "
-        f"{told['distance']:.2f} from one half. Going on would have cost kept pairs: found {told['kept']:.3f} now and "
-        f"{told['kept_before']:.3f} before. Audit the result; retraining is the way that is left."
+        f"{told['distance']:.2f} from one half. No further leg was found that leaves kept pairs standing: found "
+        f"{told['kept']:.3f} now and {told['kept_before']:.3f} before. "
+        "Audit the result; retraining is the way that is left."
     )

@@ -38,7 +38,7 @@ class DescentLegs:
         self._job = replace(job, retain=judge.steps_on)
         weights = [p.detach() for p in job.adapter.parameters() if p.requires_grad]
         self._first = self.length = FIRST * _root_mean_square(weights)
-        self.pairs = 0.0
+        self.pairs = self.asked = 0.0
         self._was_refused = False
         self._reference: Reference | None = None
         self._original = weights_of(job.adapter)
@@ -50,8 +50,10 @@ class DescentLegs:
             self._datasets = self._method.datasets(job)
             with with_weights(job.adapter, self._original):
                 self._reference = self._method.reference(job, self._datasets)
-        if self._reference is not None and number:
-            self._method.refresh_reference(self._reference, job)
+        if self._reference is not None:
+            if number:
+                self._method.refresh_reference(self._reference, job)
+            self.asked = self._reference.pairs
         settings = replace(
             own, pace="given", lr=self.length, passes=passes_of_leg(job), schedule="linear", checkpoint_steps=0,
             trackers=(),
@@ -67,10 +69,10 @@ class DescentLegs:
         return True
 
     def told(self) -> list[float]:
-        return [self.length, self.pairs, float(self._was_refused)]
+        return [self.length, self.pairs, self.asked, float(self._was_refused)]
 
     def recall(self, told: Sequence[float]) -> None:
-        self.length, self.pairs, refused = told
+        self.length, self.pairs, self.asked, refused = told
         self._was_refused = bool(refused)
 
     def adapt(self, before: Standing, after: Standing | None) -> bool:

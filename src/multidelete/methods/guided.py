@@ -39,12 +39,14 @@ class Legs(Protocol):
         length: Of the next leg, in units of its own.
         most: Legs after which it gives up.
         pairs: Pairs forwarded and backpropagated so far.
+        asked: Pairs forwarded alone.
     """
 
     name: str
     length: float
     most: int
     pairs: float
+    asked: float
 
     def take(self, number: int, now: Standing) -> None:
         """Change the weights.
@@ -138,7 +140,7 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
     return Outcome(
         adapter=job.adapter,
         history=run.history,
-        pairs_forward=judge.pairs,
+        pairs_forward=judge.pairs + round(sum(way.asked for way in ways)),
         pairs_backward=round(sum(way.pairs for way in ways)),
         reference_s=0.0,
         wall_s=time.perf_counter() - began,

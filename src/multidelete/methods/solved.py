@@ -49,7 +49,7 @@ class SolvedLegs:
     def __init__(self, job: Job, judge: Judge, most: int) -> None:
         self.most = most
         self.length = FIRST_PART
-        self.pairs = 0.0
+        self.pairs = self.asked = 0.0
         self._job = job
         self._retain = judge.steps_on
         self._gradients = PairGradients(job.adapter)
@@ -65,8 +65,7 @@ class SolvedLegs:
         if self._metric is None:
             with with_weights(job.adapter, self._original):  # a resumed run begins here with others
                 self._measure_metric()
-        wanted = max(LEAST_KEPT, round(KEPT * len(job.forget)))
-        kept = self._draw(self._retain.pairs, wanted, number)
+        kept = self._draw(self._retain.pairs, kept_of_leg(job), number)
         rows = self._gradients.of(job.forget.pairs, [_score], GRADIENT_BATCH)[0]
         kept_rows, drifts = self._kept_rows(kept, number)
         self.pairs += len(job.forget) + len(kept)
@@ -82,10 +81,10 @@ class SolvedLegs:
                 parameters[name].add_(change.to(parameters[name]))
 
     def told(self) -> list[float]:
-        return [self.length, self.pairs, self._scale]
+        return [self.length, self.pairs, self.asked, self._scale]
 
     def recall(self, told: Sequence[float]) -> None:
-        self.length, self.pairs, self._scale = told
+        self.length, self.pairs, self.asked, self._scale = told
 
     def adapt(self, before: Standing, after: Standing | None) -> bool:
         if after is not None:
@@ -118,6 +117,7 @@ class SolvedLegs:
         """Rows of kept pairs, and how far each has drifted from what the original said."""
         here = outputs_of(self._job.adapter, kept, BATCH, "kept pairs")
         there = here
+        self.asked += len(kept) * (2 if number else 1)
         if number:
             with with_weights(self._job.adapter, self._original):
                 there = outputs_of(self._job.adapter, kept, BATCH, "original on kept pairs")
@@ -134,6 +134,11 @@ class SolvedLegs:
         if not scalars:
             return self._gradients.of(kept, [_score], GRADIENT_BATCH), here.score - there.score
         return self._gradients.of(kept, scalars, GRADIENT_BATCH), torch.cat(drifts)
+
+
+def kept_of_leg(job: Job) -> int:
+    """Kept pairs whose gradients a leg takes."""
+    return max(LEAST_KEPT, round(KEPT * len(job.forget)))
 
 
 def _score(outputs: PairOutputs, batch: Batch) -> Tensor:

@@ -1,9 +1,9 @@
 """Where a run stands: how far deleted pairs still are from unseen ones, and how kept pairs fare.
 
-A run that finds its own way looks at these figures, and at nothing else: the request's pairs, kept pairs that it does
-not train on, and validation pairs. It never sees a test pair or an audit.
+A run that finds its own way looks at these figures, and at nothing else: the request's pairs, sampled kept
+pairs, and validation pairs. It never sees a test pair or an audit.
 
-Shape suffixes: F forget pairs, M unseen pairs, N pairs, S signals, C candidates.
+Shape suffixes: F forget pairs, M unseen pairs, N pairs, S signals, C candidates, D embedding.
 """
 
 import math
@@ -131,19 +131,17 @@ class Judge:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        adapter, settings = job.adapter, Stream.JUDGED
         everywhere = len(sample_retain(job)) == len(job.retain)
         judged = min(JUDGED, len(job.retain) if everywhere else len(job.retain) // 4)
-        self.kept = sample_pairs(job.retain, judged, job.seed, settings, "kept pairs that are judged")
+        self.kept = sample_pairs(job.retain, judged, job.seed, Stream.JUDGED, "kept pairs that are judged")
         self.steps_on = job.retain if everywhere else job.retain.without(self.kept.ids, "retain")
         self.has_holdout = job.holdout is not None
         self.unseen = self._unseen(job)
         self.pairs = 0
-        labelled = adapter.task == "classification"
+        labelled = job.adapter.task == "classification"
         seen = job.retain if self.has_holdout else None
         self._mine = strata_of(job.forget, job.retain, labelled=labelled) if seen else _labels(job.forget, labelled)
         self._theirs = strata_of(self.unseen, job.train, labelled=labelled) if seen else _labels(self.unseen, labelled)
-
         going = _of_kinds(job.forget.pairs)
         doubts = {kind: self._doubt(at) for kind, at in going.items()}
         self._kinds = Kinds(going, _of_kinds(self.kept.pairs), _of_kinds(self.unseen.pairs), doubts)
@@ -171,11 +169,11 @@ class Judge:
         targets = [matched_scores(own_F, self._mine, other_M, self._theirs) for own_F, other_M in columns]
         return Standing(
             kinds=self._kinds,
-            ranks=torch.stack([self._ranks(own_F, other_M) for own_F, other_M in columns], dim=1),
+            ranks=torch.stack([self._ranks_among_unseen(own_F, other_M) for own_F, other_M in columns], dim=1),
             gaps=own_FS - torch.stack(targets, dim=1),
             signals=own_FS,
-            kept=(self._ranked((self.kept.pairs, kept), (self.unseen.pairs, unseen)) == 1).float().mean(dim=1),
-            unseen=self._ranked((self.unseen.pairs, unseen), (self.kept.pairs, kept)).reciprocal().mean(dim=1)
+            kept=(self._own_ranks((self.kept.pairs, kept), (self.unseen.pairs, unseen)) == 1).float().mean(dim=1),
+            unseen=self._own_ranks((self.unseen.pairs, unseen), (self.kept.pairs, kept)).reciprocal().mean(dim=1)
             if self.has_holdout
             else None,
         )
@@ -187,7 +185,7 @@ class Judge:
     def _comparable(self, stratum: Stratum) -> list[int]:
         return comparable(stratum, self._theirs)
 
-    def _ranks(self, own_F: Tensor, other_M: Tensor) -> Tensor:
+    def _ranks_among_unseen(self, own_F: Tensor, other_M: Tensor) -> Tensor:
         ranks = torch.empty_like(own_F)
         for stratum in set(self._mine):
             mine = torch.tensor([at for at, one in enumerate(self._mine) if one == stratum])
@@ -196,7 +194,9 @@ class Judge:
             ranks[mine] = below.mean(dim=1)
         return ranks
 
-    def _ranked(self, judged: tuple[Sequence[Pair], PairOutputs], beside: tuple[Sequence[Pair], PairOutputs]) -> Tensor:
+    def _own_ranks(
+        self, judged: tuple[Sequence[Pair], PairOutputs], beside: tuple[Sequence[Pair], PairOutputs]
+    ) -> Tensor:
         """Rank of what belongs to each pair, from 1, (N, directions): its label, or its members' partners.
 
         Partners are looked for among those of the judged pairs and of the pairs beside them.
@@ -209,7 +209,7 @@ class Judge:
         if outputs.embeddings is None or beside[1].embeddings is None:
             raise UnsupportedError("a run cannot judge a matching head. Give a rate or passes.")
         both = zip(outputs.embeddings.values(), beside[1].embeddings.values(), strict=True)
-        return _ranks([*pairs, *beside[0]], len(pairs), *(torch.cat(two) for two in both))
+        return _partner_ranks([*pairs, *beside[0]], len(pairs), *(torch.cat(two) for two in both))
 
 
 def _labels(pairs: PairDataset, labelled: bool) -> list[Stratum]:
@@ -226,7 +226,7 @@ def _sharing(pairs: Sequence[Pair]) -> Tensor:
     return shared.fill_diagonal_(False)
 
 
-def _ranks(pairs: Sequence[Pair], judged: int, first_ND: Tensor, second_ND: Tensor) -> Tensor:
+def _partner_ranks(pairs: Sequence[Pair], judged: int, first_ND: Tensor, second_ND: Tensor) -> Tensor:
     """Of the own partner of each member of the first pairs among those of all, both ways, (judged, 2).
 
     Pairs that share a member are no rivals.
