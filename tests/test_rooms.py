@@ -9,6 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "multidelete"
 ROOMS = (
     *(
         "core",
+        "errors",
         "data",
         "artifacts",
         "models",
