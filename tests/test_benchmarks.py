@@ -111,6 +111,13 @@ def test_models_from_elsewhere_are_deleted_from_and_a_stopped_run_goes_on(
     assert ": clip, graph-text-classifier.\n" in (folder / "README.md").read_text()
 
 
+def test_planted_near_duplicates_are_counted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_script(FOLDER / "near_duplicates" / "near_duplicates.py", monkeypatch, "--tiny")
+    assert json.loads(capsys.readouterr().out)["recall"] == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("script", ["step_cost/memory.py", "attacks/attacks.py"])
 def test_script_that_starts_processes_runs(script: str, benchmarks: Path) -> None:
