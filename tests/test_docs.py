@@ -12,7 +12,10 @@ import pytest
 import multidelete
 
 ROOT = Path(__file__).parents[1]
-DOCS = ["quickstart", "methods", "tuning", "models", "data", "deletions", "audits", "comparisons", "design", "cli"]
+DOCS = [
+    *("quickstart", "methods", "tuning", "models", "data", "deletions", "operation"),
+    *("audits", "comparisons", "design", "cli"),
+]
 PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",

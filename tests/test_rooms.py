@@ -21,7 +21,7 @@ ROOMS = (
         "deletion",
         "unlearning",
     ),
-    *("auditing", "rehearsal", "experiments", "demonstration", "catalogue", "cli"),
+    *("auditing", "rehearsal", "experiments", "ledger", "demonstration", "catalogue", "cli"),
 )  # ground first
 MOST_PARAMETERS = 7
 OF_MANY = {"unlearn", "train", "tune", "audit"}  # the entry points: their options are keyword-only

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         ConfigError,
         DataError,
         DivergedError,
+        LedgerError,
         MultideleteError,
         RequestError,
         UnsupportedError,
@@ -50,6 +51,7 @@ __all__ = [
     "Figure",
     "GradientMethod",
     "Graph",
+    "LedgerError",
     "LoopSettings",
     "LoraSettings",
     "Method",
@@ -98,8 +100,8 @@ _HOMES = {
     "data.request_file": "read_request",
     "demonstration": "demo",
     "core.errors": (
-        "CheckpointError CodeError ConfigError DataError DivergedError MultideleteError RequestError "
-        "UnsupportedError UserError"
+        "CheckpointError CodeError ConfigError DataError DivergedError LedgerError MultideleteError "
+        "RequestError UnsupportedError UserError"
     ),
     "auditing": "audit",
     "models.merging": "merge",

@@ -28,8 +28,8 @@ def record_of(key: bytes, pairs: Sequence[Pair], unit: str) -> DeletionRecord:
         unit=unit,
         pairs=len(pairs),
         request=request_digest(key, [pair.id for pair in pairs]),
-        ids=tuple(sorted({_of_id(key, pair) for pair in pairs})),
-        contents=tuple(sorted({_of_content(key, pair) for pair in pairs})),
+        ids=tuple(sorted({id_reference(key, pair) for pair in pairs})),
+        contents=tuple(sorted({content_reference(key, pair) for pair in pairs})),
     )
 
 
@@ -38,11 +38,13 @@ def request_digest(key: bytes, ids: Iterable[str]) -> str:
     return keyed_digest(key, "request", json.dumps(sorted(ids)))
 
 
-def _of_id(key: bytes, pair: Pair) -> str:
+def id_reference(key: bytes, pair: Pair) -> str:
+    """What a record holds of a pair's id."""
     return keyed_digest(key, "id", pair.id)
 
 
-def _of_content(key: bytes, pair: Pair) -> str:
+def content_reference(key: bytes, pair: Pair) -> str:
+    """What a record holds of a pair's members."""
     return keyed_digest(key, "content", json.dumps(sorted((m, _known_by(pair, m)) for m in pair.sources)))
 
 
@@ -116,12 +118,12 @@ class Lineage:
 
     def _holds(self, deletion: DeletionRecord, references: frozenset[str], pair: Pair) -> bool:
         key = self.keys.get(deletion.key)
-        return key is not None and (_of_id(key, pair) in references or _of_content(key, pair) in references)
+        return key is not None and (id_reference(key, pair) in references or content_reference(key, pair) in references)
 
     def renumbered(self, pairs: Iterable[Pair]) -> list[str]:
         """Ids of those of the pairs that hold something else than the deleted pairs whose ids they have."""
         keyed = [(self.keys[one.key], frozenset(one.contents)) for one in self.deletions if one.key in self.keys]
-        return [pair.id for pair in pairs if not any(_of_content(key, pair) in known for key, known in keyed)]
+        return [pair.id for pair in pairs if not any(content_reference(key, pair) in known for key, known in keyed)]
 
     def earlier(self, pairs: Iterable[Pair]) -> set[str]:
         """Ids of the pairs that are among those deleted."""
@@ -133,8 +135,8 @@ class Lineage:
         return [
             deletion
             for deletion, key in keyed
-            if set(deletion.ids) <= {_of_id(key, pair) for pair in pairs}
-            or set(deletion.contents) <= {_of_content(key, pair) for pair in pairs}
+            if set(deletion.ids) <= {id_reference(key, pair) for pair in pairs}
+            or set(deletion.contents) <= {content_reference(key, pair) for pair in pairs}
         ]
 
     def aliases(self, pairs: Sequence[Pair]) -> dict[str, str]:

@@ -50,6 +50,11 @@ def digest_of(told: Sequence[object]) -> str:
     return hashlib.sha256(json.dumps(list(told), sort_keys=True).encode()).hexdigest()
 
 
+def digest_text(text: str) -> str:
+    """SHA-256 of a text, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def digest_file(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal; read in pieces.
 

@@ -5,6 +5,7 @@
     |  |- RequestError                  the deletion request
     |  |- DataError                     the pairs on disk
     |  |- CheckpointError               a model folder, or a folder to write to
+    |  |- LedgerError                   the ledger of a lineage, or a step that a request cannot take
     |  |- UnsupportedError              a combination that does not exist
     |  `- ConfigError                   a setting
     |- DivergedError                1   the run itself failed: a loss is not finite
@@ -68,6 +69,10 @@ class DataError(UserError):
 
 class CheckpointError(UserError):
     """A model folder cannot be read, or a target cannot be written."""
+
+
+class LedgerError(UserError):
+    """The ledger of a lineage is damaged or busy, or a request cannot take this step."""
 
 
 class UnsupportedError(UserError):

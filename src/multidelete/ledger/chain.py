@@ -1,0 +1,352 @@
+"""The ledger: an append-only SQLite file in which each event holds the hash of the one before."""
+
+import hashlib
+import json
+import secrets
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import rfc8785
+
+from multidelete.artifacts.folders import make_folder
+from multidelete.core.errors import LedgerError
+from multidelete.core.json_files import Json, JsonObject
+from multidelete.ledger.clock import now, written
+from multidelete.ledger.events import Event, Opened, read_event
+from multidelete.ledger.states import RequestState, after, refuse_step
+
+FILE = "ledger.sqlite"
+KEYS = "keys"
+FIRST = "0" * 64  # what stands for the hash before the first event
+_PATIENCE_S = 30.0  # until another process has written its event
+
+MIGRATIONS: Sequence[tuple[str, str]] = (
+    (
+        "events",
+        """
+        CREATE TABLE events (
+            number INTEGER PRIMARY KEY, ledger TEXT NOT NULL, kind TEXT NOT NULL, time TEXT NOT NULL,
+            body TEXT NOT NULL, previous TEXT NOT NULL, hash TEXT NOT NULL
+        ) STRICT;
+        CREATE TRIGGER events_are_not_changed BEFORE UPDATE ON events
+            BEGIN SELECT RAISE(ABORT, 'events are never changed'); END;
+        CREATE TRIGGER events_are_not_removed BEFORE DELETE ON events
+            BEGIN SELECT RAISE(ABORT, 'events are never removed'); END;
+        """,
+    ),
+)
+"""Name and SQL of each, in order; those that a file has had are noted in it."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """An event as it stands in the ledger.
+
+    Attributes:
+        ledger: Random id of the ledger.
+        number: From 1 on.
+        time: When it was written, in UTC.
+        event: What happened.
+        previous: Hash of the event before.
+        hash: SHA-256 of the canonical JSON of all the rest.
+    """
+
+    ledger: str
+    number: int
+    time: str
+    event: Event
+    previous: str
+    hash: str
+
+    @property
+    def kind(self) -> str:
+        return self.event.kind
+
+    @property
+    def body(self) -> dict[str, Json]:
+        """The event as JSON."""
+        return self.event.as_json()
+
+    @property
+    def line(self) -> str:
+        """The event in a line of canonical JSON."""
+        return canonical({**_hashed(self.ledger, self.number, self.kind, self.time, self.body, self.previous),
+                          "hash": self.hash})  # fmt: skip
+
+
+def canonical(content: JsonObject) -> str:
+    """Canonical JSON (RFC 8785)."""
+    return rfc8785.dumps(_plain(content)).decode()
+
+
+def _plain(value: Json) -> "rfc8785._impl._Value":
+    """With dictionaries and lists, which the library takes alone."""
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(one) for one in value]
+    return value
+
+
+def _hashed(ledger: str, number: int, kind: str, time: str, body: JsonObject, previous: str) -> dict[str, Json]:
+    return {"ledger": ledger, "number": number, "kind": kind, "time": time, "body": body, "previous": previous}
+
+
+def _hash(content: JsonObject) -> str:
+    return hashlib.sha256(canonical(content).encode()).hexdigest()
+
+
+class Ledger:
+    """The ledger of one lineage, in its folder.
+
+    What is read is checked: nothing is appended to a chain that does not hold.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._events: list[Recorded] = []
+        self._requests: dict[str, RequestState] = {}
+        self._open: sqlite3.Connection | None = None
+
+    def __repr__(self) -> str:
+        return f"Ledger({str(self.folder)!r})"
+
+    @classmethod
+    def create(cls, folder: str | Path, opened: Opened, *, time: datetime | None = None) -> "Ledger":
+        """A new ledger, whose first event tells what the lineage begins with.
+
+        Raises:
+            LedgerError: The folder holds one already, or cannot be written.
+            CheckpointError: The folder cannot be made.
+        """
+        ledger = cls(Path(folder))
+        make_folder(ledger.folder)
+        with ledger._writing(new=True) as connection:
+            if ledger._read(connection):
+                raise LedgerError(f"{folder} holds a ledger already. Give another folder.")
+            ledger._append(connection, secrets.token_hex(16), opened, time)
+        return ledger
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Ledger":
+        """The ledger in a folder.
+
+        Raises:
+            LedgerError: There is none, or its chain does not hold.
+        """
+        ledger = cls(Path(folder))
+        ledger.events()
+        return ledger
+
+    @classmethod
+    def is_there(cls, folder: Path) -> bool:
+        """Whether a folder holds a ledger that was made to its end."""
+        ledger = cls(folder)
+        if not (folder / FILE).is_file():
+            return False
+        with ledger._connected() as connection:
+            return bool(ledger._read(connection))
+
+    @property
+    def id(self) -> str:
+        """Random id: it stands in every event, so that one of another ledger is told."""
+        return self.events()[0].ledger
+
+    @property
+    def opened(self) -> Opened:
+        """What the lineage began with."""
+        first = self.events()[0].event
+        if not isinstance(first, Opened):
+            raise LedgerError(f"{self.folder} begins with an event of the kind {first.kind!r}. {_RESTORE}")
+        return first
+
+    @property
+    def head(self) -> Recorded:
+        """The newest event."""
+        return self.events()[-1]
+
+    def events(self) -> tuple[Recorded, ...]:
+        """All events, oldest first; new ones are checked as they are read.
+
+        Raises:
+            LedgerError: The chain does not hold.
+        """
+        if self._open is not None:
+            return self._read(self._open)
+        with self._connected() as connection:
+            events = self._read(connection)
+        if not events:
+            raise LedgerError(f"{self.folder} holds no ledger: making it was cut off. Run ledger init again.")
+        return events
+
+    def requests(self) -> dict[str, RequestState]:
+        """Where each request stands, by reference, in the order in which they came in."""
+        self.events()
+        return dict(self._requests)
+
+    def append(self, event: Event, *, time: datetime | None = None) -> Recorded:
+        """Write one more event; within `writing`, with what else is written there.
+
+        Args:
+            event: What happened.
+            time: When; without it now, or what the environment variable MULTIDELETE_NOW says.
+
+        Raises:
+            LedgerError: It cannot follow, or cannot be written; then nothing was.
+        """
+        if self._open is not None:
+            return self._append(self._open, self.id, event, time)
+        with self.writing():
+            return self.append(event, time=time)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Be the one that writes: what is read within stays true until its end. An error within takes events back.
+
+        Raises:
+            LedgerError: Another process writes and does not end, or nothing can be written.
+        """
+        with self._writing() as connection:
+            before, self._open = (len(self._events), self._requests), connection
+            try:
+                yield
+            except BaseException:
+                del self._events[before[0] :]
+                self._requests = before[1]
+                raise
+            finally:
+                self._open = None
+
+    def verify(self) -> tuple[Recorded, ...]:
+        """Read everything afresh and check it: the file, the order, every hash, every step of every request.
+
+        Nobody can tell from a chain alone whether its last events were removed: compare its head with a certificate.
+
+        Raises:
+            LedgerError: The first thing that does not hold.
+        """
+        afresh = Ledger(self.folder)
+        with afresh._connected() as connection:
+            told = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(1)")]
+            if told != ["ok"]:
+                raise LedgerError(f"{self.folder / FILE} is damaged: {told[0]}. {_RESTORE}")
+        return afresh.events()
+
+    @contextmanager
+    def _connected(self, *, new: bool = False) -> Iterator[sqlite3.Connection]:
+        path = self.folder / FILE
+        if not new and not path.is_file():
+            raise LedgerError(f"{self.folder} holds no ledger ({FILE} is not there). Make one with ledger init.")
+        try:
+            with closing(sqlite3.connect(path, timeout=_PATIENCE_S, isolation_level=None)) as connection:
+                connection.execute("PRAGMA synchronous=FULL")
+                yield connection
+        except sqlite3.Error as error:
+            raise LedgerError(_told(path, error)) from error
+
+    @contextmanager
+    def _writing(self, *, new: bool = False) -> Iterator[sqlite3.Connection]:
+        with self._connected(new=new) as connection:
+            if new:
+                connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                _migrate(connection)
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def _read(self, connection: sqlite3.Connection) -> tuple[Recorded, ...]:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'events'").fetchone():
+            return ()
+        rows = connection.execute(
+            "SELECT number, ledger, kind, time, body, previous, hash FROM events WHERE number > ? ORDER BY number",
+            (len(self._events),),
+        )
+        for number, ledger, kind, time, text, previous, own in rows:
+            where = f"event {number} of {self.folder / FILE}"
+            try:
+                body = json.loads(text)
+                is_whole = canonical(body) == text
+            except (ValueError, AttributeError, RecursionError):
+                is_whole = False
+            if not is_whole:
+                raise LedgerError(f"{where} is not what was written: its content is no canonical JSON. {_RESTORE}")
+            last = self._events[-1] if self._events else None
+            wrong = [
+                *(["its number does not follow"] if number != len(self._events) + 1 else []),
+                *(["it is of another ledger"] if last is not None and ledger != last.ledger else []),
+                *(["it does not follow the one before"] if previous != (last.hash if last else FIRST) else []),
+                *(["its hash is another"]
+                  if own != _hash(_hashed(ledger, number, kind, time, body, previous)) else []),
+            ]  # fmt: skip
+            if wrong:
+                raise LedgerError(f"{where} is not what was written: {' and '.join(wrong)}. {_RESTORE}")
+            one = Recorded(ledger, number, time, read_event(kind, body, where), previous, own)
+            self._requests = after(self._requests, one)
+            self._events.append(one)
+        return tuple(self._events)
+
+    def _append(self, connection: sqlite3.Connection, ledger: str, event: Event, time: datetime | None) -> Recorded:
+        before = self._read(connection)
+        refuse_step(self._requests, event)
+        number, previous = len(before) + 1, before[-1].hash if before else FIRST
+        body, at = json.loads(canonical(event.as_json())), written(time or now())
+        row = (number, ledger, event.kind, at, canonical(body), previous,
+               _hash(_hashed(ledger, number, event.kind, at, body, previous)))  # fmt: skip
+        connection.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        return self._read(connection)[-1]
+
+
+_RESTORE = "Restore the ledger from a backup; nothing is added to one that does not hold."
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Bring a file to the newest form; what was applied is noted by name.
+
+    Raises:
+        LedgerError: It is of a later version.
+    """
+    connection.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT NOT NULL) STRICT")
+    applied = [name for (name,) in connection.execute("SELECT name FROM migrations ORDER BY rowid")]
+    known = [name for name, _ in MIGRATIONS]
+    if applied != known[: len(applied)]:
+        raise LedgerError(
+            f"the ledger has had the migrations {', '.join(applied)}, and this version knows {', '.join(known)}. "
+            "Use the version that wrote it, or a later one."
+        )
+    for name, sql in MIGRATIONS[len(applied) :]:
+        for statement in _statements(sql):
+            connection.execute(statement)
+        connection.execute("INSERT INTO migrations VALUES (?)", (name,))
+
+
+def _statements(sql: str) -> Iterator[str]:
+    """Single statements: ``executescript`` would commit."""
+    statement = ""
+    for line in sql.strip().splitlines():
+        statement += f"{line.strip()}\n"
+        if sqlite3.complete_statement(statement):
+            yield statement.strip()
+            statement = ""
+
+
+def _told(path: Path, error: sqlite3.Error) -> str:
+    """What SQLite refused, in words with a remedy."""
+    name = getattr(error, "sqlite_errorname", None) or ""
+    if name == "SQLITE_FULL":
+        return f"{path} cannot be written: the disk is full. Make room there; nothing was written."
+    if name.startswith("SQLITE_BUSY"):
+        return f"{path} is being written by another process, which has not ended in {_PATIENCE_S:.0f} s. Try again."
+    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_SCHEMA")):
+        return f"{path} is damaged: {error}. {_RESTORE}"
+    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_IOERR", "SQLITE_PERM")):
+        return f"{path} cannot be read or written: {error}. Look at its permissions, and whether the disk is full."
+    return f"{path} is not a ledger as it was written: {error}. {_RESTORE}"

@@ -1,0 +1,124 @@
+"""The folder of a lineage: its ledger, its keys, and where its model and its data lie. The last can be changed."""
+
+import json
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from multidelete.artifacts.deletions import data_digest
+from multidelete.artifacts.folders import make_folder, writing
+from multidelete.artifacts.keys import key_id, new_key, write_keys
+from multidelete.artifacts.manifest import digest_file, digest_text, versions
+from multidelete.artifacts.room import write_whole
+from multidelete.core.errors import CheckpointError, LedgerError
+from multidelete.core.json_files import read_json_object
+from multidelete.core.paths import lies_there
+from multidelete.core.records import Record, read_object
+from multidelete.data.pairs import PairData
+from multidelete.ledger.chain import KEYS, Ledger, canonical
+from multidelete.ledger.events import Budget, ModelDigest, Opened
+
+PLACES = "lineage.json"
+DATA_KEY = "_data.key"
+"""In the folder of keys: what the digest of the first data was made with. No request has such a name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places(Record):
+    """Where a lineage's parts lie; none of it is in the ledger, and moving them is writing it anew.
+
+    Attributes:
+        model: Folder of the first model.
+        data: The pairs, as ``--data`` names them.
+        columns: As ``--columns``.
+        splits: As ``--splits``.
+        image_root: As ``--image-root``.
+        classes: As ``--classes``.
+        sign_key: File of the private key that certificates are signed with.
+    """
+
+    model: str
+    data: str
+    columns: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ()
+    image_root: str | None = None
+    classes: tuple[str, ...] = ()
+    sign_key: str | None = None
+
+
+def begin(
+    folder: Path,
+    data: PairData,
+    places: Places,
+    *,
+    budget: Budget | None = None,
+    signer: str | None = None,
+    time: datetime | None = None,
+) -> Ledger:
+    """Open the ledger of a lineage.
+
+    Args:
+        folder: Of the lineage; it is made.
+        data: The pairs that the first model was trained on.
+        places: Where model and data lie.
+        budget: What the lineage may lose.
+        signer: Public key of certificates, in hexadecimal.
+        time: Of the event.
+
+    Raises:
+        LedgerError: There is one already.
+        CheckpointError: The model is no folder, or nothing can be written.
+    """
+    original = model_digest(Path(places.model))
+    key = new_key()
+    with writing(folder):
+        make_folder(folder)
+        if Ledger.is_there(folder):
+            raise LedgerError(f"{folder} holds a ledger already. Give another folder.")
+        (folder / KEYS).mkdir(mode=0o700, exist_ok=True)
+        write_whole(folder / PLACES, json.dumps(places.as_json(), indent=1, ensure_ascii=False) + "\n")
+        write_keys(folder / KEYS / DATA_KEY, {key_id(key): key})
+        opened = Opened(
+            lineage=folder.resolve().name,
+            original=original,
+            pairs=len(data.train),
+            data=data_digest(key, data.train, data.classes),
+            budget=budget or Budget(),
+            signer=signer,
+            versions=versions(),
+        )
+        return Ledger.create(folder, opened, time=time)
+
+
+def places_of(folder: str | Path) -> Places:
+    """Where the parts of a lineage lie.
+
+    Raises:
+        CheckpointError: The file that says so is damaged, or not there.
+    """
+    remedy = "Write it as ledger init does: an object with model and data."
+    return read_object(Places, read_json_object(Path(folder) / PLACES, remedy), str(Path(folder) / PLACES), remedy)
+
+
+def absolute(place: str) -> str:
+    """A path as it is found from anywhere; what is no path stays as it is, such as the name of generated data."""
+    reader, colon, rest = place.partition(":")
+    if lies_there(place):
+        return os.path.abspath(place)
+    return f"{reader}:{os.path.abspath(rest)}" if colon and lies_there(rest) else place
+
+
+def model_digest(folder: Path) -> ModelDigest:
+    """Digests of all files of a model folder.
+
+    Raises:
+        CheckpointError: It is no folder, holds no file, or one cannot be read.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is not a folder. A lineage begins with a model in a folder of its own.")
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    if not names:
+        raise CheckpointError(f"{folder} holds no file. Name the folder of a model.")
+    files = {name: digest_file(folder / name) for name in names}
+    return ModelDigest(digest=digest_text(canonical(files)), files=files)
