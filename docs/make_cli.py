@@ -3,6 +3,7 @@
 That is docs/cli.md, from the commands, and the package's catalogue.json, from its methods, families and readers.
 """
 
+from collections.abc import Iterator
 from inspect import Parameter
 from pathlib import Path
 
@@ -75,13 +76,20 @@ On a machine without GPUs the same line uses the CPU, where `--cpu` alone would 
 
 def page() -> str:
     """The whole page as Markdown."""
-    return "\n".join([INTRODUCTION, *(section(command) for command in app.registered_commands)])
+    return "\n".join([INTRODUCTION, *(section(name, command) for name, command in commands(app))])
 
 
-def section(command: typer.models.CommandInfo) -> str:
+def commands(group: typer.Typer, before: str = "") -> Iterator[tuple[str, typer.models.CommandInfo]]:
+    """Every command with its name, those of groups after the others."""
+    yield from ((f"{before}{command.name}", command) for command in group.registered_commands)
+    for inner in group.registered_groups:
+        yield from commands(inner.typer_instance, f"{before}{inner.typer_instance.info.name} ")
+
+
+def section(name: str, command: typer.models.CommandInfo) -> str:
     """One command: what it does, an example, its arguments and its options by panel."""
     body = command.callback
-    lines = [f"## {command.name}", "", *(line.strip() for line in (body.__doc__ or "").strip().splitlines()), ""]
+    lines = [f"## {name}", "", *(line.strip() for line in (body.__doc__ or "").strip().splitlines()), ""]
     lines += ["```sh", str(command.epilog).removeprefix("Example: "), "```", ""]
     panels: dict[str, list[str]] = {}
     for parameter in body.__signature__.parameters.values():

@@ -17,6 +17,18 @@ from multidelete.cli.convert import ConvertOptions, MergeOptions, convert, merge
 from multidelete.cli.data import LookOptions, data
 from multidelete.cli.demo import DemoOptions, demo
 from multidelete.cli.flags import Call, add_command
+from multidelete.cli.ledger import (
+    AskOptions,
+    InitOptions,
+    ReceiveOptions,
+    ReferenceOptions,
+    forget_key,
+    init,
+    log,
+    receive,
+    show_ledger,
+)
+from multidelete.cli.lineages import LineageDataOptions, LineageOptions
 from multidelete.cli.options import (
     AuditOptions,
     DataOptions,
@@ -43,6 +55,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Make a trained multimodal model forget named training pairs, keep the rest, and show that it did.",
 )
+ledger = typer.Typer(
+    name="ledger",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Keep the record of a model's deletion requests: received, planned, run, released.",
+)
+app.add_typer(ledger)
 
 
 @app.callback(invoke_without_command=True)
@@ -132,6 +151,38 @@ add_command(
     *(LookOptions, FamilyOptions),
     arguments=("data",),
     example="multidelete data photos/ --columns image=file,text=caption --check",
+)
+add_command(
+    ledger,
+    init,
+    *(InitOptions, DataOptions),
+    arguments=("lineage",),
+    example="multidelete ledger init lineage --model original --data photos/ --sign-key sign.pem",
+)
+add_command(
+    ledger,
+    receive,
+    *(LineageOptions, ReceiveOptions, ForgetOptions, LineageDataOptions),
+    arguments=("lineage",),
+    example='multidelete ledger receive lineage --forget request.txt --due 2026-12-28 --basis "GDPR Art. 17(1)(b)" '
+    "--reference TICKET-17",
+)
+add_command(
+    ledger,
+    show_ledger,
+    *(LineageOptions, AskOptions, LineageDataOptions),
+    arguments=("lineage",),
+    config=False,
+    example="multidelete ledger show lineage --id person-0001/2",
+)
+add_command(ledger, log, LineageOptions, arguments=("lineage",), config=False, example="multidelete ledger log lineage")
+add_command(
+    ledger,
+    forget_key,
+    ReferenceOptions,
+    arguments=("lineage", "reference"),
+    config=False,
+    example="multidelete ledger forget-key lineage TICKET-17",
 )
 
 

@@ -218,6 +218,8 @@ def add_command(
     config: bool = True,
 ) -> None:
     """Make a function a command with the flags of its settings classes."""
+    own_name = body.__name__.removesuffix("_ledger").replace("_", "-")
+    name = f"{app.info.name} {own_name}" if isinstance(app.info.name, str) else own_name
 
     def command(*, config: Path | None = None, json: bool, **values: str | bool | list[str] | None) -> None:
         # A flag that was not given is None, False or empty, depending on what it takes.
@@ -226,7 +228,7 @@ def add_command(
         try:
             if body.__name__ not in _TOGETHER and (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
                 raise ConfigError(
-                    f"{body.__name__} runs in one process, and {processes} were started. Start it without accelerate "
+                    f"{name} runs in one process, and {processes} were started. Start it without accelerate "
                     f"launch; {' and '.join(_TOGETHER)} run in several."
                 )
             refuse_touching(call.paths())
@@ -244,7 +246,7 @@ def add_command(
     signed.__signature__ = inspect.Signature(parameters)
     signed.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     signed.__doc__ = body.__doc__
-    app.command(body.__name__, epilog=f"Example: {example}")(command)
+    app.command(own_name, epilog=f"Example: {example}")(command)
 
 
 def _import_family(call: Call) -> None:

@@ -29,6 +29,7 @@ READS: Mapping[str, Callable[[str], list[Path]]] = {
     "forget_image": _plain,
     "image_root": _plain,
     "key": _plain,
+    "sign_key": _plain,
     "tokenizer": _plain,
     **dict.fromkeys(MODELS, paths_of_model),
 }
@@ -37,8 +38,9 @@ READS: Mapping[str, Callable[[str], list[Path]]] = {
 WRITES = ("out", "write")
 """Fields that name what is written and may replace what is there."""
 
-ADDS_TO = ("cache", "store")
-"""Fields that name folders which are read, and to which files are added; a store holds models that are read."""
+ADDS_TO = ("cache", "store", "lineage")
+"""Fields that name folders which are read, and to which files are added; stores and lineages hold models that are
+read."""
 
 
 def refuse_touching(values: Mapping[str, object]) -> None:
@@ -69,7 +71,7 @@ def refuse_touching(values: Mapping[str, object]) -> None:
     for name in ADDS_TO:
         for text in _texts(values.get(name)):
             check(Path(text), others)
-            check(Path(text), models, may_hold=name == "store")
+            check(Path(text), models, may_hold=name in ("store", "lineage"))
             check(Path(text, "added"), [])
     for text in _texts(values.get("key")):  # which the new key is added to
         check(Path(text), [path for name, paths in read.items() if name != "key" for path in paths])

@@ -1,0 +1,64 @@
+"""What the ledger's commands share: which lineage, and its data."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from multidelete.cli.inputs import read_for
+from multidelete.cli.options import DataOptions, KeyOptions
+from multidelete.core.paths import user_path
+
+if TYPE_CHECKING:
+    from multidelete.data.pairs import PairData
+    from multidelete.ledger.chain import Ledger
+    from multidelete.ledger.places import Places
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineageOptions:
+    """Lineage.
+
+    Attributes:
+        lineage: Folder of the lineage: its ledger, its keys, and where model and data lie.
+    """
+
+    lineage: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineageDataOptions(DataOptions):
+    """Data.
+
+    Attributes:
+        data: The pairs, where they are not those that `ledger init` was given.
+    """
+
+    data: str | None = None  # type: ignore[assignment]  # required by commands without a lineage
+
+
+def opened_ledger(options: LineageOptions) -> "Ledger":
+    """The ledger that a command names."""
+    from multidelete.ledger.chain import Ledger
+
+    return Ledger.open(user_path(options.lineage))
+
+
+def lineage_data(folder: Path, options: LineageDataOptions) -> "PairData":
+    """The pairs of a lineage, with those held out that its first model records."""
+    from multidelete.ledger.places import places_of
+
+    places = places_of(folder)
+    pairs, _ = read_for(given_data(options, places), places.model, KeyOptions())
+    return pairs
+
+
+def given_data(options: LineageDataOptions, places: "Places") -> DataOptions:
+    """What names the data: the flags, and what they leave out as it was at the beginning."""
+    return replace(
+        options,
+        data=options.data or places.data,
+        columns=options.columns or places.columns,
+        splits=options.splits or places.splits,
+        image_root=options.image_root or places.image_root,
+        classes=options.classes or places.classes,
+    )

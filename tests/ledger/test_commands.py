@@ -1,0 +1,105 @@
+"""The commands of the ledger that write and show what is recorded."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from multidelete.cli import run
+from multidelete.ledger.chain import Ledger
+from multidelete.ledger.clock import CLOCK
+from multidelete.ledger.events import Refused
+from multidelete.ledger.requests import key_path
+from tests.ledger.conftest import DATA
+
+RECEIVE = ("--due", "2026-12-28", "--basis", "GDPR Art. 17(1)(b)", "--reference", "TICKET-17")
+
+
+@pytest.fixture
+def lineage(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    monkeypatch.setenv(CLOCK, "2026-12-01T09:30:00Z")
+    folder = str(tmp_path / "lineage")
+    assert run(["ledger", "init", folder, "--model", str(model), "--data", DATA]) == 0
+    assert "will not be signed" in capsys.readouterr().out
+    return folder
+
+
+def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, object]:
+    capsys.readouterr()
+    assert run(["ledger", *arguments, "--json"]) == 0
+    found: dict[str, object] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    capsys.readouterr()
+    assert run(["ledger", *arguments]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "Traceback" not in shown.err
+    return shown.err
+
+
+def test_request_is_received_shown_and_logged(lineage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    received = told(capsys, "receive", lineage, "--forget-subject", "person-0001", *RECEIVE)
+    assert received["pairs"] == 4
+    assert received["unit"] == "subject"
+    shown = told(capsys, "show", lineage)
+    assert shown["requests"] == [{key: received[key] for key in received if key not in ("event", "hash")} | {
+        "key": "kept"}]  # fmt: skip
+    assert shown["head"] == {"number": 2, "hash": received["hash"]}
+    for command in ("show", "log"):
+        assert run(["ledger", command, lineage]) == 0
+        out = capsys.readouterr().out
+        assert "TICKET-17" in out
+        assert "person" not in out
+    assert [one["kind"] for one in told(capsys, "log", lineage)] == ["opened", "received"]  # type: ignore[index]
+
+
+def test_person_asks_whether_their_data_is_still_in(lineage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told(capsys, "receive", lineage, "--forget-subject", "person-0001", *RECEIVE)
+    for asked in (("--id", "person-0001-view-1-descriptive"), ("--subject", "person-0001")):
+        answer = told(capsys, "show", lineage, *asked)
+        assert [one["reference"] for one in answer["requests"]] == ["TICKET-17"]  # type: ignore[attr-defined]
+    assert run(["ledger", "show", lineage, "--subject", "person-0001"]) == 0
+    assert "4 of 4 pairs are in request TICKET-17: received" in capsys.readouterr().out
+    assert run(["ledger", "show", lineage, "--id", "person-0002-view-1-descriptive"]) == 0
+    assert capsys.readouterr().out.strip() == "in none of 1 request whose keys are left."
+    Ledger.open(lineage).append(Refused(reference="TICKET-17", reason="a legal claim needs it"))
+    assert run(["ledger", "forget-key", lineage, "TICKET-17"]) == 0
+    assert not key_path(Path(lineage), "TICKET-17").exists()
+    assert told(capsys, "show", lineage, "--id", "person-0001-view-1-descriptive") == {
+        "requests": [], "cannot_be_told": ["TICKET-17"]
+    }  # fmt: skip
+    assert run(["ledger", "show", lineage]) == 0
+    out = capsys.readouterr().out
+    assert "refused (a legal claim needs it)" in " ".join(out.split())
+    assert "destroyed" in out
+
+
+def test_wrong_input_is_one_clear_error_and_changes_nothing(
+    lineage: str, model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    person = ("--forget-subject", "person-0001")
+    assert "holds no ledger" in refused(capsys, "show", str(tmp_path / "none"))
+    assert "holds a ledger already" in refused(capsys, "init", lineage, "--model", str(model), "--data", DATA)
+    assert "reference is not given" in refused(capsys, "receive", lineage, *person, *RECEIVE[:4]).replace("--", "")
+    past = ("--due", "2026-11-30", *RECEIVE[2:])
+    assert "due is 2026-11-30, and today is 2026-12-01" in refused(capsys, "receive", lineage, *person, *past)
+    assert "1 of 1 subject is not among" in refused(capsys, "receive", lineage, "--forget-subject", "nobody", *RECEIVE)
+    assert "no request 'TICKET-18'" in refused(capsys, "forget-key", lineage, "TICKET-18")
+    assert "Give one of them" in refused(capsys, "show", lineage, "--id", "x", "--subject", "y")
+    assert "no training pair" in refused(capsys, "show", lineage, "--subject", "nobody")
+    key = tmp_path / "sign.pem"
+    key.write_text("no key")
+    other = str(tmp_path / "other")
+    start = ("--model", str(model), "--data", DATA)
+    assert "no private key in PEM" in refused(capsys, "init", other, *start, "--sign-key", str(key))
+    assert "test-budget is 2" in refused(capsys, "init", other, *start, "--test-budget", "2")
+    assert not Path(other).exists()
+    assert len(Ledger.open(lineage).verify()) == 1
+
+
+def test_data_that_moved_can_be_named(lineage: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    moved = ("--data", "personas:people=5,unseen=2,size=16")
+    assert told(capsys, "receive", lineage, "--forget-subject", "person-0005", *RECEIVE, *moved)["pairs"] == 4
