@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from multidelete.data.lookalikes import loose_form
 from multidelete.data.near.pictures import near_pictures
-from multidelete.data.near.texts import Chance, near_texts
+from multidelete.data.near.texts import Chance, are_one_word_apart, near_texts, text_distance
 from multidelete.data.pairs import Pair, PairDataset, members
 
 Vectors = Mapping[str, NDArray[np.float32]]
@@ -97,7 +97,6 @@ class _Near:
         alike[TEXT] = near_texts(texts, others, found.get("text", {}), self._chance)
         alike[NODE] = _same_form(_members(deleted, "graph"), _members(kept, "graph"))
         alike[SUBJECT] = _same_form(*({pair.subject for pair in pairs} - {None} for pairs in (deleted, kept)))
-        self._texts = texts | others
         self._similarity = {PICTURE: found.get("image", {}), TEXT: found.get("text", {}), NODE: found.get("graph", {})}
         self._close: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
         for matter, distances in alike.items():
@@ -110,25 +109,29 @@ class _Near:
             return NearDuplicate(pair, same, (Reason(SAME, 0.0),))
         beside: dict[str, Pair] = {}
         for matter, name, _ in _named(pair):
+            if matter == PICTURE and "text" in pair.inputs:
+                same_picture = self._by_member.get((matter, name), ())
+                beside |= {one.id: one for one in same_picture if are_one_word_apart(pair.text, one.text)}
             for ours in self._close.get((matter, name), {}):
                 beside |= {one.id: one for one in self._by_member[matter, ours]}
         offers = [NearDuplicate(pair, one, reasons) for one in beside.values() if (reasons := self._reasons(pair, one))]
         return min(offers, key=lambda offer: (-len(offer.reasons), offer.distance), default=None)
 
     def _reasons(self, pair: Pair, beside: Pair) -> tuple[Reason, ...]:
-        reasons, theirs = [], _named(beside)
-        shares = {(matter, name) for matter, name, _ in _named(pair)} & {(matter, name) for matter, name, _ in theirs}
+        """Why a pair is offered beside a deleted one: a text alone is near where chance does not explain it."""
+        theirs, reasons = [(matter, name) for matter, name, _ in _named(beside)], []
         for matter, name, _ in _named(pair):
             distances = self._close.get((matter, name), {})
-            near = [(distances[other], other) for what, other, _ in theirs if what == matter and other in distances]
+            near = [(distances[other], other) for what, other in theirs if what == matter and other in distances]
             if near:
                 distance, other = min(near)
                 reasons.append(Reason(matter, distance, self._similarity.get(matter, {}).get((other, name))))
-        has_other = any(reason.what != TEXT for reason in reasons) or any(what in (PICTURE, NODE) for what, _ in shares)
-        if has_other or not reasons:
-            return tuple(reasons)
-        ours, its = pair.sources["text"], beside.sources["text"]
-        return tuple(reasons) if self._chance.excludes(self._texts[its], self._texts[ours]) else ()
+        shared = {(matter, name) for matter, name, _ in _named(pair)}.intersection(theirs)
+        has_picture = any(matter == PICTURE for matter, _ in shared)
+        if not reasons and has_picture and are_one_word_apart(pair.text, beside.text):
+            reasons.append(Reason(TEXT, text_distance(pair.text, beside.text)))
+        is_text_alone = [reason.what for reason in reasons] == [TEXT] and not {PICTURE, NODE} & {m for m, _ in shared}
+        return () if is_text_alone and not self._chance.excludes(pair.text, beside.text) else tuple(reasons)
 
 
 def _named(pair: Pair) -> list[tuple[str, str, object]]:

@@ -29,13 +29,14 @@ CUTS: tuple[Box, ...] = (
     *((0.0, 0.0, 0.9, 1.0), (0.1, 0.0, 1.0, 1.0), (0.0, 0.0, 1.0, 0.9), (0.0, 0.1, 1.0, 1.0)),
 )
 NEAR_HASH = 10  # bits of 64
-NEAR = 0.15  # of the full range of a colour, in the cell that differs most
-NEAR_OF_NEIGHBOURS = 0.25
+NEAR = 0.2  # of the full range of a colour, in the cell that differs most
+NEAR_OF_NEIGHBOURS = 0.3
 _HASHED_FROM = 64  # pixels of a side
 _LAID_OVER = 128  # at most
 _CELLS = 8  # in a row: what an encoding changes is noise, and goes in the mean of a cell
 _MOST_CUT = 0.2  # of a side
-_STEPS = (0.05, 0.025, 0.0125)
+_STEPS = (0.05, 0.025, 0.0125, 0.00625)
+_TOGETHER = ((0,), (1,), (2,), (3,), (0, 2), (1, 3))  # edges that move together: of a side, or of the whole part
 _BLOCK = 4_000_000  # comparisons held at once
 
 
@@ -143,8 +144,8 @@ def picture_distance(one: Image.Image, other: Image.Image) -> float:
 
 def _laid_over(whole: Image.Image, cut: Image.Image) -> float:
     """The distance of ``cut`` and that part of ``whole`` which it is most like: its edges are moved step by step."""
-    goal, edges = _cells(cut, WHOLE), WHOLE
-    best = _farthest(goal, _cells(whole, edges))
+    goal = _cells(cut, WHOLE)
+    best, edges = min((_farthest(goal, _cells(whole, edges)), edges) for edges in CUTS)
     for step in _STEPS:
         is_better = True
         while is_better:
@@ -157,8 +158,8 @@ def _laid_over(whole: Image.Image, cut: Image.Image) -> float:
 
 
 def _moved(edges: Box, step: float) -> Iterator[Box]:
-    for side, sign in ((side, sign) for side in range(4) for sign in (1, -1)):
-        left, top, right, bottom = (edge + sign * step * (at == side) for at, edge in enumerate(edges))
+    for sides, sign in ((sides, sign) for sides in _TOGETHER for sign in (1, -1)):
+        left, top, right, bottom = (edge + sign * step * (at in sides) for at, edge in enumerate(edges))
         if min(left, top) >= 0 and max(left, top) <= _MOST_CUT and min(right, bottom) >= 1 - _MOST_CUT:
             yield left, top, min(1.0, right), min(1.0, bottom)
 

@@ -34,6 +34,16 @@ def text_distance(one: str, other: str) -> float:
     return float(Indel.normalized_distance(" ".join(words_of(one)), " ".join(words_of(other))))
 
 
+def are_one_word_apart(one: str, other: str) -> bool:
+    """Whether at most one word differs, whichever: of two single words this is always so.
+
+    >>> are_one_word_apart("red car", "a red car"), are_one_word_apart("fox", "hare"), are_one_word_apart("a b", "c d")
+    (True, True, False)
+    """
+    ours, theirs = Counter(words_of(one)), Counter(words_of(other))
+    return max((ours - theirs).total(), (theirs - ours).total()) <= 1
+
+
 def one_word_apart(deleted: Mapping[str, str], others: Mapping[str, str]) -> Close:
     """Texts that differ from a deleted one in at most one word, by the two sources, with their distance."""
     by_key: dict[str, set[str]] = defaultdict(set)
