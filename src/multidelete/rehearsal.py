@@ -19,7 +19,7 @@ from multidelete.core.words import counted
 from multidelete.data.pairs import PairDataset, members
 from multidelete.data.request import Request, unit_keys
 from multidelete.deletion.arguments import DeletionArguments
-from multidelete.deletion.job import prepare
+from multidelete.deletion.job import features_of, prepare
 from multidelete.methods import GradientMethod, Job, Method
 from multidelete.methods.auto import finds_its_way, planned_run
 from multidelete.methods.base import Planned, sample_retain
@@ -91,10 +91,12 @@ def rehearse(arguments: DeletionArguments, out: str | Path | None = None, *, ove
         deletion.lora_base()
     prepared = prepare(deletion)
     job, method, request = prepared.job, deletion.method, deletion.request
-    with own_code(method, job.adapter):
+    with own_code(method, job.adapter), features_of(prepared) as kept:
         check_pairs(job.adapter, {"the forget pairs": job.forget, "the retain pairs": sample_retain(job)})
         plan = planned_run(method, job)
-    wall_s, estimated = _estimate(method, job, plan)
+        wall_s, estimated = _estimate(method, job, plan)
+        if kept is not None and wall_s is not None:
+            wall_s += kept.seconds
     return Rehearsal(
         request={"pairs": len(job.forget), "of": len(job.train), "unit": request.unit, "units": _units(job, request)},
         kinds=_kinds(job),

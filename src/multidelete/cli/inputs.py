@@ -248,7 +248,12 @@ def check_all(pairs: "PairData", model: str | None = None) -> None:
     from multidelete.models.preflight import preflight
 
     adapter = load_adapter(model)
-    preflight(adapter, fitted(adapter, pairs).splits, check_pictures(pairs.splits, adapter.check_picture), name=model)
+    preflight(
+        adapter,
+        fitted(adapter, pairs).splits,
+        check_pictures(pairs.splits, lambda _, picture: adapter.check_picture(picture)),
+        name=model,
+    )
     show.say(f"all images can be read, and {model} takes them")
 
 

@@ -28,6 +28,8 @@ class LoopSettings:
         accumulation: Micro-batches in one optimizer step; contrastive negatives are those of a micro-batch.
         augment: Train on randomly scaled, turned, shifted and tinted pictures: small models that are trained from
             scratch then recognise unseen pictures. Methods that compare with the original leave pictures as they are.
+        feature_cache: GiB of what a frozen image encoder gives of each picture, computed once and kept for the run: the
+            first in memory, the others in temporary files; >= 0, and 0 keeps nothing.
         precision: ``no`` (float32), ``bf16`` or ``fp16`` autocasting.
         workers: Processes that prepare batches; 0 prepares them in this one.
         checkpoint_steps: A checkpoint for resuming every so many optimizer steps; 0 keeps none.
@@ -48,6 +50,7 @@ class LoopSettings:
     max_grad_norm: float = 1.0
     accumulation: int = 1
     augment: bool = False
+    feature_cache: float = 8.0
     precision: Literal["no", "bf16", "fp16"] = "no"
     workers: int = 0
     checkpoint_steps: int = 200
@@ -67,6 +70,7 @@ class LoopSettings:
                 "warmup": (0 <= self.warmup < 1, "at least 0 and less than 1: a fraction of the steps"),
                 "max_grad_norm": (self.max_grad_norm >= 0, "0 or more; 0 turns clipping off"),
                 "accumulation": (self.accumulation >= 1, "1 or more"),
+                "feature_cache": (self.feature_cache >= 0, "0 or more GiB; 0 keeps nothing"),
                 "workers": (self.workers >= 0, "0 or more"),
                 "checkpoint_steps": (self.checkpoint_steps >= 0, "0 or more; 0 keeps none"),
             },

@@ -77,29 +77,30 @@ class ImagePreparer:
         shape = (len(pairs),) if numbers == {1} else (len(pairs), *numbers)
         return {name: tensor.view(*shape, *tensor.shape[1:]) for name, tensor in stacked.items()}
 
-    def check(self, picture: Image.Image) -> None:
-        """Raise where a decoded picture cannot be prepared, or comes out in another shape than those before it.
+    def one(self, picture: Image.Image) -> Tensor:
+        """A decoded picture, prepared and not kept; (channels, height, width).
 
         Raises:
-            DataError: With the processor's own sentence.
+            DataError: It cannot be prepared, or comes out in another shape than those before it.
         """
         with explained("the processor says", "", DataError):
             row = self._processed([picture])[0]
         if self.masked:
-            return
+            return row
         self.shape = self.shape or tuple(row.shape)
         if tuple(row.shape) != self.shape:
             raise DataError(f"it becomes {_measures(tuple(row.shape))} pixels, and others {_measures(self.shape)}")
+        return row
 
     def _made(self, pictures: Mapping[str, object]) -> dict[str, Tensor]:
         """The pictures that are not in the cache, preprocessed, by source."""
-        missing = {source: cast(ImageInput, image) for source, image in pictures.items() if source not in self.cache}
+        missing = {source: image for source, image in pictures.items() if source not in self.cache}
         if not missing:
             return {}
         try:
-            rows = self._processed([open_image(image) for image in missing.values()])
+            rows = self._processed([open_image(cast(ImageInput, image)) for image in missing.values()])
         except LIBRARY_ERRORS:  # some processors take no pictures of several shapes at once
-            rows = [self._alone(source, image) for source, image in missing.items()]
+            rows = [self.of(source, image) for source, image in missing.items()]
         prepared = dict(zip(missing, rows, strict=True))
         for source, one in prepared.items():
             size = one.numel() * one.element_size()
@@ -108,11 +109,16 @@ class ImagePreparer:
                 self.free_bytes -= size
         return prepared
 
-    def _alone(self, source: str, image: ImageInput) -> Tensor:
+    def of(self, source: str, image: object) -> Tensor:
+        """A picture, opened, prepared and not kept; (channels, height, width).
+
+        Raises:
+            DataError: It cannot be prepared.
+        """
         name = str(image) if isinstance(image, str | Path) else source
         remedy = "Replace it, or leave its pairs out."
         with explained(f"the picture {name} cannot be prepared for this model", remedy, DataError):
-            return self._processed([open_image(image)])[0]
+            return self._processed([open_image(cast(ImageInput, image))])[0]
 
     def _processed(self, images: list[Image.Image]) -> list[Tensor]:
         """Each picture as the processor gives it, without padding."""
@@ -205,7 +211,15 @@ def unchanged(tokenizer: Tokenizer) -> Iterator[None]:
             backend.no_padding() if padding is None else backend.enable_padding(**padding)
 
 
-def image_text_batch(pairs: Sequence[Pair], images: ImagePreparer, texts: TextPreparer) -> Batch:
+class Pictures(Protocol):
+    """What makes the first member of a batch: pixels (`ImagePreparer`), or what stands for them."""
+
+    def __call__(self, pairs: Sequence[Pair]) -> dict[str, Tensor]: ...
+
+    def one(self, picture: Image.Image) -> Tensor: ...
+
+
+def image_text_batch(pairs: Sequence[Pair], images: Pictures, texts: TextPreparer) -> Batch:
     """Stack pairs of an image, or two, and a text."""
     return Batch(
         ids=[pair.id for pair in pairs],

@@ -12,6 +12,7 @@ from multidelete.core.words import counted, share
 from multidelete.data.decode import FORMATS, ImageError, ImageInput, open_image
 from multidelete.data.pairs import PairDataset, members
 
+Prepare = Callable[[str, Image.Image], object]
 Shapes = Mapping[str, tuple[int, int]]  # width and height in pixels of each picture, by its source
 
 
@@ -19,7 +20,7 @@ def check_images(
     dataset: PairDataset,
     progress: Callable[[int, int], None] | None = None,
     *,
-    prepare: Callable[[Image.Image], object] | None = None,
+    prepare: Prepare | None = None,
 ) -> Shapes:
     """Decode every distinct picture of a data set once.
 
@@ -27,7 +28,7 @@ def check_images(
         dataset: Pairs with an ``image`` modality, one picture or several each; pairs with the same image
             source share a picture.
         progress: Called after each picture with how many are done and how many there are.
-        prepare: What a model does with each picture before it looks at it; raises `DataError` where it cannot.
+        prepare: What a model does with each picture, by its source; raises `DataError` where it cannot.
 
     Returns:
         The pictures' shapes.
@@ -44,7 +45,7 @@ def check_images(
             opened = open_image(image)
             shapes[source] = opened.size
             if prepare is not None:
-                prepare(opened)
+                prepare(source, opened)
         except ImageError as error:
             broken.append(f"{name} ({error})")
         except DataError as error:
@@ -68,7 +69,7 @@ def check_images(
     return shapes
 
 
-def check_pictures(parts: Mapping[str, PairDataset], prepare: Callable[[Image.Image], object] | None = None) -> Shapes:
+def check_pictures(parts: Mapping[str, PairDataset], prepare: Prepare | None = None) -> Shapes:
     """Decode every picture of several parts, with a progress bar, and report the broken ones of all of them together.
 
     Returns:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from multidelete.methods import GradientMethod, Job
 from multidelete.methods.defaults import recorded
 from multidelete.models import Adapter, choose_trainable
 from multidelete.models.checkpoint import weights_digest
+from multidelete.models.features import KeptPictures, kept_features
 from multidelete.models.initial import fitted, refuse_fresh_tokenizer, starting_point
 from multidelete.models.tokens import tokenizer_of
 
@@ -66,6 +68,14 @@ def prepare(deletion: Deletion, work: Path | None = None, *, resume: bool = Fals
         start=_start(deletion, adapter, forget, retain),
     )
     return Prepared(deletion, job, part, len(trained))
+
+
+def features_of(prepared: Prepared) -> AbstractContextManager[KeptPictures | None]:
+    """Within the block, a job's frozen image encoder sees each picture once, if the method leaves it frozen."""
+    job, method = prepared.job, prepared.deletion.method
+    job.adapter.to(make_accelerator(device=job.settings.device).device)
+    is_still = isinstance(method, GradientMethod) and not method.training_mode
+    return kept_features(job.adapter, job.settings.feature_cache if is_still else 0.0, job.work)
 
 
 def check_machine(loop: LoopSettings, folder: Path | None) -> None:

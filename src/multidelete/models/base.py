@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from multidelete.data.collate import Pictures
 from multidelete.data.pairs import Batch, Pair
 
 Task = Literal["retrieval", "classification"]
@@ -59,6 +60,20 @@ class PairOutputs:
         )
 
 
+@dataclass(frozen=True)
+class PicturePart:
+    """The part of a forward pass that each picture goes through alone (`multidelete.models.features`).
+
+    Attributes:
+        parameters: Names of what it depends on.
+        features: From what an `ImagePreparer` gives of N pictures to what ``forward`` takes in its place: for each
+            name a tensor (N, ...).
+    """
+
+    parameters: frozenset[str]
+    features: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
+
+
 class Adapter(nn.Module, ABC):
     """One model family behind one interface; what `accelerate` wraps.
 
@@ -69,12 +84,14 @@ class Adapter(nn.Module, ABC):
         modalities: The two modalities, in the order in which pairs hold them.
         task: What the model's head does: find the member that belongs to another, or name the class of a pair.
         classes: Names of the classes, at the positions that labels give; empty for retrieval.
+        images: What `collate` prepares pictures with, of pairs that have some.
     """
 
     family: ClassVar[str]
     modalities: tuple[str, str] = ("image", "text")
     task: Task = "retrieval"
     classes: tuple[str, ...] = ()
+    images: Pictures
 
     @abstractmethod
     def collate(self, pairs: Sequence[Pair]) -> Batch:
@@ -110,6 +127,10 @@ class Adapter(nn.Module, ABC):
         Empty where its encoder does not stand by itself: where it attends to another modality.
         """
         return ()
+
+    def picture_part(self) -> PicturePart | None:
+        """What each picture goes through alone: where it is frozen, it is computed once; None says that nothing is."""
+        return None
 
     @property
     def holds_data(self) -> bool:

@@ -4,6 +4,7 @@ import copy
 import hashlib
 import json
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -193,10 +194,12 @@ def refuse_not_finite(name: str | Path, model: torch.nn.Module) -> None:
         )
 
 
-def weights_digest(adapter: Adapter) -> str:
-    """SHA-256 of all weights and their names."""
+def weights_digest(adapter: Adapter, names: Container[str] | None = None) -> str:
+    """SHA-256 of weights and their names: of all, or of those that are named."""
     sha = hashlib.sha256()
     for name, tensor in sorted(adapter.state_dict().items()):
+        if names is not None and name not in names:
+            continue
         sha.update(name.encode())
         sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return sha.hexdigest()

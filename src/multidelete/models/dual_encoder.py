@@ -37,7 +37,7 @@ from multidelete.core.errors import ConfigError, UnsupportedError
 from multidelete.core.runtime import gather_with_grad
 from multidelete.data.collate import image_text_batch
 from multidelete.data.pairs import Batch, Pair
-from multidelete.models.base import PairOutputs, Task
+from multidelete.models.base import PairOutputs, PicturePart, Task
 from multidelete.models.candidates import candidates
 from multidelete.models.fresh import LOGIT_SCALE, NewModel
 from multidelete.models.prepared import PreparedAdapter
@@ -78,9 +78,19 @@ class DualEncoderAdapter(PreparedAdapter):
             embeddings=embeddings,
         )
 
+    def picture_part(self) -> PicturePart:
+        names = [name for name, _ in self.named_parameters() if name.startswith("model.vision_model.")]
+        return PicturePart(frozenset(names), self.image_features)
+
+    def image_features(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the image encoder gives of pixels, (N, ...) by name; of what it gave before, the same again."""
+        if "pooled" in inputs:
+            return {**inputs}
+        return {"pooled": self._pooled(self.model.vision_model, inputs)}
+
     def encode_image(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """u_image (B, D_image) and the projected, unnormalised embedding (B, D)."""
-        pooled = self._pooled(self.model.vision_model, batch.inputs["image"])
+        pooled = self.image_features(batch.inputs["image"])["pooled"]
         return pooled, self.model.visual_projection(pooled)
 
     def encode_text(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -166,9 +176,15 @@ class SiglipAdapter(DualEncoderAdapter):
         if getattr(model.vision_model, "head", None) is None:
             refuse_unpooled(model.vision_model)
 
+    def image_features(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if "pooled" in inputs:
+            return {**inputs}
+        out = self.model.vision_model(**inputs)
+        return {"mean": out.last_hidden_state.mean(dim=1), "pooled": out.pooler_output}
+
     def encode_image(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        out = self.model.vision_model(**batch.inputs["image"])
-        return out.last_hidden_state.mean(dim=1), out.pooler_output
+        features = self.image_features(batch.inputs["image"])
+        return features["mean"], features["pooled"]
 
     def encode_text(self, batch: Batch) -> tuple[Tensor, Tensor]:
         out = self.model.text_model(**batch.inputs["text"])
@@ -231,10 +247,9 @@ class VisionTextAdapter(DualEncoderAdapter):
         if len(convolutions) > 1:  # convolutional backbones run about twice as fast on CPUs in this layout
             model.vision_model.to(memory_format=torch.channels_last)
 
-    def encode_image(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """As for CLIP; some backbones (ResNet) leave the pooled output as a 1 x 1 map, (B, D_image, 1, 1)."""
-        pooled = self._pooled(self.model.vision_model, batch.inputs["image"]).flatten(1)
-        return pooled, self.model.visual_projection(pooled)
+    def image_features(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """As for CLIP; some backbones (ResNet) leave the pooled output as a 1 x 1 map, (N, D_image, 1, 1)."""
+        return {"pooled": super().image_features(inputs)["pooled"].flatten(1)}
 
     def encode_text(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """As for CLIP; what the tokenizer gives and the encoder does not take, such as token types, is left out."""

@@ -10,7 +10,7 @@ tokens, L text tokens, D width, C classes.
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,7 @@ from multidelete.core.runtime import gather_with_grad
 from multidelete.core.words import counted
 from multidelete.data.collate import image_text_batch
 from multidelete.data.pairs import Batch, Pair
-from multidelete.models.base import PairOutputs
+from multidelete.models.base import PairOutputs, PicturePart
 from multidelete.models.candidates import candidates, draw, gumbel
 from multidelete.models.prepared import PreparedAdapter, class_log_odds, class_loss
 
@@ -69,12 +69,25 @@ class FusionAdapter(PreparedAdapter):
             )
         return image_text_batch(pairs, self.images, self.texts)
 
-    def forward(self, batch: Batch) -> PairOutputs:
-        pixels = batch.inputs["image"]["pixel_values"]
+    def picture_part(self) -> PicturePart:
+        """The token states, (N, P, D)."""
+        heads = "model.vision_proj."
+        names = [name for name in self.encoder_parameters("image") if not name.startswith(heads)]
+        return PicturePart(frozenset(names), lambda inputs: {"tokens": self.encode_images(inputs["pixel_values"])})
+
+    def image_tokens(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Token states (B, I, P, D) of pixels (B, 3, ...) or (B, I, 3, ...), or as they were kept."""
+        if "tokens" in inputs:
+            kept = inputs["tokens"]
+            return kept if kept.ndim == 4 else kept.unsqueeze(1)
+        pixels = inputs["pixel_values"]
         pixels = pixels if pixels.ndim == 5 else pixels.unsqueeze(1)
-        mask_BL = batch.inputs["text"]["attention_mask"]
         image_NPD = self.encode_images(pixels.flatten(0, 1))
-        image_BIPD = image_NPD.view(*pixels.shape[:2], *image_NPD.shape[1:])
+        return image_NPD.view(*pixels.shape[:2], *image_NPD.shape[1:])
+
+    def forward(self, batch: Batch) -> PairOutputs:
+        image_BIPD = self.image_tokens(batch.inputs["image"])
+        mask_BL = batch.inputs["text"]["attention_mask"]
         text_BD, text = self.encode_texts(batch.inputs["text"]["input_ids"], mask_BL)
         joint_BD = self.fuse(text, mask_BL, image_BIPD)
         unimodal = {"image": image_BIPD[:, :, 0].flatten(1).float(), "text": text_BD.float()}

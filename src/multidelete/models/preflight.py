@@ -15,6 +15,7 @@ from multidelete.data.images import Shapes, check_pictures
 from multidelete.data.pairs import Pair, PairDataset, members
 from multidelete.models.base import Adapter, PairOutputs, evaluating
 from multidelete.models.checkpoint import refuse_not_finite
+from multidelete.models.features import KeptPictures
 
 
 def preflight(adapter: Adapter, parts: Mapping[str, PairDataset], shapes: Shapes, *, name: str = "the model") -> None:
@@ -38,8 +39,16 @@ def preflight(adapter: Adapter, parts: Mapping[str, PairDataset], shapes: Shapes
 
 
 def check_pairs(adapter: Adapter, parts: Mapping[str, PairDataset], *, name: str = "the model") -> None:
-    """Decode every picture of a run, and send the oddest pairs of each part through the model; see `preflight`."""
-    preflight(adapter, parts, check_pictures(parts), name=name)
+    """Decode every picture of a run, and send the oddest pairs of each part through the model; see `preflight`.
+
+    What is open is handed to what keeps features (`kept_features`).
+    """
+    images = getattr(adapter, "images", None)
+    kept = images if isinstance(images, KeptPictures) else None
+    shapes = check_pictures(parts, None if kept is None else kept.take)
+    if kept is not None:
+        kept.flush()
+    preflight(adapter, parts, shapes, name=name)
 
 
 def oddest(pairs: PairDataset, shapes: Shapes) -> list[Pair]:

@@ -46,7 +46,7 @@ class PreparedAdapter(FamilyAdapter):
             self.classes = read_classes(model.config)
 
     def check_picture(self, picture: Image.Image) -> None:
-        self.images.check(picture)
+        self.images.one(picture)
 
     def truncated(self, pairs: Sequence[Pair]) -> list[str]:
         long = self.texts.too_long([pair.text for pair in pairs])

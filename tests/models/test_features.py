@@ -1,0 +1,142 @@
+"""What a frozen image encoder gives of each picture is computed once, and changes nothing but the time."""
+
+import copy
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from multidelete import unlearn
+from multidelete.data.pairs import Pair, PairData, PairDataset
+from multidelete.models import Adapter, choose_trainable
+from multidelete.models.base import evaluating
+from multidelete.models.features import BLOCK, GIB, FeatureStore, KeptPictures, kept_features
+from multidelete.models.preflight import check_pairs
+from tests.tiny import MODELS, family_model, people, quick, weights
+
+TWO_ENCODERS = {**MODELS, **{family: partial(family_model, family) for family in ("albef", "blip")}}
+
+
+@pytest.fixture(scope="module")
+def data() -> PairData:
+    return people(6)
+
+
+def counted(data: PairData, opened: Counter[str]) -> PairData:
+    """The same data; every opening of a picture is counted."""
+
+    def opening(source: str, image: Callable[[], Image.Image]) -> Callable[[], Image.Image]:
+        def load() -> Image.Image:
+            opened[source] += 1
+            return image()
+
+        return load
+
+    def of(pair: Pair) -> Pair:
+        image = pair.inputs["image"]
+        assert callable(image)
+        return replace(pair, inputs={**pair.inputs, "image": opening(pair.sources["image"], image)})
+
+    splits = {name: PairDataset([of(pair) for pair in pairs], name) for name, pairs in data.splits.items()}
+    return replace(data, splits=splits)
+
+
+def said(adapter: Adapter, pairs: PairDataset) -> dict[str, Tensor]:
+    with evaluating(adapter):
+        outputs = adapter(adapter.collate(pairs.pairs))
+    return {"joint": outputs.joint, "score": outputs.score, **outputs.unimodal, **(outputs.embeddings or {})}
+
+
+@pytest.mark.parametrize("family", TWO_ENCODERS)
+def test_kept_features_give_what_pixels_give(family: str, data: PairData) -> None:
+    adapter = TWO_ENCODERS[family](data)
+    choose_trainable(adapter, "but-image")
+    plain = said(adapter, data.train)
+    with kept_features(adapter, 1.0) as kept:
+        assert kept is not None
+        check_pairs(adapter, {"pairs": data.train})
+        assert set(kept.store.places) == data.train.sources("image")
+        for name, tensor in said(adapter, data.train).items():
+            torch.testing.assert_close(tensor, plain[name], rtol=1e-4, atol=1e-5)
+        assert "pixel_values" not in adapter.collate(data.train.pairs[:2]).inputs["image"]
+    assert "pixel_values" in adapter.collate(data.train.pairs[:2]).inputs["image"]
+
+
+def test_a_run_opens_each_picture_once_and_ends_alike(data: PairData) -> None:
+    forget = [pair.id for pair in data.train.pairs[:4]]
+    results, openings = [], []
+    for gib in (0.0, 1.0):
+        opened: Counter[str] = Counter()
+        settings = quick(passes=3, feature_cache=gib)
+        done = unlearn(family_model("clip", data), counted(data, opened), forget, settings=settings)
+        results.append(weights(done.adapter))
+        openings.append(opened)
+    for name, tensor in results[0].items():
+        torch.testing.assert_close(results[1][name], tensor, rtol=1e-3, atol=1e-4)
+    assert set(openings[1]) >= data.train.sources("image")
+    assert set(openings[1].values()) == {1}
+    assert max(openings[0].values()) > 1
+
+
+@pytest.mark.parametrize(("family", "part"), [("clip", "all"), ("clip", "image"), ("vilt", "all")])
+def test_nothing_is_kept_of_what_is_trained(family: str, part: str, data: PairData) -> None:
+    adapter = family_model(family, data)
+    choose_trainable(adapter, part)
+    with kept_features(adapter, 1.0) as kept:
+        assert kept is None
+
+
+def test_a_copy_with_other_weights_reads_pixels(data: PairData) -> None:
+    adapter = family_model("clip", data)
+    choose_trainable(adapter, "text")
+    with kept_features(adapter, 1.0):
+        before = said(adapter, data.train)
+        other = copy.deepcopy(adapter)
+        with torch.no_grad():
+            for name, parameter in other.named_parameters():
+                if "vision_model" in name:
+                    parameter.mul_(1.5)
+        assert isinstance(other.images, KeptPictures)
+        changed = said(other, data.train)
+        for (_, ours), (_, theirs) in zip(
+            adapter.named_parameters(), family_model("clip", data).named_parameters(), strict=True
+        ):
+            torch.testing.assert_close(ours, theirs)
+        torch.testing.assert_close(said(adapter, data.train)["image"], before["image"])
+    assert (changed["image"] - before["image"]).abs().max() > 1e-2
+
+
+def test_what_finds_no_room_is_computed_each_time(data: PairData) -> None:
+    adapter = family_model("clip", data)
+    choose_trainable(adapter, "text")
+    plain = said(adapter, data.train)
+    with kept_features(adapter, 1.0) as kept:
+        assert kept is not None
+        kept.store.free_bytes = 0
+        said_now = said(adapter, data.train)
+        assert kept.store.left_out
+        assert not kept.store.places
+    torch.testing.assert_close(said_now["joint"], plain["joint"])
+
+
+def test_rows_beyond_memory_lie_in_files_without_names(tmp_path: Path) -> None:
+    rows = torch.randn(3 * BLOCK, 5, 7)
+    store = FeatureStore(GIB, BLOCK * 5 * 7 * 4, tmp_path)
+    store.put([str(i) for i in range(len(rows))], {"tokens": rows})
+    assert store.free_memory == 0
+    assert list(tmp_path.iterdir()) == []
+    order = torch.randperm(len(rows)).tolist()
+    torch.testing.assert_close(store.rows([str(i) for i in order])["tokens"], rows[order], rtol=0, atol=0)
+
+
+def test_the_bound_holds_in_all() -> None:
+    store = FeatureStore(2 * BLOCK * 4, GIB, Path())
+    store.put([str(i) for i in range(3 * BLOCK)], {"pooled": torch.arange(3.0 * BLOCK).unsqueeze(1)})
+    assert len(store.places) == 2 * BLOCK
+    assert len(store.left_out) == BLOCK
