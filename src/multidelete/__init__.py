@@ -31,7 +31,16 @@ if TYPE_CHECKING:
     from multidelete.experiments.store import ModelStore
     from multidelete.experiments.tuning import Tuned, tune
     from multidelete.methods import METHODS, GradientMethod, Method
-    from multidelete.models import FAMILIES, Adapter, FamilyAdapter, NewModel, PairOutputs, add_family, load_adapter
+    from multidelete.models import (
+        FAMILIES,
+        Adapter,
+        FamilyAdapter,
+        NewModel,
+        PairOutputs,
+        add_family,
+        load_adapter,
+        reading,
+    )
     from multidelete.models.merging import merge
     from multidelete.unlearning import train, unlearn
 
@@ -79,6 +88,7 @@ __all__ = [
     "personas",
     "read_audit",
     "read_request",
+    "reading",
     "resolve_request",
     "stacked_sources",
     "train",
@@ -106,7 +116,7 @@ _HOMES = {
     "auditing": "audit",
     "models.merging": "merge",
     "methods": "METHODS GradientMethod Method",
-    "models": "FAMILIES Adapter FamilyAdapter NewModel PairOutputs add_family load_adapter",
+    "models": "FAMILIES Adapter FamilyAdapter NewModel PairOutputs add_family load_adapter reading",
     "unlearning": "train unlearn",
     "experiments.store": "ModelStore",
     "experiments.tuning": "Tuned tune",

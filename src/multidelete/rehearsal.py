@@ -9,8 +9,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from multidelete.artifacts.folders import refuse_existing
 from multidelete.artifacts.overlap import refuse_overlap, refuse_pictures
+from multidelete.artifacts.result_file import refuse_existing_model
 from multidelete.core.arguments import check_arguments, flag, place
 from multidelete.core.foreign import own_code
 from multidelete.core.json_files import JsonObject
@@ -24,6 +24,7 @@ from multidelete.methods import GradientMethod, Job, Method
 from multidelete.methods.auto import finds_its_way, planned_run
 from multidelete.methods.base import Planned, sample_retain
 from multidelete.methods.reference import ReferenceSettings, outputs_of
+from multidelete.models.converters.forms import form_of
 from multidelete.models.preflight import check_pairs
 from multidelete.training.loop import Run, run_loop
 from multidelete.training.step import Step
@@ -83,7 +84,8 @@ def rehearse(arguments: DeletionArguments, out: str | Path | None = None, *, ove
     """
     check_arguments({"out": place(out, optional=True), "overwrite": flag(overwrite)})
     if out is not None:
-        refuse_existing(Path(out), overwrite=overwrite)
+        is_file = form_of(arguments.original, Path(out)).is_file
+        refuse_existing_model(Path(out), is_file=is_file, overwrite=overwrite)
     deletion = arguments.resolved()
     if out is not None:
         refuse_overlap(Path(out), [*deletion.model_paths, *arguments.files])

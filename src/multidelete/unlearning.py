@@ -14,11 +14,9 @@ from multidelete.artifacts.deletions import record_of
 from multidelete.artifacts.keys import keep_keys, key_of_run, key_target, new_key
 from multidelete.artifacts.manifest import digest_of, write_record
 from multidelete.artifacts.overlap import paths_of_model, refuse_inside_result, refuse_pictures
-from multidelete.artifacts.record import (
-    DataRecord,
-    RunRecord,
-)
-from multidelete.artifacts.result_folder import RUN_KEY, result_folder, work_folder
+from multidelete.artifacts.record import DataRecord, RunRecord
+from multidelete.artifacts.result_file import result_of_run
+from multidelete.artifacts.result_folder import RUN_KEY, work_folder
 from multidelete.core.arguments import PLACE, Wanted, check_arguments, flag, place, whole
 from multidelete.core.config import shown
 from multidelete.core.errors import CodeError, ConfigError
@@ -39,6 +37,7 @@ from multidelete.methods import Method, Outcome, Training
 from multidelete.methods.auto import run_method
 from multidelete.methods.base import sample_retain
 from multidelete.models import Adapter, add_family
+from multidelete.models.converters.forms import Form, form_of, save_as
 from multidelete.models.initial import fitted, starting_point
 from multidelete.models.lineage import known_lineage, remember
 from multidelete.models.preflight import check_pairs
@@ -105,14 +104,15 @@ def train(
         refuse_missing({"start": start.start})
     out, data = Path(out), with_true_sources(data)
     settings = settings or Training().loop_settings()
-    inputs = paths_of_model(start.start) if isinstance(start, TrainSettings) and start.start else []
-    lineage, data = known_lineage(start.start or "" if isinstance(start, TrainSettings) else start, data, key,
-                                  removed=earlier_pairs_removed)  # fmt: skip
+    begin_with = (start.start or "") if isinstance(start, TrainSettings) else start
+    inputs = paths_of_model(begin_with) if isinstance(begin_with, str) and begin_with else []
+    lineage, data = known_lineage(begin_with, data, key, removed=earlier_pairs_removed)
     keys_to = key_target(out, key) if lineage else None
     begin = [content_of(start)] if isinstance(start, Adapter) else [asdict(start), content_of(start.start or "")]
     digest = digest_of([*begin, asdict(settings), seed, data.train.content, list(data.classes)])
     refuse_pictures(out, data)
-    with result_folder(out, inputs, overwrite=overwrite, resume=resume, digest=digest) as folder:
+    form = form_of(begin_with, out)
+    with result_of_run(out, inputs, is_file=form.is_file, overwrite=overwrite, resume=resume, digest=digest) as folder:
         check_machine(settings, folder)
         adapter = start if isinstance(start, Adapter) else starting_point(start, data, seed)
         pairs = fitted(adapter, data).train
@@ -130,7 +130,7 @@ def train(
         record = record_of_training(known, result, settings, reading_s=data.reading_s, truncated=len(cut))
         if not isinstance(start, Adapter):
             record = replace(record, model=asdict(start))
-        _write_result(folder, adapter, told.over(record))
+        _write_result(folder, adapter, told.over(record), form)
         if keys_to is not None:
             keep_keys(keys_to, lineage.own_keys, out)
     return out
@@ -194,7 +194,8 @@ def unlearn(
     Pairs that it has forgotten before take no part: they are no retain pairs, negatives, partners or held-out pairs.
 
     Args:
-        original: Folder, hub id, a loaded `transformers` model of a known family, or an `Adapter`.
+        original: Folder, hub id, checkpoint file of others (`reading` says what it does not tell), a loaded
+            `transformers` model of a known family, or an `Adapter`.
         data: The pairs it was trained on.
         forget: Ids, a request file, or a request with its unit.
         processor: Of a loaded model.
@@ -205,7 +206,8 @@ def unlearn(
             expression over parameter names.
         lora: Train LoRA beside the linear layers of that part, and nothing else; ``out`` is then an adapter
             of a few MB that names ``original``, a folder or hub id (`multidelete.merge` makes a model of both).
-        out: Folder to write, in the family's own format; None keeps the result in memory.
+        out: Folder to write, in the family's own format; of a checkpoint file a file in its layout, where the name ends
+            like one. None keeps the result in memory.
         seed: Of everything that is drawn.
         overwrite: Replace ``out`` if it exists.
         resume: Go on where a killed run of the same command stopped; needs ``out``.
@@ -250,13 +252,16 @@ def carried_out(
             keep_keys(Path(key), done.keys)
         return done
     out, base, keys_to = Path(out), deletion.lora_base(), key_target(Path(out), key)
+    form = form_of(deletion.model, out)
     inputs = [*deletion.model_paths, *arguments.files]
     for output in (out, keys_to):
         refuse_pictures(output, deletion.data)
-    with result_folder(out, inputs, overwrite=overwrite, resume=resume, digest=deletion.digest) as folder:
+    with result_of_run(
+        out, inputs, is_file=form.is_file, overwrite=overwrite, resume=resume, digest=deletion.digest
+    ) as folder:
         done = forgotten(deletion, work_folder(folder), resume=resume)
         done = replace(done, record=told.over(done.record), folder=out)
-        _write_result(folder, done.adapter, done.record, base)
+        _write_result(folder, done.adapter, done.record, form, base)
         if is_main_process():
             (folder / "README.md").write_text(model_card(done.record), encoding="utf-8")
         keep_keys(keys_to, done.keys, out)
@@ -290,14 +295,9 @@ def _noted(notes: JsonObject | None) -> RunRecord:
     return read_object(RunRecord, notes or {}, "notes", "What multidelete reads again must be as it writes it.")
 
 
-def _write_result(folder: Path, adapter: Adapter, record: RunRecord, lora_base: str | None = None) -> None:
-    """A model in its family's own format; of one with LoRA on a base model, LoRA alone."""
+def _write_result(folder: Path, adapter: Adapter, record: RunRecord, form: Form, lora_base: str | None = None) -> None:
+    """A model and its record."""
     if is_main_process():
         adapter.to("cpu")
-        if lora_base is None:
-            adapter.save(folder)
-        else:
-            from multidelete.models.lora import save_lora
-
-            save_lora(adapter, folder, lora_base)
+        save_as(form, adapter, folder, lora_base=lora_base)
         write_record(folder, record)

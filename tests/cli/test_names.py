@@ -39,31 +39,38 @@ class Compared:
 COMMANDS = {
     "demo": Compared((multidelete.demo,), only_python={"passes"}),
     "train": Compared(
-        (multidelete.train, multidelete.load_data), (TrainSettings, LoopSettings), {"holdout"}, {"settings", "notes"}
+        (multidelete.train, multidelete.load_data, multidelete.reading),
+        (TrainSettings, LoopSettings),
+        {"holdout"},
+        {"settings", "notes"},
     ),
     "unlearn": Compared(
-        (multidelete.unlearn, multidelete.load_data),
+        (multidelete.unlearn, multidelete.load_data, multidelete.reading),
         (LoopSettings, Request, Retrain),
         REQUEST | FAMILY | {"set", "dry_run", "name_forgotten"},
         {"settings", "processor", "notes"},
     ),
     "tune": Compared(
-        (multidelete.tune, multidelete.load_data),
+        (multidelete.tune, multidelete.load_data, multidelete.reading),
         (LoopSettings, Request),
         REQUEST | FAMILY | {"set"},
         {"settings", "processor"},
     ),
-    "audit": Compared((multidelete.audit, multidelete.load_data), (Request,), REQUEST | FAMILY, {"others"}),
+    "audit": Compared(
+        (multidelete.audit, multidelete.load_data, multidelete.reading), (Request,), REQUEST | FAMILY, {"others"}
+    ),
     "references": Compared(
-        (ModelStore.retrained, multidelete.load_data, ModelStore),
+        (ModelStore.retrained, multidelete.load_data, ModelStore, multidelete.reading),
         (Request,),
         REQUEST | FAMILY | {"forget", "store", "retrained", "shadows"},
         {"request", "root", "names_only", "seed"},
     ),
     "compare": Compared((compare, ModelStore), only_python={"say", "root", "names_only"}),
     "merge": Compared((multidelete.merge,), only_flags=FAMILY),
-    "convert": Compared((convert_albef, export_albef), only_flags={"to_official"}),
-    "data": Compared((multidelete.load_data,), only_flags=FAMILY | {"examples", "check", "model", "write"}),
+    "convert": Compared((convert_albef, export_albef, multidelete.reading), only_flags={"to_official"}),
+    "data": Compared(
+        (multidelete.load_data, multidelete.reading), only_flags=FAMILY | {"examples", "check", "model", "write"}
+    ),
     "methods": Compared(()),
     "families": Compared(()),
 }

@@ -7,7 +7,7 @@ import platform
 from collections.abc import Sequence
 from pathlib import Path
 
-from multidelete.artifacts.marks import MARK
+from multidelete.artifacts.marks import MARK, beside
 from multidelete.artifacts.record import RunRecord
 from multidelete.core.errors import CheckpointError
 from multidelete.core.json_files import read_json_object
@@ -16,18 +16,36 @@ from multidelete.core.records import read_object
 MANIFEST = "multidelete.json"
 
 
+def told_in(model: str | Path) -> Path:
+    """Where it stands what is told of a model: in its folder; of one that is a file, in ``FILE.multidelete`` beside it.
+
+    Raises:
+        CheckpointError: A run to the file was cut off in the moment when it put it in place.
+    """
+    path = Path(model)
+    if not path.is_file():
+        return path
+    folder = beside(path)
+    if (folder / path.name).exists():
+        raise CheckpointError(
+            f"{path} is not what {folder} tells of: a run was cut off before it put the new file in place. "
+            f"Move {folder / path.name} to {path} yourself."
+        )
+    return folder
+
+
 def write_record(folder: Path, record: RunRecord) -> None:
     """Write ``multidelete.json``; no number in it may be NaN."""
     (folder / MANIFEST).write_text(json.dumps(record.as_json(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def read_record(folder: str | Path) -> RunRecord | None:
-    """Read ``multidelete.json``, or None where the folder has none.
+    """Read ``multidelete.json``, or None where the folder has none; of a model that is a file, see `told_in`.
 
     Raises:
         CheckpointError: The file is there, but is no JSON object, or what it holds is of another type than is written.
     """
-    path = Path(folder) / MANIFEST
+    path = told_in(folder) / MANIFEST
     if not path.is_file():
         return None
     remedy = "Restore it as it was written: it says what the model has forgotten; or write the folder anew."
@@ -66,6 +84,11 @@ def digest_file(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def digest_model(model: Path) -> str:
+    """SHA-256 of a model that is a file or a folder (`digest_folder`)."""
+    return digest_file(model) if model.is_file() else digest_folder(model)
 
 
 def digest_folder(folder: Path) -> str:

@@ -13,6 +13,11 @@ ARCHIVE_MARK = "written by multidelete convert"  # in checkpoints of tensors, wh
 _WRITER = "multidelete"
 
 
+def beside(file: Path) -> Path:
+    """Where what is told of a model that is a file lies: ``FILE.multidelete``."""
+    return file.with_name(f"{file.name}{MARK}")
+
+
 def mark(folder: Path) -> None:
     """Note in a finished folder who wrote it, and which files."""
     content = {"written_by": _WRITER, "files": _files(folder)}
@@ -47,6 +52,21 @@ def refuse_foreign(folder: Path) -> None:
 def is_result(folder: Path) -> bool:
     """Whether a folder is a finished result of this tool's."""
     return _noted(folder) is not None
+
+
+def is_marked_file(file: Path) -> bool:
+    """Whether a checkpoint was written by this tool, in whatever container; nothing in it is unpickled."""
+    return _is_marked_safetensors(file) if file.suffix.lower() == ".safetensors" else is_marked_archive(file)
+
+
+def _is_marked_safetensors(file: Path) -> bool:
+    try:
+        with file.open("rb") as opened:
+            length = int.from_bytes(opened.read(8), "little")
+            header = json.loads(opened.read(length)) if 0 < length < 2**27 else {}
+        return bool(header["__metadata__"]["written_by"] == ARCHIVE_MARK)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
 
 
 def is_marked_archive(file: Path) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from multidelete.artifacts.marks import is_result
+from multidelete.artifacts.marks import beside, is_result
 from multidelete.core.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ def place_of(path: Path) -> Path:
 
 
 def paths_of_model(source: str | Path) -> list[Path]:
-    """Folders that are read for a model: its own, that of its base model, and that of what its training began with."""
+    """What is read for a model: its folder, or its file with what lies beside it, those of its base model, and those of
+    what its training began with."""
     folders: dict[Path, None] = {}
     left = [Path(source)]
     while left:
@@ -36,7 +37,11 @@ def paths_of_model(source: str | Path) -> list[Path]:
             continue
         folders[folder] = None
         base = _told(folder / "adapter_config.json").get("base_model_name_or_path")
-        recipe = _told(folder / "multidelete.json").get("model")
+        told = folder
+        if folder.is_file():
+            told = beside(folder)
+            folders[told] = None
+        recipe = _told(told / "multidelete.json").get("model")
         start = recipe.get("start") if isinstance(recipe, dict) else None
         left += [Path(one) for one in (base, start) if isinstance(one, str) and one and "\0" not in one]
     return list(folders)

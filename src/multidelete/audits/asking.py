@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from multidelete.artifacts.folders import make_folder
-from multidelete.artifacts.manifest import digest_folder, read_record, versions
+from multidelete.artifacts.manifest import digest_model, read_record, versions
 from multidelete.artifacts.overlap import refuse_pictures
 from multidelete.artifacts.picture_cache import kept_digests
 from multidelete.artifacts.record import RunRecord
@@ -80,8 +80,8 @@ class Asker:
         if self.shapes is not None:
             preflight(adapter, asked, self.shapes, name=name if isinstance(source, Adapter) else f"{name} {source}")
         adapter.to(device_for(self.device))
-        if self.cache is not None and not isinstance(source, Adapter) and Path(source).is_dir():
-            key = digest_folder(Path(source))
+        if self.cache is not None and not isinstance(source, Adapter) and Path(source).exists():
+            key = digest_model(Path(source))
         answers, done = {}, 0
         with progress_bar(f"asking {name}", sum(map(len, asked.values()))) as bar:
             for split, pairs in asked.items():
@@ -197,7 +197,7 @@ def make_cache(cache: Path, out: Path, models: Sequence[Source], data: PairData)
     Raises:
         CheckpointError: It lies there, or nothing can be written to it.
     """
-    inputs = [Path(source) for source in models if not isinstance(source, Adapter) and Path(source).is_dir()]
+    inputs = [Path(source) for source in models if not isinstance(source, Adapter) and Path(source).exists()]
     problems = [
         f"cache {cache} lies inside {folder}, which is not to be changed. Give another folder."
         for folder in dict.fromkeys([*inputs, out])

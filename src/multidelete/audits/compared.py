@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from multidelete.artifacts.deletions import Lineage, refuse_without_keys
-from multidelete.artifacts.manifest import digest_folder, read_record
+from multidelete.artifacts.manifest import digest_model, read_record
 from multidelete.artifacts.record import RunRecord
 from multidelete.audits.inputs import RETRAINED_AGAIN, UNLEARNED_AGAIN
 from multidelete.core.errors import CheckpointError, ConfigError, SettingProblem
@@ -111,8 +111,9 @@ def digests_of(models: Mapping[str, Source]) -> dict[str, str]:
     for name, source in models.items():
         if isinstance(source, Adapter):
             digests[name] = f"sha256 of the weights {weights_digest(source)}"
-        elif Path(source).is_dir():
-            digests[name] = f"sha256 of the files {digest_folder(Path(source))}"
+        elif Path(source).exists():
+            of = "file" if Path(source).is_file() else "files"
+            digests[name] = f"sha256 of the {of} {digest_model(Path(source))}"
         else:
             digests[name] = f"{source} on the Hugging Face hub"
     return digests
@@ -127,10 +128,10 @@ def kind_of(source: Source) -> tuple[str, Task]:
 
 
 def name_of(source: Source) -> str:
-    """A folder's own name, a hub id, or that there is no folder."""
+    """A folder's or file's own name, a hub id, or that there is no folder."""
     if isinstance(source, Adapter):
         return place_of(source)
-    return Path(source).resolve().name if Path(source).is_dir() else str(source)
+    return Path(source).resolve().name if Path(source).exists() else str(source)
 
 
 def place_of(source: Source) -> str:

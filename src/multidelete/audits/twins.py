@@ -11,12 +11,13 @@ from multidelete.core.words import counted
 from multidelete.data.pairs import Pair
 from multidelete.models import Adapter, load_adapter
 from multidelete.models.checkpoint import stored_weights_digest, weights_digest
+from multidelete.models.converters.known import checkpoint_of
 
 
 def same_models(models: Mapping[str, Source], *, allow_pickle: bool = False) -> dict[str, str]:
     """For each model that has the weights of one before it, that one's name, whatever its folder holds besides them."""
     compared = {name: source for name, source in models.items() if Role.of(name) is not Role.OTHER}
-    is_memory = any(isinstance(source, Adapter) for source in compared.values())
+    is_memory = any(isinstance(source, Adapter) or checkpoint_of(source) for source in compared.values())
     known: dict[Source, str] = {}
     first: dict[str, str] = {}
     twins = {}
@@ -91,9 +92,9 @@ def _called(models: Mapping[str, Source], name: str) -> str:
 
 
 def _weights(source: Source, *, is_memory: bool, allow_pickle: bool) -> str:
-    """What tells weights from others; of folders as they are stored, unless they stand beside a model in memory."""
+    """What tells weights from others; of folders as they are stored, unless they stand beside other forms of models."""
     if isinstance(source, Adapter):
         return weights_digest(source)
-    if is_memory or not Path(source).is_dir():
+    if is_memory or not Path(source).exists():
         return weights_digest(load_adapter(source, allow_pickle=allow_pickle))
     return stored_weights_digest(Path(source))

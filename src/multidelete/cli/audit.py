@@ -14,6 +14,7 @@ def audit(call: Call) -> None:
     run, out = call.of(AuditOptions), call.of(OutOptions)
     from multidelete.auditing import audit as run_audit
     from multidelete.data.repeats import kept_repeats
+    from multidelete.models.converters.known import reading_as
     from multidelete.models.sources import refuse_missing
 
     named = ("unlearned", "original", "retrained", "retrained_again", "unlearned_again", "shadows")
@@ -21,28 +22,29 @@ def audit(call: Call) -> None:
     keys = given_keys(call)
     pairs, _ = read_for(call.of(DataOptions), run.original, keys)
     request = read_forget(pairs, call.of(ForgetOptions))
-    result = run_audit(
-        run.unlearned,
-        run.original,
-        pairs,
-        request,
-        retrained=run.retrained,
-        retrained_again=run.retrained_again,
-        unlearned_again=run.unlearned_again,
-        shadows=run.shadows,
-        cache=run.cache,
-        out=out.out,
-        show_forgotten=run.show_forgotten,
-        noun=run.noun,
-        compress=run.compress,
-        relearn=run.relearn,
-        relearn_lr=run.relearn_lr,
-        device=run.device,
-        seed=run.seed,
-        overwrite=out.overwrite,
-        allow_pickle=run.allow_pickle,
-        **asdict(keys),
-    )
+    with reading_as([run.unlearned, run.original, *([run.retrained] if run.retrained else [])]):
+        result = run_audit(
+            run.unlearned,
+            run.original,
+            pairs,
+            request,
+            retrained=run.retrained,
+            retrained_again=run.retrained_again,
+            unlearned_again=run.unlearned_again,
+            shadows=run.shadows,
+            cache=run.cache,
+            out=out.out,
+            show_forgotten=run.show_forgotten,
+            noun=run.noun,
+            compress=run.compress,
+            relearn=run.relearn,
+            relearn_lr=run.relearn_lr,
+            device=run.device,
+            seed=run.seed,
+            overwrite=out.overwrite,
+            allow_pickle=run.allow_pickle,
+            **asdict(keys),
+        )
     if show.is_printing():
         judged = result.verdict
         same = [call.of(kind) for kind in (DataOptions, ForgetOptions, FamilyOptions)]

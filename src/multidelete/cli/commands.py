@@ -31,6 +31,7 @@ from multidelete.cli.ledger import (
 from multidelete.cli.lineages import LineageDataOptions, LineageOptions
 from multidelete.cli.options import (
     AuditOptions,
+    CheckpointOptions,
     DataOptions,
     FamilyOptions,
     ForgetOptions,
@@ -85,14 +86,14 @@ add_command(app, demo, DemoOptions, example="multidelete demo --out demo --seed 
 add_command(
     app,
     train,
-    *(DataOptions, OutOptions, TrainSettings, TrainOptions, KeyOptions, LoopSettings),
+    *(DataOptions, OutOptions, TrainSettings, TrainOptions, CheckpointOptions, KeyOptions, LoopSettings),
     example="multidelete train --data photos/ --columns text=caption --holdout 0.1 --passes 30 --out original",
 )
 add_command(
     app,
     unlearn,
     *(DataOptions, ForgetOptions, MethodOptions, OutOptions, UnlearnOptions, RehearsalOptions),
-    *(KeyOptions, FamilyOptions, TokenizerOptions, LoopSettings),
+    *(KeyOptions, FamilyOptions, CheckpointOptions, TokenizerOptions, LoopSettings),
     arguments=("original",),
     flags_only=(MethodOptions,),
     tables=("method", "search"),
@@ -101,7 +102,8 @@ add_command(
 add_command(
     app,
     tune,
-    *(DataOptions, ForgetOptions, MethodOptions, TuneOptions, KeyOptions, FamilyOptions, LoopSettings),
+    *(DataOptions, ForgetOptions, MethodOptions, TuneOptions),
+    *(KeyOptions, FamilyOptions, CheckpointOptions, LoopSettings),
     arguments=("original",),
     flags_only=(MethodOptions,),
     tables=("method", "search"),
@@ -110,14 +112,14 @@ add_command(
 add_command(
     app,
     audit,
-    *(DataOptions, ForgetOptions, OutOptions, AuditOptions, KeyOptions, FamilyOptions),
+    *(DataOptions, ForgetOptions, OutOptions, AuditOptions, KeyOptions, FamilyOptions, CheckpointOptions),
     arguments=("unlearned",),
     example="multidelete audit unlearned --original original --data photos/ --forget request.txt --out report",
 )
 add_command(
     app,
     references,
-    *(DataOptions, ForgetOptions, ReferencesOptions, KeyOptions, FamilyOptions),
+    *(DataOptions, ForgetOptions, ReferencesOptions, KeyOptions, FamilyOptions, CheckpointOptions),
     arguments=("original",),
     example="multidelete references original --data photos/ --forget request.txt --store models --shadows 8",
 )
@@ -148,7 +150,7 @@ add_command(app, families, config=False, example="multidelete families")
 add_command(
     app,
     data,
-    *(LookOptions, FamilyOptions),
+    *(LookOptions, FamilyOptions, CheckpointOptions),
     arguments=("data",),
     example="multidelete data photos/ --columns image=file,text=caption --check",
 )

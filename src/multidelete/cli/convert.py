@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from multidelete.cli import show
 from multidelete.cli.flags import Call, flag
 from multidelete.cli.options import OutOptions
 from multidelete.core.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from multidelete.models.converters.conversion import Conversion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +26,8 @@ class ConvertOptions:
         classes: Names of the classes, in the order of the classifier's outputs. Checkpoints for entailment
             (contradiction, neutral, entailment) and NLVR2 (False, True) need none.
         head_width: Width of an attention head, which no tensor's shape tells.
+        architecture: A name of open_clip's (`ViT-B-32-quickgelu`) or a JSON file of its configuration, for files that
+            do not tell their activation or attention heads.
     """
 
     source: str
@@ -30,6 +36,7 @@ class ConvertOptions:
     image_size: int | None = None
     classes: tuple[str, ...] = ()
     head_width: int = 64
+    architecture: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +86,20 @@ def merge(call: Call) -> None:
 
 def _to_folder(source: Path, folder: Path, options: ConvertOptions, *, overwrite: bool, as_json: bool) -> None:
     from multidelete.models.albef_convert import convert_albef
+    from multidelete.models.converters.conversion import convert as convert_theirs
+    from multidelete.models.converters.known import is_known
+    from multidelete.models.converters.layout import reading
 
+    if is_known(source):
+        with reading(
+            tokenizer=options.tokenizer,
+            architecture=options.architecture,
+            head_width=options.head_width,
+            classes=options.classes,
+        ):
+            done = convert_theirs(source, folder, overwrite=overwrite)
+        _show_conversion(folder, done, as_json=as_json)
+        return
     if not source.is_file():
         what = "is a folder" if source.is_dir() else "does not exist"
         raise CheckpointError(f"{source} {what}. Give a checkpoint file, or --to-official with a model folder.")
@@ -106,10 +126,26 @@ def _to_folder(source: Path, folder: Path, options: ConvertOptions, *, overwrite
     show.show_table(["", ""], rows)
 
 
+def _show_conversion(folder: Path, done: "Conversion", *, as_json: bool) -> None:
+    if as_json:
+        told = {"layout": done.layout, "network": done.network, "task": done.task, "classes": list(done.classes)}
+        show.show_json({"folder": str(folder), **told, "left_out": dict(done.left_out)})
+        return
+    rows: list[list[object]] = [["written", folder], ["layout", done.layout], ["network", done.network]]
+    rows += [["classes", ", ".join(done.classes)]] if done.classes else []
+    rows += [["left out", f"{what}: {count}"] for what, count in done.left_out.items()]
+    show.show_table(["", ""], rows)
+
+
 def _to_official(folder: Path, file: Path, *, overwrite: bool, as_json: bool) -> None:
     from multidelete.models.albef_convert import export_albef
+    from multidelete.models.converters.conversion import export
+    from multidelete.models.families import recognise
 
-    tensors = len(export_albef(folder, file, overwrite=overwrite))
+    if recognise(folder).family == "albef":
+        tensors = len(export_albef(folder, file, overwrite=overwrite))
+    else:
+        tensors = export(folder, file, overwrite=overwrite)
     if as_json:
         show.show_json({"file": str(file), "tensors": tensors})
     else:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar, cast, get_type_hints
 import typer
 
 from multidelete.artifacts.folders import partial_folder
+from multidelete.artifacts.marks import beside
 from multidelete.cli.paths import refuse_touching
 from multidelete.core.config import did_you_mean, resolve
 from multidelete.core.described import descriptions, metavar, title
@@ -233,7 +234,10 @@ def add_command(
                 )
             refuse_touching(call.paths())
             _import_family(call)
-            body(call)
+            from multidelete.cli.checkpoints import reading_checkpoints  # its options are made of flags
+
+            with reading_checkpoints(call):
+                body(call)
         except UserError as error:
             error.problems = with_flags(error.problems, flags, arguments)
             raise
@@ -263,8 +267,9 @@ def _interrupted(call: Call) -> str:
     if "store" in call.flags:
         return "interrupted; models that were complete are kept. Run the same command to go on from there."
     out = call.flags.get("out") or call.content.get("out")
-    partial = partial_folder(Path(str(out))) if out else None
-    if partial is None or not partial.exists():
+    places = [partial_folder(place) for place in (Path(str(out)), beside(Path(str(out))))] if out else []
+    partial = next((place for place in places if place.exists()), None)
+    if partial is None:
         return "interrupted; nothing was written."
     return f"interrupted; what was done is kept in {partial}. Run the same command with --resume to go on from there."
 

@@ -89,12 +89,29 @@ class FamilyOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckpointOptions:
+    """Checkpoint files of others.
+
+    Attributes:
+        tokenizer: Folder or hub id of the tokenizer that the models were trained with, where files hold none.
+        architecture: A name of open_clip's (`ViT-B-32-quickgelu`) or a JSON file of its configuration, for files that
+            do not tell their activation or attention heads.
+        head_width: Width of an attention head, where neither a shape nor a table tells.
+    """
+
+    tokenizer: str | None = None
+    architecture: str | None = None
+    head_width: int = 64
+
+
+@dataclass(frozen=True, kw_only=True)
 class OutOptions:
     """Output.
 
     Attributes:
-        out: Folder to write. It appears when it is complete, or not at all.
-        overwrite: Replace the folder if it exists.
+        out: Folder to write, or of a model that is a checkpoint file a file, called like one. It appears when it is
+            complete, or not at all.
+        overwrite: Replace it if it exists.
     """
 
     out: str
@@ -122,7 +139,7 @@ class UnlearnOptions(RunOptions):
     """Run.
 
     Attributes:
-        original: The trained model: a folder or a hub id. It is not changed.
+        original: The trained model: a folder, a hub id, or a checkpoint file of others. It is not changed.
         trainable: Which parameters to train: `auto` (what the method prefers), `all`, `projections`, `text` or `image`
             (an encoder that stands by itself), `but-image` (all but that), or a regular expression over their names.
         lora: Train LoRA beside the linear layers of that part, and nothing else: `r=8,alpha=16`, rank and scale. The

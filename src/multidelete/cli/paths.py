@@ -22,6 +22,7 @@ MODELS = (
     *("shadows", "adapter", "model", "source"),
 )
 READS: Mapping[str, Callable[[str], list[Path]]] = {
+    "architecture": _plain,
     "config": _plain,
     "data": _paths_of_data,
     "experiment": _plain,

@@ -7,10 +7,10 @@ from functools import cached_property
 from pathlib import Path
 
 from multidelete.artifacts.deletions import Lineage
-from multidelete.artifacts.manifest import digest_folder, digest_of
+from multidelete.artifacts.manifest import digest_model, digest_of
 from multidelete.artifacts.overlap import paths_of_model
 from multidelete.artifacts.record import Recipe, RunRecord
-from multidelete.core.errors import CheckpointError, ConfigError
+from multidelete.core.errors import CheckpointError, ConfigError, UnsupportedError
 from multidelete.core.settings import LoopSettings, LoraSettings
 from multidelete.data.pairs import Pair, PairData
 from multidelete.data.repeats import kept_repeats
@@ -18,6 +18,7 @@ from multidelete.data.request import Request
 from multidelete.methods import Method
 from multidelete.models import Adapter, hold_in_float32, load_adapter
 from multidelete.models.checkpoint import lora_base, weights_digest
+from multidelete.models.converters.known import checkpoint_of
 
 Model = str | Path | Adapter
 """A folder, a hub id, or a network in memory behind its family's adapter."""
@@ -111,13 +112,18 @@ class Deletion:
                 "the model is given in memory, and an adapter folder must name the model it belongs to. "
                 "Give a folder or hub id, or no output folder."
             )
+        if checkpoint_of(self.model) is not None:
+            raise UnsupportedError(
+                f"LoRA's result names the folder of its model, and {self.model} is a checkpoint file. Make it "
+                "a folder with 'multidelete convert' first, or leave LoRA out."
+            )
         if lora_base(self.model) is not None:
             raise CheckpointError(f"{self.model} is an adapter itself. Make it a model with 'multidelete merge' first.")
         return str(Path(self.model).resolve()) if Path(self.model).is_dir() else str(self.model)
 
 
 def content_of(model: Model) -> str:
-    """What tells one model from another: the digest of its folder or of its weights, or its hub id."""
+    """What tells one model from another: the digest of its folder or file, or of its weights, or its hub id."""
     if isinstance(model, Adapter):
         return weights_digest(model)
-    return digest_folder(Path(model)) if Path(model).is_dir() and str(model) else str(model)
+    return digest_model(Path(model)) if str(model) and Path(model).exists() else str(model)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from multidelete.artifacts.folders import make_folder
 from multidelete.artifacts.locks import clear, in_turn
-from multidelete.artifacts.manifest import digest_folder, digest_of, read_record
+from multidelete.artifacts.manifest import digest_model, digest_of, read_record
 from multidelete.artifacts.picture_cache import kept_digests
 from multidelete.artifacts.record import RunRecord
 from multidelete.artifacts.room import told_where_full
@@ -216,7 +216,7 @@ class ModelStore:
 
     def _left(self, original: Path, data: PairData) -> PairData:
         """The data without what the original has forgotten."""
-        return known_lineage(original, data, self.key, removed=self.removed)[1] if original.is_dir() else data
+        return known_lineage(original, data, self.key, removed=self.removed)[1] if original.exists() else data
 
     def _digest(self, data: PairData, *splits: str) -> str:
         """`data_digest`, computed once for each object."""
@@ -228,18 +228,18 @@ class ModelStore:
 
     def _begin(self, model: TrainSettings) -> list[object]:
         """What training begins with: of a folder its content, of a hub id its name."""
-        start = model.start and (self._content(Path(model.start)) if self._is_folder(model.start) else model.start)
+        start = model.start and (self._content(Path(model.start)) if self._is_here(model.start) else model.start)
         return [asdict(replace(model, start=None)), start]
 
-    def _is_folder(self, source: str) -> bool:
-        return Path(source).is_dir() or Path(source).parent == self.root
+    def _is_here(self, source: str) -> bool:
+        return Path(source).exists() or Path(source).parent == self.root
 
     def _content(self, folder: Path) -> list[object]:
         """What tells a model from another: the name says it of those of this store, even before they are there."""
         if folder.parent.resolve() == self.root.resolve():
             return [folder.name]
         record = read_record(folder) or RunRecord()
-        return [digest_folder(folder), record.model, record.seed]  # the latter: what methods rewind to
+        return [digest_model(folder), record.model, record.seed]  # the latter: what methods rewind to
 
 
 def recipe_of(original: Path) -> Recipe:

@@ -18,9 +18,13 @@ from multidelete.models.checkpoint import (
     hold_in_float32,
     load_model,
     lora_base,
+    refuse_not_finite,
     weights_digest,
 )
 from multidelete.models.classes import name_classes
+from multidelete.models.converters.known import checkpoint_of
+from multidelete.models.converters.known import read as read_theirs
+from multidelete.models.converters.layout import reading
 from multidelete.models.families import (
     FAMILIES,
     add_family,
@@ -51,6 +55,7 @@ __all__ = [
     "hold_in_float32",
     "load_adapter",
     "new_adapter",
+    "reading",
     "recognise",
     "train_tokenizer",
     "with_new_head",
@@ -63,7 +68,8 @@ def load_adapter(source: str | Path, *, family: str | None = None, allow_pickle:
 
     Args:
         source: Folder as ``save_pretrained`` writes it, processor included, or a hub id. Its
-            config.json tells family and head. Or a LoRA folder: its base model, with LoRA merged in.
+            config.json tells family and head. Or a LoRA folder: its base model, with LoRA merged in. Or a checkpoint
+            file in a layout of others (docs/models.md); what it does not tell, `reading` says.
         family: Expected family, or one of your own (``package.module:Class``, which is imported); any where it is None.
         allow_pickle: Also read ``.bin`` weights, as plain tensors.
 
@@ -78,6 +84,12 @@ def load_adapter(source: str | Path, *, family: str | None = None, allow_pickle:
             f"{source} is of family {kind.family!r}, not {family!r}. Leave --family out, or give "
             f"{indefinite(f'{family} model')}."
         )
+    if checkpoint_of(source) is not None:
+        theirs = read_theirs(source, kind, stored.head)
+        refuse_not_finite(source, theirs.model)
+        adapter = _adapter(kind, theirs.model, theirs.processor, str(source))
+        remember(adapter, lineage_of(source))
+        return adapter
     base = lora_base(source)
     model = load_model(base or source, kind.model_class(stored.head), allow_pickle=allow_pickle)
     adapter = _adapter(kind, model, load_processor(base or source, kind), str(base or source))

@@ -67,7 +67,10 @@ def read_config(source: str | Path) -> StoredConfig:
     folder = Path(source)
     if folder.exists():
         if not folder.is_dir():
-            raise CheckpointError(f"{source} is a file; a model is a folder with config.json and model.safetensors.")
+            raise CheckpointError(
+                f"{source} is a file; a model is a folder with config.json and model.safetensors, or a checkpoint file "
+                "whose name ends in .pt, .pth, .bin, .ckpt or .safetensors."
+            )
         refuse_devices(folder)
         if not (folder / "config.json").is_file():
             names = first_few(sorted(p.name for p in folder.iterdir())) or "nothing"

@@ -15,7 +15,8 @@ from multidelete.core.words import indefinite
 from multidelete.models.albef import AlbefAdapter
 from multidelete.models.base import Task
 from multidelete.models.blip import BlipAdapter
-from multidelete.models.checkpoint import read_config
+from multidelete.models.checkpoint import StoredConfig, read_config
+from multidelete.models.converters.known import head_of
 from multidelete.models.dual_encoder import DualEncoderAdapter, SiglipAdapter, VisionTextAdapter
 from multidelete.models.family import FamilyAdapter
 from multidelete.models.graph_text import GraphTextAdapter
@@ -136,12 +137,13 @@ def _refuse_unasked(source: str | Path) -> None:
 
 
 def recognise(source: str | Path) -> Recognised:
-    """The family and head of a model folder or hub id, by its config.json.
+    """The family and head of a model folder or hub id, by its config.json, or of a checkpoint of others, by its names.
 
     Raises:
         CheckpointError: Not a model, of no known family, or with a head that its family does not have.
     """
-    config = read_config(source)
+    theirs = head_of(source)
+    config = read_config(source) if theirs is None else StoredConfig("", (theirs,))
     _refuse_unasked(source)
     known = list(reversed(FAMILIES.values()))  # those of the user's own come first
     for kind in known:

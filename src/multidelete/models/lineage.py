@@ -68,10 +68,10 @@ def remember(adapter: Adapter, lineage: Lineage) -> None:
 
 def _of_source(source: str) -> Lineage:
     folder = Path(source)
-    is_folder = folder.is_dir()
-    record = read_record(folder) if is_folder else _of_the_hub(source) if may_be_hub_id(source) else None
+    is_here = folder.exists()
+    record = read_record(folder) if is_here else _of_the_hub(source) if may_be_hub_id(source) else None
     deletions, keys = () if record is None else record.forgotten, key_file(folder)
-    return Lineage(deletions, read_keys(keys) if deletions and is_folder and keys.is_file() else {})
+    return Lineage(deletions, read_keys(keys) if deletions and is_here and keys.is_file() else {})
 
 
 def _of_the_hub(source: str) -> RunRecord | None:

@@ -1,0 +1,222 @@
+"""Checkpoints in open_clip's layouts: the same network, and written back as they came."""
+
+import json
+from collections import OrderedDict
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from multidelete.core.errors import CheckpointError, ConfigError, UnsupportedError
+from multidelete.models import Adapter, load_adapter, reading
+from multidelete.models.converters.conversion import convert, export
+from multidelete.models.fresh import train_tokenizer
+from tests.models.converters.open_clip_model import CONTEXT, EMBED, Plain, random_tensors
+from tests.tiny import SIZE, captions, people
+
+DATA = people(6)
+EOS = 399
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    words = train_tokenizer(captions(DATA), SIZE)
+    words.model_max_length = CONTEXT
+    words.save_pretrained(folder)
+    return folder
+
+
+def load(file: Path, tokenizer: Path, architecture: str | Path | None = None) -> Adapter:
+    with reading(tokenizer=tokenizer, architecture=architecture):
+        return load_adapter(file).eval()
+
+
+def halves(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """As OpenAI's files are: matrices in half precision, all else in full."""
+    return {name: tensor.half() if tensor.ndim > 1 else tensor for name, tensor in tensors.items()}
+
+
+def same_bytes(tensors: dict[str, Tensor], others: dict[str, Tensor]) -> None:
+    assert {n: (t.dtype, t.shape) for n, t in tensors.items()} == {n: (t.dtype, t.shape) for n, t in others.items()}
+    assert [name for name, tensor in tensors.items() if not torch.equal(tensor, others[name])] == []
+
+
+def assert_same_network(adapter: Adapter, plain: Plain) -> None:
+    """Embeddings of pictures and texts, against arithmetic in double precision."""
+    batch = adapter.collate(DATA.train[list(range(6))])
+    with torch.no_grad():
+        embeddings = adapter(batch).embeddings
+    assert embeddings is not None
+    image = F.normalize(plain.image(batch.inputs["image"]["pixel_values"]), dim=-1)
+    text = F.normalize(plain.text(batch.inputs["text"]["input_ids"]), dim=-1)
+    assert (embeddings["image"] - image).abs().max() < 2e-5
+    assert (embeddings["text"] - text).abs().max() < 2e-5
+
+
+@pytest.mark.parametrize("act", ["gelu", "quick_gelu", "gelu_pytorch_tanh"])
+@pytest.mark.parametrize("part", ["", "text."])
+def test_clip_is_the_same_network(act: str, part: str, tmp_path: Path, tokenizer: Path) -> None:
+    tensors = random_tensors(part=part)
+    torch.save(tensors, tmp_path / "model.pt")
+    acts = {"act_kwargs": {"approximate": "tanh"}} if act.endswith("tanh") else {}
+    config = {"embed_dim": EMBED, "quick_gelu": act == "quick_gelu",
+              "vision_cfg": {"width": 64, **acts}, "text_cfg": {"heads": 2, **acts}}  # fmt: skip
+    (tmp_path / "tiny.json").write_text(json.dumps(config))
+    assert_same_network(load(tmp_path / "model.pt", tokenizer, tmp_path / "tiny.json"), Plain(tensors, act=act))
+
+
+def test_text_is_pooled_at_its_largest_token(tmp_path: Path, tokenizer: Path) -> None:
+    tensors = random_tensors()
+    torch.save(tensors, tmp_path / "model.pt")
+    ids = torch.randint(4, 390, (3, CONTEXT))
+    ids[:, 7] = EOS
+    with torch.no_grad():
+        text = load(tmp_path / "model.pt", tokenizer).model.get_text_features(input_ids=ids)  # type: ignore[operator, union-attr]
+    text = getattr(text, "pooler_output", text)
+    assert (text - Plain(tensors).text(ids)).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(("words", "act"), [(None, "gelu"), ("ViT-B-32-SigLIP2-256", "gelu_pytorch_tanh")])
+def test_siglip_is_the_same_network(words: str | None, act: str, tmp_path: Path, tokenizer: Path) -> None:
+    tensors = random_tensors(siglip=True)
+    torch.save({"state_dict": tensors}, tmp_path / "model.pt")
+    adapter = load(tmp_path / "model.pt", tokenizer, words)
+    assert adapter.family == "siglip"
+    assert adapter.logit_scale == pytest.approx(float(tensors["logit_scale"].exp()))
+    assert_same_network(adapter, Plain(tensors, act=act, siglip=True))
+
+
+FORMS = {
+    "flat": lambda tensors: tensors,
+    "of training": lambda tensors: {
+        "epoch": 3, "name": "run-1", "state_dict": {f"module.{name}": tensor for name, tensor in tensors.items()},
+    },
+    "compiled": lambda tensors: OrderedDict((f"_orig_mod.{name}", tensor) for name, tensor in tensors.items()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("siglip", [False, True])
+@pytest.mark.parametrize("form", FORMS)
+def test_folder_and_back_is_the_same_file(siglip: bool, form: str, tmp_path: Path, tokenizer: Path) -> None:
+    tensors = halves(random_tensors(siglip))
+    if not siglip:
+        numbers = {"input_resolution": 32, "context_length": CONTEXT, "vocab_size": 400}
+        tensors |= {name: torch.tensor(number) for name, number in numbers.items()}
+        tensors["attn_mask"] = torch.full((CONTEXT, CONTEXT), float("-inf")).triu(1)
+    torch.save(FORMS[form](tensors), tmp_path / "model.pt")
+    with reading(tokenizer=tokenizer):
+        convert(tmp_path / "model.pt", tmp_path / "folder")
+    assert export(tmp_path / "folder", tmp_path / "back.pt") == len(tensors)
+    came, back = (torch.load(tmp_path / name, weights_only=True) for name in ("model.pt", "back.pt"))
+    if form == "of training":
+        assert back.keys() - came.keys() == {"written_by"}
+        assert [back["epoch"], back["name"]] == [3, "run-1"]
+        came, back = came["state_dict"], back["state_dict"]
+    same_bytes(came, back)
+
+
+def test_safetensors_and_a_folder_of_open_clips_come_back(tmp_path: Path, tokenizer: Path) -> None:
+    tensors = {name: tensor.bfloat16() for name, tensor in random_tensors().items()}
+    save_file(tensors, tmp_path / "model.safetensors")
+    with reading(tokenizer=tokenizer):
+        convert(tmp_path / "model.safetensors", tmp_path / "folder")
+    export(tmp_path / "folder", tmp_path / "back.safetensors")
+    same_bytes(tensors, load_file(tmp_path / "back.safetensors"))
+
+
+def test_states_of_training_are_left_out_and_counted(tmp_path: Path, tokenizer: Path) -> None:
+    optimizer = {"state": {0: {"exp_avg": torch.ones(3)}}}
+    torch.save({"state_dict": random_tensors(), "optimizer": optimizer, "epoch": 1}, tmp_path / "model.pt")
+    with reading(tokenizer=tokenizer):
+        done = convert(tmp_path / "model.pt", tmp_path / "folder")
+    assert dict(done.left_out) == {"states of an optimizer": 1}
+    export(tmp_path / "folder", tmp_path / "back.pt")
+    assert set(torch.load(tmp_path / "back.pt", weights_only=True)) == {"state_dict", "epoch", "written_by"}
+
+
+class Code:
+    """Runs when it is unpickled by somebody who lets it."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return eval, ("__import__('pathlib').Path('ran').touch()",)
+
+
+def without(*names: str) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in random_tensors().items() if name not in names}
+
+
+WRONG: dict[str, tuple[dict[str, object], type[Exception], str]] = {
+    "missing": (without("visual.ln_post.bias"), CheckpointError, "1 tensor is missing: visual.ln_post.bias"),
+    "unknown": ({**random_tensors(), "visual.extra": torch.ones(2)}, CheckpointError, "unknown: visual.extra"),
+    "shape": ({**random_tensors(), "ln_final.bias": torch.ones(2)}, CheckpointError, r"ln_final.bias is \[2\], not"),
+    "resnet": (
+        {"visual.layer1.0.conv1.weight": torch.ones(2, 2, 1, 1), "logit_scale": torch.ones(())},
+        UnsupportedError, "ResNet",
+    ),
+    "coca": ({**random_tensors(), "text_decoder.ln_final.weight": torch.ones(2)}, UnsupportedError, "CoCa"),
+    "pooling": ({**random_tensors(), "visual.attn_pool.query": torch.ones(2)}, UnsupportedError, "attn_pool"),
+    "bias": ({**random_tensors(), "logit_bias": torch.ones(())}, UnsupportedError, "logit_bias"),
+    "trunk": (
+        {"visual.trunk.stem.0.weight": torch.ones(2), "logit_scale": torch.ones(())}, UnsupportedError, "timm's",
+    ),
+    "whole numbers": (
+        {**random_tensors(), "ln_final.bias": torch.ones(128, dtype=torch.int8)}, CheckpointError, "int8",
+    ),
+    "infinite": ({**random_tensors(), "ln_final.bias": torch.full((128,), torch.nan)}, CheckpointError, "NaN"),
+    "other mask": ({**random_tensors(), "attn_mask": torch.ones(3, 3)}, CheckpointError, "attn_mask is not what"),
+    "no pre-norm": (without("visual.ln_pre.weight"), CheckpointError, "lacks visual.ln_pre.weight"),
+    "somebody's": ({"fc.weight": torch.ones(2, 2)}, UnsupportedError, "no known layout: it holds fc.weight"),
+    "ours": ({"vision_model.x": torch.ones(2)}, UnsupportedError, "as transformers names them"),
+    "empty": ({}, CheckpointError, "no tensors by name"),
+    "code": ({"state_dict": {"logit_scale": Code()}}, CheckpointError, "cannot be read"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_files_get_one_line(name: str, tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content, error, match = WRONG[name]
+    monkeypatch.chdir(tmp_path)
+    torch.save(content, tmp_path / "model.pt")
+    with pytest.raises(error, match=match) as caught:
+        load(tmp_path / "model.pt", tokenizer)
+    assert "model.pt" in str(caught.value)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_damaged_files_and_archives_of_code_get_one_line(tmp_path: Path, tokenizer: Path) -> None:
+    torch.save(random_tensors(), tmp_path / "whole.pt")
+    (tmp_path / "model.pt").write_bytes((tmp_path / "whole.pt").read_bytes()[:5000])
+    (tmp_path / "model.safetensors").write_bytes(b"\xff" * 100)
+    torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "code.pt"))  # type: ignore[no-untyped-call]
+    for name, match in (("model.pt", "cannot be read"), ("model.safetensors", "cannot"), ("code.pt", "TorchScript")):
+        with pytest.raises(CheckpointError, match=match):
+            load(tmp_path / name, tokenizer)
+
+
+def test_other_architecture_than_named_is_refused(tmp_path: Path, tokenizer: Path) -> None:
+    torch.save(random_tensors(), tmp_path / "model.pt")
+    with pytest.raises(CheckpointError, match="is no ViT-B-32: width and layers"):
+        load(tmp_path / "model.pt", tokenizer, "ViT-B-32")
+    with pytest.raises(ConfigError, match="architecture is 'RN50', which is neither"):
+        load(tmp_path / "model.pt", tokenizer, "RN50")
+    config = {"vision_cfg": {"layers": [3, 4, 6, 3]}, "text_cfg": {"hf_model_name": "roberta"}}
+    (tmp_path / "other.json").write_text(json.dumps(config))
+    with pytest.raises(UnsupportedError, match="ResNet") as caught:
+        load(tmp_path / "model.pt", tokenizer, tmp_path / "other.json")
+    assert "hf_model_name" in str(caught.value)
+
+
+def test_missing_tokenizer_is_asked_for(tmp_path: Path) -> None:
+    torch.save(random_tensors(), tmp_path / "model.pt")
+    with pytest.raises(CheckpointError, match="tokenizer is not given"):
+        load_adapter(tmp_path / "model.pt")
+
+
+def test_unknown_activation_is_said(tmp_path: Path, tokenizer: Path, caplog: pytest.LogCaptureFixture) -> None:
+    torch.save(random_tensors(), tmp_path / "model.pt")
+    load(tmp_path / "model.pt", tokenizer)
+    assert "does not tell its activation, and is read with GELU" in caplog.text
