@@ -122,12 +122,12 @@ def test_each_picture_can_be_prepared_with_the_processor_in_hand(data: PairData)
     adapter = vilt(data)
     odd = with_picture(with_picture(data, 2, (600, 20)), 2, (600, 20))
     with pytest.raises(DataError, match=r"1 of \d+ images of train does not fit the model: odd \(the processor says:"):
-        check_pictures({"train": odd.train}, adapter.check_picture)
+        check_pictures({"train": odd.train}, lambda _, picture: adapter.check_picture(picture))
     clip = own_clip(data)
     uncropped = CLIPImageProcessorPil(size={"shortest_edge": SIDE}, do_center_crop=False)
     adapter = adapter_for(clip.model, CLIPProcessor(uncropped, clip.processor.tokenizer))
     with pytest.raises(DataError, match=r"odd .it becomes 960x32 pixels, and others 32x32"):
-        check_pictures({"train": odd.train}, adapter.check_picture)
+        check_pictures({"train": odd.train}, lambda _, picture: adapter.check_picture(picture))
 
 
 def test_check_tries_each_picture_with_a_model(
