@@ -16,7 +16,7 @@ from multidelete import unlearn
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.models import Adapter, choose_trainable
 from multidelete.models.base import evaluating
-from multidelete.models.features import BLOCK, GIB, FeatureStore, KeptPictures, kept_features
+from multidelete.models.features import BLOCK, GIB, FeatureStore, KeptPictures, kept_features, shared_features
 from multidelete.models.preflight import check_pairs
 from tests.tiny import MODELS, family_model, people, quick, weights
 
@@ -110,6 +110,27 @@ def test_a_copy_with_other_weights_reads_pixels(data: PairData) -> None:
             torch.testing.assert_close(ours, theirs)
         torch.testing.assert_close(said(adapter, data.train)["image"], before["image"])
     assert (changed["image"] - before["image"]).abs().max() > 1e-2
+
+
+def test_models_with_one_image_encoder_share_what_it_gives(data: PairData) -> None:
+    first = family_model("siglip", data)
+    second, third = copy.deepcopy(first), copy.deepcopy(first)
+    with torch.no_grad():
+        for name, parameter in second.named_parameters():
+            parameter.add_(0.1 if "text_model" in name else 0.0)
+        for parameter in third.parameters():
+            parameter.mul_(1.1)
+    opened: Counter[str] = Counter()
+    pairs = counted(data, opened).train
+    stores: dict[str, FeatureStore] = {}
+    for adapter, openings in ((first, 1), (second, 1), (third, 2), (first, 3)):
+        adapter.images.cache.clear()  # type: ignore[attr-defined]  # pixels kept in memory are not opened again either
+        with shared_features(adapter, stores):
+            shared = said(adapter, pairs)
+        assert set(opened.values()) == {openings}
+        for name, tensor in said(adapter, data.train).items():
+            torch.testing.assert_close(shared[name], tensor, rtol=1e-4, atol=1e-5)
+    assert len(stores) == 1
 
 
 def test_what_finds_no_room_is_computed_each_time(data: PairData) -> None:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import Request, forget_retain
 from multidelete.data.shadows import data_digest, shadow_members, shadow_pool
 from multidelete.models import Adapter, load_adapter
+from multidelete.models.features import FeatureStore, shared_features
 from multidelete.models.initial import fitted
 from multidelete.models.preflight import preflight
 
@@ -50,6 +51,7 @@ class Asker:
         allow_pickle: Also read weights that are not safetensors, as plain tensors.
         cache: Folder that keeps the answers of models, or None.
         shapes: Width and height of each picture by source, to try the oddest pairs first; None tries none.
+        features: What the image encoder of the model asked last gave of pictures, for a next one that has the same.
     """
 
     data: PairData
@@ -63,6 +65,7 @@ class Asker:
     allow_pickle: bool = False
     cache: Path | None = None
     shapes: Shapes | None = None
+    features: dict[str, FeatureStore] = field(default_factory=dict, repr=False, compare=False)
 
     def ask(self, name: str, source: Source, *, key: str | None = None) -> ModelSignals:
         """One pass of one model over all pairs; it leaves memory afterwards.
@@ -83,7 +86,8 @@ class Asker:
         if self.cache is not None and not isinstance(source, Adapter) and Path(source).exists():
             key = digest_model(Path(source))
         answers, done = {}, 0
-        with progress_bar(f"asking {name}", sum(map(len, asked.values()))) as bar:
+        bar_of_all = progress_bar(f"asking {name}", sum(map(len, asked.values())))
+        with shared_features(adapter, self.features), bar_of_all as bar:
             for split, pairs in asked.items():
                 answers[split] = self._answers(adapter, data, split, key, _counting_on(bar, done))
                 done += len(pairs)

@@ -110,11 +110,22 @@ class KeptPictures:
     that found no room; and of those that are not kept yet, in processes that prepare batches.
 
     Attributes:
+        by_themselves: Whether pictures that are not kept yet are encoded one by one: then what one gives does not hang
+            on which batch it came in, so that a resumed run is the same.
         seconds: Spent on pictures that were handed over while they were checked.
     """
 
-    def __init__(self, adapter: Adapter, part: PicturePart, pixels: ImagePreparer, store: FeatureStore) -> None:
+    def __init__(
+        self,
+        adapter: Adapter,
+        part: PicturePart,
+        pixels: ImagePreparer,
+        store: FeatureStore,
+        *,
+        by_themselves: bool = True,
+    ) -> None:
         self.adapter, self.part, self.pixels, self.store = adapter, part, pixels, store
+        self.by_themselves = by_themselves
         self.pending: dict[str, Tensor] = {}
         self.seconds = 0.0
         self.known_state, self.digest = self._state(), weights_digest(adapter, part.parameters)
@@ -128,8 +139,9 @@ class KeptPictures:
         is_apart = bool(new) and get_worker_info() is not None
         if is_apart or self.pixels.masked or self.store.left_out & new.keys() or not self._holds():
             return self.pixels(pairs)
-        for source, image in new.items():  # one by one: what a picture gives must not hang on the order of batches
-            self._keep({source: self.pixels.of(source, image)})
+        prepared = {source: self.pixels.of(source, image) for source, image in new.items()}
+        for some in [{source: row} for source, row in prepared.items()] if self.by_themselves else [prepared]:
+            self._keep(some)
         if self.store.left_out & new.keys():
             return self.pixels(pairs)
         shape = (len(pairs),) if len(sources) == len(pairs) else (len(pairs), len(every[0]))
@@ -152,12 +164,13 @@ class KeptPictures:
     def flush(self) -> None:
         """Keep the features of the last pictures taken."""
         started = time.perf_counter()
-        if self.pending:
-            self._keep(self.pending)
-            self.pending = {}
+        self._keep(self.pending)
+        self.pending = {}
         self.seconds += time.perf_counter() - started
 
     def _keep(self, pixels: Mapping[str, Tensor]) -> None:
+        if not pixels:
+            return
         stacked = torch.stack(list(pixels.values())).to(self.adapter.device)
         with evaluating(self.adapter):
             self.store.put(list(pixels), self.part.features({"pixel_values": stacked}))
@@ -204,5 +217,28 @@ def kept_features(adapter: Adapter, gib: float, folder: Path | None = None) -> I
     adapter.images = kept
     try:
         yield kept
+    finally:
+        adapter.images = pixels
+
+
+@contextmanager
+def shared_features(adapter: Adapter, stores: dict[str, FeatureStore]) -> Iterator[None]:
+    """Within the block, a picture that a model with the same image encoder was shown is not encoded again.
+
+    Args:
+        adapter: In evaluation mode, on its device.
+        stores: What the last such model left, by what its encoder and its processor are; changed.
+    """
+    pixels, part = getattr(adapter, "images", None), adapter.picture_part()
+    if not isinstance(pixels, ImagePreparer) or part is None or not part.parameters:
+        yield
+        return
+    key = f"{weights_digest(adapter, part.parameters)} {pixels.processor!r}"
+    store = stores.get(key) or FeatureStore(CACHE_BYTES, CACHE_BYTES, Path(tempfile.gettempdir()))
+    stores.clear()
+    stores[key] = store
+    adapter.images = KeptPictures(adapter, part, pixels, store, by_themselves=False)
+    try:
+        yield
     finally:
         adapter.images = pixels
