@@ -126,15 +126,11 @@ def refuse_pictures(output: Path, data: "PairData") -> None:
 
 def _folders_of_pictures(data: "PairData") -> list[Path]:
     """Each once."""
-    from multidelete.data.pairs import members  # which the command line does not wait for
-
     folders: dict[str, None] = {}
     for pairs in data.splits.values():
-        for pair in pairs:
-            if "image" in pair.inputs:
-                for source, picture in members(pair, "image"):
-                    if isinstance(picture, str | Path):
-                        folders.setdefault(_folder_of_picture(source, str(picture)))
+        for _, source, picture in pairs.pictures():
+            if isinstance(picture, str | Path):
+                folders.setdefault(_folder_of_picture(source, str(picture)))
     return [Path(folder) for folder in folders]
 
 

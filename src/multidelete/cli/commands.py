@@ -16,6 +16,7 @@ from multidelete.cli.compare import CompareOptions, compare
 from multidelete.cli.convert import ConvertOptions, MergeOptions, convert, merge
 from multidelete.cli.data import LookOptions, data
 from multidelete.cli.demo import DemoOptions, demo
+from multidelete.cli.exclude import ExcludeOptions, exclude
 from multidelete.cli.flags import Call, add_command
 from multidelete.cli.ledger import (
     AskOptions,
@@ -144,6 +145,12 @@ add_command(
     *(ConvertOptions, OutOptions),
     arguments=("source",),
     example="multidelete convert flickr30k.pth --tokenizer bert-base-uncased --out albef",
+)
+add_command(
+    app,
+    exclude,
+    *(DataOptions, ForgetOptions, ExcludeOptions, OutOptions),
+    example="multidelete exclude --data 'shards/{0000..0999}.tar' --forget request.txt --out lists",
 )
 add_command(app, methods, config=False, example="multidelete methods --json")
 add_command(app, families, config=False, example="multidelete families")

@@ -1,12 +1,13 @@
 """The command ``data``."""
 
-from dataclasses import dataclass
+import shlex
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from multidelete.catalogue import catalogue
 from multidelete.cli import show
 from multidelete.cli.flags import Call
-from multidelete.cli.inputs import check_all, read_pairs, write_people
+from multidelete.cli.inputs import check_all, index_options, read_pairs, write_people
 from multidelete.cli.options import DataOptions
 from multidelete.core.errors import ConfigError
 
@@ -21,6 +22,9 @@ class LookOptions(DataOptions):
         model: Model folder: with --check, each image also goes through its processor, and the oddest pairs of each
             split through the model.
         write: Folder to write generated people to, as an ordinary image folder.
+        index: Make the index of data that is larger than memory (.tar, .parquet, .jsonl), or bring it up to date. Other
+            commands take it as `--data index:DATA`.
+        index_folder: Folder of that index; without it `.multidelete-index` beside the data.
     """
 
     data: str | None = None  # type: ignore[assignment]  # required by every other command
@@ -28,6 +32,8 @@ class LookOptions(DataOptions):
     check: bool = False
     model: str | None = None
     write: str | None = None
+    index: bool = False
+    index_folder: str | None = None
 
 
 def data(call: Call) -> None:
@@ -38,6 +44,9 @@ def data(call: Call) -> None:
         return
     if options.examples < 0:
         raise ConfigError(f"--examples is {options.examples}; it must be 0 or more.")
+    if options.index or options.index_folder is not None:
+        _write_index(options, as_json=call.json)
+        return
     pairs = read_pairs(options)
     if options.write is not None:
         write_people(options.data, Path(options.write))
@@ -49,3 +58,21 @@ def data(call: Call) -> None:
         show.show_json(show.data_row(pairs, options.examples))
     else:
         show.show_data(pairs, options.examples)
+
+
+def _write_index(options: LookOptions, *, as_json: bool) -> None:
+    from multidelete.artifacts.indexing import write_index
+
+    folder = None if options.index_folder is None else Path(options.index_folder)
+    target, built = write_index(options.data or "", folder, index_options(options))
+    told = f"index:{options.data if folder is None else folder}"
+    if as_json:
+        show.show_json({"folder": str(target), "data": told, **asdict(built)})
+        return
+    for note in built.notes:
+        show.say(f"note: {note}")
+    rows: list[list[object]] = [
+        ["index", target], ["shards", f"{built.shards}, of which {built.read} were read"], ["pairs", built.pairs],
+        ["use it as", f"--data {shlex.quote(told)}"],
+    ]  # fmt: skip
+    show.show_table(["", ""], rows)

@@ -26,6 +26,7 @@ from multidelete.core.settings import LoopSettings, LoraSettings
 from multidelete.core.units import Unit
 
 if TYPE_CHECKING:
+    from multidelete.data.index.build import IndexOptions
     from multidelete.data.pairs import PairData
     from multidelete.data.request import Request
     from multidelete.deletion.arguments import DeletionArguments
@@ -44,6 +45,17 @@ def read_pairs(options: DataOptions) -> "PairData":
         splits=as_mapping("splits", options.splits),
         image_root=None if options.image_root is None else user_path(options.image_root),
         classes=options.classes,
+    )
+
+
+def index_options(options: DataOptions) -> "IndexOptions":
+    """How the data flags say that rows of shards are read."""
+    from multidelete.data.index.build import IndexOptions
+
+    return IndexOptions(
+        columns=as_mapping("columns", options.columns),
+        splits=as_mapping("splits", options.splits),
+        image_root=None if options.image_root is None else user_path(options.image_root),
     )
 
 

@@ -36,7 +36,7 @@ READS: Mapping[str, Callable[[str], list[Path]]] = {
 }
 """Fields of all commands that name files and folders to read, and how."""
 
-WRITES = ("out", "write")
+WRITES = ("out", "write", "rewrite", "index_folder")
 """Fields that name what is written and may replace what is there."""
 
 ADDS_TO = ("cache", "store", "lineage")

@@ -276,8 +276,8 @@ def _split_row(pairs: "PairDataset", modalities: Sequence[str]) -> dict[str, obj
     called = {"image": "images", "text": "texts", "graph": "named nodes"}
     return {
         "pairs": len(pairs),
-        **{called[name]: len(pairs.sources(name)) for name in modalities if name in called},
-        "subjects": len({pair.subject for pair in pairs} - {None}),
-        "labels": len({pair.label for pair in pairs} - {None}),
-        "kinds": ", ".join(dict.fromkeys(pair.kind for pair in pairs if pair.kind is not None)),
+        **{called[name]: pairs.distinct(name) for name in modalities if name in called},
+        "subjects": pairs.distinct("subject"),
+        "labels": len(set(pairs.labels) - {None}),
+        "kinds": ", ".join(kind for kind in pairs.kinds if kind is not None),
     }

@@ -24,7 +24,7 @@ def class_names(data: PairData) -> tuple[str, ...]:
     """Names of the data's classes; where it has none, the labels' numbers."""
     if data.classes:
         return tuple(data.classes)
-    labels = [pair.label for pairs in data.splits.values() for pair in pairs if pair.label is not None]
+    labels = [label for pairs in data.splits.values() for label in pairs.labels if label is not None]
     return tuple(str(number) for number in range(1 + max(labels, default=-1)))
 
 
@@ -143,8 +143,7 @@ def relabelled(data: PairData, position: Mapping[int, int], classes: Sequence[st
 def _moved(pairs: PairDataset, position: Mapping[int, int]) -> PairDataset:
     if all(number == at for number, at in position.items()):
         return pairs
-    labels = [None if pair.label is None else position[pair.label] for pair in pairs]
-    return PairDataset([replace(pair, label=n) for pair, n in zip(pairs, labels, strict=True)], pairs.name)
+    return pairs.relabelled(position)
 
 
 def _folded(name: str) -> str:

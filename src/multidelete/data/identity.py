@@ -84,6 +84,11 @@ def _same(one: tuple[str, object], other: tuple[str, object]) -> bool:
     return one[0] == other[0]
 
 
+def true_names(is_trained_on: Mapping[Member, bool]) -> dict[Member, str]:
+    """The true source of each picture file: files of the same bytes have one, others sources of their own."""
+    return _true_sources(is_trained_on, set())
+
+
 def _true_sources(is_trained_on: Mapping[Member, bool], stored: set[str]) -> dict[Member, str]:
     groups = _by_content(is_trained_on)
     names = [min(group, key=lambda member: (not is_trained_on[member], member[0]))[0] for group in groups]

@@ -110,12 +110,16 @@ def _first_row(data: PairData, names_of: Callable[[PairData, Pair], Sequence[str
 
 def overlooked(train: PairDataset, chosen: Collection[str], named: Named) -> list[str]:
     """Kept pairs whose id, subject or node looks like one that is named, and is another: one note for each sort."""
-    kept = [pair for pair in train if pair.id not in chosen]
-    nodes = [source for pair in kept if "graph" in pair.inputs for source, _ in members(pair, "graph")]
+
+    def kept(what: str, asked: Collection[str]) -> list[Pair]:
+        pairs = train.alike(what, set(map(loose_form, asked))) if asked else ()
+        return [pair for pair in pairs if pair.id not in chosen]
+
+    subjects, nodes = kept("subject", named.subjects), kept("node", named.nodes)
     names = {
-        "ids": (named.ids, [pair.id for pair in kept]),
-        "subjects": (named.subjects, [pair.subject for pair in kept if pair.subject is not None]),
-        "nodes": (named.nodes, nodes),
+        "ids": (named.ids, [pair.id for pair in kept("id", named.ids)]),
+        "subjects": (named.subjects, [pair.subject for pair in subjects if pair.subject is not None]),
+        "nodes": (named.nodes, [s for pair in nodes if "graph" in pair.inputs for s, _ in members(pair, "graph")]),
     }
     notes = []
     for what, (asked, others) in names.items():
@@ -146,14 +150,16 @@ def repeat_notes(data: PairData) -> list[str]:
             continue
         same = sum(_sources(pair) in trained for pair in pairs)
         shown = sum(any(one in seen for one, _ in members(pair, "image")) for pair in pairs if "image" in pair.inputs)
-        counts = [f"{same} {'is a training pair' if same == 1 else 'are training pairs'} too"] if same else []
-        counts += [f"{shown} {'has' if shown == 1 else 'have'} a picture that is trained on"] if shown else []
-        if counts:
-            notes.append(
-                f"of {counted(len(pairs), 'pairs')} of {name}, {' and '.join(counts)}: they do not "
-                "stand for unseen pairs"
-            )
+        notes += repeat_note(name, len(pairs), same, shown)
     return notes
+
+
+def repeat_note(split: str, pairs: int, same: int, shown: int) -> list[str]:
+    """The note on a held-out split, of whose pairs some are training pairs too, or have a picture of theirs."""
+    counts = [f"{same} {'is a training pair' if same == 1 else 'are training pairs'} too"] if same else []
+    counts += [f"{shown} {'has' if shown == 1 else 'have'} a picture that is trained on"] if shown else []
+    told = f"of {counted(pairs, 'pairs')} of {split}, {' and '.join(counts)}: they do not stand for unseen pairs"
+    return [told] if counts else []
 
 
 def _sources(pair: Pair) -> tuple[tuple[str, str], ...]:

@@ -26,16 +26,25 @@ def oddity_notes(data: PairData) -> list[str]:
     for split, pairs in data.splits.items():
         for number, pair in enumerate(pairs, start=1):
             for what, cell in _cells(data, pair):
-                if cell.isascii() and cell[:1] not in (_TEXTS_BEGIN if what == "text" else _NAMES_BEGIN):
-                    continue
-                odd = [why for why, pattern in _DAMAGED.items() if pattern.search(cell)]
-                odd += [why for why, pattern in _NAMES.items() if what != "text" and pattern.fullmatch(cell)]
-                for why in odd:
+                for why in oddities(what, cell):
                     by_reason.setdefault((what, why), []).append(f"{split} row {number} ({cell!a})")
     return [
         f"{counted(len(rows), 'rows have')} {why} in the {what}: {first_few(rows, 3)}"
         for (what, why), rows in by_reason.items()
     ]
+
+
+def oddities(what: str, cell: str) -> list[str]:
+    """What is odd about a cell.
+
+    Args:
+        what: What it holds: ``text``, or a name of some sort.
+        cell: The cell.
+    """
+    if cell.isascii() and cell[:1] not in (_TEXTS_BEGIN if what == "text" else _NAMES_BEGIN):
+        return []
+    odd = [why for why, pattern in _DAMAGED.items() if pattern.search(cell)]
+    return odd + [why for why, pattern in _NAMES.items() if what != "text" and pattern.fullmatch(cell)]
 
 
 def _cells(data: PairData, pair: Pair) -> Iterator[tuple[str, str]]:

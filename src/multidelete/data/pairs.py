@@ -5,11 +5,11 @@ Shape suffixes: B pairs in the batch.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, ClassVar, overload
 
 import torch
 from torch import Tensor
@@ -86,12 +86,29 @@ def members(pair: Pair, modality: str) -> tuple[tuple[str, object], ...]:
     return ((source, value),)
 
 
+def names_of(pair: Pair, what: str) -> tuple[str, ...]:
+    """By which names a pair can be meant: of two pictures both together and each alone."""
+    if what in ("id", "subject", "kind"):
+        name = {"id": pair.id, "subject": pair.subject, "kind": pair.kind}[what]
+        return () if name is None else (name,)
+    modality = "graph" if what == "node" else what
+    if modality not in pair.inputs:
+        return ()
+    each = tuple(source for source, _ in members(pair, modality))
+    return each if what == "node" else tuple(dict.fromkeys((pair.sources[modality], *each)))
+
+
 @dataclass(frozen=True)
 class PairDataset:
-    """An ordered set of pairs; raises `DataError` where two have the same id."""
+    """An ordered set of pairs; raises `DataError` where two have the same id.
+
+    Where work must not grow with the number of pairs, they are asked about by `meant`, `alike`, `names`, `knows`,
+    `joined`, `pictures`, `labels` and `kinds`: those of an index (`IndexedDataset`) answer without passing over all.
+    """
 
     pairs: Sequence[Pair]
     name: str
+    is_indexed: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if len(self.index) != len(self.pairs):
@@ -105,7 +122,7 @@ class PairDataset:
         return f"PairDataset({counted(len(self.pairs), 'pairs')})"
 
     @cached_property
-    def index(self) -> dict[str, int]:
+    def index(self) -> Mapping[str, int]:
         """Position of each id."""
         return {pair.id: position for position, pair in enumerate(self.pairs)}
 
@@ -137,6 +154,64 @@ class PairDataset:
         """The pairs without these ids, in this data set's order."""
         unwanted = set(ids)
         return PairDataset([pair for pair in self.pairs if pair.id not in unwanted], name)
+
+    def meant(self, names: Mapping[str, Collection[str]]) -> Iterable[Pair]:
+        """Pairs, among them all that one of the names means, by sort (see `names_of`)."""
+        return self.pairs
+
+    def alike(self, what: str, forms: Collection[str]) -> Iterable[Pair]:
+        """Pairs, among them all whose id or subject has one of these loose forms, or joins such names."""
+        return self.pairs
+
+    def repeats_of(self, pairs: Sequence[Pair]) -> Iterable[Pair]:
+        """Pairs, among them all that have the text and the picture of one of these."""
+        return self.pairs
+
+    def names(self, what: str, like: Sequence[str] = ()) -> list[str]:
+        """Names that pairs can be meant by, each once; of very many, some that are like those given."""
+        return list(dict.fromkeys(name for pair in self.pairs for name in names_of(pair, what)))
+
+    def distinct(self, what: str) -> int:
+        """How many subjects there are, or members of a modality."""
+        return len(set(self.names("subject"))) if what == "subject" else len(self.sources(what))
+
+    def knows(self, modality: str) -> Container[object]:
+        """What holds the sources of the single members of a modality."""
+        return self.sources(modality)
+
+    def joined(self, first: str, second: str) -> Container[object]:
+        """What holds the sources of two members, one of each modality, where a pair joins them."""
+        return {
+            (one, other) for pair in self.pairs for one, _ in members(pair, first) for other, _ in members(pair, second)
+        }
+
+    def pictures(self, like: Collection[str] | None = None) -> Iterable[tuple[str, str, object]]:
+        """For pictures the whole source, the source and the picture itself.
+
+        Among them are those that may be called as is given, or hold a named file's bytes; or one of each folder.
+        """
+        return (
+            (pair.sources["image"], source, picture)
+            for pair in self.pairs
+            if "image" in pair.inputs
+            for source, picture in members(pair, "image")
+        )
+
+    @cached_property
+    def labels(self) -> Counter[int | None]:
+        """How many pairs have each label."""
+        return Counter(pair.label for pair in self.pairs)
+
+    @cached_property
+    def kinds(self) -> Counter[str | None]:
+        """How many pairs are of each kind, in the order in which these come."""
+        return Counter(pair.kind for pair in self.pairs)
+
+    def relabelled(self, position: Mapping[int, int]) -> "PairDataset":
+        """The pairs with every label at its new position."""
+        labels = [None if pair.label is None else position[pair.label] for pair in self.pairs]
+        pairs = [replace(pair, label=label) for pair, label in zip(self.pairs, labels, strict=True)]
+        return PairDataset(pairs, self.name)
 
     def sources(self, modality: str) -> set[str]:
         """Sources of the distinct single members of a modality; none where the pairs do not have it."""

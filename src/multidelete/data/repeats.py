@@ -17,12 +17,11 @@ def kept_repeats(train: PairDataset, ids: Collection[str]) -> list[str]:
     """
     wanted = set(ids)
     by_text: dict[str | None, list[Pair]] = {}
-    for pair in train:
-        if pair.id in wanted:
-            by_text.setdefault(pair.sources.get("text"), []).append(pair)
+    for pair in (gone := train.only(wanted, "forget")):
+        by_text.setdefault(pair.sources.get("text"), []).append(pair)
     return [
         pair.id
-        for pair in train
+        for pair in train.repeats_of(gone.pairs)
         if pair.id not in wanted
         and any(same_pictures(pair, gone) for gone in by_text.get(pair.sources.get("text"), ()))
     ]

@@ -14,10 +14,10 @@ from multidelete.core.units import UNITS, Unit
 from multidelete.core.words import counted, share
 from multidelete.data.classes import class_name
 from multidelete.data.lookalikes import overlooked, plain_form
-from multidelete.data.pairs import Pair, PairData, PairDataset
+from multidelete.data.pairs import Pair, PairData, PairDataset, names_of
 from multidelete.data.request_file import Named, read_request
 from multidelete.data.request_images import each_once, image_sources
-from multidelete.data.request_rows import check_texts, means_one, names_of, refuse_contradictions, skipped_ids
+from multidelete.data.request_rows import check_texts, means_one, refuse_contradictions, skipped_ids
 from multidelete.data.tables.suspicion import whole
 
 logger = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ def resolve_request(
         raise RequestError(problems)
     for note in (*(f"{file}: {note}" for note in read.notes), *overlooked(data.train, chosen, named)):
         logger.warning("%s", note)
-    forget = tuple(pair.id for pair in data.train if pair.id in chosen)
+    forget = tuple(data.train.only(chosen, "forget").ids)
     parts = [counted(len(names), f"{what}s") for what, names in by_column.items() if names]
     rule = {
         "pair": "",
@@ -145,9 +145,9 @@ def _match(data: PairData, what: str, names: Sequence[str], problems: list[str])
             f"{first_few(repeated)}. Name each once, so that the request says what was meant."
         )
     trained: dict[str, list[str]] = {}
-    for pair in data.train:
+    for pair in data.train.meant({what: wanted}):
         for key in names_of(pair, what):
-            if key in wanted or what != "id":
+            if key in wanted:
                 trained.setdefault(key, []).append(pair.id)
     missing = [name for name in dict.fromkeys(names) if name not in trained]
     if missing:
@@ -155,7 +155,7 @@ def _match(data: PairData, what: str, names: Sequence[str], problems: list[str])
             name: split
             for split, pairs in data.splits.items()
             if split != "train"
-            for pair in pairs
+            for pair in pairs.meant({what: missing})
             for name in names_of(pair, what)
         }
         elsewhere = [f"{name} ({held_out[name]})" for name in missing if name in held_out]
@@ -171,7 +171,7 @@ def _match(data: PairData, what: str, names: Sequence[str], problems: list[str])
 
 
 def _unknown(data: PairData, what: str, unknown: Sequence[str], named: int) -> str:
-    known = list(dict.fromkeys(name for pair in data.train for name in names_of(pair, what)))
+    known = data.train.names(what, unknown)
     if not known:
         return f"The training pairs of {data.name} have no {what}s; name pairs by id, or map a column to {what}."
     spelled = {number: name for name in known if (number := _number(name)) is not None}
@@ -209,31 +209,31 @@ def _whole_units(train: PairDataset, chosen: set[str], unit: Unit, problems: lis
         problems.append(
             f"{counted(len(without), 'pairs have')} no {unit}: {first_few(sorted(without))}. Use --unit pair for them."
         )
-    return chosen | {pair.id for pair in train if keys.intersection(unit_keys(pair, unit))}
+    return chosen | {pair.id for pair in train.meant({unit: keys}) if keys.intersection(unit_keys(pair, unit))}
 
 
 def what_is_missing_afterwards(train: PairDataset, chosen: set[str], classes: Sequence[str]) -> list[str]:
     """Problems of a request: what the pairs that it leaves are too few for."""
-    retain = [pair for pair in train if pair.id not in chosen]
-    if not retain:
+    gone = train.only(chosen, "forget")
+    if len(gone) == len(train):
         return [
             f"The request names all {counted(len(train), 'training pairs')}. At least two must be kept; "
             "to forget everything, discard the model."
         ]
     problems = []
-    labels = {pair.label for pair in train if pair.label is not None} - {pair.label for pair in retain}
+    labels = {label for label, times in train.labels.items() if label is not None and gone.labels[label] == times}
     if labels:
-        gone = [class_name(classes, label) for label in sorted(labels)]
+        called = [class_name(classes, label) for label in sorted(labels)]
         problems.append(
-            f"The request leaves {counted(len(labels), 'classes')} without any training pair: {first_few(gone)}. "
+            f"The request leaves {counted(len(labels), 'classes')} without any training pair: {first_few(called)}. "
             "Every class must keep at least one; remove the class from the model instead."
         )
-    left = Counter(pair.kind for pair in retain)
-    for kind in dict.fromkeys(pair.kind for pair in train):
-        if left[kind] < 2:
+    for kind, times in train.kinds.items():
+        left = times - gone.kinds[kind]
+        if left < 2:
             of_kind = "" if kind is None else f" of kind {kind!r}"
             problems.append(
-                f"The request leaves {counted(left[kind], 'training pairs')}{of_kind}. At least two must be kept: "
+                f"The request leaves {counted(left, 'training pairs')}{of_kind}. At least two must be kept: "
                 "there is nothing to retain and no gallery to search otherwise."
             )
     return problems

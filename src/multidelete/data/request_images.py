@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from multidelete.core.errors import first_few
-from multidelete.data.pairs import PairData, members
+from multidelete.data.pairs import PairData
 from multidelete.data.picture_digests import file_digest
 from multidelete.data.tables.source import is_file
 
@@ -28,19 +28,14 @@ def image_sources(data: PairData, images: Sequence[str], problems: list[str]) ->
     files: dict[str, str] = {}
     sources = set()
     for pairs in data.splits.values():
-        for pair in pairs:
-            if "image" not in pair.inputs:
-                continue
-            whole = pair.sources["image"]
-            sources.add(whole)
+        for whole, source, picture in pairs.pictures(images):
+            sources |= {whole, source}
             by_end.setdefault(_last(whole), {})[whole] = whole
-            for source, picture in members(pair, "image"):
-                sources.add(source)
-                by_end.setdefault(_last(source), {})[source] = source
-                if isinstance(picture, str | Path):
-                    file = Path(picture).absolute().as_posix()
-                    by_end.setdefault(_last(file), {})[file] = source
-                    files[file] = source
+            by_end.setdefault(_last(source), {})[source] = source
+            if isinstance(picture, str | Path):
+                file = Path(picture).absolute().as_posix()
+                by_end.setdefault(_last(file), {})[file] = source
+                files[file] = source
     return {image: image if image in sources else _meant(image, by_end, files, problems) for image in images}
 
 

@@ -8,7 +8,7 @@ from multidelete.core.errors import RequestError, first_few, short
 from multidelete.core.words import counted, indefinite
 from multidelete.data.classes import class_name
 from multidelete.data.lookalikes import loose_form
-from multidelete.data.pairs import Pair, PairData, members, text_source
+from multidelete.data.pairs import Pair, PairData, names_of, text_source
 from multidelete.data.request_file import CHECKED, COLUMNS, Named
 
 
@@ -71,13 +71,20 @@ def refuse_contradictions(data: PairData, read: Named, images: Mapping[str, str 
     Raises:
         RequestError: There are such rows; all are counted.
     """
-    every = [pair for pairs in data.splits.values() for pair in pairs] if read.rows else []
-    absent = {"kind": all(p.kind is None for p in every), "label": all(p.label is None for p in every)}
+    if not read.rows:
+        return
+    splits = data.splits.values()
+    absent = {
+        "kind": all(set(p.kinds) <= {None} for p in splits),
+        "label": all(set(p.labels) <= {None} for p in splits),
+    }
     said = [
         [(what, name) for what, cell in row.items() if not absent.get(what) for name in _as_kept(what, cell, images)]
         for _, row in read.rows
     ]
     having: dict[tuple[str, str], set[int]] = {one: set() for row in said for one in row}
+    asked = {column: {name for what, name in having if what == column} for column in COLUMNS}
+    every = [pair for pairs in splits for pair in pairs.meant(asked)]
     for at, pair in enumerate(every):
         for what in (*COLUMNS, *CHECKED):
             for name in _label_names(pair, data.classes) if what == "label" else names_of(pair, what):
@@ -93,18 +100,6 @@ def refuse_contradictions(data: PairData, read: Named, images: Mapping[str, str 
             f"{file}: {counted(len(wrong), 'rows give')} what no pair of {data.name} has together: {first_few(wrong)}. "
             "Correct them, or leave out the columns that do not say who is meant."
         )
-
-
-def names_of(pair: Pair, what: str) -> tuple[str, ...]:
-    """By which names a pair can be meant: of two pictures both together and each alone."""
-    if what in ("id", "subject", "kind"):
-        name = {"id": pair.id, "subject": pair.subject, "kind": pair.kind}[what]
-        return () if name is None else (name,)
-    modality = "graph" if what == "node" else what
-    if modality not in pair.inputs:
-        return ()
-    each = tuple(source for source, _ in members(pair, modality))
-    return each if what == "node" else tuple(dict.fromkeys((pair.sources[modality], *each)))
 
 
 def _label_names(pair: Pair, classes: Sequence[str]) -> set[str]:

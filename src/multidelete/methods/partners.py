@@ -19,12 +19,7 @@ class Associations:
 
     def __init__(self, train: PairDataset, modalities: tuple[str, str]) -> None:
         self.first, self.second = modalities
-        self._joined = {
-            (first, second)
-            for pair in train
-            for first, _ in members(pair, self.first)
-            for second, _ in members(pair, self.second)
-        }
+        self._joined = train.joined(self.first, self.second)
 
     def associated(self, first: Pair, second: Pair) -> bool:
         """Whether ``first``'s first member and ``second``'s second member belong together."""

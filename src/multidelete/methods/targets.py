@@ -105,7 +105,7 @@ def comparable(stratum: Stratum, holdout_strata: Sequence[Stratum]) -> list[int]
 
 def strata_of(pairs: PairDataset, seen: PairDataset, *, labelled: bool) -> list[Stratum]:
     """The stratum of each pair: its kind, its label, and how much of it a model that saw ``seen`` does not know."""
-    known = {modality: seen.sources(modality) for modality in pairs[0].inputs}
+    known = {modality: seen.knows(modality) for modality in pairs[0].inputs}
     return [
         Stratum(
             (pair.kind, pair.label if labelled else None),

@@ -128,8 +128,8 @@ def classes_of(data: PairData) -> tuple[str, ...]:
 
 def check_labels(data: PairData) -> None:
     """Raise `DataError` where training pairs have no label."""
-    without = [pair.id for pair in data.train if pair.label is None]
-    if without:
+    if data.train.labels[None]:
+        without = [pair.id for pair in data.train if pair.label is None]
         raise DataError(
             f"{share(len(without), len(data.train), f'training pairs of {data.name} have')} no label: "
             f"{first_few(without)}. "

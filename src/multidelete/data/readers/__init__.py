@@ -93,6 +93,13 @@ def _graph_tables(path: str, options: ReadOptions) -> PairData:
     return read_graph_tables(_existing(path), columns=options.columns, splits=options.splits)
 
 
+def _index(path: str, options: ReadOptions) -> PairData:
+    from multidelete.data.index.dataset import index_of, indexed_data  # which imports readers of this package
+
+    options.refuse("index", "columns", "splits", "image_root")
+    return indexed_data(index_of(path))
+
+
 def _existing(path: str) -> Path:
     located = user_path(path)
     if not lies_there(located):
@@ -107,6 +114,7 @@ def _folder(path: str, options: ReadOptions) -> PairData:
 READERS: dict[str, tuple[str, Callable[[str, ReadOptions], PairData]]] = {
     "personas": ("generated people: personas or personas:people=400,unseen=200,views=2,size=48,seed=0", _personas),
     "folder": ("an image folder with metadata, JSONL, CSV, parquet, WebDataset, or a hub id owner/name", _folder),
+    "index": ("data that is larger than memory, by the index that 'multidelete data DATA --index' made", _index),
     "karpathy": ("Karpathy JSON (Flickr8k, Flickr30K, COCO) with its images beside it", _karpathy),
     "snli-ve": ("SNLI-VE, visual entailment: snli_ve_{train,dev,test}.jsonl, and the photographs", _snli_ve),
     "nlvr2": ("NLVR2, a sentence about two images: {train,dev,test}.json, and the images", _nlvr2),

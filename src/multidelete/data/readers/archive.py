@@ -43,29 +43,58 @@ def read_archive(path: Path) -> tuple[list[str], list[Mapping[str, object]]]:
     Raises:
         DataError: It is no archive, is truncated, has an ending twice for one key, or texts that are not UTF-8.
     """
-    rows: list[dict[str, object]] = []
     problems: dict[str, list[str]] = {}
+    rows = list(archive_rows(path, problems))
+    if problems:
+        raise DataError(rule_lines(path, problems))
+    return list(dict.fromkeys(column for row in rows for column in row)), rows
+
+
+def archive_rows(path: Path, problems: dict[str, list[str]]) -> Iterator[Mapping[str, object]]:
+    """The rows of an archive one after the other; what is wrong with them goes to ``problems``.
+
+    Raises:
+        DataError: It is no archive, or truncated.
+    """
+    row: dict[str, object] = {}
     keys: set[str] = set()
     try:
         with tarfile.open(path, "r:") as archive:
             for member in archive:
-                match = _NAME.fullmatch(member.name) if member.isfile() else None
-                if match is None:
+                vars(archive)["members"] = []  # which it would keep, of millions of files
+                name = name_of_row(member)
+                if name is None:
                     continue
-                key, ending = match[1], match[2]
-                if not rows or rows[-1]["__key__"] != key:
+                key, ending = name
+                if row.get("__key__") != key:
+                    if row:
+                        yield row
                     if key in keys:
                         problems.setdefault("keys come again after others", []).append(key)
                     keys.add(key)
-                    rows.append({"__key__": key})
-                if ending in rows[-1]:
+                    row = {"__key__": key}
+                if ending in row:
                     problems.setdefault("names occur twice", []).append(member.name)
-                rows[-1] |= dict(_fields(path, archive, member, ending, rows[-1], problems))
+                row |= dict(_fields(path, archive, member, ending, row, problems))
+            _refuse_cut(path, archive.offset)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise DataError(f"{path} cannot be loaded as a data set: it is no whole tar archive ({error}).") from error
-    if problems:
-        raise DataError(rule_lines(path, problems))
-    return list(dict.fromkeys(column for row in rows for column in row)), list(rows)
+    if row:
+        yield row
+
+
+def _refuse_cut(path: Path, end: int) -> None:
+    """Raise `DataError` where an archive ends between two files, without the empty block that ends it."""
+    with path.open("rb") as file:
+        file.seek(end)
+        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise DataError(f"{path} cannot be loaded as a data set: it is cut, or was never closed. Write it again.")
+
+
+def name_of_row(member: tarfile.TarInfo) -> tuple[str, str] | None:
+    """The key of the row that a file belongs to, and its ending; None of a file that belongs to none."""
+    match = _NAME.fullmatch(member.name) if member.isfile() else None
+    return None if match is None else (match[1], match[2])
 
 
 def _fields(

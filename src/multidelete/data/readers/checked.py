@@ -46,8 +46,9 @@ def checked(data: PairData, *, places: Sequence[Path], classes: Sequence[str], s
         started: When reading began, by `time.perf_counter`.
     """
     data = with_true_sources(data)
-    notes = [*outside_notes(data, places), *repeat_notes(data), *lookalike_notes(data), *oddity_notes(data)]
-    data = replace(data, notes=(*data.notes, *notes))
+    if not data.train.is_indexed:  # whose notes were made with it
+        notes = [*outside_notes(data, places), *repeat_notes(data), *lookalike_notes(data), *oddity_notes(data)]
+        data = replace(data, notes=(*data.notes, *notes))
     data = with_classes(data, classes) if classes else data
     if data.classes:
         told = first_few([f"{number} {label}" for number, label in enumerate(data.classes)])

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from multidelete.core.errors import ConfigError, DataError, first_few, rule_lines, short
 from multidelete.core.paths import user_path
@@ -14,6 +15,7 @@ from multidelete.data.readers.tables import Table, open_tables
 from multidelete.data.tables.columns import find_columns
 from multidelete.data.tables.suspicion import two_spellings
 
+T = TypeVar("T")
 COLUMNS = ("image", "text", "id", "subject", "label", "kind", "split")
 
 
@@ -81,17 +83,17 @@ def pairs_of_tables(
     """
     every_column = list(dict.fromkeys(column for table in tables for column in table.columns))
     notes = list(dict.fromkeys(note for table in tables for note in table.notes))
-    at = _find_columns(spec, tables, every_column, columns, notes)
+    at = find_our_columns(spec, tables, every_column, columns, notes)
     for table in tables:
         notes += [note for column, note in table.column_notes.items() if column in at.values()]
-    _check_tables(spec, tables, at)
+    check_tables(spec, tables, at)
     reader = RowReader(at, root, image_root)
     by_split: dict[str, list[Labelled]] = {}
     for table in tables:
         for number, row in enumerate(table.rows):
-            split = _split_of(table, row, at.get("split"), alone=len(tables) == 1)
+            split = split_of_row(table, row, at.get("split"), alone=len(tables) == 1)
             by_split.setdefault(split, []).extend(reader.pairs_of(table, number, row))
-    left_out, by_split = _rename_splits(name, by_split, splits)
+    left_out, by_split = rename_splits(name, by_split, splits)
     if reader.cells.problems:
         raise DataError(rule_lines(name, reader.cells.problems))
     notes += reader.cells.note_lines()
@@ -122,7 +124,7 @@ def _notes_on_folders(parts: Mapping[str, PairDataset]) -> list[str]:
     ]
 
 
-def _check_tables(spec: str, tables: Sequence[Table], at: Mapping[str, str]) -> None:
+def check_tables(spec: str, tables: Sequence[Table], at: Mapping[str, str]) -> None:
     """Refuse tables that are no parts of one, and columns that have lost what they held."""
     problems = [f"{spec}: {why}." for table in tables for column, why in table.column_problems.items()
                 if column in at.values()]  # fmt: skip
@@ -142,7 +144,7 @@ def _check_keys(option: str, entries: Mapping[str, str], known: Sequence[str]) -
         )
 
 
-def _find_columns(
+def find_our_columns(
     spec: str, tables: Sequence[Table], every_column: Sequence[str], columns: Mapping[str, str], notes: list[str]
 ) -> dict[str, str]:
     """Our names to the data's, for the columns that are there, exactly so or in other letter case."""
@@ -164,7 +166,7 @@ def _find_columns(
     return at
 
 
-def _split_of(table: Table, row: Mapping[str, object], column: str | None, *, alone: bool) -> str:
+def split_of_row(table: Table, row: Mapping[str, object], column: str | None, *, alone: bool) -> str:
     """The split as the data names it: its column, else the table's."""
     if column is None or column not in table.columns:
         return table.split or "train"
@@ -174,12 +176,10 @@ def _split_of(table: Table, row: Mapping[str, object], column: str | None, *, al
     return f"{stated} inside {table.split}"  # a contradiction: never a known name
 
 
-def _rename_splits(
-    name: str, by_split: dict[str, list[Labelled]], splits: Mapping[str, str]
-) -> tuple[list[str], dict[str, list[Labelled]]]:
+def rename_splits(name: str, by_split: Mapping[str, T], splits: Mapping[str, str]) -> tuple[list[str], dict[str, T]]:
     """Splits under our names, and the names of those left out."""
     has = first_few(list(by_split)) or "none"
-    renamed: dict[str, list[Labelled]] = {}
+    renamed: dict[str, T] = {}
     left_out, unknown, problems = [], [], []
     theirs = {their: our for our, their in splits.items()} if splits else SPLIT_NAMES
     absent = [their for their in splits.values() if their not in by_split]

@@ -65,7 +65,7 @@ def find_files(folder: Path) -> Found:
             f"{folder} cannot be loaded as a data set: it holds no table of pairs. Write metadata.jsonl or "
             f"metadata.csv beside the images, or a table ({', '.join(ENDINGS)}).{hint}"
         )
-    splits = _splits([file.relative_to(folder) for file in tables])
+    splits = splits_of([file.relative_to(folder) for file in tables])
     named = [(file, split) for file, split in zip(tables, splits, strict=True) if split is not None]
     if named and len(named) < len(tables):
         left = [str(file.relative_to(folder)) for file, split in zip(tables, splits, strict=True) if split is None]
@@ -96,7 +96,7 @@ def _metadata(folder: Path, files: Sequence[Path], notes: list[str]) -> Found:
     return Found(list(zip(chosen, splits, strict=True)), metadata=True, notes=tuple(notes))
 
 
-def _splits(files: Sequence[Path]) -> list[str | None]:
+def splits_of(files: Sequence[Path]) -> list[str | None]:
     """The split of each file: by its folders where those tell any, or else by its name."""
     by_folder = [_word(file.parent.parts) for file in files]
     if any(by_folder):

@@ -12,7 +12,7 @@ from multidelete.core.words import counted
 from multidelete.data.graph import Graph, graph_source, nodes_of
 from multidelete.data.pairs import Pair, PairData, PairDataset, text_source
 from multidelete.data.readers.cells import CellReader
-from multidelete.data.readers.folder import _check_keys, _rename_splits, _without_repeats
+from multidelete.data.readers.folder import _check_keys, _without_repeats, rename_splits
 from multidelete.data.readers.graph_names import check_header, features_of, odd_nodes, rows_of_names
 from multidelete.data.readers.labels import Labelled, names_of_pairs, number_labels
 from multidelete.data.tables import TextTable, read_text_table
@@ -91,7 +91,7 @@ def read_graph_tables(
     notes += [f"nodes are called {first_few(odd)}, as some programs write what is missing"] if odd else []
     if problems:
         raise DataError(problems)
-    left_out, by_split = _rename_splits(path.name, by_split, splits)
+    left_out, by_split = rename_splits(path.name, by_split, splits)
     notes += [f"splits left out: {first_few(left_out)}"] if left_out else []
     _refuse_unlabelled(path.name, by_split)
     classes, pairs = number_labels(path.name, by_split, (), notes)

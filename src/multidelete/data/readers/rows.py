@@ -40,6 +40,7 @@ class RowReader:
 
     Attributes:
         cells: What reads single cells, with all problems and notes.
+        files: Whether the files that were named are there, as far as that is remembered.
     """
 
     def __init__(self, at: Mapping[str, str], root: Path | None, image_root: Path | None) -> None:
@@ -47,7 +48,7 @@ class RowReader:
         self.root = None if root is None else root.resolve()
         self.image_root = image_root or root
         self.cells = CellReader()
-        self._files: dict[Path, bool] = {}
+        self.files: dict[Path, bool] = {}
 
     def pairs_of(self, table: Table, number: int, row: Mapping[str, object]) -> Iterator[Labelled]:
         """The pairs of one row: one, or one for each of its texts."""
@@ -108,13 +109,13 @@ class RowReader:
             self.cells.problem("rows have no image", where)
             return None
         file = Path(path) if self.image_root is None else self.image_root / path
-        if file not in self._files:
-            self._files[file] = is_file(file)
-            if not self._files[file] and (path.startswith("data:") or _ENCODED.fullmatch(path)):
+        if file not in self.files:
+            self.files[file] = is_file(file)
+            if not self.files[file] and (path.startswith("data:") or _ENCODED.fullmatch(path)):
                 self.cells.problem("rows hold encoded pictures where file names are read; write them as files", where)
-            elif not self._files[file]:
+            elif not self.files[file]:
                 self.cells.problem("image files are missing (relative paths start from --image-root)", str(file))
-        if not self._files[file]:
+        if not self.files[file]:
             return None
         content = self._digest(file) if "id" not in self.at or self.root is None else ""
         if content is None:

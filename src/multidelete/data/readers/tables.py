@@ -214,7 +214,7 @@ def _table(spec: str, split: str, dataset: Dataset) -> Table:
             dataset = dataset.cast_column(column, datasets.Image(decode=False))
         if isinstance(feature, ClassLabel):
             class_names[column] = list(feature.names)
-    rows, notes, problems = text_rows(dataset)
+    rows, types = text_rows(dataset)
     typed = dataset.info.builder_name in ("csv", "json")
     guessed = (
         f"{split} was {indefinite(f'{dataset.info.builder_name} file')} that the datasets library "
@@ -227,8 +227,8 @@ def _table(spec: str, split: str, dataset: Dataset) -> Table:
         dataset=dataset,
         class_names=class_names,
         notes=(f"{guessed}numbers, dates and words such as null may not be as they were written",) if typed else (),
-        column_notes=notes,
-        column_problems=problems,
+        column_notes=types.notes,
+        column_problems=types.problems,
         cached=tuple(cached),
     )
 

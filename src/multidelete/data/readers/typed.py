@@ -1,7 +1,7 @@
 """Columns of numbers, dates and the like (parquet, arrow, the hub) as the text that tables hold."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -74,27 +74,57 @@ def as_text(value: object, *, whole: bool = False) -> object:
     return value
 
 
-def text_rows(dataset: Dataset) -> tuple[TextRows, dict[str, str], dict[str, str]]:
-    """The rows as text; for each column whose type says less than text would, a note; and what makes one useless."""
+@dataclass(frozen=True)
+class Types:
+    """What the types of columns say of their values.
+
+    Attributes:
+        whole: Columns of decimal numbers that hold whole numbers alone.
+        names: Columns of numbered classes, and what the numbers mean.
+        notes: For each column whose type says less than text would, a note.
+        problems: What makes columns useless.
+    """
+
+    whole: frozenset[str]
+    names: Mapping[str, Sequence[str]]
+    notes: Mapping[str, str]
+    problems: Mapping[str, str]
+
+
+def types_of(features: Mapping[str, object], column: Callable[[str], Iterable[object]]) -> Types:
+    """What the features of `datasets` say of columns, and the values of columns of decimal numbers."""
     whole, notes, problems = set(), {}, {}
-    for column, feature in dict(dataset.features).items():
+    for name, feature in features.items():
         kind = feature.dtype if isinstance(feature, Value) else ""
         if kind in _EXACT:
             exact, digits = _EXACT[kind]
-            values = [v for v in _column(dataset, column) if isinstance(v, float) and not math.isnan(v)]
-            if values and all(v.is_integer() for v in values):
-                whole.add(column)
-                notes[column] = f"column {column} holds decimal numbers ({kind}) that are whole, read as whole numbers"
-                if any(abs(v) >= exact for v in values):
-                    problems[column] = (
-                        f"column {column} holds numbers of over {digits} digits as decimals ({kind}), which merges "
+            largest = _largest_whole(column(name))
+            if largest is not None:
+                whole.add(name)
+                notes[name] = f"column {name} holds decimal numbers ({kind}) that are whole, read as whole numbers"
+                if largest >= exact:
+                    problems[name] = (
+                        f"column {name} holds numbers of over {digits} digits as decimals ({kind}), which merges "
                         "different ones; write it as text"
                     )
         elif kind.startswith(("date", "time")):
-            notes[column] = f"column {column} holds dates ({kind}), read as in 2014-01-31"
-    names = {column: f.names for column, f in dict(dataset.features).items() if isinstance(f, ClassLabel)}
-    return TextRows(dataset, frozenset(whole), names), notes, problems
+            notes[name] = f"column {name} holds dates ({kind}), read as in 2014-01-31"
+    names = {name: f.names for name, f in features.items() if isinstance(f, ClassLabel)}
+    return Types(frozenset(whole), names, notes, problems)
 
 
-def _column(dataset: Dataset, column: str) -> Iterable[object]:
-    return (row[column] for row in dataset.select_columns([column]))
+def _largest_whole(values: Iterable[object]) -> float | None:
+    """The largest of numbers without regard to sign; None where some are not whole, or there are none."""
+    largest = None
+    for value in values:
+        if isinstance(value, float) and not math.isnan(value):
+            if not value.is_integer():
+                return None
+            largest = max(largest or 0.0, abs(value))
+    return largest
+
+
+def text_rows(dataset: Dataset) -> tuple[TextRows, Types]:
+    """The rows as text, and what the types of the columns say."""
+    types = types_of(dict(dataset.features), lambda name: (row[name] for row in dataset.select_columns([name])))
+    return TextRows(dataset, types.whole, types.names), types

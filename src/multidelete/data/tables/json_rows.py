@@ -42,10 +42,15 @@ def read_objects(path: Path, text: str) -> tuple[Objects, Broken]:
     objects: Objects = []
     for number, entry in entries:
         if isinstance(entry, dict):
-            objects.append((number, {key: None if _is_blank(value) else value for key, value in entry.items()}))
+            objects.append((number, as_row(entry)))
         else:
             broken.append((number, "not an object"))
     return objects, sorted(broken)
+
+
+def as_row(entry: dict[str, Json]) -> dict[str, Json]:
+    """An object with None in the place of blank strings."""
+    return {key: None if _is_blank(value) else value for key, value in entry.items()}
 
 
 def _is_blank(value: Json) -> bool:

@@ -1,0 +1,189 @@
+"""Lists of rows for training loops that stay outside, shard by shard, and the two lines that read them."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from multidelete.artifacts.folders import whole_or_nothing
+from multidelete.artifacts.overlap import refuse_overlap
+from multidelete.artifacts.rewriting import is_rewritten, rewrite
+from multidelete.core.errors import CheckpointError, DataError, RequestError, first_few
+from multidelete.core.json_files import read_json_object
+from multidelete.core.progress import progress_bar
+from multidelete.core.words import counted
+from multidelete.data.index.dataset import IndexedDataset
+from multidelete.data.index.places import ShardRows, files_of_alone, ids_elsewhere, rows_of_pairs
+from multidelete.data.request import Request
+
+RECORD = "exclude.json"
+_PLAIN = re.compile(r"(?=.*[A-Za-z_])(?!\d{4}-\d\d)(?![-+.\deE]+$).*|0|[1-9]\d{0,17}", re.DOTALL)
+"""Ids that the datasets library reads as they are written: no dates, and numbers only where they are plain."""
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """What was written.
+
+    Attributes:
+        folder: The folder of the lists.
+        pairs: How many pairs are on them.
+        shards: All shards, with the rows that go.
+        filters: By library, the two lines for a training loop.
+        pictures: Files of pictures that no other pair has.
+    """
+
+    folder: Path
+    pairs: int
+    shards: Sequence[ShardRows]
+    filters: Mapping[str, str]
+    pictures: Sequence[Path] = ()
+
+    @property
+    def touched(self) -> list[ShardRows]:
+        """The shards that hold rows that go."""
+        return [shard for shard in self.shards if shard.at]
+
+
+def exclude(
+    train: IndexedDataset, request: Request, out: Path, *, id_column: str | None, overwrite: bool = False
+) -> Excluded:
+    """Write which rows of which shards hold the pairs of a request.
+
+    The folder has a list for each shard that holds some (keys of a WebDataset; ids of other tables, or the numbers of
+    their rows), the two lines that make a training loop leave them out, and the files of pictures that only they have.
+
+    Args:
+        train: The training pairs.
+        request: What goes.
+        out: The folder; it appears when it is whole.
+        id_column: The column of ids as the data calls it, if there is one.
+        overwrite: Replace the folder if it exists.
+
+    Raises:
+        RequestError: A row holds pairs that stay, too.
+        CheckpointError: The folder cannot be written.
+    """
+    shards = rows_of_pairs(train, request.ids)
+    is_archive = any(shard.path.suffix.lower() == ".tar" for shard in shards)
+    keys = [key for shard in shards for key in shard.keys]
+    if is_archive and (broken := [key for key in keys if "\n" in key]):
+        raise RequestError(f"{counted(len(broken), 'keys hold')} a line break, and lists have one key a line.")
+    by_id = id_column is not None and all(map(_PLAIN.fullmatch, keys)) and not ids_elsewhere(train, keys)
+    if not is_archive and not by_id:
+        shards = [ShardRows(**(vars(shard) | {"keys": ()})) for shard in shards]
+    column = id_column if by_id and not is_archive else None
+    done = Excluded(
+        out, len(request.ids), shards, _filters(out, shards, is_archive=is_archive, id_column=column),
+        files_of_alone(train, request.ids),
+    )  # fmt: skip
+    with whole_or_nothing(out, overwrite=overwrite) as folder:
+        for shard in done.touched:
+            _write(folder / f"{shard.name}.txt", shard.keys or shard.at)
+        if not is_archive and not by_id:
+            _write(folder / "rows.txt", _over_all(shards))
+        if done.pictures:
+            _write(folder / "pictures.txt", done.pictures)
+        lines = [f"# {name}\n\n```python\n{code}\n```\n" for name, code in done.filters.items()]
+        (folder / "FILTER.md").write_text("\n".join(lines), encoding="utf-8")
+        told = {"pairs": done.pairs, "shards": [asdict(shard) | {"path": str(shard.path)} for shard in shards]}
+        (folder / RECORD).write_text(json.dumps(told | {"filters": dict(done.filters)}), encoding="utf-8")
+    return done
+
+
+def read_excluded(folder: Path) -> Excluded:
+    """What a folder of lists says.
+
+    Raises:
+        CheckpointError: It is none.
+    """
+    told = read_json_object(folder / RECORD, "Write the lists first: the same command without --resume.")
+    pairs, shards, filters = told.get("pairs"), told.get("shards"), told.get("filters")
+    if not (isinstance(pairs, int) and isinstance(shards, list) and isinstance(filters, dict)):
+        raise CheckpointError(f"{folder / RECORD} is not what this command writes. Write the lists again.")
+    rows = [_shard(shard) for shard in shards if isinstance(shard, dict)]
+    return Excluded(folder, pairs, rows, {name: str(code) for name, code in filters.items()})
+
+
+def _shard(told: Mapping[str, object]) -> ShardRows:
+    at, keys, split = told["at"], told["keys"], told["split"]
+    numbers = {name: value for name, value in told.items() if isinstance(value, int)}
+    return ShardRows(
+        str(told["name"]), Path(str(told["path"])), None if split is None else str(split),
+        numbers["size"], numbers["changed"], numbers["rows"],
+        [row for row in at if isinstance(row, int)] if isinstance(at, list) else [],
+        [str(key) for key in keys] if isinstance(keys, list) else [],
+    )  # fmt: skip
+
+
+def rewritten(lists: Excluded, folder: Path | None) -> list[Path]:
+    """Write the shards that hold rows of the lists without these, each whole or not at all.
+
+    Args:
+        lists: What goes.
+        folder: Where the new shards go; None puts each in the place of the old one.
+
+    Returns:
+        The new shards. One that is there already, of a run that was killed, is not written again.
+
+    Raises:
+        DataError: A shard has changed since the lists were written.
+        CheckpointError: The folder holds a shard, or a shard cannot be written.
+    """
+    if folder is not None:
+        refuse_overlap(folder, [shard.path for shard in lists.shards])
+    written = []
+    with progress_bar("rewriting shards", len(lists.touched)) as bar:
+        for number, shard in enumerate(lists.touched, start=1):
+            target = shard.path if folder is None else folder / shard.name
+            if folder is not None and is_rewritten(shard):
+                raise DataError(f"{shard.path} has changed since the lists were written. Make them again.")
+            if folder is not None or not is_rewritten(shard):
+                rewrite(shard, target)
+            written.append(target)
+            bar.to(number)
+    return written
+
+
+def _write(path: Path, lines: Sequence[object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _over_all(shards: Sequence[ShardRows]) -> list[int]:
+    """The numbers of the rows over all training shards together, in the order of their names."""
+    rows, before = [], 0
+    for shard in sorted((one for one in shards if one.split in (None, "train")), key=lambda one: one.name):
+        rows += [before + row for row in shard.at]
+        before += shard.rows
+    return rows
+
+
+def _filters(
+    out: Path, shards: Sequence[ShardRows], *, is_archive: bool, id_column: str | None
+) -> dict[str, str]:  # fmt: skip
+    """The lines that make a training loop leave the rows out, by library."""
+    lists = f'Path("{out.absolute().as_posix()}")'
+    if is_archive:
+        parts = len(Path(shards[0].name).parts)
+        if {len(Path(shard.name).parts) for shard in shards} != {parts}:
+            names = first_few([shard.name for shard in shards], 3)
+            raise RequestError(
+                f"The shards lie at several depths, and a training loop knows them by the end of their paths: {names}. "
+                "Name those of one depth."
+            )
+        end = f'"/".join(row["__url__"].split("/")[-{parts}:])'
+        gone = (
+            f'gone = {{(str(p.relative_to(lists))[:-4], key) for lists in [{lists}] for p in lists.rglob("*.tar.txt") '
+            'for key in p.read_text("utf-8").split("\\n")}'
+        )
+        test = f'({end}, row["__key__"]) not in gone'
+        return {"webdataset": f"{gone}\ndataset = dataset.select(lambda row: {test})",
+                "datasets": f"{gone}\ndataset = dataset.filter(lambda row: {test})"}  # fmt: skip
+    if id_column is not None:
+        ending = shards[0].path.suffix
+        gone = f'gone = {{one for p in {lists}.rglob("*{ending}.txt") for one in p.read_text("utf-8").split("\\n")}}'
+        return {"datasets": f"{gone}\ndataset = dataset.filter(lambda row: str(row[{id_column!r}]) not in gone)"}
+    gone = f'gone = set(map(int, ({lists} / "rows.txt").read_text().split()))'
+    return {"datasets": f"{gone}\ndataset = dataset.filter(lambda row, at: at not in gone, with_indices=True)"}

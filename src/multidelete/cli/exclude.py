@@ -1,0 +1,94 @@
+"""The command ``exclude``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from multidelete.cli import show
+from multidelete.cli.flags import Call
+from multidelete.cli.inputs import index_options, read_forget
+from multidelete.cli.options import DataOptions, ForgetOptions, OutOptions
+from multidelete.core.config import check_settings
+from multidelete.core.words import counted, share
+
+if TYPE_CHECKING:
+    from multidelete.artifacts.excluding import Excluded
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExcludeOptions:
+    """Shards.
+
+    Attributes:
+        rewrite: Folder for new shards without the rows: of each shard that holds some, one that is whole.
+        in_place: Put each new shard in the place of the old one.
+        resume: Go on rewriting where a killed run of the same command stopped; the lists stay as they are.
+    """
+
+    rewrite: str | None = None
+    in_place: bool = False
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        check_settings(
+            self,
+            {
+                "in_place": (not (self.in_place and self.rewrite), "left out with --rewrite"),
+                "resume": (not self.resume or bool(self.in_place or self.rewrite),
+                           "left out where nothing is rewritten"),
+            },
+        )  # fmt: skip
+
+
+def exclude(call: Call) -> None:
+    """List the rows of a request, shard by shard, for a training loop of your own; or write the shards without them.
+
+    The lists come with two lines for `webdataset` or `datasets` that leave the rows out. Shards (.tar, .parquet,
+    .jsonl) are named as a folder, a file, a pattern such as `shards/{0000..0999}.tar`, or by their index.
+    """
+    out, options = call.of(OutOptions), call.of(ExcludeOptions)
+    from multidelete.artifacts.excluding import read_excluded, rewritten
+
+    lists = read_excluded(Path(out.out)) if options.resume else _lists(call)
+    written = []
+    if options.rewrite is not None or options.in_place:
+        written = rewritten(lists, None if options.rewrite is None else Path(options.rewrite))
+    shards = {shard.name: len(shard.at) for shard in lists.touched}
+    if call.json:
+        show.show_json(
+            {"folder": str(lists.folder), "pairs": lists.pairs, "shards": shards, "of": len(lists.shards),
+             "filters": dict(lists.filters), "pictures": [str(one) for one in lists.pictures],
+             "rewritten": [str(one) for one in written]}
+        )  # fmt: skip
+        return
+    rows: list[list[object]] = [
+        ["lists", lists.folder], ["pairs", lists.pairs], ["rows", sum(shards.values())],
+        ["shards", f"{share(len(shards), len(lists.shards), 'shards hold')} them"],
+    ]  # fmt: skip
+    rows += [["pictures that no other pair has", f"{len(lists.pictures)}, in pictures.txt"]] if lists.pictures else []
+    rows += [["shards written without them", counted(len(written), "shards")]] if written else []
+    show.show_table(["", ""], rows)
+    for name, code in lists.filters.items():
+        show.show_lines([f"for {name}:", *(f"  {line}" for line in code.split("\n"))])
+
+
+def _lists(call: Call) -> "Excluded":
+    from multidelete.artifacts.excluding import exclude as write_lists
+    from multidelete.artifacts.indexing import index_for
+    from multidelete.data.index.dataset import IndexedDataset, indexed_data
+    from multidelete.data.repeats import kept_repeats, repeats_note
+
+    data, out = call.of(DataOptions), call.of(OutOptions)
+    with index_for(data.data, index_options(data)) as index:
+        pairs = indexed_data(index)
+        for note in pairs.notes:
+            show.say(f"note: {note}")
+        request = read_forget(pairs, call.of(ForgetOptions))
+        repeats = kept_repeats(pairs.train, request.ids)
+        if repeats:
+            show.say(f"warning: {repeats_note(repeats)}")
+        train = pairs.train
+        if not isinstance(train, IndexedDataset):
+            raise TypeError(f"{train!r} is of no index")
+        id_column = train.pairs.file.meta.columns.get("id")
+        return write_lists(train, request, Path(out.out), id_column=id_column, overwrite=out.overwrite)

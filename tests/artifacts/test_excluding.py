@@ -1,0 +1,268 @@
+"""Delete lists for training loops that stay outside, and shards without what is on them."""
+
+import io
+import os
+import re
+import resource
+import shutil
+import signal
+import sys
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow.parquet as pq
+import pytest
+import webdataset as wds
+
+from multidelete.artifacts.excluding import Excluded, exclude, read_excluded, rewritten
+from multidelete.artifacts.indexing import index_for
+from multidelete.cli import main
+from multidelete.core.errors import DataError, RequestError
+from multidelete.data.index.build import IndexOptions
+from multidelete.data.index.dataset import IndexedDataset, indexed_data
+from multidelete.data.request import resolve_request
+from tests.data.sharded import COLUMNS, rows, write_jsonl, write_parquet, write_tar
+
+SHARDS, EACH = 100, 3
+GONE = ["row-0", "row-7", "row-8", "row-150", "row-299"]
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A hundred archives of three rows."""
+    folder = tmp_path_factory.mktemp("data") / "shards"
+    for number in range(SHARDS):
+        write_tar(folder / f"{number:04}.tar", rows(number * EACH, EACH))
+    return folder
+
+
+def lists_of(spec: str, out: Path, ids: Sequence[str] = GONE, *, columns: dict[str, str] | None = None) -> Excluded:
+    with index_for(spec, IndexOptions(columns=columns or {})) as file:
+        pairs = indexed_data(file)
+        assert isinstance(pairs.train, IndexedDataset)
+        request = resolve_request(pairs, ids=ids)
+        return exclude(pairs.train, request, out, id_column=pairs.train.pairs.file.meta.columns.get("id"))
+
+
+def left_by(code: str, dataset: Any) -> Any:
+    """A data set after the two lines, as they are pasted into a loop."""
+    assert len(code.split("\n")) == 2
+    names = {"dataset": dataset, "Path": Path}
+    exec(code, names)
+    return names["dataset"]
+
+
+def test_each_pair_is_on_the_list_of_its_shard_once(shards: Path, tmp_path: Path) -> None:
+    lists_of(f"{shards}/{{0000..0099}}.tar", tmp_path / "lists", columns=COLUMNS)
+    written = {path.name: path.read_text().split() for path in (tmp_path / "lists").glob("*.tar.txt")}
+    assert written == {
+        "0000.tar.txt": ["row-0"], "0002.tar.txt": ["row-7", "row-8"], "0050.tar.txt": ["row-150"],
+        "0099.tar.txt": ["row-299"],
+    }  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_webdataset_leaves_out_what_is_on_the_lists(shards: Path, tmp_path: Path) -> None:
+    done = lists_of(str(shards), tmp_path / "lists", columns=COLUMNS)
+    urls = [str(path) for path in sorted(shards.glob("*.tar"))]
+    kept = left_by(done.filters["webdataset"], wds.WebDataset(urls, shardshuffle=False, empty_check=False))
+    assert sorted(row["__key__"] for row in kept) == sorted({f"row-{n}" for n in range(300)} - set(GONE))
+
+
+def test_datasets_leaves_out_what_is_on_the_lists(shards: Path, tmp_path: Path) -> None:
+    done = lists_of(str(shards), tmp_path / "lists", columns=COLUMNS)
+    urls = [str(path) for path in sorted(shards.glob("*.tar"))]
+    stream = datasets.load_dataset("webdataset", data_files=urls, streaming=True, split="train")
+    kept = left_by(done.filters["datasets"], stream)
+    assert sorted(row["__key__"] for row in kept) == sorted({f"row-{n}" for n in range(300)} - set(GONE))
+
+
+@pytest.mark.parametrize("ids", [True, False], ids=["ids", "row numbers"])
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_datasets_leaves_rows_of_tables_out(kind: str, ids: bool, tmp_path: Path) -> None:
+    write = write_parquet if kind == "parquet" else write_jsonl
+    for number in range(3):
+        write(tmp_path / "data" / f"{number}.{kind}", rows(number * 5, 5), ids=ids)
+    spec, out = str(tmp_path / "data"), tmp_path / "lists"
+    with index_for(spec, IndexOptions()) as file:
+        train = indexed_data(file).train
+        known = {str(pair.inputs["text"]): pair.id for pair in train}
+    texts = [row["text"] for row in rows(0, 15)]
+    gone = [texts[3], texts[4], texts[12]]
+    done = lists_of(spec, out, [known[text] for text in gone])
+    files = [str(tmp_path / "data" / f"{number}.{kind}") for number in range(3)]
+    builder = "parquet" if kind == "parquet" else "json"
+    kept = left_by(done.filters["datasets"], datasets.load_dataset(builder, data_files=files, split="train"))
+    assert [row["text"] for row in kept] == [text for text in texts if text not in gone]
+
+
+def test_repeats_of_a_pair_without_an_id_go_with_it(tmp_path: Path) -> None:
+    row = rows(0, 1)[0]
+    write_jsonl(tmp_path / "data" / "0.jsonl", [row, *rows(1, 3), row], ids=False)
+    write_jsonl(tmp_path / "data" / "1.jsonl", [row], ids=False)
+    with index_for(str(tmp_path / "data"), IndexOptions()) as file:
+        (pair_id,) = (pair.id for pair in indexed_data(file).train if pair.inputs["text"] == row["text"])
+    lists_of(str(tmp_path / "data"), tmp_path / "lists", [pair_id])
+    assert (tmp_path / "lists" / "0.jsonl.txt").read_text() == "0\n4\n"
+    assert (tmp_path / "lists" / "1.jsonl.txt").read_text() == "0\n"
+    assert (tmp_path / "lists" / "rows.txt").read_text() == "0\n4\n5\n"
+
+
+def test_row_that_holds_other_pairs_too_is_refused(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "data" / "0.jsonl", rows(0, 4))
+    file = tmp_path / "data" / "0.jsonl"
+    file.write_text(
+        file.read_text()
+        + '{"file_name": "images/0.png", "id": "two", "split": "train", "text": ["a dog", "the dog"]}\n'
+    )
+    with pytest.raises(RequestError, match=r"1 pair stands in a row with others that are to stay.*two#0"):
+        lists_of(str(tmp_path / "data"), tmp_path / "lists", ["two#0"])
+    both = lists_of(str(tmp_path / "data"), tmp_path / "lists", ["two#0", "two#1"])
+    assert both.touched[0].at == [4]
+    assert (tmp_path / "lists" / "0.jsonl.txt").read_text() == "two\n"
+
+
+def test_pictures_that_only_deleted_rows_have_are_named(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "data" / "0.jsonl", rows(0, 7))
+    done = lists_of(str(tmp_path / "data"), tmp_path / "lists", ["row-3", "row-0"])
+    assert [path.name for path in done.pictures] == ["3.png"]
+
+
+def content_of_tar(path: Path) -> dict[str, bytes]:
+    with tarfile.open(path) as archive:
+        return {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]
+
+
+def test_rewritten_archives_keep_all_other_files_as_they_are(shards: Path, tmp_path: Path) -> None:
+    done = lists_of(str(shards), tmp_path / "lists", columns=COLUMNS)
+    before = {path.name: path.read_bytes() for path in shards.glob("*.tar")}
+    new = rewritten(done, tmp_path / "new")
+    assert [path.name for path in new] == ["0000.tar", "0002.tar", "0050.tar", "0099.tar"]
+    assert {path.name: path.read_bytes() for path in shards.glob("*.tar")} == before
+    for path in new:
+        old = content_of_tar(shards / path.name)
+        kept = {name: data for name, data in old.items() if name.partition(".")[0] not in GONE}
+        assert content_of_tar(path) == kept
+        assert not any(name.encode() in path.read_bytes() for name in old.keys() - kept.keys())
+    assert content_of_tar(new[1]) == {name: data for name, data in content_of_tar(shards / "0002.tar").items()
+                                      if name.startswith("row-6.")}  # fmt: skip
+
+
+def test_rewritten_parquet_has_the_same_schema_and_groups(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "data" / "0.parquet", rows(0, 10))
+    done = lists_of(str(tmp_path / "data"), tmp_path / "lists", ["row-4", "row-5", "row-6", "row-7", "row-9"])
+    (new,) = rewritten(done, tmp_path / "new")
+    old, kept = pq.read_table(tmp_path / "data" / "0.parquet"), pq.read_table(new)
+    assert kept.schema.equals(old.schema, check_metadata=True)
+    staying = {"row-0", "row-1", "row-2", "row-3", "row-8"}
+    assert kept.to_pylist() == [row for row in old.to_pylist() if row["id"] in staying]
+    assert [pq.read_metadata(new).row_group(at).num_rows for at in range(2)] == [4, 1]
+
+
+def test_rewritten_lines_are_the_others_byte_by_byte(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "data" / "0.jsonl", rows(0, 4))
+    file = tmp_path / "data" / "0.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(lines[0] + b"\n" + b"".join(lines[1:]))
+    done = lists_of(str(tmp_path / "data"), tmp_path / "lists", ["row-1"])
+    rewritten(done, None)
+    assert file.read_bytes() == lines[0] + b"\n" + lines[2] + lines[3]
+
+
+def copied(shards: Path, tmp_path: Path) -> Path:
+    """A few of the shards, and the lists of what goes from them."""
+    for number in (0, 2, 50):
+        (tmp_path / "shards").mkdir(exist_ok=True)
+        shutil.copy(shards / f"{number:04}.tar", tmp_path / "shards")
+    lists_of(str(tmp_path / "shards"), tmp_path / "lists", GONE[:4], columns=COLUMNS)
+    return tmp_path / "shards"
+
+
+IN_PLACE = ("exclude", "--data", "shards", "--out", "lists", "--resume", "--in-place")
+
+
+def child(folder: Path, *, kill_at: int | None = None, file_bytes: int | None = None) -> int:
+    """Rewrite in place in a process of its own, which dies before a rename or is not let write large files."""
+    pid = os.fork()
+    if pid:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    os.chdir(folder)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    os.dup2(2, 1)
+    seen = 0
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal seen
+        if event == "os.rename" or (event == "open" and str(arguments[0]).endswith(".new")):
+            seen += 1
+            if seen == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    if kill_at is not None:
+        sys.addaudithook(hook)
+    if file_bytes is not None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+    sys.argv = ["multidelete", *IN_PLACE]
+    code = 1
+    try:
+        main()
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
+    os._exit(code)
+
+
+def test_killed_rewriting_leaves_old_or_new_shards_and_goes_on(shards: Path, tmp_path: Path) -> None:
+    folder = copied(shards, tmp_path)
+    old = {path.name: path.read_bytes() for path in folder.glob("*.tar")}
+    for path in (done := read_excluded(tmp_path / "lists")).touched:
+        assert path.path.parent == folder
+    new = {path.name: path.read_bytes() for path in rewritten(done, tmp_path / "new")}
+    for at in range(1, 9):
+        ended = child(tmp_path, kill_at=at)
+        assert ended in (-signal.SIGKILL, 0)
+        now = {path.name: path.read_bytes() for path in folder.glob("*.tar")}
+        assert all(content in (old[name], new[name]) for name, content in now.items())
+    assert child(tmp_path) == 0
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == new
+
+
+def test_full_disk_leaves_the_old_shard(shards: Path, tmp_path: Path) -> None:
+    folder = copied(shards, tmp_path)
+    old = {path.name: path.read_bytes() for path in folder.glob("*.tar")}
+    assert child(tmp_path, file_bytes=4096) == 2
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == old
+    assert child(tmp_path) == 0
+    assert "row-0.png" not in content_of_tar(folder / "0000.tar")
+
+
+def test_shard_that_changed_since_is_not_rewritten(shards: Path, tmp_path: Path) -> None:
+    folder = copied(shards, tmp_path)
+    write_tar(folder / "0000.tar", rows(0, 5))
+    with pytest.raises(DataError, match="has changed since the lists were written"):
+        rewritten(read_excluded(tmp_path / "lists"), None)
+
+
+def test_lists_answer_for_every_row_of_the_request(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=re.escape("1 of 2 ids is not among the training pairs of shards: nobody")):
+        lists_of(str(shards), tmp_path / "lists", ["row-0", "nobody"], columns=COLUMNS)
+    assert not (tmp_path / "lists").exists()
+
+
+def test_pattern_with_missing_shards_names_them(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"2 shards are missing: .*0100.tar, .*0101.tar"):
+        lists_of(f"{shards}/{{0098..0101}}.tar", tmp_path / "lists", columns=COLUMNS)
+
+
+def test_cut_archive_is_named(shards: Path, tmp_path: Path) -> None:
+    whole = (shards / "0000.tar").read_bytes()
+    with tarfile.open(fileobj=io.BytesIO(whole)) as archive:
+        last = list(archive)[3].offset
+    (tmp_path / "data").mkdir()
+    for end in (last, last + 700):  # between two files, and within one
+        (tmp_path / "data" / "0.tar").write_bytes(whole[:end])
+        with pytest.raises(DataError, match=r"0\.tar cannot be loaded as a data set: it is (cut|no whole)"):
+            lists_of(str(tmp_path / "data"), tmp_path / "lists", columns=COLUMNS)
