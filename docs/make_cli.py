@@ -12,6 +12,7 @@ import typer
 from multidelete.catalogue import FILE
 from multidelete.catalogue.made import as_json, registered
 from multidelete.cli import app
+from multidelete.ledger.verifier import parser
 
 PAGE = Path(__file__).with_name("cli.md")
 INTRODUCTION = """# Command line
@@ -91,6 +92,8 @@ def section(name: str, command: typer.models.CommandInfo) -> str:
     body = command.callback
     lines = [f"## {name}", "", *(line.strip() for line in (body.__doc__ or "").strip().splitlines()), ""]
     lines += ["```sh", str(command.epilog).removeprefix("Example: "), "```", ""]
+    if name == "verify":
+        return "\n".join([*lines, "| | |", "|---|---|", *verifier_rows(), ""])
     panels: dict[str, list[str]] = {}
     for parameter in body.__signature__.parameters.values():
         info = parameter.default
@@ -98,6 +101,14 @@ def section(name: str, command: typer.models.CommandInfo) -> str:
     for panel, rows in panels.items():
         lines += [f"**{panel}**", "", "| | |", "|---|---|", *rows, ""]
     return "\n".join(lines)
+
+
+def verifier_rows() -> Iterator[str]:
+    """What the verifier's own parser takes."""
+    for one in parser()._actions:
+        if one.dest != "help":
+            flag = " ".join([*one.option_strings, *([one.metavar] if isinstance(one.metavar, str) else [])])
+            yield f"| `{flag}` | {one.help} |"
 
 
 def row(parameter: Parameter, info: typer.models.ParameterInfo) -> str:

@@ -72,6 +72,7 @@ COMMANDS = {
         (multidelete.load_data, multidelete.reading), only_flags=FAMILY | {"examples", "check", "model", "write"}
     ),
     "methods": Compared(()),
+    "verify": Compared((), only_flags={"context"}),  # the verifier reads its own flags
     "families": Compared(()),
 }
 

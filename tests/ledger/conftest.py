@@ -1,16 +1,33 @@
 """A ledger of generated people; no model in it is real, since none is run."""
 
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from multidelete.artifacts.record import Cost
 from multidelete.data.generated.personas import personas
 from multidelete.data.pairs import PairData
 from multidelete.data.request import Request, resolve_request
+from multidelete.ledger.certificate import CERTIFICATE, issue
 from multidelete.ledger.chain import Ledger, Recorded
-from multidelete.ledger.places import Places, begin
+from multidelete.ledger.events import (
+    Audited,
+    FigureRow,
+    Gone,
+    Holder,
+    Planned,
+    Refused,
+    Released,
+    Started,
+    Unlearned,
+)
+from multidelete.ledger.places import Places, begin, model_digest
 from multidelete.ledger.requests import receive
+from multidelete.ledger.signing import public_key
 
 DAY = datetime(2026, 12, 1, 9, 30, tzinfo=UTC)
 DATA = "personas:people=6,unseen=2,size=16"
@@ -43,3 +60,74 @@ def asked(ledger: Ledger, people: PairData, subject: str = "person-0001", refere
 
 def of_one(people: PairData, subject: str = "person-0001") -> Request:
     return resolve_request(people, subjects=[subject], unit="subject")
+
+
+FIGURES = (
+    FigureRow(audit="forgetting", figure="recall@1", model="unlearned", split="forget", value=0.0625, low=0.01,
+              high=0.2, n=4, groups=4, chance=0.03, better="target", target=0.1),
+    FigureRow(audit="forgetting", figure="recall@1", model="retrained", split="forget", value=0.1, n=4),
+    FigureRow(audit="membership", figure="AUC", model="unlearned", split="forget", value=1e-7, void="untouched: 0.7"),
+    FigureRow(audit="distance", figure="KL", model="unlearned", absent="there is no second retrained model"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """A lineage with one request released and one refused, and what was handed out."""
+
+    ledger: Ledger
+    unlearned: Path
+    certificate: Path
+    public: Path
+
+
+def sign_key(folder: Path) -> Path:
+    """A new private key, with the public one beside it."""
+    key = Ed25519PrivateKey.generate()
+    (folder / "sign.pub").write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    pem = folder / "sign.pem"
+    pem.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return pem
+
+
+def told(ledger: Ledger, unlearned: Path, *references: str, hours: int = 0) -> None:
+    """What happened to requests until they were released."""
+    model, at = model_digest(unlearned), DAY + timedelta(hours=hours)
+    before = ledger.opened.original.digest
+    ledger.append(Planned(references=references, pairs=4, wall_s=1.5), time=at)
+    ledger.append(Started(references=references, folder="unlearned", before=before), time=at)
+    ledger.append(
+        Unlearned(references=references, folder="unlearned", before=before, after=model, method="npo",
+                  settings={"beta": 0.1}, loop={"lr": 1e-5, "passes": 3.0}, seed=7, pairs=4, key="00", data="ab",
+                  cost=Cost(wall_s=12.25, peak_bytes=2.0**31), versions={"python": "3.12"}),
+        time=at,
+    )  # fmt: skip
+    ledger.append(
+        Audited(references=references, model=model.digest, outcome="forgotten", floor="unknown", figures=FIGURES),
+        time=at,
+    )
+    knowing = (Holder(what="model", digest=before), Holder(what="cache", digest="5" * 64, note="of the audit"))
+    ledger.append(
+        Released(references=references, by="privacy officer", model=model.digest, still_knowing=knowing,
+                 stale=(Holder(what="embeddings", note="all texts"),)),
+        time=at + timedelta(days=3),
+    )  # fmt: skip
+
+
+def make_lineage(folder: Path, people: PairData, model: Path, *, signed: bool = True) -> Lineage:
+    folder.mkdir(exist_ok=True)
+    unlearned = folder / "unlearned"
+    unlearned.mkdir()
+    (unlearned / "config.json").write_text("{}")
+    (unlearned / "model.safetensors").write_bytes(bytes(reversed(range(256))))
+    key = sign_key(folder)
+    places = Places(model=str(model), data=DATA, sign_key=str(key) if signed else None)
+    signer = public_key(key) if signed else None
+    ledger = begin(folder / "lineage", people, places, signer=signer, time=DAY)
+    asked(ledger, people)
+    asked(ledger, people, "person-0002", "TICKET-18")
+    told(ledger, unlearned, "TICKET-17")
+    ledger.append(Gone(what="cache", digest="5" * 64), time=DAY + timedelta(days=4))
+    ledger.append(Refused(reference="TICKET-18", reason="a legal claim needs it", by="counsel"), time=DAY)
+    out = issue(ledger, "TICKET-17", folder / "certificate", time=DAY + timedelta(days=5))
+    return Lineage(ledger, unlearned, out / CERTIFICATE, folder / "sign.pub")

@@ -20,9 +20,11 @@ from multidelete.cli.exclude import ExcludeOptions, exclude
 from multidelete.cli.flags import Call, add_command
 from multidelete.cli.ledger import (
     AskOptions,
+    ExportOptions,
     InitOptions,
     ReceiveOptions,
     ReferenceOptions,
+    export,
     forget_key,
     init,
     log,
@@ -47,6 +49,7 @@ from multidelete.cli.references import ReferencesOptions, references
 from multidelete.cli.train import TrainOptions, train
 from multidelete.cli.tune import TuneOptions, tune
 from multidelete.cli.unlearn import unlearn
+from multidelete.cli.verify import VERIFY, verify
 from multidelete.core.errors import MultideleteError
 from multidelete.core.settings import LoopSettings, TrainSettings
 
@@ -161,6 +164,13 @@ add_command(
     arguments=("data",),
     example="multidelete data photos/ --columns image=file,text=caption --check",
 )
+app.command(
+    "verify",
+    add_help_option=False,
+    context_settings=VERIFY,
+    epilog="Example: multidelete verify "
+    "certificate/certificate.json --ledger lineage --model unlearned --public-key sign.pub",
+)(verify)
 add_command(
     ledger,
     init,
@@ -185,6 +195,14 @@ add_command(
     example="multidelete ledger show lineage --id person-0001/2",
 )
 add_command(ledger, log, LineageOptions, arguments=("lineage",), config=False, example="multidelete ledger log lineage")
+add_command(
+    ledger,
+    export,
+    *(LineageOptions, ExportOptions),
+    arguments=("lineage",),
+    config=False,
+    example="multidelete ledger export lineage --certificate TICKET-17 --out certificate",
+)
 add_command(
     ledger,
     forget_key,

@@ -88,6 +88,21 @@ class ReferenceOptions(LineageOptions):
     reference: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """Output.
+
+    Attributes:
+        certificate: A request that is released, refused or failed: write its certificate instead of the ledger.
+        out: File to write the events to, each in a line of JSON; with --certificate a folder.
+        overwrite: Replace it if it exists.
+    """
+
+    certificate: str | None = None
+    out: str
+    overwrite: bool = False
+
+
 def init(call: Call) -> None:
     """Open the ledger of a lineage: a model, and everything that will be unlearned from it."""
     options, data = call.of(InitOptions), call.of(DataOptions)
@@ -174,6 +189,24 @@ def log(call: Call) -> None:
         [f"the chain holds: {counted(len(events), 'events')}. Whether later ones were removed, only a certificate or a "
          "copy made elsewhere can tell."]
     )  # fmt: skip
+
+
+def export(call: Call) -> None:
+    """Write the ledger as JSON lines, or the certificate of a request: as JSON, as a page, and with the verifier."""
+    options, out = call.of(ExportOptions), user_path(call.of(ExportOptions).out)
+    from multidelete.ledger.certificate import export_lines, issue
+
+    ledger = opened_ledger(call.of(LineageOptions))
+    if options.certificate is None:
+        export_lines(ledger, out, overwrite=options.overwrite)
+    else:
+        issue(ledger, options.certificate, out, overwrite=options.overwrite)
+    head = ledger.head
+    if call.json:
+        show.show_json({"out": str(out), "ledger": ledger.id, "event": head.number, "hash": head.hash})
+        return
+    what = "the ledger" if options.certificate is None else f"the certificate of {options.certificate}"
+    show.show_lines([f"{what} is written to {out}; the newest event is {head.number}, {head.hash}."])
 
 
 def forget_key(call: Call) -> None:

@@ -18,28 +18,11 @@ from multidelete.core.json_files import Json, JsonObject
 from multidelete.ledger.clock import now, written
 from multidelete.ledger.events import Event, Opened, read_event
 from multidelete.ledger.states import RequestState, after, refuse_step
+from multidelete.ledger.verifier import FIRST, MIGRATIONS, NOTED, PAGE_BYTES
 
 FILE = "ledger.sqlite"
 KEYS = "keys"
-FIRST = "0" * 64  # what stands for the hash before the first event
 _PATIENCE_S = 30.0  # until another process has written its event
-
-MIGRATIONS: Sequence[tuple[str, str]] = (
-    (
-        "events",
-        """
-        CREATE TABLE events (
-            number INTEGER PRIMARY KEY, ledger TEXT NOT NULL, kind TEXT NOT NULL, time TEXT NOT NULL,
-            body TEXT NOT NULL, previous TEXT NOT NULL, hash TEXT NOT NULL
-        ) STRICT;
-        CREATE TRIGGER events_are_not_changed BEFORE UPDATE ON events
-            BEGIN SELECT RAISE(ABORT, 'events are never changed'); END;
-        CREATE TRIGGER events_are_not_removed BEFORE DELETE ON events
-            BEGIN SELECT RAISE(ABORT, 'events are never removed'); END;
-        """,
-    ),
-)
-"""Name and SQL of each, in order; those that a file has had are noted in it."""
 
 
 @dataclass(frozen=True)
@@ -252,6 +235,7 @@ class Ledger:
     def _writing(self, *, new: bool = False) -> Iterator[sqlite3.Connection]:
         with self._connected(new=new) as connection:
             if new:
+                connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
                 connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -314,7 +298,7 @@ def _migrate(connection: sqlite3.Connection) -> None:
     Raises:
         LedgerError: It is of a later version.
     """
-    connection.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT NOT NULL) STRICT")
+    connection.execute(NOTED)
     applied = [name for (name,) in connection.execute("SELECT name FROM migrations ORDER BY rowid")]
     known = [name for name, _ in MIGRATIONS]
     if applied != known[: len(applied)]:
@@ -322,20 +306,10 @@ def _migrate(connection: sqlite3.Connection) -> None:
             f"the ledger has had the migrations {', '.join(applied)}, and this version knows {', '.join(known)}. "
             "Use the version that wrote it, or a later one."
         )
-    for name, sql in MIGRATIONS[len(applied) :]:
-        for statement in _statements(sql):
+    for name, statements in MIGRATIONS[len(applied) :]:
+        for statement in statements:
             connection.execute(statement)
         connection.execute("INSERT INTO migrations VALUES (?)", (name,))
-
-
-def _statements(sql: str) -> Iterator[str]:
-    """Single statements: ``executescript`` would commit."""
-    statement = ""
-    for line in sql.strip().splitlines():
-        statement += f"{line.strip()}\n"
-        if sqlite3.complete_statement(statement):
-            yield statement.strip()
-            statement = ""
 
 
 def _told(path: Path, error: sqlite3.Error) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -86,7 +87,7 @@ def begin(
             data=data_digest(key, data.train, data.classes),
             budget=budget or Budget(),
             signer=signer,
-            versions=versions(),
+            versions={**versions(), "sqlite": sqlite3.sqlite_version},
         )
         return Ledger.create(folder, opened, time=time)
 
