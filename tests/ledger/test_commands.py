@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 
 from multidelete.cli import run
+from multidelete.data.pairs import PairData
+from multidelete.ledger import verifier
 from multidelete.ledger.chain import Ledger
 from multidelete.ledger.clock import CLOCK
 from multidelete.ledger.events import Refused
+from multidelete.ledger.places import model_digest
 from multidelete.ledger.requests import key_path
-from tests.ledger.conftest import DATA
+from tests.ledger.conftest import DATA, make_lineage
 
 RECEIVE = ("--due", "2026-12-28", "--basis", "GDPR Art. 17(1)(b)", "--reference", "TICKET-17")
 
@@ -103,3 +106,32 @@ def test_wrong_input_is_one_clear_error_and_changes_nothing(
 def test_data_that_moved_can_be_named(lineage: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     moved = ("--data", "personas:people=5,unseen=2,size=16")
     assert told(capsys, "receive", lineage, "--forget-subject", "person-0005", *RECEIVE, *moved)["pairs"] == 4
+
+
+def test_ledger_and_certificate_are_exported_and_verified(
+    people: PairData, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = make_lineage(tmp_path / "one", people, model)
+    folder, lines, out = str(done.ledger.folder), tmp_path / "ledger.jsonl", tmp_path / "out"
+    assert told(capsys, "export", folder, "--certificate", "TICKET-18", "--out", str(out))["out"] == str(out)
+    assert told(capsys, "export", folder, "--out", str(lines))["event"] == len(lines.read_text().splitlines())
+    assert run(["verify", str(out / "certificate.json"), "--ledger", str(lines), "--model", str(model)]) == 0
+    assert "All that was checked holds." in capsys.readouterr().out
+    assert run(["verify", str(out / "certificate.json"), "--model", str(done.unlearned)]) == 1
+    assert "FALSE: model.safetensors of the model was changed." in capsys.readouterr().err
+    assert "already exists" in refused(capsys, "export", folder, "--out", str(lines))
+    assert run(["ledger", "export", folder, "--out", str(lines), "--overwrite"]) == 0
+    (tmp_path / "notes.txt").write_text("mine")
+    assert "was not written by this command" in refused(
+        capsys, "export", folder, "--out", str(tmp_path / "notes.txt"), "--overwrite"
+    )
+    assert "no request 'TICKET-1'" in refused(
+        capsys, "export", folder, "--certificate", "TICKET-1", "--out", str(tmp_path / "other")
+    )
+
+
+def test_model_may_be_one_file(tmp_path: Path) -> None:
+    file = tmp_path / "model.pt"
+    file.write_bytes(b"weights")
+    assert model_digest(file).files == verifier.model_files(file)
+    assert list(verifier.model_files(file)) == ["model.pt"]

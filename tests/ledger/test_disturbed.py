@@ -30,11 +30,18 @@ def copied(done: Lineage, folder: Path) -> Ledger:
     return Ledger.open(shutil.copytree(done.ledger.folder, folder))
 
 
+def sound(folder: Path) -> Ledger:
+    """The ledger, of which the chain holds and the file is what its events make."""
+    ledger, findings = Ledger.open(folder), verifier.Findings()
+    assert len(verifier.read_ledger(folder, findings)) == len(ledger.verify())
+    assert "byte by byte" in findings.checked[0]
+    return ledger
+
+
 def kill_while_receiving(done: Lineage, people: PairData, folder: Path, chance: random.Random, usual: float) -> str:
     ledger = copied(done, folder)
     ended = in_child(lambda: asked(ledger, people, "person-0003", "TICKET-19"), kill_after_s=chance.random() * usual)
-    again = Ledger.open(folder)
-    again.verify()
+    again = sound(folder)
     if "TICKET-19" not in again.requests():
         asked(again, people, "person-0003", "TICKET-19")
     assert pairs_of(again, "TICKET-19", people).ids == of_one(people, "person-0003").ids
@@ -45,8 +52,7 @@ def kill_while_forgetting(done: Lineage, people: PairData, folder: Path, chance:
     """The ledger never says that a key was destroyed which is still there."""
     ledger = copied(done, folder)
     ended = in_child(lambda: forget_key(ledger, "TICKET-17"), kill_after_s=chance.random() * usual)
-    again = Ledger.open(folder)
-    again.verify()
+    again = sound(folder)
     if not again.requests()["TICKET-17"].keys_gone:
         forget_key(again, "TICKET-17")
     assert sorted(path.name for path in (folder / "keys").iterdir()) == ["TICKET-18.key"]
@@ -70,8 +76,9 @@ def kill_while_beginning(done: Lineage, people: PairData, folder: Path, chance: 
     shutil.rmtree(folder, ignore_errors=True)
     places = Places(model=str(done.unlearned), data=DATA)
     ended = in_child(lambda: begin(folder, people, places), kill_after_s=chance.random() * usual)
-    ledger = Ledger.open(folder) if Ledger.is_there(folder) else begin(folder, people, places)
-    assert [one.kind for one in ledger.verify()] == ["opened"]
+    if not Ledger.is_there(folder):
+        begin(folder, people, places)
+    assert [one.kind for one in sound(folder).events()] == ["opened"]
     assert len(list((folder / "keys").iterdir())) == 1
     return ended
 

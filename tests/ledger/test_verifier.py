@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -367,6 +367,21 @@ def test_a_file_in_use_is_read_with_its_log(done: Lineage, said: Told, tmp_path:
         told = said(0, done.certificate, "--ledger", tmp_path / "lineage")
     assert f"chain of {len(ledger.events())} events" in told
     assert "not checked: the file byte by byte: a log" in told
+
+
+def test_file_is_what_its_events_make_however_they_were_written(fifty: Ledger, tmp_path: Path) -> None:
+    """Several in one go, some taken back, of all sizes: the pages are the same."""
+    ledger = Ledger.open(shutil.copytree(fifty.folder, tmp_path / "lineage"))
+    chance = random.Random(0)
+    for at in range(20):
+        with suppress(ZeroDivisionError), ledger.writing():
+            for _ in range(1 + at % 3):
+                ledger.append(Gone(what="x" * chance.choice([3, 300, 3000, 30000]), digest=""))
+            if at % 4 == 0:
+                raise ZeroDivisionError
+    findings = Findings()
+    assert len(read_ledger(ledger.folder, findings)) == len(ledger.events()) > 70
+    assert findings.unchecked == []
 
 
 @pytest.mark.parametrize("change", ["changed", "added", "missing"])

@@ -110,16 +110,19 @@ def absolute(place: str) -> str:
     return f"{reader}:{os.path.abspath(rest)}" if colon and lies_there(rest) else place
 
 
-def model_digest(folder: Path) -> ModelDigest:
-    """Digests of all files of a model folder.
+def model_digest(model: Path) -> ModelDigest:
+    """Digests of all files of a model folder, or of a model that is one file.
 
     Raises:
-        CheckpointError: It is no folder, holds no file, or one cannot be read.
+        CheckpointError: Nothing is there, the folder holds no file, or one cannot be read.
     """
-    if not folder.is_dir():
-        raise CheckpointError(f"{folder} is not a folder. A lineage begins with a model in a folder of its own.")
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    if not names:
-        raise CheckpointError(f"{folder} holds no file. Name the folder of a model.")
-    files = {name: digest_file(folder / name) for name in names}
+    if model.is_file():
+        files = {model.name: digest_file(model)}
+    elif model.is_dir():
+        names = sorted(path.relative_to(model).as_posix() for path in model.rglob("*") if path.is_file())
+        files = {name: digest_file(model / name) for name in names}
+    else:
+        raise CheckpointError(f"{model} is not a folder. A lineage begins with a model that lies here.")
+    if not files:
+        raise CheckpointError(f"{model} holds no file. Name the folder of a model.")
     return ModelDigest(digest=digest_text(canonical(files)), files=files)

@@ -526,20 +526,23 @@ def _int(value: Json) -> int:
 # What lies beside
 
 
-def model_files(folder: Path) -> dict[str, str]:
-    """SHA-256 of each file of a model folder, by its name in it."""
-    if not folder.is_dir():
-        raise UnusableError(f"{folder} is no folder.")
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    digests = {}
-    for name in names:
-        with (folder / name).open("rb") as file:
-            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digests
+def model_files(model: Path) -> dict[str, str]:
+    """SHA-256 of each file of a model folder by its name in it, or of a model that is one file."""
+    if model.is_file():
+        return {model.name: _of_file(model)}
+    if not model.is_dir():
+        raise UnusableError(f"{model} is not there.")
+    names = sorted(path.relative_to(model).as_posix() for path in model.rglob("*") if path.is_file())
+    return {name: _of_file(model / name) for name in names}
+
+
+def _of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_model(folder: Path, statement: Object, findings: Findings) -> None:
-    """Check that a folder holds the model that a certificate is about, byte by byte.
+    """Check that a model is the one that a certificate is about, byte by byte.
 
     Raises:
         FalseError: A file is another, missing, or was added.
@@ -606,7 +609,7 @@ def parser() -> argparse.ArgumentParser:
     it = _Parser(prog="verify", description="Check a certificate of a deletion, and the ledger behind it.")
     it.add_argument("certificate", nargs="?", metavar="CERTIFICATE", help="The certificate, certificate.json.")
     it.add_argument("--ledger", metavar="FILE", help="The ledger: its SQLite file, its folder, or exported JSON lines.")
-    it.add_argument("--model", metavar="FOLDER", help="The model that the certificate is about.")
+    it.add_argument("--model", metavar="PATH", help="The model that the certificate is about, a folder or a file.")
     it.add_argument("--public-key", metavar="FILE", help="The signer's public key (PEM), from a source of its own.")
     it.add_argument("--key", metavar="FILE", help="The key of the request; with --id and --ledger.")
     it.add_argument("--id", metavar="TEXT", help="Id of a pair: check that it is in the request that the key is of.")
