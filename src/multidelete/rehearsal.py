@@ -26,7 +26,7 @@ from multidelete.methods.base import Planned, sample_retain
 from multidelete.methods.reference import ReferenceSettings, outputs_of
 from multidelete.models.converters.forms import form_of
 from multidelete.models.preflight import check_pairs
-from multidelete.training.loop import Run, run_loop
+from multidelete.training.loop import LoopResult, Run, run_loop
 from multidelete.training.step import Step
 
 STEPS = 3  # timed, after one that is not
@@ -51,6 +51,7 @@ class Rehearsal:
         pairs_forward: Pairs asked of frozen models.
         wall_s: Estimated seconds, without loading the model and writing the result; None where it cannot be told.
         estimated: How.
+        peak_bytes: Most memory that a few steps took; None where none were timed.
         forget: Ids of the pairs that go.
     """
 
@@ -66,6 +67,7 @@ class Rehearsal:
     pairs_forward: int | None
     wall_s: float | None
     estimated: str
+    peak_bytes: int | None
     forget: tuple[str, ...]
 
 
@@ -96,7 +98,7 @@ def rehearse(arguments: DeletionArguments, out: str | Path | None = None, *, ove
     with own_code(method, job.adapter), features_of(prepared) as kept:
         check_pairs(job.adapter, {"the forget pairs": job.forget, "the retain pairs": sample_retain(job)})
         plan = planned_run(method, job)
-        wall_s, estimated = _estimate(method, job, plan)
+        wall_s, estimated, peak_bytes = _estimate(method, job, plan)
         if kept is not None and wall_s is not None:
             wall_s += kept.seconds
     return Rehearsal(
@@ -112,6 +114,7 @@ def rehearse(arguments: DeletionArguments, out: str | Path | None = None, *, ove
         pairs_forward=None if plan is None else plan.pairs_forward,
         wall_s=wall_s,
         estimated=estimated,
+        peak_bytes=peak_bytes,
         forget=tuple(request.ids),
     )
 
@@ -148,17 +151,17 @@ class _TaskLoss(GradientMethod):
         return {name: part.mean(part.task_loss_B) for name, part in step.parts.items()}
 
 
-def _estimate(method: Method, job: Job, plan: Planned | None) -> tuple[float | None, str]:
-    """Seconds that a run would take, and how they were found."""
+def _estimate(method: Method, job: Job, plan: Planned | None) -> tuple[float | None, str, int | None]:
+    """Seconds that a run would take, how they were found, and the memory that a few steps took."""
     if plan is None:
-        return None, f"not estimated: {method.name} does not say what it will cost"
+        return None, f"not estimated: {method.name} does not say what it will cost", None
     parts = {"forget": job.forget, "retain": sample_retain(job)}
     a_pass = max(1, round(len(job.forget) / job.settings.batch_size))
     few = replace(job.settings, trackers=(), checkpoint_steps=0, workers=0, passes=1 / a_pass)
-    _timed(job, parts, few)  # the first step makes room, and says nothing of the others
-    wall_s, pairs = _timed(job, parts, replace(few, passes=STEPS / a_pass))
-    seconds = plan.pairs_backward * wall_s / pairs
-    how = f"{STEPS} steps of {pairs // STEPS:,} pairs with the family's own loss took {wall_s:,.2f} s"
+    _steps(job, parts, few)  # the first step makes room, and says nothing of the others
+    done = _steps(job, parts, replace(few, passes=STEPS / a_pass))
+    seconds = plan.pairs_backward * done.wall_s / done.pairs
+    how = f"{STEPS} steps of {done.pairs // STEPS:,} pairs with the family's own loss took {done.wall_s:,.2f} s"
     if plan.pairs_forward:
         asked = [*job.forget.pairs, *parts["retain"].pairs][:ASKED]
         started = time.perf_counter()
@@ -167,11 +170,14 @@ def _estimate(method: Method, job: Job, plan: Planned | None) -> tuple[float | N
         seconds += plan.pairs_forward * asking_s / len(asked)
         how += f", asking about {counted(len(asked), 'pairs')} {asking_s:,.2f} s"
     if finds_its_way(method, job):
-        return seconds, f"at most: the run ends as soon as the deleted pairs look like unseen ones; {how}"
-    return seconds, f"{how}; times the pairs of the whole run"
+        return (
+            seconds,
+            f"at most: the run ends as soon as the deleted pairs look like unseen ones; {how}",
+            done.peak_bytes,
+        )
+    return seconds, f"{how}; times the pairs of the whole run", done.peak_bytes
 
 
-def _timed(job: Job, parts: Mapping[str, PairDataset], settings: LoopSettings) -> tuple[float, int]:
-    """Seconds of a few steps, and the pairs in them."""
-    done = run_loop(job.adapter, _TaskLoss(), parts, settings=settings, seed=job.seed, run=Run(title="rehearsal"))
-    return done.wall_s, done.pairs
+def _steps(job: Job, parts: Mapping[str, PairDataset], settings: LoopSettings) -> LoopResult:
+    """A few steps, which are thrown away."""
+    return run_loop(job.adapter, _TaskLoss(), parts, settings=settings, seed=job.seed, run=Run(title="rehearsal"))

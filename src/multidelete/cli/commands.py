@@ -32,6 +32,21 @@ from multidelete.cli.ledger import (
     show_ledger,
 )
 from multidelete.cli.lineages import LineageDataOptions, LineageOptions
+from multidelete.cli.operation import (
+    AuditAgainOptions,
+    HolderOptions,
+    HowOptions,
+    LineageRunOptions,
+    PlanOptions,
+    RefuseOptions,
+    ReleaseOptions,
+    audit_ledger,
+    plan,
+    refuse,
+    release,
+    run_ledger,
+    still_knowing,
+)
 from multidelete.cli.options import (
     AuditOptions,
     CheckpointOptions,
@@ -210,6 +225,56 @@ add_command(
     arguments=("lineage", "reference"),
     config=False,
     example="multidelete ledger forget-key lineage TICKET-17",
+)
+add_command(
+    ledger,
+    plan,
+    *(LineageOptions, HowOptions, PlanOptions, MethodOptions, LineageDataOptions, LoopSettings),
+    arguments=("lineage",),
+    flags_only=(MethodOptions,),
+    tables=("method", "search"),
+    example="multidelete ledger plan lineage --only TICKET-17 --out plan",
+)
+add_command(
+    ledger,
+    run_ledger,
+    *(LineageOptions, HowOptions, LineageRunOptions, MethodOptions, LineageDataOptions, LoopSettings),
+    arguments=("lineage",),
+    flags_only=(MethodOptions,),
+    tables=("method", "search"),
+    example="multidelete ledger run lineage --plan plan --retrained retrained",
+)
+add_command(
+    ledger,
+    audit_ledger,
+    *(ReferenceOptions, AuditAgainOptions, LineageDataOptions),
+    arguments=("lineage", "reference"),
+    config=False,
+    example="multidelete ledger audit lineage TICKET-17 --retrained retrained",
+)
+add_command(
+    ledger,
+    release,
+    *(ReferenceOptions, ReleaseOptions, LineageDataOptions),
+    arguments=("lineage", "reference"),
+    config=False,
+    example='multidelete ledger release lineage TICKET-17 --by "data protection officer" --stale-ids stale.json',
+)
+add_command(
+    ledger,
+    refuse,
+    *(ReferenceOptions, RefuseOptions, LineageDataOptions),
+    arguments=("lineage", "reference"),
+    config=False,
+    example='multidelete ledger refuse lineage TICKET-18 --reason "Art. 17(3)(e): claims are pending" --by "legal"',
+)
+add_command(
+    ledger,
+    still_knowing,
+    *(LineageOptions, HolderOptions, LineageDataOptions),
+    arguments=("lineage",),
+    config=False,
+    example="multidelete ledger still-knowing lineage --check",
 )
 
 

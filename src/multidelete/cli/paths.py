@@ -28,15 +28,17 @@ READS: Mapping[str, Callable[[str], list[Path]]] = {
     "experiment": _plain,
     "forget": _plain,
     "forget_image": _plain,
+    "also": _plain,
     "image_root": _plain,
     "key": _plain,
+    "plan": _plain,
     "sign_key": _plain,
     "tokenizer": _plain,
     **dict.fromkeys(MODELS, paths_of_model),
 }
 """Fields of all commands that name files and folders to read, and how."""
 
-WRITES = ("out", "write", "rewrite", "index_folder")
+WRITES = ("out", "write", "rewrite", "index_folder", "stale_ids")
 """Fields that name what is written and may replace what is there."""
 
 ADDS_TO = ("cache", "store", "lineage")

@@ -45,6 +45,8 @@ def show_rehearsal(rehearsal: "Rehearsal", out: Path, *, named: bool, as_json: b
         rows.append(["cost", f"{steps}{counted(rehearsal.pairs_backward, 'pairs')} trained on{asked}"])
     rows.append(["time", "unknown" if rehearsal.wall_s is None else f"about {span(max(1, rehearsal.wall_s))}"])
     rows.append(["", rehearsal.estimated])
+    if rehearsal.peak_bytes:
+        rows.append(["memory", f"about {rehearsal.peak_bytes / 2**20:,.0f} MiB"])
     rows.append(["written", f"nothing; a run would write {out}"])
     show.show_table(["", ""], rows)
     if named:

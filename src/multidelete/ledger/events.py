@@ -336,6 +336,14 @@ class KeyForgotten(OneEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Found(Event):
+    """Further things were found that still know deleted pairs."""
+
+    kind: ClassVar[str] = "found"
+    still_knowing: tuple[Holder, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Gone(Event):
     """Something that still knew deleted pairs was looked for, and is gone; who said so, where nobody could look."""
 
@@ -357,7 +365,7 @@ class CertificateIssued(OneEvent):
 KINDS: Mapping[str, type[Event]] = {
     one.kind: one
     for one in (Opened, Received, NearDuplicates, Planned, Started, Unlearned, Audited, Released, Refused, Failed,
-                KeyForgotten, Gone, CertificateIssued)
+                KeyForgotten, Found, Gone, CertificateIssued)
 }  # fmt: skip
 
 

@@ -3,7 +3,8 @@
 import json
 import os
 import sqlite3
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -37,6 +38,7 @@ class Places(Record):
         image_root: As ``--image-root``.
         classes: As ``--classes``.
         sign_key: File of the private key that certificates are signed with.
+        models: By name, models of the lineage that lie elsewhere than in its folder.
     """
 
     model: str
@@ -46,6 +48,7 @@ class Places(Record):
     image_root: str | None = None
     classes: tuple[str, ...] = ()
     sign_key: str | None = None
+    models: Mapping[str, str] = field(default_factory=dict)
 
 
 def begin(
@@ -78,7 +81,7 @@ def begin(
         if Ledger.is_there(folder):
             raise LedgerError(f"{folder} holds a ledger already. Give another folder.")
         (folder / KEYS).mkdir(mode=0o700, exist_ok=True)
-        write_whole(folder / PLACES, json.dumps(places.as_json(), indent=1, ensure_ascii=False) + "\n")
+        write_places(folder, places)
         write_keys(folder / KEYS / DATA_KEY, {key_id(key): key})
         opened = Opened(
             lineage=folder.resolve().name,
@@ -100,6 +103,11 @@ def places_of(folder: str | Path) -> Places:
     """
     remedy = "Write it as ledger init does: an object with model and data."
     return read_object(Places, read_json_object(Path(folder) / PLACES, remedy), str(Path(folder) / PLACES), remedy)
+
+
+def write_places(folder: Path, places: Places) -> None:
+    """Say where the parts of a lineage lie."""
+    write_whole(folder / PLACES, json.dumps(places.as_json(), indent=1, ensure_ascii=False) + "\n")
 
 
 def absolute(place: str) -> str:

@@ -251,12 +251,12 @@ def _content(pair: Shown) -> dict[str, object]:
     return {
         "name": pair.id,
         "subject": pair.subject,
-        "image": None if pair.image is None else _thumbnail(pair.image),
+        "image": None if pair.image is None else thumbnail(pair.image),
         "caption": pair.caption,
     }
 
 
-def _thumbnail(image: Image.Image) -> str:
+def thumbnail(image: Image.Image) -> str:
     """A data URI of a PNG of at most 96 pixels a side, without the file's metadata."""
     small = image.convert("RGB")
     small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))

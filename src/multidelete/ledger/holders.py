@@ -1,0 +1,264 @@
+"""What still knows deleted pairs: earlier models, unfinished runs, stores, answers, reports, plans, and the data.
+
+Found near the models and the lineage, or named by the user. Where each lies stands in a file beside the ledger, which
+may be deleted; the ledger holds its sort and digest alone.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from multidelete.artifacts.deletions import Lineage
+from multidelete.artifacts.keys import read_keys
+from multidelete.artifacts.manifest import MANIFEST, digest_file
+from multidelete.artifacts.room import write_whole
+from multidelete.core.errors import CheckpointError, LedgerError, MultideleteError
+from multidelete.core.json_files import read_json_object
+from multidelete.core.records import Record, read_object
+from multidelete.data.pairs import Pair, PairData
+from multidelete.ledger.chain import Ledger
+from multidelete.ledger.events import Found, Gone, Holder, Released
+from multidelete.ledger.models import all_models, released_requests, run_keys
+from multidelete.ledger.places import model_digest, places_of
+from multidelete.ledger.requests import known, odd_text, request_key
+from multidelete.models.lineage import lineage_of
+
+PLACES = "still-knowing.json"
+DATA = "training data"
+AUDITS = "audits"
+_UNFINISHED = (".partial", ".old", ".leaving")
+_STORED = ("original-", "retrained-", "shadow-", "unlearned-")  # what a store of models calls its folders
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holding(Record):
+    """Something that still knows deleted pairs.
+
+    Attributes:
+        what: Which sort of thing.
+        digest: Of what it holds.
+        path: Where it lies.
+    """
+
+    what: str
+    digest: str
+    path: str
+
+    @property
+    def holder(self) -> Holder:
+        """As the ledger holds it, without its path."""
+        return Holder(what=self.what, digest=self.digest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Places(Record):
+    holdings: tuple[Holding, ...] = ()
+
+
+def find_holders(
+    ledger: Ledger, data: PairData, also: Sequence[str | Path] = (), references: Sequence[str] = ()
+) -> list[Holding]:
+    """What is on disk near the models and the lineage that still knows pairs which were deleted.
+
+    Args:
+        ledger: Of the lineage.
+        data: The pairs; where they still hold deleted ones, they count too, and so do copies in the cache of
+            `datasets`.
+        also: Further places that the user names.
+        references: Requests whose pairs are about to be released, beside those that are.
+
+    Raises:
+        CheckpointError: A place that is named is not there.
+    """
+    pairs = deleted_pairs(ledger, data, references)
+    found = [Holding(what=what, digest=_digest(path), path=str(path)) for what, path in _known(ledger, pairs)]
+    if pairs:
+        found.append(Holding(what=DATA, digest=ledger.opened.data, path=places_of(ledger.folder).data))
+    cached = [path for path in data.cached if path.exists()]
+    found += [Holding(what="cache of datasets", digest=_digest(path), path=str(path)) for path in cached]
+    for place in also:
+        path = Path(os.path.abspath(place))
+        if not path.exists():
+            raise CheckpointError(f"{place} is not there. Name what still knows deleted pairs.")
+        found.append(Holding(what=_sort_of(path) or "copy", digest=_digest(path), path=str(path)))
+    return list({one.path: one for one in found}.values())
+
+
+def deleted_pairs(ledger: Ledger, data: PairData, references: Sequence[str] = ()) -> list[Pair]:
+    """Pairs of released requests, and of others named, that the data still holds, as far as keys tell."""
+    states = [known(ledger, name) for name in dict.fromkeys((*released_requests(ledger), *references))]
+    keys = {one.received.key: request_key(ledger, one) for one in states if not one.keys_gone}
+    lineage = Lineage(tuple(keyed.record for one in states for keyed in one.keyed), keys)
+    pairs = [pair for split in data.splits.values() for pair in split]
+    ids = lineage.earlier(pairs) if keys else set()
+    return [pair for pair in pairs if pair.id in ids]
+
+
+def _known(ledger: Ledger, pairs: Sequence[Pair]) -> Iterator[tuple[str, Path]]:
+    models = all_models(ledger)
+    around = dict.fromkeys([ledger.folder.absolute(), *(model.folder.absolute().parent for model in models)])
+    seen: set[Path] = set()
+    for path in (*(model.folder for model in models), *(path for place in around for path in _inside(place, ledger))):
+        sort = _sort_of(path)
+        if path.resolve() in seen or sort is None:
+            continue
+        seen.add(path.resolve())
+        if sort not in ("model", "adapter") or not _has_forgotten(ledger, path, pairs):
+            yield sort, path.absolute()
+
+
+def _has_forgotten(ledger: Ledger, model: Path, pairs: Sequence[Pair]) -> bool:
+    """Whether a model has forgotten all of these pairs, as far as the keys tell that lie beside it or in the ledger."""
+    try:
+        lineage = lineage_of(model)
+        lineage = lineage.with_keys(read_keys(run_keys(ledger))) if run_keys(ledger).is_file() else lineage
+    except MultideleteError:
+        return False
+    return {pair.id for pair in pairs} <= lineage.earlier(pairs) and (bool(pairs) or lineage.deletions != ())
+
+
+def _inside(place: Path, ledger: Ledger) -> Iterator[Path]:
+    """What lies directly in a folder; of the lineage's also what lies in its own folders."""
+    try:
+        paths = sorted(place.iterdir())
+    except OSError:
+        return
+    for path in paths:
+        yield path
+        if place == ledger.folder.absolute() and path.name == AUDITS and path.is_dir():
+            yield from _inside(path, ledger)
+
+
+def _sort_of(path: Path) -> str | None:
+    """Which sort of thing that knows pairs a path is; None where it is none that is known here."""
+    if not path.is_dir():
+        return None
+    if path.name.startswith(".") and path.suffix in _UNFINISHED:
+        return "unfinished run"
+    if (path / "adapter_config.json").is_file():
+        return "adapter"
+    if (path / MANIFEST).is_file():
+        return "model"
+    if (path / "report.html").is_file() and _shows_pairs(path / "report.html"):
+        return "report with pictures"
+    if (path / "plan.json").is_file() and '"names_pairs": true' in _text(path / "plan.json"):
+        return "plan that names pairs"
+    names = [inside.name for inside in path.iterdir()]
+    if any(name.startswith(_STORED) for name in names):
+        return "store"
+    if any(name.startswith(("signals-", "reference-")) for name in names):
+        return "cache of answers"
+    if any(name.startswith("checkpoint") for name in names):
+        return "checkpoints"
+    return None
+
+
+def _shows_pairs(report: Path) -> bool:
+    return "Deleted pairs, one by one" in _text(report)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _digest(path: Path) -> str:
+    """Of all files of a folder, or of a file; empty where they cannot be read, or there are none."""
+    try:
+        return model_digest(path).digest if path.is_dir() else digest_file(path)
+    except (MultideleteError, OSError):
+        return ""
+
+
+def listed(ledger: Ledger) -> list[Holder]:
+    """What the ledger knows to be left, by sort and digest: found once, and not gone since."""
+    left: dict[tuple[str, str], Holder] = {}
+    for one in ledger.events():
+        match one.event:
+            case Released() | Found():
+                left |= {(holder.what, holder.digest): holder for holder in one.event.still_knowing}
+            case Gone():
+                left.pop((one.event.what, one.event.digest), None)
+            case _:
+                pass
+    return list(left.values())
+
+
+def look_again(ledger: Ledger, data: PairData, also: Sequence[str | Path] = ()) -> list[Holding]:
+    """Look for what still knows deleted pairs; what is new is written down."""
+    found = find_holders(ledger, data, also)
+    known = {(one.what, one.digest) for one in listed(ledger)}
+    new = tuple(one.holder for one in found if (one.what, one.digest) not in known)
+    remember(ledger, found)
+    if new:
+        ledger.append(Found(still_knowing=new))
+    return found
+
+
+def remember(ledger: Ledger, found: Iterable[Holding]) -> None:
+    """Note where things lie, beside the ledger."""
+    places = {one.path: one for one in (*_places(ledger), *found)}
+    content = _Places(holdings=tuple(places.values())).as_json()
+    write_whole(ledger.folder / PLACES, json.dumps(content, indent=1) + "\n")
+
+
+def _places(ledger: Ledger) -> tuple[Holding, ...]:
+    path = ledger.folder / PLACES
+    if not path.is_file():
+        return ()
+    remedy = "Delete it: it is made again."
+    return read_object(_Places, read_json_object(path, remedy), str(path), remedy).holdings
+
+
+def check_gone(ledger: Ledger, data: PairData) -> tuple[list[Holder], list[Holding], list[Holder]]:
+    """Look whether what is listed is gone, and write down what is.
+
+    Args:
+        ledger: Of the lineage.
+        data: The pairs as they are now; they are gone when no deleted one is among them.
+
+    Returns:
+        What is gone, what is still there, and what lies nobody knows where.
+    """
+    places = {(one.what, one.digest): one for one in _places(ledger)}
+    gone, there, unknown = [], [], []
+    for holder in listed(ledger):
+        place = places.get((holder.what, holder.digest))
+        if place is None:
+            unknown.append(holder)
+        elif bool(deleted_pairs(ledger, data)) if holder.what == DATA else os.path.lexists(place.path):
+            there.append(place)
+        else:
+            gone.append(holder)
+    for holder in gone:
+        ledger.append(Gone(what=holder.what, digest=holder.digest))
+    return gone, there, unknown
+
+
+def say_gone(ledger: Ledger, digest: str, by: str) -> Holder:
+    """Write down that somebody says that something is gone which cannot be looked for here.
+
+    Args:
+        ledger: Of the lineage.
+        digest: Of the thing, or as much of its beginning as tells it from others.
+        by: Role or name of who says so.
+
+    Raises:
+        LedgerError: Nothing that is listed has that digest, or several have.
+    """
+    matching = [one for one in listed(ledger) if digest and one.digest.startswith(digest)]
+    problems = odd_text("by", by)
+    if len(matching) != 1:
+        problems.append(
+            f"{len(matching)} things that still know deleted pairs have a digest that begins with {digest!r}; it must "
+            "be one. See ledger still-knowing."
+        )
+    if problems:
+        raise LedgerError(problems)
+    (holder,) = matching
+    ledger.append(Gone(what=holder.what, digest=holder.digest, by=by))
+    return holder

@@ -1,0 +1,126 @@
+"""The audit of a lineage's model: of the newest requests and, again, of all earlier ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from multidelete.auditing import AuditResult, audit
+from multidelete.audits.compared import Source
+from multidelete.core.errors import LedgerError
+from multidelete.data.identity import with_true_sources
+from multidelete.data.pairs import PairData
+from multidelete.data.request import Request
+from multidelete.ledger.chain import Ledger
+from multidelete.ledger.drift import Advice, advice, drift_of
+from multidelete.ledger.judged import audited_event
+from multidelete.ledger.models import LineageModel, original, released_requests, run_keys
+from multidelete.ledger.requests import known, pairs_of
+
+AUDITS = "audits"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """What a model is judged beside and how, as `multidelete.audit` takes it.
+
+    Attributes:
+        retrained: A model trained without the pairs: the yardstick.
+        retrained_again: Such models of other seeds.
+        noun: What the deleted units are called in the report.
+        device: Where the models are asked.
+        seed: Of everything that is drawn.
+        allow_pickle: Also read weights that are not safetensors.
+        earlier_pairs_removed: Say that the data holds no pairs of requests whose keys were destroyed.
+    """
+
+    retrained: Source | None = None
+    retrained_again: Sequence[Source] = ()
+    noun: str | None = None
+    device: str = "auto"
+    seed: int = 0
+    allow_pickle: bool = False
+    earlier_pairs_removed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What the audits of a model found.
+
+    Attributes:
+        newest: Of the requests that it was made for.
+        earlier: Of all earlier ones together; None where there are none whose keys are left.
+        drift: What it has lost against the first original.
+        advice: What that means for the next request.
+        not_told: Earlier requests whose keys were destroyed, so that nobody can ask about them again.
+    """
+
+    newest: AuditResult
+    earlier: AuditResult | None = None
+    drift: dict[str, float] = field(default_factory=dict)
+    advice: Advice = "go on"
+    not_told: tuple[str, ...] = ()
+
+
+def judge(ledger: Ledger, model: LineageModel, data: PairData, beside: Beside | None = None) -> Judged:
+    """Audit a model against the first original, and write down what came of it.
+
+    Args:
+        ledger: Of the lineage.
+        model: The model, which some run made.
+        data: The pairs that the first model was trained on.
+        beside: What it is judged beside.
+
+    Raises:
+        LedgerError: It is not the model that the ledger knows.
+        UserError: What `multidelete.audit` refuses.
+    """
+    beside = beside or Beside()
+    folder, everything = model.check(), with_true_sources(data)
+    original(ledger).check()
+    before = [known(ledger, name) for name in released_requests(ledger) if name not in model.requests]
+    told = [one.reference for one in before if not one.keys_gone]
+    newest = _audit(ledger, folder, everything, model.requests, beside)
+    earlier = _audit(ledger, folder, everything, told, beside) if told else None
+    drift = drift_of(newest.verdict.rows)
+    with ledger.writing():
+        digest = model.digest.digest
+        ledger.append(audited_event(newest.folder, newest.verdict, model.requests, model=digest, drift=drift))
+        if earlier is not None:
+            ledger.append(audited_event(earlier.folder, earlier.verdict, told, model=digest))
+    return Judged(
+        newest=newest,
+        earlier=earlier,
+        drift=drift,
+        advice=advice(drift, len(before) + len(model.requests), ledger.opened.budget),
+        not_told=tuple(one.reference for one in before if one.keys_gone),
+    )
+
+
+def newest_run(ledger: Ledger, reference: str) -> str:
+    """Digest of the model that the newest run of a request made.
+
+    Raises:
+        LedgerError: None did.
+    """
+    run = known(ledger, reference).unlearned
+    if run is None:
+        raise LedgerError(f"no run has made a model for {reference} yet. Run it with ledger run.")
+    return run.after.digest
+
+
+def _audit(ledger: Ledger, folder: Path, data: PairData, references: Sequence[str], beside: Beside) -> AuditResult:
+    requests = [pairs_of(ledger, reference, data) for reference in references]
+    wanted = {pair_id for request in requests for pair_id in request.ids}
+    units = {request.unit for request in requests}
+    request = Request(
+        tuple(pair.id for pair in data.train if pair.id in wanted),
+        units.pop() if len(units) == 1 else "pair",
+        f"the pairs of {', '.join(references)}",
+    )
+    name = f"{folder.name}-{references[0]}" + (f"-and-{len(references) - 1}-more" if len(references) > 1 else "")
+    return audit(
+        folder, original(ledger).folder, data, request, retrained=beside.retrained,
+        retrained_again=beside.retrained_again, out=ledger.folder / AUDITS / name, noun=beside.noun,
+        device=beside.device, seed=beside.seed, overwrite=True, allow_pickle=beside.allow_pickle,
+        key=run_keys(ledger), earlier_pairs_removed=beside.earlier_pairs_removed,
+    )  # fmt: skip

@@ -1,0 +1,102 @@
+"""The models of a lineage: where they lie, and which one the next run begins with."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from multidelete.core.errors import LedgerError
+from multidelete.ledger.chain import KEYS, Ledger
+from multidelete.ledger.events import ModelDigest, Released, Unlearned
+from multidelete.ledger.places import model_digest, places_of, write_places
+
+ORIGINAL = "original"
+MODELS = "models"
+RUN_KEYS = "_models.key"
+"""In the folder of keys: what the models' own records were made with."""
+
+
+@dataclass(frozen=True)
+class LineageModel:
+    """A model of a lineage.
+
+    Attributes:
+        name: Of its folder; ``original`` is the first.
+        folder: Where it lies.
+        digest: Of what it must hold.
+        requests: What it was made for: of the run that made it alone.
+    """
+
+    name: str
+    folder: Path
+    digest: ModelDigest
+    requests: tuple[str, ...] = ()
+
+    def check(self) -> Path:
+        """The folder, when it holds what it must.
+
+        Raises:
+            LedgerError: It is not there, or holds something else.
+        """
+        if not self.folder.is_dir():
+            raise LedgerError(f"model {self.name} is not at {self.folder}. Say in lineage.json where it lies.")
+        if model_digest(self.folder).digest != self.digest.digest:
+            raise LedgerError(
+                f"{self.folder} is not model {self.name} as the ledger knows it: its files are others. Restore it."
+            )
+        return self.folder
+
+
+def run_keys(ledger: Ledger) -> Path:
+    """The file of the keys that the models' records were made with."""
+    return ledger.folder / KEYS / RUN_KEYS
+
+
+def all_models(ledger: Ledger) -> tuple[LineageModel, ...]:
+    """Every model that a run made, after the first original, oldest first."""
+    runs = [one.event for one in ledger.events() if isinstance(one.event, Unlearned)]
+    return (original(ledger), *(_made(ledger, run) for run in runs))
+
+
+def original(ledger: Ledger) -> LineageModel:
+    """The first."""
+    return LineageModel(ORIGINAL, Path(places_of(ledger.folder).model), ledger.opened.original)
+
+
+def newest(ledger: Ledger) -> LineageModel:
+    """The newest released model, or the first original."""
+    released = [one.event.model for one in ledger.events() if isinstance(one.event, Released)]
+    return model_of(ledger, released[-1]) if released else original(ledger)
+
+
+def model_of(ledger: Ledger, digest: str) -> LineageModel:
+    """The model of a digest.
+
+    Raises:
+        LedgerError: No run made such a model.
+    """
+    known = [model for model in all_models(ledger) if model.digest.digest == digest]
+    if not known:
+        raise LedgerError(f"no run of this lineage made the model {digest[:16]}.")
+    return known[-1]
+
+
+def released_requests(ledger: Ledger) -> tuple[str, ...]:
+    """References of what the newest released model has forgotten, oldest first."""
+    told = [one.event.references for one in ledger.events() if isinstance(one.event, Released)]
+    return tuple(dict.fromkeys(reference for references in told for reference in references))
+
+
+def place_of_run(ledger: Ledger, name: str) -> Path:
+    """Where a run writes, or wrote, its model."""
+    elsewhere = places_of(ledger.folder).models.get(name)
+    return ledger.folder / MODELS / name if elsewhere is None else Path(elsewhere)
+
+
+def remember_place(ledger: Ledger, name: str, folder: Path) -> None:
+    """Note where a model is written that does not lie in the lineage's folder."""
+    places = places_of(ledger.folder)
+    if folder != ledger.folder / MODELS / name and places.models.get(name) != str(folder):
+        write_places(ledger.folder, replace(places, models={**places.models, name: str(folder)}))
+
+
+def _made(ledger: Ledger, run: Unlearned) -> LineageModel:
+    return LineageModel(run.folder, place_of_run(ledger, run.folder), run.after, run.references)

@@ -1,0 +1,159 @@
+"""The end of a request: its model is released, or it is refused; each with a certificate."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from multidelete.core.errors import LedgerError
+from multidelete.data.pairs import PairData
+from multidelete.ledger.certificate import issue
+from multidelete.ledger.chain import Ledger
+from multidelete.ledger.events import Audited, CertificateIssued, Refused, Released
+from multidelete.ledger.holders import Holding, find_holders, remember
+from multidelete.ledger.models import model_of, newest
+from multidelete.ledger.requests import known, naming, odd_text, pairs_of
+from multidelete.ledger.stale import Stale, stale_after, write_stale_ids
+from multidelete.ledger.work import taken_up
+
+CERTIFICATES = "certificates"
+BAD = ("unfinished", "over-forgotten", "damaged")
+
+
+@dataclass(frozen=True)
+class Release:
+    """What came of a release.
+
+    Attributes:
+        references: The requests that the model was made for, all of which are released.
+        certificates: A folder for each.
+        still_knowing: What still knows their pairs.
+        stale: What must be computed anew; None where the release was finished that a killed process had begun.
+    """
+
+    references: tuple[str, ...]
+    certificates: tuple[Path, ...]
+    still_knowing: Sequence[Holding] = ()
+    stale: Stale | None = None
+
+
+def release(
+    ledger: Ledger,
+    reference: str,
+    data: PairData,
+    *,
+    by: str,
+    despite: str | None = None,
+    stale_ids: str | Path | None = None,
+    also: Sequence[str | Path] = (),
+) -> Release:
+    """Release the model that a request's newest run made, for all requests of that run, and certify each.
+
+    Args:
+        ledger: Of the lineage.
+        reference: A request of the run.
+        data: The pairs that the first model was trained on.
+        by: Role or name of who releases it.
+        despite: Why it is released although an audit called it unfinished, over-forgotten or damaged.
+        stale_ids: File to write with the ids of pairs whose embeddings must go or be computed anew. It names pairs.
+        also: Further places of things that still know the pairs.
+
+    Raises:
+        LedgerError: The request is not audited, the audit forbids it, or another model was released meanwhile.
+    """
+    state = known(ledger, reference)
+    if state.state == "released" and state.released is not None:
+        return _finished(ledger, state.released)
+    if state.unlearned is None or state.state != "audited":
+        raise LedgerError(f"request {reference} is {state.state}; it can be released when it is audited.")
+    run = state.unlearned
+    model, before = model_of(ledger, run.after.digest), newest(ledger)
+    if run.before != before.digest.digest:
+        raise LedgerError(
+            f"the model of {reference} was made from another than {before.name}, which was released meanwhile, and "
+            f"knows what that one has forgotten. Run {reference} again."
+        )
+    problems = [*odd_text("by", by), *([] if despite is None else odd_text("despite", despite)),
+                *_forbidden(ledger, model.digest.digest, despite)]  # fmt: skip
+    work = taken_up(ledger, data, run.references)
+    gone = work.left.train.only(work.request.ids, "forget").pairs
+    problems += naming({"by": by, **({} if despite is None else {"despite": despite})}, gone)
+    if problems:
+        raise LedgerError(problems)
+    digests = before.digest.digest, model.digest.digest
+    stale = stale_after(before.check(), model.check(), digests, work.left, work.request)
+    if stale_ids is not None:
+        write_stale_ids(Path(stale_ids), ledger, stale, work.left, work.request)
+    holdings = find_holders(ledger, data, also, run.references)
+    remember(ledger, holdings)
+    ledger.append(
+        Released(
+            references=run.references,
+            by=by,
+            model=model.digest.digest,
+            reason=despite,
+            still_knowing=tuple(one.holder for one in holdings),
+            stale=stale.holders,
+        )
+    )
+    return Release(run.references, _certified(ledger, run.references), holdings, stale)
+
+
+def refuse(ledger: Ledger, reference: str, reason: str, data: PairData, *, by: str | None = None) -> Path:
+    """Refuse a request, and certify that.
+
+    Args:
+        ledger: Of the lineage.
+        reference: The request.
+        reason: Why; it names nobody.
+        data: The pairs, so that the reason can be checked not to name one.
+        by: Role or name of who decided it.
+
+    Raises:
+        LedgerError: The request is done, or the reason is empty or names somebody.
+    """
+    problems = [*odd_text("reason", reason), *([] if by is None else odd_text("by", by))]
+    wanted = set(pairs_of(ledger, reference, data).ids)
+    texts = {"reason": reason, **({} if by is None else {"by": by})}
+    problems += naming(texts, [pair for pair in data.train if pair.id in wanted])
+    if problems:
+        raise LedgerError(problems)
+    if known(ledger, reference).state != "refused":
+        ledger.append(Refused(reference=reference, reason=reason, by=by))
+    return _certified(ledger, (reference,))[0]
+
+
+def _forbidden(ledger: Ledger, model: str, despite: str | None) -> list[str]:
+    """What audits of a model found that only somebody who takes responsibility can pass over."""
+    outcomes = {
+        event.references: event.outcome
+        for one in ledger.events()
+        if isinstance(event := one.event, Audited) and event.model == model
+    }
+    bad = {names: outcome for names, outcome in outcomes.items() if outcome in BAD}
+    return [] if despite is not None else [
+        f"the audit of {' and '.join(names)} calls the model {outcome}. Run again with other settings; or release it "
+        "all the same, by name and with the reason (--despite)."
+        for names, outcome in bad.items()
+    ]  # fmt: skip
+
+
+def _finished(ledger: Ledger, done: Released) -> Release:
+    """The certificates that a killed process did not come to write."""
+    if not (lacking := [name for name in done.references if not _is_certified(ledger, name)]):
+        raise LedgerError(
+            f"{' and '.join(done.references)} is released already. For another copy of a certificate see ledger export."
+        )
+    return Release(done.references, _certified(ledger, lacking))
+
+
+def _is_certified(ledger: Ledger, reference: str) -> bool:
+    is_issued = any(
+        isinstance(one.event, CertificateIssued) and one.event.reference == reference for one in ledger.events()
+    )
+    return is_issued and (ledger.folder / CERTIFICATES / reference).is_dir()
+
+
+def _certified(ledger: Ledger, references: Iterable[str]) -> tuple[Path, ...]:
+    return tuple(
+        issue(ledger, reference, ledger.folder / CERTIFICATES / reference, overwrite=True) for reference in references
+    )

@@ -1,0 +1,130 @@
+"""What a run takes up: the open requests, the model that they begin with, and the data without earlier ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from multidelete.artifacts.deletions import Lineage, without_earlier
+from multidelete.core.errors import LedgerError, RequestError
+from multidelete.core.json_files import JsonObject
+from multidelete.core.settings import LoopSettings
+from multidelete.core.units import Unit
+from multidelete.core.words import counted
+from multidelete.data.identity import with_true_sources
+from multidelete.data.pairs import PairData
+from multidelete.data.request import Request, what_is_missing_afterwards
+from multidelete.deletion.arguments import DeletionArguments
+from multidelete.ledger.chain import Ledger
+from multidelete.ledger.models import LineageModel, newest, released_requests, run_keys
+from multidelete.ledger.requests import known, pairs_of, request_key
+from multidelete.ledger.states import ENDED, RequestState
+from multidelete.methods import Method
+
+
+@dataclass(frozen=True, kw_only=True)
+class How:
+    """How pairs are deleted, as `multidelete.unlearn` takes it.
+
+    Attributes:
+        method: Name, or an instance with its hyperparameters.
+        settings: Of the loop: what differs from the method's own.
+        trainable: The part of the model.
+        seed: Of everything that is drawn.
+        allow_pickle: Also read weights that are not safetensors.
+        earlier_pairs_removed: Say that the data holds no pairs of requests whose keys were destroyed.
+        overwrite: Start afresh where a run of the same requests stopped, or made a model that could not be judged.
+    """
+
+    method: Method | str = "multidelete"
+    settings: LoopSettings | JsonObject | None = None
+    trainable: str = "auto"
+    seed: int = 0
+    allow_pickle: bool = False
+    earlier_pairs_removed: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Work:
+    """Requests that are done together.
+
+    Attributes:
+        ledger: Of the lineage.
+        references: The requests, in the order in which they came in.
+        base: The model that they begin with.
+        everything: The data as it was read, with true sources.
+        left: The data without the pairs of earlier requests.
+        request: The pairs that go.
+    """
+
+    ledger: Ledger = field(repr=False)
+    references: tuple[str, ...]
+    base: LineageModel
+    everything: PairData
+    left: PairData
+    request: Request
+
+    def arguments(self, how: How) -> DeletionArguments:
+        """What `unlearn` is given."""
+        keys = run_keys(self.ledger)
+        return DeletionArguments(
+            original=self.base.folder, data=self.left, forget=self.request, method=how.method, settings=how.settings,
+            trainable=how.trainable, seed=how.seed, allow_pickle=how.allow_pickle,
+            key=keys if keys.exists() else None,
+            earlier_pairs_removed=how.earlier_pairs_removed,
+        )  # fmt: skip
+
+    @cached_property
+    def by_request(self) -> dict[str, Request]:
+        """The pairs of each request."""
+        return {reference: pairs_of(self.ledger, reference, self.everything) for reference in self.references}
+
+
+def taken_up(ledger: Ledger, data: PairData, only: Sequence[str] = ()) -> Work:
+    """The requests that a run takes up, with their pairs.
+
+    Args:
+        ledger: Of the lineage.
+        data: The pairs that the first model was trained on, with those of earlier requests or without.
+        only: References; without any, all requests that are not done.
+
+    Raises:
+        LedgerError: None is open, or pairs cannot be found again.
+        RequestError: Nothing of them is left to be deleted, or not enough of the data would stay.
+    """
+    requests = _open_requests(ledger, only)
+    everything = with_true_sources(data)
+    left = without_earlier(everything, earlier_deletions(ledger))
+    found = [pairs_of(ledger, one.reference, everything) for one in requests]
+    wanted = {pair_id for request in found for pair_id in request.ids}
+    ids = tuple(pair.id for pair in left.train if pair.id in wanted)
+    names = ", ".join(one.reference for one in requests)
+    if not ids:
+        raise RequestError(
+            f"all pairs of {names} were deleted by earlier requests: there is nothing to run. Refuse it and say so."
+        )
+    if problems := what_is_missing_afterwards(left.train, set(ids), left.classes):
+        raise RequestError(problems)
+    units: set[Unit] = {request.unit for request in found}
+    unit = units.pop() if len(units) == 1 else "pair"
+    request = Request(ids, unit, f"{len(ids)} of {counted(len(left.train), 'training pairs')}, of {names}")
+    return Work(ledger, tuple(one.reference for one in requests), newest(ledger), everything, left, request)
+
+
+def earlier_deletions(ledger: Ledger) -> Lineage:
+    """What the newest released model has forgotten, with the keys that are left."""
+    requests = [known(ledger, reference) for reference in released_requests(ledger)]
+    keys = {one.received.key: request_key(ledger, one) for one in requests if not one.keys_gone}
+    return Lineage(tuple(keyed.record for one in requests for keyed in one.keyed), keys)
+
+
+def _open_requests(ledger: Ledger, only: Sequence[str]) -> list[RequestState]:
+    requests = [known(ledger, reference) for reference in dict.fromkeys(only)] or list(ledger.requests().values())
+    still_open = [one for one in requests if one.state not in ENDED]
+    if only and len(still_open) < len(requests):
+        ended = [f"{one.reference} is {one.state}" for one in requests if one.state in ENDED]
+        raise LedgerError(f"{' and '.join(ended)}: there is nothing left to run. Leave it out.")
+    if not still_open:
+        raise LedgerError(f"no request of {ledger.folder} is open. Write one down with ledger receive.")
+    order = list(ledger.requests())
+    return sorted(still_open, key=lambda one: order.index(one.reference))

@@ -1,0 +1,66 @@
+"""A lineage of a tiny model that was really trained, on people whose pictures note when they are looked at."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from PIL import Image
+
+from multidelete.data.pairs import Pair, PairData, PairDataset, open_image
+from multidelete.data.request import resolve_request
+from multidelete.ledger.chain import Ledger
+from multidelete.ledger.places import Places, begin
+from multidelete.ledger.requests import receive
+from multidelete.ledger.work import How
+from tests.tiny import people
+
+QUICK = How(method="finetune", settings={"passes": 1, "device": "cpu"})
+DATA = "personas:people=12,unseen=6,views=2,size=32"
+
+
+class Killed(BaseException):
+    """Ends a run as a signal would: nothing catches it."""
+
+
+@dataclass
+class Watched:
+    """Pairs of generated people; whatever a pair is used for, its picture is looked at."""
+
+    data: PairData
+    seen: set[str] = field(default_factory=set)
+    ends_after: int | None = None
+
+    def look(self, pair: Pair, picture: object) -> Image.Image:
+        self.seen.add(pair.id)
+        if self.ends_after is not None:
+            self.ends_after -= 1
+            if self.ends_after < 0:
+                self.ends_after = None
+                raise Killed
+        return open_image(picture)  # type: ignore[arg-type]
+
+
+def watched(plain: PairData | None = None) -> Watched:
+    plain = people(12, unseen=6) if plain is None else plain
+    made = Watched(plain)
+
+    def noting(pair: Pair) -> Callable[[], Image.Image]:
+        return lambda: made.look(pair, pair.inputs["image"])
+
+    splits = {
+        split: PairDataset([replace(p, inputs={**p.inputs, "image": noting(p)}) for p in pairs], pairs.name)
+        for split, pairs in plain.splits.items()
+    }
+    made.data = replace(plain, splits=splits)
+    return made
+
+
+def lineage(folder: Path, original: Path, data: PairData) -> Ledger:
+    return begin(folder, data, Places(model=str(original), data=DATA))
+
+
+def ask(ledger: Ledger, data: PairData, reference: str, *subjects: str) -> set[str]:
+    """A request of people comes in; gives the ids of their pairs."""
+    request = resolve_request(data, subjects=subjects, unit="subject")
+    receive(ledger, request, data, reference=reference, due="2099-12-28", basis="GDPR Art. 17(1)(b)")
+    return set(request.ids)

@@ -1,0 +1,346 @@
+"""Plan, run, audit and release: requests of a lineage one after the other, on a tiny model that is really trained."""
+
+import base64
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from multidelete.core.errors import LedgerError, MultideleteError, RequestError
+from multidelete.core.settings import TrainSettings
+from multidelete.data.pairs import Pair, PairData, PairDataset
+from multidelete.ledger.chain import Ledger
+from multidelete.ledger.drift import advice
+from multidelete.ledger.events import Budget, Started
+from multidelete.ledger.holders import check_gone, listed, look_again, say_gone
+from multidelete.ledger.judging import judge
+from multidelete.ledger.models import newest
+from multidelete.ledger.plan import make_plan, write_plan
+from multidelete.ledger.releasing import refuse, release
+from multidelete.ledger.requests import pairs_of
+from multidelete.ledger.running import run
+from multidelete.ledger.work import How, taken_up
+from multidelete.methods import METHODS
+from multidelete.unlearning import carried_out, train
+from tests.ledger.operated import QUICK, Killed, Watched, ask, lineage, watched
+from tests.tiny import people, quick
+
+FIRST, SECOND = "person-0001", "person-0004"
+OFFICER = "data protection officer"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained") / "original"
+    train(people(12, unseen=6), folder, start=TrainSettings(family="clip", image_size=32), settings=quick(passes=2))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> tuple[Path, Watched]:
+    """One request is released, and a second one is received."""
+    root, seen = tmp_path_factory.mktemp("served"), watched()
+    shutil.copytree(trained, root / "original")
+    ledger = lineage(root / "lineage", root / "original", seen.data)
+    ask(ledger, seen.data, "T-1", FIRST)
+    run(ledger, seen.data, QUICK)
+    release(ledger, "T-1", seen.data, by=OFFICER, despite="a model of a test")
+    ask(ledger, seen.data, "T-2", SECOND)
+    return root, seen
+
+
+@pytest.fixture
+def second(served: tuple[Path, Watched], tmp_path: Path) -> tuple[Ledger, Watched]:
+    """A copy of the same, to go on with."""
+    root, seen = served
+    shutil.copytree(root, tmp_path / "copy")
+    places = tmp_path / "copy" / "lineage" / "lineage.json"
+    places.write_text(places.read_text().replace(str(root), str(tmp_path / "copy")))
+    seen.ends_after = None
+    return Ledger.open(tmp_path / "copy" / "lineage"), seen
+
+
+@pytest.fixture
+def first(trained: Path, tmp_path: Path) -> tuple[Ledger, Watched]:
+    seen = watched()
+    ledger = lineage(tmp_path / "lineage", trained, seen.data)
+    ask(ledger, seen.data, "T-1", FIRST)
+    return ledger, seen
+
+
+def kinds(ledger: Ledger) -> list[str]:
+    return [one.kind for one in Ledger.open(ledger.folder).verify()]
+
+
+def pairs_of_person(data: PairData, *subjects: str) -> list[Pair]:
+    return [pair for pair in data.train if pair.subject in subjects]
+
+
+def names_in(folder: Path, pairs: list[Pair]) -> list[str]:
+    """Ids, subjects, texts and sources of pairs that stand in files below a folder or in their names, encoded too."""
+    words = {word for pair in pairs for word in (pair.id, pair.subject or "", pair.text, *pair.sources.values())}
+    forms = {form for word in words for form in (
+        word.encode(), word.lower().encode(), word.encode().hex().encode(), base64.b64encode(word.encode()).rstrip(b"="),
+        word.encode("utf-16-le"), json.dumps(word)[1:-1].encode(),
+    )}  # fmt: skip
+    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".safetensors"]
+    content = [path.name.encode() + b"\n" + path.read_bytes() for path in files]
+    return sorted({form.decode(errors="replace") for form in forms if any(form in one for one in content)})
+
+
+def test_plan_without_show_names_nothing_and_changes_nothing(first: tuple[Ledger, Watched], tmp_path: Path) -> None:
+    ledger, seen = first
+    plan = make_plan(ledger, seen.data, QUICK)
+    write_plan(plan, tmp_path / "plan")
+    going = pairs_of_person(seen.data, FIRST)
+    offered = [one.found.pair for one in plan.offers]
+    assert names_in(tmp_path / "plan", [*going, *offered, *seen.data.train.pairs[:3]]) == []
+    assert {path.name for path in (tmp_path / "plan").iterdir()} >= {"plan.html", "plan.json", "near-duplicates.csv"}
+    told = json.loads((tmp_path / "plan" / "plan.json").read_text())
+    assert told["pairs"] == {"go": 4, "of": 48}
+    assert told["requests"][0]["rule"] == "all pairs of the subjects that were named"
+    assert told["cost"]["peak_bytes"] > 0
+    assert [one["what"] for one in told["stale_afterwards"]] == ["image embeddings", "text embeddings"]
+    assert kinds(ledger) == ["opened", "received", "planned"]
+    write_plan(plan, tmp_path / "shown", show=True)
+    page = (tmp_path / "shown" / "plan.html").read_text()
+    assert all(pair.id in page for pair in going)
+    assert page.count("data:image/png") >= len(going)
+
+
+def with_copies(data: PairData, subject: str) -> PairData:
+    """The data with the pairs of a person once more, under other ids and another subject."""
+    copies = [
+        Pair(id=f"copy-{at}", inputs=pair.inputs, sources={**pair.sources, "image": f"copy-of-{at // 2}"},
+             subject="somebody else", kind=pair.kind)
+        for at, pair in enumerate(pairs_of_person(data, subject))
+    ]  # fmt: skip
+    train = PairDataset([*data.train.pairs, *copies], data.train.name)
+    return PairData(name=data.name, splits={**data.splits, "train": train})
+
+
+@pytest.mark.slow
+def test_near_duplicates_go_when_somebody_says_yes(trained: Path, tmp_path: Path) -> None:
+    data = with_copies(people(12, unseen=6), FIRST)
+    ledger = lineage(tmp_path / "lineage", trained, data)
+    ids = ask(ledger, data, "T-1", FIRST)
+    plan = make_plan(ledger, data, QUICK, hashes_only=True)
+    copies = {f"copy-{at}" for at in range(4)}
+    offered = {one.found.pair.id: one for one in plan.offers}
+    assert copies <= set(offered)
+    assert all(offered[name].found.distance == 0 for name in copies)
+    write_plan(plan, tmp_path / "plan")
+    table = tmp_path / "plan" / "near-duplicates.csv"
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    numbers = {one.number for name, one in offered.items() if name in copies}
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=rows[0].keys())
+        writer.writeheader()
+        writer.writerows({**row, "take": "yes" if int(row["number"]) in numbers else "no"} for row in rows)
+    write_plan(plan, tmp_path / "plan", overwrite=True)
+    assert table.read_text().count(",yes") == len(copies)
+    done = run(ledger, data, QUICK, plan=tmp_path / "plan")
+    assert set(pairs_of(ledger, "T-1", data).ids) == ids | copies
+    assert ledger.requests()["T-1"].unlearned is not None
+    assert done.judged.newest.figures
+    assert "near-duplicates" in kinds(ledger)
+    assert names_in(ledger.folder, [pair for pair in data.train if pair.id in copies]) == []
+
+
+@pytest.mark.parametrize("answer", ["perhaps", "ja"])
+def test_answer_that_is_none_is_refused(first: tuple[Ledger, Watched], tmp_path: Path, answer: str) -> None:
+    ledger, seen = first
+    (tmp_path / "plan").mkdir()
+    (tmp_path / "plan" / "near-duplicates.csv").write_text(f"number,request,reference,take\n1,T-1,00,{answer}\n")
+    with pytest.raises(LedgerError, match="must be yes, no or empty"):
+        run(ledger, seen.data, QUICK, plan=tmp_path / "plan")
+    (tmp_path / "plan" / "near-duplicates.csv").write_text("number,request,reference,take\n1,T-1,00,yes\n")
+    with pytest.raises(LedgerError, match="not in personas"):
+        run(ledger, seen.data, QUICK, plan=tmp_path / "plan")
+    assert kinds(ledger) == ["opened", "received"]
+
+
+QUICKEST = ("finetune",)
+
+
+@pytest.mark.parametrize("method", [m if m in QUICKEST else pytest.param(m, marks=pytest.mark.slow) for m in METHODS])
+def test_pairs_of_earlier_requests_are_met_in_no_role(second: tuple[Ledger, Watched], method: str) -> None:
+    ledger, seen = second
+    seen.seen.clear()
+    settings = {"device": "cpu"} | ({} if method == "retrain" else {"passes": 1})
+    carried_out(taken_up(ledger, seen.data).arguments(How(method=method, settings=settings)), None)
+    assert seen.seen
+    assert not seen.seen & {pair.id for pair in pairs_of_person(seen.data, FIRST)}
+
+
+@pytest.mark.slow
+def test_plan_and_run_of_a_later_request_leave_earlier_pairs_out_and_judge_them_again(
+    second: tuple[Ledger, Watched],
+) -> None:
+    ledger, seen = second
+    seen.seen.clear()
+    plan = make_plan(ledger, seen.data, QUICK)
+    gone = {pair.id for pair in pairs_of_person(seen.data, FIRST)}
+    assert seen.seen
+    assert not seen.seen & gone
+    assert plan.work.base.name == "0001"
+    assert set(plan.drift) == {"retain", "test"}
+    done = run(ledger, seen.data, QUICK)
+    assert done.model.requests == ("T-2",)
+    assert done.judged.earlier is not None
+    audits = [one.event for one in ledger.events() if one.kind == "audited"]
+    assert [event.about for event in audits] == [("T-1",), ("T-2",), ("T-1",)]
+    assert seen.seen & gone, "the earlier request is asked about again"
+    released = release(ledger, "T-2", seen.data, by=OFFICER, despite="a model of a test")
+    assert newest(ledger) == done.model
+    assert {one.what for one in released.still_knowing} == {"model", "training data"}
+    assert names_in(ledger.folder, pairs_of_person(seen.data, FIRST, SECOND)) == []
+
+
+@pytest.mark.parametrize(
+    "looks", [pytest.param(0, marks=pytest.mark.slow), 40, pytest.param(90, marks=pytest.mark.slow)]
+)
+def test_killed_run_goes_on_when_it_is_called_again(first: tuple[Ledger, Watched], looks: int) -> None:
+    ledger, seen = first
+    seen.ends_after = looks
+    with pytest.raises(Killed):
+        run(ledger, seen.data, QUICK)
+    Ledger.open(ledger.folder).verify()
+    run(ledger, seen.data, QUICK)
+    told = kinds(ledger)
+    assert told.count("unlearned") == told.count("audited") == told.count("started") == 1
+    assert [path.name for path in (ledger.folder / "models").iterdir() if path.is_dir()] == ["0001"]
+
+
+@pytest.mark.slow
+def test_result_of_a_run_that_was_killed_before_it_was_written_down_is_taken(first: tuple[Ledger, Watched]) -> None:
+    ledger, seen = first
+    work = taken_up(ledger, seen.data)
+    run(ledger, seen.data, QUICK)
+    fresh = lineage(ledger.folder.parent / "again", work.base.folder, seen.data)
+    ask(fresh, seen.data, "T-1", FIRST)
+    fresh.append(Started(references=("T-1",), folder="0001", before=work.base.digest.digest))
+    shutil.copytree(ledger.folder / "models", fresh.folder / "models")
+    with pytest.raises(LedgerError, match="no model without the pairs of T-1"):
+        run(fresh, seen.data, QUICK)
+    shutil.copy(ledger.folder / "keys" / "_models.key", fresh.folder / "keys")
+    seen.seen.clear()
+    assert run(fresh, seen.data, QUICK).model.name == "0001"
+
+
+@pytest.mark.slow
+def test_run_without_open_requests_or_pairs_is_refused(second: tuple[Ledger, Watched]) -> None:
+    ledger, seen = second
+    ask(ledger, seen.data, "T-3", FIRST)
+    with pytest.raises(RequestError, match="nothing to run"):
+        run(ledger, seen.data, QUICK, only=["T-3"])
+    with pytest.raises(LedgerError, match="T-1 is released"):
+        run(ledger, seen.data, QUICK, only=["T-1"])
+    refuse(ledger, "T-3", "done already with T-1", seen.data)
+    refuse(ledger, "T-2", "withdrawn", seen.data)
+    with pytest.raises(LedgerError, match="no request of .* is open"):
+        run(ledger, seen.data, QUICK)
+
+
+@pytest.mark.slow
+def test_release_needs_an_audit_that_allows_it_or_somebody_responsible(first: tuple[Ledger, Watched]) -> None:
+    ledger, seen = first
+    with pytest.raises(LedgerError, match="is received"):
+        release(ledger, "T-1", seen.data, by=OFFICER)
+    run(ledger, seen.data, QUICK)
+    outcome = ledger.requests()["T-1"].audited
+    assert outcome is not None
+    if outcome.outcome in ("unfinished", "damaged", "over-forgotten"):
+        with pytest.raises(LedgerError, match="--despite"):
+            release(ledger, "T-1", seen.data, by=OFFICER)
+    with pytest.raises(LedgerError, match="names a pair"):
+        release(ledger, "T-1", seen.data, by=FIRST, despite="x")
+    assert "released" not in kinds(ledger)
+
+
+@pytest.mark.slow
+def test_model_that_another_request_overtook_is_not_released(second: tuple[Ledger, Watched]) -> None:
+    ledger, seen = second
+    ask(ledger, seen.data, "T-3", "person-0005")
+    run(ledger, seen.data, QUICK, only=["T-2"])
+    run(ledger, seen.data, QUICK, only=["T-3"])
+    release(ledger, "T-3", seen.data, by=OFFICER, despite="a model of a test")
+    with pytest.raises(LedgerError, match="Run T-2 again"):
+        release(ledger, "T-2", seen.data, by=OFFICER, despite="a model of a test")
+
+
+@pytest.mark.slow
+def test_stale_ids_are_written_outside_the_lineage_alone(first: tuple[Ledger, Watched], tmp_path: Path) -> None:
+    ledger, seen = first
+    run(ledger, seen.data, How(method="npo", settings={"passes": 1, "device": "cpu"}, trainable="text"))
+    options = {"by": OFFICER, "despite": "a model of a test"}
+    with pytest.raises(LedgerError, match="outside of it"):
+        release(ledger, "T-1", seen.data, stale_ids=ledger.folder / "stale.json", **options)
+    done = release(ledger, "T-1", seen.data, stale_ids=tmp_path / "stale.json", **options)
+    told = json.loads((tmp_path / "stale.json").read_text())
+    assert set(told["purge"]) == {pair.id for pair in pairs_of_person(seen.data, FIRST)}
+    assert list(told["compute_anew"]) == ["text"]
+    assert len(told["compute_anew"]["text"]) == 44
+    assert told["model"]["after"] == newest(ledger).digest.digest
+    assert [one.what for one in done.stale.holders] == ["text embeddings", "embeddings to purge"]  # type: ignore[union-attr]
+
+
+def test_what_still_knows_is_listed_and_checked_to_be_gone(second: tuple[Ledger, Watched], tmp_path: Path) -> None:
+    ledger, seen = second
+    root = ledger.folder.parent
+    (root / ".0007.partial" / "work").mkdir(parents=True)
+    (root / "answers").mkdir()
+    (root / "answers" / "signals-00.npz").write_bytes(b"x")
+    found = look_again(ledger, seen.data)
+    assert {one.what for one in found} == {"model", "training data", "unfinished run", "cache of answers"}
+    assert names_in(ledger.folder, pairs_of_person(seen.data, FIRST)) == []
+    shutil.rmtree(root / "answers")
+    gone, there, _ = check_gone(ledger, seen.data)
+    assert [one.what for one in gone] == ["cache of answers"]
+    assert {one.what for one in there} == {"model", "training data", "unfinished run"}
+    left = PairData(name="left", splits={**seen.data.splits, "train": seen.data.train.without(
+        [pair.id for pair in pairs_of_person(seen.data, FIRST)], "left")})  # fmt: skip
+    assert [one.what for one in check_gone(ledger, left)[0]] == ["training data"]
+    model = next(one for one in listed(ledger) if one.what == "model")
+    with pytest.raises(LedgerError, match="must be one"):
+        say_gone(ledger, "", OFFICER)
+    say_gone(ledger, model.digest[:12], OFFICER)
+    assert {one.what for one in listed(ledger)} == {"unfinished run"}
+    assert kinds(ledger)[-4:] == ["found", "gone", "gone", "gone"]
+
+
+def test_model_whose_files_changed_is_neither_judged_nor_run_from(second: tuple[Ledger, Watched]) -> None:
+    ledger, seen = second
+    (newest(ledger).folder / "config.json").write_text("{}")
+    with pytest.raises(LedgerError, match="its files are others"):
+        run(ledger, seen.data, QUICK)
+    with pytest.raises(LedgerError, match="its files are others"):
+        judge(ledger, newest(ledger), seen.data)
+    assert kinds(ledger)[-1] == "received"
+
+
+@pytest.mark.slow
+def test_run_that_fails_is_written_down_without_a_name(first: tuple[Ledger, Watched]) -> None:
+    ledger, seen = first
+    with pytest.raises(MultideleteError):
+        run(ledger, seen.data, How(method="finetune", settings={"passes": 4, "lr": 1e30, "device": "cpu"}))
+    assert kinds(ledger)[-2:] == ["started", "failed"]
+    assert ledger.requests()["T-1"].reason == "a loss was not finite"
+    assert run(ledger, seen.data, QUICK).model.name == "0002"
+
+
+@pytest.mark.parametrize(
+    ("drift", "requests", "told"),
+    [
+        ({}, 0, "go on"),
+        ({"retain": 0.0, "test": -0.1}, 5, "go on"),
+        ({"retain": 0.02, "test": 0.0}, 1, "retrain now"),
+        ({"retain": 0.02, "test": 0.0}, 2, "go on"),
+        ({"retain": 0.0, "test": 0.019}, 18, "retrain now"),
+        ({"retain": 0.04}, 40, "retrain now"),
+    ],
+)
+def test_advice_comes_before_the_budget_is_exceeded(drift: dict[str, float], requests: int, told: str) -> None:
+    assert advice(drift, requests, Budget()) == told
