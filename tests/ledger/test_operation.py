@@ -4,16 +4,19 @@ import base64
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import multidelete.ledger as ledger_package
 from multidelete.core.errors import LedgerError, MultideleteError, RequestError
 from multidelete.core.settings import TrainSettings
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.ledger.chain import Ledger
 from multidelete.ledger.drift import advice
-from multidelete.ledger.events import Budget, Started
+from multidelete.ledger.events import Audited, Budget, Started
 from multidelete.ledger.holders import check_gone, listed, look_again, say_gone
 from multidelete.ledger.judging import judge
 from multidelete.ledger.models import newest
@@ -82,8 +85,8 @@ def names_in(folder: Path, pairs: list[Pair]) -> list[str]:
     """Ids, subjects, texts and sources of pairs that stand in files below a folder or in their names, encoded too."""
     words = {word for pair in pairs for word in (pair.id, pair.subject or "", pair.text, *pair.sources.values())}
     forms = {form for word in words for form in (
-        word.encode(), word.lower().encode(), word.encode().hex().encode(), base64.b64encode(word.encode()).rstrip(b"="),
-        word.encode("utf-16-le"), json.dumps(word)[1:-1].encode(),
+        word.encode(), word.lower().encode(), word.encode().hex().encode(), word.encode("utf-16-le"),
+        base64.b64encode(word.encode()).rstrip(b"="), json.dumps(word)[1:-1].encode(),
     )}  # fmt: skip
     files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".safetensors"]
     content = [path.name.encode() + b"\n" + path.read_bytes() for path in files]
@@ -231,6 +234,17 @@ def test_result_of_a_run_that_was_killed_before_it_was_written_down_is_taken(fir
 
 
 @pytest.mark.slow
+def test_losses_add_up_when_the_first_original_is_gone(second: tuple[Ledger, Watched]) -> None:
+    ledger, seen = second
+    shutil.rmtree(ledger.folder.parent / "original")
+    done = run(ledger, seen.data, QUICK).judged
+    assert (done.earlier, done.not_told) == (None, ("T-1",))
+    first, second_ = (event for one in ledger.events() if isinstance(event := one.event, Audited))
+    assert (first.against, second_.against) == (None, first.model)
+    assert set(done.drift) == set(first.drift or {})
+
+
+@pytest.mark.slow
 def test_run_without_open_requests_or_pairs_is_refused(second: tuple[Ledger, Watched]) -> None:
     ledger, seen = second
     ask(ledger, seen.data, "T-3", FIRST)
@@ -240,7 +254,7 @@ def test_run_without_open_requests_or_pairs_is_refused(second: tuple[Ledger, Wat
         run(ledger, seen.data, QUICK, only=["T-1"])
     refuse(ledger, "T-3", "done already with T-1", seen.data)
     refuse(ledger, "T-2", "withdrawn", seen.data)
-    with pytest.raises(LedgerError, match="no request of .* is open"):
+    with pytest.raises(LedgerError, match=r"no request of .* is open"):
         run(ledger, seen.data, QUICK)
 
 
@@ -344,3 +358,9 @@ def test_run_that_fails_is_written_down_without_a_name(first: tuple[Ledger, Watc
 )
 def test_advice_comes_before_the_budget_is_exceeded(drift: dict[str, float], requests: int, told: str) -> None:
     assert advice(drift, requests, Budget()) == told
+
+
+def test_package_offers_what_its_modules_hold_and_imports_them_when_asked() -> None:
+    assert all(callable(getattr(ledger_package, name)) for name in ledger_package.__all__)
+    told = "import sys, multidelete.ledger; print(sorted({'torch', 'transformers'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -6,7 +6,7 @@ from typing import Literal
 from multidelete.audits.judgement import ScoreRow
 from multidelete.ledger.chain import Ledger
 from multidelete.ledger.events import Audited, Budget
-from multidelete.ledger.models import newest, released_requests
+from multidelete.ledger.models import LineageModel
 
 Advice = Literal["go on", "retrain now"]
 FIGURES = ("retain", "test")
@@ -28,13 +28,12 @@ def drift_of(rows: Iterable[ScoreRow]) -> dict[str, float]:
     return {name: round(lost, 6) for name, lost in drift.items()}
 
 
-def lineage_drift(ledger: Ledger) -> dict[str, float]:
-    """What the newest released model has lost; nothing where no model was released."""
-    model = newest(ledger).digest.digest
+def model_drift(ledger: Ledger, model: LineageModel) -> dict[str, float]:
+    """What a model has lost against the first original; nothing where it was not judged, or is the first."""
     told = [
         event.drift
         for one in ledger.events()
-        if isinstance(event := one.event, Audited) and event.model == model and event.drift is not None
+        if isinstance(event := one.event, Audited) and event.model == model.digest.digest and event.drift is not None
     ]
     return dict(told[-1]) if told else {}
 
@@ -56,8 +55,3 @@ def advice(drift: Mapping[str, float], requests: int, budget: Budget) -> Advice:
         if any(lost + max(0.0, lost) / max(1, requests) > allowed[name] for name, lost in drift.items())
         else "go on"
     )
-
-
-def lineage_advice(ledger: Ledger) -> Advice:
-    """The same of the newest released model."""
-    return advice(lineage_drift(ledger), len(released_requests(ledger)), ledger.opened.budget)

@@ -260,6 +260,7 @@ class Audited(SharedEvent):
         figures: Every figure.
         audit: SHA-256 of ``audit.json``.
         drift: What the model has lost against the first original, by figure.
+        against: Digest of the model that it was judged against, where the first original is gone.
         versions: Of Python, the platform and libraries.
     """
 
@@ -271,6 +272,7 @@ class Audited(SharedEvent):
     figures: tuple[FigureRow, ...] = ()
     audit: str | None = None
     drift: Mapping[str, float] | None = None
+    against: str | None = None
     versions: JsonObject | None = None
 
 

@@ -14,9 +14,11 @@ from multidelete.artifacts.deletions import Lineage
 from multidelete.artifacts.keys import read_keys
 from multidelete.artifacts.manifest import MANIFEST, digest_file
 from multidelete.artifacts.room import write_whole
+from multidelete.core.config import shown
 from multidelete.core.errors import CheckpointError, LedgerError, MultideleteError
 from multidelete.core.json_files import read_json_object
 from multidelete.core.records import Record, read_object
+from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, PairData
 from multidelete.ledger.chain import Ledger
 from multidelete.ledger.events import Found, Gone, Holder, Released
@@ -254,8 +256,8 @@ def say_gone(ledger: Ledger, digest: str, by: str) -> Holder:
     problems = odd_text("by", by)
     if len(matching) != 1:
         problems.append(
-            f"{len(matching)} things that still know deleted pairs have a digest that begins with {digest!r}; it must "
-            "be one. See ledger still-knowing."
+            f"the digest {shown(digest)} begins that of {counted(len(matching), 'things')} that still know deleted "
+            "pairs; it must be one. See ledger still-knowing."
         )
     if problems:
         raise LedgerError(problems)

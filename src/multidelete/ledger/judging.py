@@ -1,7 +1,8 @@
 """The audit of a lineage's model: of the newest requests and, again, of all earlier ones."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from multidelete.auditing import AuditResult, audit
@@ -11,9 +12,10 @@ from multidelete.data.identity import with_true_sources
 from multidelete.data.pairs import PairData
 from multidelete.data.request import Request
 from multidelete.ledger.chain import Ledger
-from multidelete.ledger.drift import Advice, advice, drift_of
+from multidelete.ledger.drift import Advice, advice, drift_of, model_drift
+from multidelete.ledger.events import Unlearned
 from multidelete.ledger.judged import audited_event
-from multidelete.ledger.models import LineageModel, original, released_requests, run_keys
+from multidelete.ledger.models import ORIGINAL, LineageModel, model_of, original, released_requests, run_keys
 from multidelete.ledger.requests import known, pairs_of
 
 AUDITS = "audits"
@@ -51,7 +53,7 @@ class Judged:
         earlier: Of all earlier ones together; None where there are none whose keys are left.
         drift: What it has lost against the first original.
         advice: What that means for the next request.
-        not_told: Earlier requests whose keys were destroyed, so that nobody can ask about them again.
+        not_told: Earlier requests that nobody can ask about again: their keys were destroyed, or the first original.
     """
 
     newest: AuditResult
@@ -63,6 +65,9 @@ class Judged:
 
 def judge(ledger: Ledger, model: LineageModel, data: PairData, beside: Beside | None = None) -> Judged:
     """Audit a model against the first original, and write down what came of it.
+
+    Where the first original was destroyed, as it should be in the end, the model is judged against that which it was
+    made from, whose losses are added to its own; earlier requests cannot be asked about again then.
 
     Args:
         ledger: Of the lineage.
@@ -76,15 +81,18 @@ def judge(ledger: Ledger, model: LineageModel, data: PairData, beside: Beside | 
     """
     beside = beside or Beside()
     folder, everything = model.check(), with_true_sources(data)
-    original(ledger).check()
+    against = _against(ledger, model)
     before = [known(ledger, name) for name in released_requests(ledger) if name not in model.requests]
-    told = [one.reference for one in before if not one.keys_gone]
-    newest = _audit(ledger, folder, everything, model.requests, beside)
-    earlier = _audit(ledger, folder, everything, told, beside) if told else None
-    drift = drift_of(newest.verdict.rows)
+    is_first = against.name == ORIGINAL
+    told = [one.reference for one in before if is_first and not one.keys_gone]
+    audits = partial(_audit, ledger, folder, against.folder, everything, beside)
+    newest, earlier = audits(model.requests), audits(told) if told else None
+    lost = {} if is_first else model_drift(ledger, against)
+    drift = {name: round(more + lost.get(name, 0.0), 6) for name, more in drift_of(newest.verdict.rows).items()}
     with ledger.writing():
         digest = model.digest.digest
-        ledger.append(audited_event(newest.folder, newest.verdict, model.requests, model=digest, drift=drift))
+        event = audited_event(newest.folder, newest.verdict, model.requests, model=digest, drift=drift)
+        ledger.append(replace(event, against=None if is_first else against.digest.digest))
         if earlier is not None:
             ledger.append(audited_event(earlier.folder, earlier.verdict, told, model=digest))
     return Judged(
@@ -92,7 +100,7 @@ def judge(ledger: Ledger, model: LineageModel, data: PairData, beside: Beside | 
         earlier=earlier,
         drift=drift,
         advice=advice(drift, len(before) + len(model.requests), ledger.opened.budget),
-        not_told=tuple(one.reference for one in before if one.keys_gone),
+        not_told=tuple(one.reference for one in before if one.reference not in told),
     )
 
 
@@ -108,7 +116,19 @@ def newest_run(ledger: Ledger, reference: str) -> str:
     return run.after.digest
 
 
-def _audit(ledger: Ledger, folder: Path, data: PairData, references: Sequence[str], beside: Beside) -> AuditResult:
+def _against(ledger: Ledger, model: LineageModel) -> LineageModel:
+    """What a model is judged against."""
+    first = original(ledger)
+    if not first.folder.exists():
+        runs = [one.event for one in ledger.events() if isinstance(one.event, Unlearned)]
+        first = next(model_of(ledger, run.before) for run in runs if run.after.digest == model.digest.digest)
+    first.check()
+    return first
+
+
+def _audit(
+    ledger: Ledger, folder: Path, against: Path, data: PairData, beside: Beside, references: Sequence[str]
+) -> AuditResult:
     requests = [pairs_of(ledger, reference, data) for reference in references]
     wanted = {pair_id for request in requests for pair_id in request.ids}
     units = {request.unit for request in requests}
@@ -119,7 +139,7 @@ def _audit(ledger: Ledger, folder: Path, data: PairData, references: Sequence[st
     )
     name = f"{folder.name}-{references[0]}" + (f"-and-{len(references) - 1}-more" if len(references) > 1 else "")
     return audit(
-        folder, original(ledger).folder, data, request, retrained=beside.retrained,
+        folder, against, data, request, retrained=beside.retrained,
         retrained_again=beside.retrained_again, out=ledger.folder / AUDITS / name, noun=beside.noun,
         device=beside.device, seed=beside.seed, overwrite=True, allow_pickle=beside.allow_pickle,
         key=run_keys(ledger), earlier_pairs_removed=beside.earlier_pairs_removed,

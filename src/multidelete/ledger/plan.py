@@ -14,8 +14,9 @@ from multidelete.data.near.found import NearDuplicate, near_duplicates
 from multidelete.data.pairs import Pair, PairData, members
 from multidelete.ledger.answers import ANSWERS, Offered, read_answers, write_answers
 from multidelete.ledger.chain import Ledger, Recorded
-from multidelete.ledger.drift import Advice, lineage_advice, lineage_drift
+from multidelete.ledger.drift import Advice, advice, model_drift
 from multidelete.ledger.events import Planned
+from multidelete.ledger.models import released_requests
 from multidelete.ledger.plan_page import plan_page
 from multidelete.ledger.representations import representations
 from multidelete.ledger.requests import known, request_key
@@ -84,15 +85,15 @@ def make_plan(
         changed = set(parts)
     elif parts := adapter.encoder_parameters(chosen.removeprefix("but-")):
         changed -= set(parts)
-    kept = work.left.train.without(work.request.ids, "kept")
+    kept, drift = work.left.train.without(work.request.ids, "kept"), model_drift(ledger, work.base)
     return Plan(
         work=work,
         rehearsal=rehearsal,
         sharing=_sharing(work),
         offers=_numbered(work, found),
         stale={modality: len(kept.sources(modality)) for modality in stale_modalities(adapter, changed)},
-        drift=lineage_drift(ledger),
-        advice=lineage_advice(ledger),
+        drift=drift,
+        advice=advice(drift, len(released_requests(ledger)), ledger.opened.budget),
     )
 
 
