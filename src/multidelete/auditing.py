@@ -252,6 +252,9 @@ def _run(
     deleted = len(set(units(inputs.original.forget, inputs.unit)))
     request: dict[str, object] = {"unit": inputs.unit, inputs.unit_noun: deleted, "pairs": len(inputs.original.forget)}
     counts = {name: len(pairs) for name, pairs in splits.items()} | {"retain": inputs.retain_pairs}
+    for name in ("test", "val"):
+        if name in splits and len(splits[name]) < len(data.splits[name]):
+            counts[f"{name} pairs in the data"] = len(data.splits[name])
     if inputs.retain_is_sampled:
         counts["retain pairs asked about"] = len(splits["retain"])
     family, task = kind_of(models["original"])

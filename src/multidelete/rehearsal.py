@@ -1,7 +1,6 @@
 """What a deletion would do, without doing it: what goes, what stays, the settings, and what it would cost."""
 
 import time
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from multidelete.core.foreign import own_code
 from multidelete.core.json_files import JsonObject
 from multidelete.core.settings import LoopSettings
 from multidelete.core.words import counted
-from multidelete.data.pairs import PairDataset, members
+from multidelete.data.pairs import PairDataset
 from multidelete.data.request import Request, unit_keys
 from multidelete.deletion.arguments import DeletionArguments
 from multidelete.deletion.job import features_of, prepare
@@ -125,19 +124,18 @@ def _units(job: Job, request: Request) -> int:
 
 def _kinds(job: Job) -> dict[str, tuple[int, int]]:
     """How many pairs of each kind go, of how many; empty where pairs have none."""
-    going, every = (Counter(pair.kind for pair in pairs if pair.kind is not None) for pairs in (job.forget, job.train))
-    return {kind: (going[kind], every[kind]) for kind in every}
+    going, every = job.forget.kinds, job.train.kinds
+    return {kind: (going[kind], every[kind]) for kind in every if kind is not None}
 
 
 def _members(job: Job) -> dict[str, tuple[int, int]]:
     """Distinct members and subjects of the pairs that go, and how many of each kept pairs have too."""
     shared = {}
     for modality in job.adapter.modalities:
-        going, kept = (
-            {source for pair in pairs for source, _ in members(pair, modality)} for pairs in (job.forget, job.retain)
-        )
-        shared[modality] = (len(going), len(going & kept))
-    gone, left = ({pair.subject for pair in pairs} - {None} for pairs in (job.forget, job.retain))
+        going, kept = job.forget.sources(modality), job.retain.knows(modality)
+        shared[modality] = (len(going), sum(source in kept for source in going))
+    gone = {pair.subject for pair in job.forget if pair.subject is not None}
+    left = {pair.subject for pair in job.retain.meant({"subject": gone})}
     return shared | ({"subject": (len(gone), len(gone & left))} if gone else {})
 
 

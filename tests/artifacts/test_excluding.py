@@ -221,7 +221,7 @@ def test_killed_rewriting_leaves_old_or_new_shards_and_goes_on(shards: Path, tmp
     for path in (done := read_excluded(tmp_path / "lists")).touched:
         assert path.path.parent == folder
     new = {path.name: path.read_bytes() for path in rewritten(done, tmp_path / "new")}
-    for at in range(1, 9):
+    for at in range(1, 8):
         ended = child(tmp_path, kill_at=at)
         assert ended in (-signal.SIGKILL, 0)
         now = {path.name: path.read_bytes() for path in folder.glob("*.tar")}

@@ -14,7 +14,7 @@ from multidelete.artifacts.keys import key_id, keyed_digest, pair_alias
 from multidelete.artifacts.record import DeletionRecord
 from multidelete.core.errors import CheckpointError, DataError, RequestError, first_few
 from multidelete.core.words import counted, share
-from multidelete.data.pairs import Pair, PairData, PairDataset, members
+from multidelete.data.pairs import INDEX_DIGEST, Pair, PairData, PairDataset, members
 from multidelete.data.picture_digests import input_digest
 from multidelete.data.request import Request, what_is_missing_afterwards
 
@@ -110,11 +110,13 @@ class Lineage:
 
     def found(self, pairs: Iterable[Pair]) -> list[set[str]]:
         """For each deletion, ids of the pairs that are among those deleted, by id or by content."""
-        listed = list(pairs)
-        return [
-            {pair.id for pair in listed if self._holds(deletion, frozenset(deletion.ids + deletion.contents), pair)}
-            for deletion in self.deletions
-        ]
+        ids: list[set[str]] = [set() for _ in self.deletions]
+        references = [frozenset(deletion.ids + deletion.contents) for deletion in self.deletions]
+        for pair in pairs:
+            for deletion, known, found in zip(self.deletions, references, ids, strict=True):
+                if self._holds(deletion, known, pair):
+                    found.add(pair.id)
+        return ids
 
     def _holds(self, deletion: DeletionRecord, references: frozenset[str], pair: Pair) -> bool:
         key = self.keys.get(deletion.key)
@@ -186,7 +188,7 @@ def without_earlier(data: PairData, lineage: Lineage, *, but: Collection[str] = 
     splits = {split: pairs.without(gone[split], pairs.name) for split, pairs in data.splits.items()}
     if not len(splits["train"]):
         raise DataError(f"all training pairs of {data.name} were deleted by earlier requests; there is nothing left.")
-    left_out = [pair for split, pairs in data.splits.items() for pair in pairs if pair.id in gone[split]]
+    left_out = [pair for split, pairs in data.splits.items() for pair in pairs.only(gone[split], "left out")]
     graph = None if data.graph is None else data.graph.without_edges_of(left_out, splits["train"])
     every = sum(map(len, data.splits.values()))
     note = f"{share(number, every, 'pairs were')} deleted by earlier requests, and left out here"
@@ -234,4 +236,5 @@ def not_yet_deleted(request: Request, all_data: PairData, left: PairData, lineag
 
 def data_digest(key: bytes, pairs: PairDataset, classes: Sequence[str]) -> str:
     """Keyed digest of a data set, which would tell who was deleted from it if it had no key."""
-    return keyed_digest(key, "data", pairs.digest_by(classes))
+    digest = pairs.digest_by(classes)
+    return f"{INDEX_DIGEST if digest.startswith(INDEX_DIGEST) else ''}{keyed_digest(key, 'data', digest)}"

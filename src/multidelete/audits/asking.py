@@ -22,6 +22,7 @@ from multidelete.core.progress import Bar, progress_bar
 from multidelete.core.runtime import device_for
 from multidelete.core.streams import Stream, stream
 from multidelete.core.units import Unit
+from multidelete.core.words import counted
 from multidelete.data.images import Shapes
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import Request, forget_retain
@@ -31,6 +32,7 @@ from multidelete.models.features import FeatureStore, shared_features
 from multidelete.models.initial import fitted
 from multidelete.models.preflight import preflight
 
+INDEXED_LIMIT = 5_000  # pairs of each part that models are asked about where data is read by an index
 RETAIN_LIMIT = 50_000  # retain pairs that every model is asked about; of more, a sample
 
 
@@ -133,11 +135,21 @@ class Asker:
 def splits_to_ask(data: PairData, request: Request, seed: int) -> dict[str, PairDataset]:
     """The pairs of the request, the retain pairs or a sample of them, and held-out pairs where there are any."""
     forget, retain = forget_retain(data.train, request)
+    if retain.is_indexed:
+        kept = {"retain": retain, **{name: data.splits[name] for name in ("test", "val") if data.splits.get(name)}}
+        rng = stream(seed, Stream.AUDITED_RETAIN)
+        return {"forget": forget, **{name: _drawn(pairs, name, rng) for name, pairs in kept.items()}}
     if len(retain) > RETAIN_LIMIT:
         drawn = np.sort(stream(seed, Stream.AUDITED_RETAIN).permutation(len(retain))[:RETAIN_LIMIT])
         retain = PairDataset(retain[drawn.tolist()], f"{RETAIN_LIMIT:,} retain pairs")
     held_out = {name: data.splits[name] for name in ("test", "val") if data.splits.get(name)}
     return {"forget": forget, "retain": retain, **held_out}
+
+
+def _drawn(pairs: PairDataset, name: str, rng: np.random.Generator) -> PairDataset:
+    """A sample of indexed pairs, in their order."""
+    drawn = np.sort(rng.choice(len(pairs), min(len(pairs), INDEXED_LIMIT), replace=False))
+    return PairDataset(pairs[drawn.tolist()], f"{counted(len(drawn), f'{name} pairs')}")
 
 
 def members_of(shadows: Sequence[str | Path], data: PairData) -> list[frozenset[str]]:

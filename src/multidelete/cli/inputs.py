@@ -75,6 +75,7 @@ def read_for(options: DataOptions, original: str, keys: KeyOptions) -> tuple["Pa
     """
     from multidelete.artifacts.deletions import data_digest
     from multidelete.artifacts.manifest import read_record
+    from multidelete.data.pairs import INDEX_DIGEST
     from multidelete.models.lineage import known_lineage
 
     record = read_record(original) or RunRecord()
@@ -89,6 +90,10 @@ def read_for(options: DataOptions, original: str, keys: KeyOptions) -> tuple["Pa
         kept = trained.digest if trained.retained is None else trained.retained
         recorded = None if lineage.deletions[-1] in lineage.without_key else kept
         digests = [data_digest(lineage.newest_key, left.train, way) for way in ways] if recorded else []
+    if recorded and recorded.startswith(INDEX_DIGEST) != pairs.train.is_indexed:
+        # Of one an index was read and of the other not: their digests are of two sorts, and their numbers are compared.
+        gone = record.request.pairs if lineage and record.request is not None and trained.retained else 0
+        digests = [recorded] if trained.pairs == len(left.train) + gone else []
     if holdout and lineage and recorded not in digests:
         raise DataError(
             f"{original} records held-out pairs that were drawn from the data, and {pairs.name} is not that data any "
@@ -113,6 +118,7 @@ def _has_other_pictures(pairs: "PairData", content: str | None) -> bool:
 
     return (
         content is not None
+        and not pairs.train.is_indexed
         and file_bytes(pairs.train) <= _READ_BYTES
         and content not in (pairs.train.content_by(pairs.classes), pairs.train.content)
     )

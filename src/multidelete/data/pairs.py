@@ -86,6 +86,10 @@ def members(pair: Pair, modality: str) -> tuple[tuple[str, object], ...]:
     return ((source, value),)
 
 
+INDEX_DIGEST = "index:"
+"""What digests of indexed pairs begin with, which are others than those of the same pairs in memory."""
+
+
 def names_of(pair: Pair, what: str) -> tuple[str, ...]:
     """By which names a pair can be meant: of two pictures both together and each alone."""
     if what in ("id", "subject", "kind"):

@@ -2,6 +2,7 @@
 
 import hashlib
 
+from multidelete.core.errors import DataError
 from multidelete.core.streams import Stream, stream
 from multidelete.data.pairs import Pair, PairData, PairDataset
 
@@ -26,6 +27,8 @@ def shadow_members(data: PairData, index: int) -> frozenset[str]:
 
 
 def shadow_pool(data: PairData) -> PairDataset:
+    if data.train.is_indexed:
+        raise DataError(f"{data.name} is read by an index, and shadow models are of data in memory. Leave index: out.")
     held = data.splits.get("test") or data.splits.get("val") or ()
     return PairDataset([*data.train, *held], f"{data.name}, training and held-out pairs together")
 

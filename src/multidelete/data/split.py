@@ -36,6 +36,11 @@ def with_holdout(data: PairData, *, fraction: float = 0.1, seed: int = 0) -> Pai
         raise ConfigError(f"The held-out fraction is {fraction}; it must be above 0 and below 0.5.")
     if "val" in data.splits or "test" in data.splits:
         return data
+    if data.train.is_indexed:
+        raise DataError(
+            f"{data.name} is read by an index and has neither val nor test, which are not drawn from so many "
+            "pairs. Give it a column split, or shards that are named after their splits."
+        )
     data = with_true_sources(data)
     groups = _groups(data.train)
     wanted = max(1, round(fraction * len(data.train)))

@@ -9,11 +9,14 @@ from pathlib import Path
 from multidelete.core.foreign import own_code
 from multidelete.core.runtime import make_accelerator
 from multidelete.core.settings import LoopSettings, TrainSettings
-from multidelete.data.pairs import PairDataset
+from multidelete.core.streams import Stream
+from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import forget_retain
 from multidelete.deletion.resolved import Deletion
 from multidelete.methods import GradientMethod, Job
+from multidelete.methods.base import sample_pairs
 from multidelete.methods.defaults import recorded
+from multidelete.methods.reference import HOLDOUT_LIMIT
 from multidelete.models import Adapter, choose_trainable
 from multidelete.models.checkpoint import weights_digest
 from multidelete.models.features import KeptPictures, kept_features
@@ -64,7 +67,7 @@ def prepare(deletion: Deletion, work: Path | None = None, *, resume: bool = Fals
         key=key,
         work=work,
         resume=resume,
-        holdout=pairs.splits.get("val"),
+        holdout=_holdout(pairs, deletion.seed),
         start=_start(deletion, adapter, forget, retain),
     )
     return Prepared(deletion, job, part, len(trained))
@@ -76,6 +79,14 @@ def features_of(prepared: Prepared) -> AbstractContextManager[KeptPictures | Non
     job.adapter.to(make_accelerator(device=job.settings.device).device)
     is_still = isinstance(method, GradientMethod) and not method.training_mode
     return kept_features(job.adapter, job.settings.feature_cache if is_still else 0.0, job.work)
+
+
+def _holdout(data: PairData, seed: int) -> PairDataset | None:
+    """The validation pairs; of indexed data a sample of them."""
+    val = data.splits.get("val")
+    if val is None or not val.is_indexed:
+        return val
+    return sample_pairs(val, HOLDOUT_LIMIT, seed, Stream.HELD_OUT_SAMPLE, "sampled held-out pairs")
 
 
 def check_machine(loop: LoopSettings, folder: Path | None) -> None:

@@ -102,7 +102,9 @@ def record_of_deletion(prepared: Prepared, done: Outcome, lineage: Lineage, *, t
         decisions=done.decisions,
         history=_thinned(done.history),
         tokenizer=TokenizerRecord(
-            tokens_of_deleted_texts_alone=tokens_of_deleted_alone(done.adapter, job.forget, job.retain)
+            tokens_of_deleted_texts_alone=None
+            if job.retain.is_indexed  # all of whose texts would have to be read
+            else tokens_of_deleted_alone(done.adapter, job.forget, job.retain)
         ),
         training=deletion.recipe,
         lora=None if deletion.lora is None else LoraRecord(r=deletion.lora.r, alpha=deletion.lora.alpha, merged=False),

@@ -276,6 +276,6 @@ def sample_retain(job: Job) -> PairDataset:
 def sample_pairs(pairs: PairDataset, wanted: int, seed: int, of: Stream, name: str) -> PairDataset:
     """At most ``wanted`` pairs, in the data set's order."""
     if wanted >= len(pairs):
-        return pairs
+        return PairDataset(pairs.pairs[:], pairs.name) if pairs.is_indexed else pairs
     chosen = stream(seed, of).choice(len(pairs), wanted, replace=False)
     return PairDataset(pairs[sorted(chosen.tolist())], name)

@@ -17,7 +17,7 @@ from multidelete.data.index.pairs import IndexedPairs
 from multidelete.data.index.rows import PARTS, digest_of_pair
 from multidelete.data.index.shards import beside
 from multidelete.data.lookalikes import loose_form
-from multidelete.data.pairs import Pair, PairData, PairDataset, names_of, source_key
+from multidelete.data.pairs import INDEX_DIGEST, Pair, PairData, PairDataset, names_of, source_key
 from multidelete.data.tables.source import is_file
 
 _MATCHES = {
@@ -32,8 +32,6 @@ _QUESTIONS = {
 }
 _AT_ONCE = 2000  # pairs that are held while many are gone through
 _MOST_NAMES, _FEW_NAMES = 100_000, 1000  # that unknown ones are compared with
-DIGEST = "index:"
-"""What digests of indexed pairs begin with, which are others than those of the same pairs in memory."""
 
 
 class _Positions(Mapping[str, int]):
@@ -101,7 +99,7 @@ class IndexedDataset(PairDataset):
     def digest_by(self, classes: Sequence[str]) -> str:
         """Hash of what pairs are called and say, of each alone, so that it is known without those that are left out."""
         total = int(self._told.total, 16) - sum(digest_of_pair(*pair) for pair in self.pairs.left_out())
-        return f"{DIGEST}{total % PARTS:064x}"
+        return f"{INDEX_DIGEST}{total % PARTS:064x}"
 
     @cached_property
     def labels(self) -> Counter[int | None]:

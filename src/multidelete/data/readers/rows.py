@@ -40,7 +40,7 @@ class RowReader:
 
     Attributes:
         cells: What reads single cells, with all problems and notes.
-        files: Whether the files that were named are there, as far as that is remembered.
+        files: What is known of the picture files that were named.
     """
 
     def __init__(self, at: Mapping[str, str], root: Path | None, image_root: Path | None) -> None:
@@ -48,7 +48,7 @@ class RowReader:
         self.root = None if root is None else root.resolve()
         self.image_root = image_root or root
         self.cells = CellReader()
-        self.files: dict[Path, bool] = {}
+        self.files: dict[str, tuple[ImageInput, str, str] | None] = {}
 
     def pairs_of(self, table: Table, number: int, row: Mapping[str, object]) -> Iterator[Labelled]:
         """The pairs of one row: one, or one for each of its texts."""
@@ -108,14 +108,18 @@ class RowReader:
         if not isinstance(path, str) or not path:
             self.cells.problem("rows have no image", where)
             return None
+        if path not in self.files:
+            self.files[path] = self._file(path, where)
+        return self.files[path]
+
+    def _file(self, path: str, where: str) -> tuple[ImageInput, str, str] | None:
+        """The same of a picture that is a file."""
         file = Path(path) if self.image_root is None else self.image_root / path
-        if file not in self.files:
-            self.files[file] = is_file(file)
-            if not self.files[file] and (path.startswith("data:") or _ENCODED.fullmatch(path)):
+        if not is_file(file):
+            if path.startswith("data:") or _ENCODED.fullmatch(path):
                 self.cells.problem("rows hold encoded pictures where file names are read; write them as files", where)
-            elif not self.files[file]:
+            else:
                 self.cells.problem("image files are missing (relative paths start from --image-root)", str(file))
-        if not self.files[file]:
             return None
         content = self._digest(file) if "id" not in self.at or self.root is None else ""
         if content is None:
