@@ -11,7 +11,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from itertools import pairwise
 from pathlib import Path
@@ -73,7 +73,8 @@ def test_honest_certificate_ledger_and_model_hold_in_every_form(done: Lineage, s
     whole = ("--model", done.unlearned, "--public-key", done.public)
     for ledger in (done.ledger.folder, done.ledger.folder / FILE, tmp_path / "ledger.jsonl"):
         told = said(0, done.certificate, "--ledger", ledger, *whole)
-        for line in ("checked: the certificate is as it was written", "checked: that is the key given",
+        for line in ("request TICKET-17, due 2026-12-28: released on 2026-12-04T09:30:00Z",
+                     "checked: the certificate is as it was written", "checked: that is the key given",
                      "checked: the certificate agrees with the ledger, up to event 10",
                      "checked: the model: 2 files, byte by byte", "not checked: whether events after number",
                      "All that was checked holds."):  # fmt: skip
@@ -278,6 +279,36 @@ def test_certificate_that_states_something_else_is_found_in_the_ledger(
 ) -> None:
     path = restated(unsigned, tmp_path / "changed.json", change)
     assert f"{told}" in said(1, path, "--ledger", unsigned.ledger.folder)
+
+
+def places(value: object, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Where each part of a JSON value stands."""
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, inner in parts:
+        yield (*at, name)
+        yield from places(inner, (*at, name))
+
+
+def test_certificate_with_any_part_missing_or_of_another_type_is_found(
+    unsigned: Lineage, said: Told, tmp_path: Path
+) -> None:
+    content = json.loads(unsigned.certificate.read_text())
+    whole = base64.b64decode(content["payload"])
+    ledger, chance = export_lines(unsigned.ledger, tmp_path / "ledger.jsonl"), random.Random(0)
+    for at in chance.sample(list(places(json.loads(whole))), 60):
+        statement = json.loads(whole)
+        *way, last = at
+        holder = statement
+        for name in way:
+            holder = holder[name]
+        if chance.random() < 0.5:
+            del holder[last]
+        else:
+            holder[last] = chance.choice(
+                [value for value in (None, 1, "x", [], {}, [1], True) if value != holder[last]]
+            )
+        path = enveloped(tmp_path / "changed.json", {**content, "payload": b64(canonical(statement).encode())})
+        assert "FALSE: " in said(1, path, "--ledger", ledger), at
 
 
 def test_another_signer_and_another_key_are_found(done: Lineage, said: Told, tmp_path: Path) -> None:

@@ -64,8 +64,9 @@ class UnusableError(Exception):
 
 @dataclass
 class Findings:
-    """What was checked, and what could not be."""
+    """What the certificate is about, what was checked, and what could not be."""
 
+    about: str = ""
     checked: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
 
@@ -388,25 +389,24 @@ def check_statement(statement: Object) -> None:
         FalseError: It contradicts itself.
     """
     told = _part(statement, "predicate")
-    try:
-        steps = [(_int(one["event"]), str(one["kind"])) for one in _parts(told, "steps")]
-        head = _int(_part(told, "ledger")["number"])
-        files = {str(one["name"]): str(_part(one, "digest")["sha256"]) for one in _parts(statement, "subject")}
-        is_ordered = [number for number, _ in steps] == sorted({number for number, _ in steps})
-        if not steps or not is_ordered or steps[-1][0] > head or _state(kind for _, kind in steps) != told["outcome"]:
-            raise FalseError("the certificate contradicts itself: its steps do not lead to its outcome.")
-        if told["outcome"] == "released":
-            run, audit, release = (_part(_part(told, name), "told") for name in ("run", "audit", "release"))
-            after = _part(run, "after")
-            if not (files == after["files"] and digest(files) == after["digest"] == audit["model"] == release["model"]):
-                raise FalseError("the certificate contradicts itself: it is about several models.")
-            done, due = str(_part(told, "release")["time"]), str(_part(_part(told, "request"), "told")["due"])
-            if (told["done"], told["in_time"]) != (done, done[:10] <= due):
-                raise FalseError("the certificate contradicts itself: it was released at another time.")
-        elif files != _part(_part(_part(told, "lineage"), "told"), "original")["files"]:
-            raise FalseError("the certificate contradicts itself: it is about another model than the lineage's first.")
-    except (KeyError, TypeError, ValueError) as error:
-        raise FalseError(f"the certificate lacks a part, or has one of another type: {error}.") from error
+    steps = [(_int(one["event"]), str(one["kind"])) for one in _parts(told, "steps")]
+    head = _int(_part(told, "ledger")["number"])
+    files = {str(one["name"]): str(_part(one, "digest")["sha256"]) for one in _parts(statement, "subject")}
+    if len(files) != len(_parts(statement, "subject")):
+        raise FalseError("the certificate contradicts itself: it names a file of the model twice.")
+    is_ordered = [number for number, _ in steps] == sorted({number for number, _ in steps})
+    if not steps or not is_ordered or steps[-1][0] > head or _state(kind for _, kind in steps) != told["outcome"]:
+        raise FalseError("the certificate contradicts itself: its steps do not lead to its outcome.")
+    if told["outcome"] == "released":
+        run, audit, release = (_part(_part(told, name), "told") for name in ("run", "audit", "release"))
+        after = _part(run, "after")
+        if not (files == after["files"] and digest(files) == after["digest"] == audit["model"] == release["model"]):
+            raise FalseError("the certificate contradicts itself: it is about several models.")
+        done, due = str(_part(told, "release")["time"]), str(_part(_part(told, "request"), "told")["due"])
+        if (told["done"], told["in_time"]) != (done, done[:10] <= due):
+            raise FalseError("the certificate contradicts itself: it was released at another time.")
+    elif files != _part(_part(_part(told, "lineage"), "told"), "original")["files"]:
+        raise FalseError("the certificate contradicts itself: it is about another model than the lineage's first.")
 
 
 def check_against_ledger(data: bytes, statement: Object, events: Sequence[Object], findings: Findings) -> None:
@@ -426,14 +426,16 @@ def check_against_ledger(data: bytes, statement: Object, events: Sequence[Object
         raise FalseError(f"event {head} of the ledger is another than when the certificate was issued.")
     reference = _part(_part(told, "request"), "told")["reference"]
     about = [event for event in events[:head] if _is_about(event, reference)]
-    if _parts(told, "steps") != [_place(event) for event in about]:
+    if canonical(told["steps"]) != canonical([_place(event) for event in about]):
         raise FalseError("the certificate leaves out events about its request, or has others.")
     for section in _sections(told):
         event = events[_int(section["event"]) - 1] if _int(section["event"]) <= head else {}
         place, body = {name: section.get(name) for name in ("event", "kind", "time", "hash")}, event.get("body")
-        if not isinstance(body, dict) or place != _place(event):
+        if not isinstance(body, dict) or canonical(place) != canonical(_place(event)):
             raise FalseError("the certificate names an event that the ledger does not hold.")
-        wrong = [name for name, value in _part(section, "told").items() if body.get(name) != value]
+        wrong = [
+            name for name, value in _part(section, "told").items() if canonical(body.get(name)) != canonical(value)
+        ]
         if wrong:
             raise FalseError(f"the certificate states another {wrong[0]} than event {event['number']} of the ledger.")
     _check_newest(told, about)
@@ -606,7 +608,9 @@ class _Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """What the command can be given."""
-    it = _Parser(prog="verify", description="Check a certificate of a deletion, and the ledger behind it.")
+    it = _Parser(
+        prog="verify", description="Check a certificate of a deletion, and the ledger behind it.", allow_abbrev=False
+    )
     it.add_argument("certificate", nargs="?", metavar="CERTIFICATE", help="The certificate, certificate.json.")
     it.add_argument("--ledger", metavar="FILE", help="The ledger: its SQLite file, its folder, or exported JSON lines.")
     it.add_argument("--model", metavar="PATH", help="The model that the certificate is about, a folder or a file.")
@@ -628,12 +632,23 @@ def check(given: argparse.Namespace, findings: Findings) -> None:
         raise UnusableError("give a certificate, a ledger, or both; --model and --public-key go with a certificate.")
     if (given.key is None) != (given.id is None) or (given.key and not given.ledger):
         raise UnusableError("--key and --id go together, and with --ledger.")
+    try:
+        _check(given, findings)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise FalseError(f"a part is missing, or of another type: {error}.") from error
+
+
+def _check(given: argparse.Namespace, findings: Findings) -> None:
     statement: Object | None = None
     if given.certificate:
         data = read_file(Path(given.certificate))
         statement = read_certificate(data, findings)
         check_signature(data, statement, Path(given.public_key) if given.public_key else None, findings)
         check_statement(statement)
+        told = _part(statement, "predicate")
+        asked = _part(_part(told, "request"), "told")
+        on = f" on {told['done']}" if "done" in told else ""
+        findings.about = f"request {asked['reference']}, due {asked['due']}: {told['outcome']}{on}"
     events = read_ledger(Path(given.ledger), findings) if given.ledger else []
     if statement is not None and events:
         check_against_ledger(data, statement, events, findings)
@@ -662,16 +677,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         code, problem = 2, f"{error.filename} cannot be read: {error.strerror}."
     if given.json:
-        told = {"holds": code == 0, "checked": findings.checked, "not_checked": findings.unchecked, "problem": problem}
+        told = {
+            "holds": code == 0,
+            "about": findings.about,
+            "checked": findings.checked,
+            "not_checked": findings.unchecked,
+            "problem": problem,
+        }
         print(json.dumps(told, indent=1))  # noqa: T201
         return code
+    if findings.about:
+        print(findings.about)  # noqa: T201
     for line in findings.checked:
         print(f"checked: {line}")  # noqa: T201
     for line in findings.unchecked:
         print(f"not checked: {line}")  # noqa: T201
     if problem is not None:
         print(f"{'FALSE' if code == 1 else 'error'}: {problem}", file=sys.stderr)  # noqa: T201
-    elif not given.json:
+    else:
         print("All that was checked holds.")  # noqa: T201
     return code
 
