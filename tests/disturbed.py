@@ -105,7 +105,7 @@ def material(folder: Path) -> None:
     from multidelete.artifacts.marks import mark
     from multidelete.data.generated.personas import write_personas
     from multidelete.models.albef import AlbefConfig, AlbefForRetrieval
-    from multidelete.models.albef_convert import export_albef
+    from multidelete.models.converters.conversion import export
     from multidelete.models.fresh import train_tokenizer
     from tests.tiny import SIZE, captions
 
@@ -135,7 +135,7 @@ def material(folder: Path) -> None:
     )  # fmt: skip
     config.text_prefix = "text_encoder.bert."
     AlbefForRetrieval(config).save_pretrained(folder / "albef-weights")
-    export_albef(folder / "albef-weights", folder / "official.pth")
+    export(folder / "albef-weights", folder / "official.pth")
     ended = ran(
         ("convert", "official.pth", "--tokenizer", "words", "--head-width", "8", "--out", "albef-folder"), folder
     )

@@ -38,6 +38,7 @@ from multidelete.methods.auto import run_method
 from multidelete.methods.base import sample_retain
 from multidelete.models import Adapter, add_family
 from multidelete.models.converters.forms import Form, form_of, save_as
+from multidelete.models.converters.layout import said_paths
 from multidelete.models.initial import fitted, starting_point
 from multidelete.models.lineage import known_lineage, remember
 from multidelete.models.preflight import check_pairs
@@ -105,7 +106,7 @@ def train(
     out, data = Path(out), with_true_sources(data)
     settings = settings or Training().loop_settings()
     begin_with = (start.start or "") if isinstance(start, TrainSettings) else start
-    inputs = paths_of_model(begin_with) if isinstance(begin_with, str) and begin_with else []
+    inputs = [*paths_of_model(begin_with), *said_paths()] if isinstance(begin_with, str) and begin_with else []
     lineage, data = known_lineage(begin_with, data, key, removed=earlier_pairs_removed)
     keys_to = key_target(out, key) if lineage else None
     begin = [content_of(start)] if isinstance(start, Adapter) else [asdict(start), content_of(start.start or "")]
@@ -253,7 +254,7 @@ def carried_out(
         return done
     out, base, keys_to = Path(out), deletion.lora_base(), key_target(Path(out), key)
     form = form_of(deletion.model, out)
-    inputs = [*deletion.model_paths, *arguments.files]
+    inputs = [*deletion.model_paths, *arguments.files, *said_paths()]
     for output in (out, keys_to):
         refuse_pictures(output, deletion.data)
     with result_of_run(

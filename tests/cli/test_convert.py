@@ -14,7 +14,7 @@ from torch import Tensor
 from multidelete.cli import run
 from multidelete.models import load_adapter
 from multidelete.models.fresh import train_tokenizer
-from tests.models.test_albef_convert import HEAD, SIDE, kept, official, write
+from tests.models.converters.test_albef import HEAD, SIDE, kept, official, write
 from tests.models.test_fusion import SIZE, pairs_of
 from tests.tiny import captions, people
 
@@ -79,12 +79,15 @@ def test_there_and_back_on_the_command_line(
     momentum = sum("_m." in name for name in before)
     assert found == {
         "folder": str(tmp_path / "albef"),
+        "layout": "ALBEF",
+        "network": "AlbefForRetrieval" if kind == "retrieval" else "AlbefForClassification",
         "task": "retrieval" if kind == "retrieval" else "classification",
         "images": 2 if kind == "two images" else 1,
         "classes": CLASSES[kind],
         "image_size_before": SIDE,
         "image_size": SIDE,
-        "dropped": {"momentum copies": momentum, "position ids": 1} | ({"queues": 4} if kind == "retrieval" else {}),
+        "dropped": {"momentum copies": momentum, "states of an optimizer": 1}
+        | ({"queues": 4} if kind == "retrieval" else {}),
     }
     adapter = load_adapter(tmp_path / "albef")
     assert list(adapter.classes) == CLASSES[kind]
@@ -134,7 +137,7 @@ def test_a_source_that_is_no_checkpoint_is_refused(
     assert "cannot be read" in line
     torch.save({"fc.weight": torch.zeros(2, 2)}, checkpoint)
     (line,) = errors(checkpoint, *rest)
-    assert "is no ALBEF checkpoint" in line
+    assert "is of no known layout: it holds fc.weight" in line
 
 
 def test_unknown_missing_and_misshapen_tensors_are_one_line_each(
@@ -165,8 +168,8 @@ def test_settings_that_do_not_fit_are_refused(
     many.add_tokens([f"extra{number}" for number in range(400)])
     many.save_pretrained(tmp_path / "many")
     (line,) = errors(checkpoint, *flags(tmp_path / "many", tmp_path / "albef"))
-    assert "entries, and" in line
-    assert "has embeddings for 400" in line
+    assert "tokens that the network has no embedding for" in line
+    assert "Its vocabulary has 400 entries" in line
     (line,) = errors(checkpoint, *flags(tmp_path / "nowhere", tmp_path / "albef"))
     assert "has no readable tokenizer" in line
 
@@ -202,9 +205,11 @@ def test_what_cannot_go_back_is_refused(tmp_path: Path, errors: Errors) -> None:
     out = ["--to-official", "--out", tmp_path / "back.pth"]
     (line,) = errors(tmp_path / "nowhere", *out)
     assert "nowhere does not exist" in line
-    (tmp_path / "clip").mkdir()
-    (tmp_path / "clip" / "config.json").write_text('{"model_type": "clip", "architectures": ["CLIPModel"]}')
-    (line,) = errors(tmp_path / "clip", *out)
-    assert "came from no checkpoint of a known layout" in line
-    (line,) = errors(tmp_path / "clip", *out, "--image-size", "48", "--classes", "a,b")
+    (tmp_path / "vilt").mkdir()
+    (tmp_path / "vilt" / "config.json").write_text(
+        '{"model_type": "vilt", "architectures": ["ViltForQuestionAnswering"]}'
+    )
+    (line,) = errors(tmp_path / "vilt", *out)
+    assert "holds ViltForQuestionAnswering, and no known layout has such a network" in line
+    (line,) = errors(tmp_path / "vilt", *out, "--image-size", "48", "--classes", "a,b")
     assert line == "--to-official writes the model as it is. Leave out --image-size, --classes."

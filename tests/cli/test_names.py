@@ -13,7 +13,7 @@ from multidelete.data.request import Request
 from multidelete.experiments.comparison import compare
 from multidelete.experiments.store import ModelStore
 from multidelete.methods import Retrain
-from multidelete.models.albef_convert import convert_albef, export_albef
+from multidelete.models.converters.conversion import convert, export
 
 REQUEST = {"forget_subject", "forget_image", "forget_node"}  # resolve_request: subjects, images, nodes
 FAMILY = {"family"}  # add_family
@@ -67,7 +67,7 @@ COMMANDS = {
     ),
     "compare": Compared((compare, ModelStore), only_python={"say", "root", "names_only"}),
     "merge": Compared((multidelete.merge,), only_flags=FAMILY),
-    "convert": Compared((convert_albef, export_albef, multidelete.reading), only_flags={"to_official"}),
+    "convert": Compared((convert, export, multidelete.reading), only_flags={"to_official"}),
     "data": Compared(
         (multidelete.load_data, multidelete.reading), only_flags=FAMILY | {"examples", "check", "model", "write"}
     ),

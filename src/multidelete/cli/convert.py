@@ -1,16 +1,13 @@
-"""The commands ``convert`` and ``merge``: official checkpoints to model folders and back, adapters to models."""
+"""The commands ``convert`` and ``merge``: checkpoints of others to model folders and back, adapters to models."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from multidelete.cli import show
 from multidelete.cli.flags import Call, flag
 from multidelete.cli.options import OutOptions
-from multidelete.core.errors import CheckpointError, ConfigError
-
-if TYPE_CHECKING:
-    from multidelete.models.converters.conversion import Conversion
+from multidelete.core.errors import ConfigError
+from multidelete.core.paths import user_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +15,9 @@ class ConvertOptions:
     """Conversion.
 
     Attributes:
-        source: The official checkpoint, a file; with --to-official the model folder.
-        to_official: Write the model folder SOURCE as an official checkpoint: OUT is a file.
+        source: The checkpoint, a file; with --to-official the model folder.
+        to_official: Write the model folder SOURCE as a checkpoint in the layout that it came in, or that such networks
+            have: OUT is a file.
         tokenizer: Folder or hub id of the tokenizer that the checkpoint was trained with, which it does not hold.
         image_size: Height and width of the pictures, in pixels, a multiple of the patch size. The
             checkpoint's own where it is not given; positions are interpolated to another one.
@@ -32,7 +30,7 @@ class ConvertOptions:
 
     source: str
     to_official: bool = False
-    tokenizer: str = "bert-base-uncased"
+    tokenizer: str | None = None
     image_size: int | None = None
     classes: tuple[str, ...] = ()
     head_width: int = 64
@@ -53,10 +51,10 @@ class MergeOptions:
 
 
 def convert(call: Call) -> None:
-    """Turn an official ALBEF checkpoint (.pth) into a model folder, or such a folder back into a checkpoint.
+    """Turn a checkpoint of open_clip, BLIP or ALBEF into a model folder, or a folder back into such a checkpoint.
 
-    The checkpoint tells its task: retrieval, or classification of one image or two.
-    Momentum copies, queues and the masked language head are left out.
+    The checkpoint tells its network and task. States of training are left out: optimizers, momentum copies, queues
+    and masked language heads.
     """
     options, out = call.of(ConvertOptions), call.of(OutOptions)
     source, target = Path(options.source), Path(out.out)
@@ -85,67 +83,36 @@ def merge(call: Call) -> None:
 
 
 def _to_folder(source: Path, folder: Path, options: ConvertOptions, *, overwrite: bool, as_json: bool) -> None:
-    from multidelete.models.albef_convert import convert_albef
     from multidelete.models.converters.conversion import convert as convert_theirs
-    from multidelete.models.converters.known import is_known
     from multidelete.models.converters.layout import reading
 
-    if is_known(source):
-        with reading(
-            tokenizer=options.tokenizer,
-            architecture=options.architecture,
-            head_width=options.head_width,
-            classes=options.classes,
-        ):
-            done = convert_theirs(source, folder, overwrite=overwrite)
-        _show_conversion(folder, done, as_json=as_json)
-        return
-    if not source.is_file():
-        what = "is a folder" if source.is_dir() else "does not exist"
-        raise CheckpointError(f"{source} {what}. Give a checkpoint file, or --to-official with a model folder.")
-    converted = convert_albef(
-        source,
-        folder,
-        tokenizer=options.tokenizer,
-        image_size=options.image_size,
-        classes=options.classes,
+    with reading(
+        tokenizer=options.tokenizer if options.tokenizer is None else user_path(options.tokenizer),
+        architecture=options.architecture if options.architecture is None else user_path(options.architecture),
         head_width=options.head_width,
-        overwrite=overwrite,
-    )
+        classes=options.classes,
+    ):
+        done = convert_theirs(source, folder, image_size=options.image_size, overwrite=overwrite)
     if as_json:
-        told = {"task": converted.task, "images": converted.images, "classes": list(converted.classes)}
-        sizes = dict(zip(("image_size_before", "image_size"), converted.image_size, strict=True))
-        show.show_json({"folder": str(folder), **told, **sizes, "dropped": dict(converted.dropped)})
+        told = {"layout": done.layout, "network": done.network, "task": done.task, "images": done.images}
+        sizes = dict(zip(("image_size_before", "image_size"), done.image_size, strict=True))
+        classes = {"classes": list(done.classes)}
+        show.show_json({"folder": str(folder), **told, **classes, **sizes, "dropped": dict(done.dropped)})
         return
-    before, after = converted.image_size
+    before, after = done.image_size
     size = f"{after} px" if before == after else f"{after} px, positions interpolated from {before}"
-    rows: list[list[object]] = [["written", folder], ["task", converted.task], ["images", f"{converted.images} a pair"]]
-    rows += [["classes", ", ".join(converted.classes)]] if converted.classes else []
-    rows.append(["image size", size])
-    rows += [["left out", f"{what}: {count}"] for what, count in converted.dropped.items()]
-    show.show_table(["", ""], rows)
-
-
-def _show_conversion(folder: Path, done: "Conversion", *, as_json: bool) -> None:
-    if as_json:
-        told = {"layout": done.layout, "network": done.network, "task": done.task, "classes": list(done.classes)}
-        show.show_json({"folder": str(folder), **told, "left_out": dict(done.left_out)})
-        return
     rows: list[list[object]] = [["written", folder], ["layout", done.layout], ["network", done.network]]
+    rows += [["task", done.task], ["images", f"{done.images} a pair"]]
     rows += [["classes", ", ".join(done.classes)]] if done.classes else []
-    rows += [["left out", f"{what}: {count}"] for what, count in done.left_out.items()]
+    rows.append(["image size", size])
+    rows += [["left out", f"{what}: {count}"] for what, count in done.dropped.items()]
     show.show_table(["", ""], rows)
 
 
 def _to_official(folder: Path, file: Path, *, overwrite: bool, as_json: bool) -> None:
-    from multidelete.models.albef_convert import export_albef
     from multidelete.models.converters.conversion import export
-    from multidelete.models.families import recognise
 
-    if recognise(folder).family == "albef":
-        tensors = len(export_albef(folder, file, overwrite=overwrite))
-    else:
-        tensors = export(folder, file, overwrite=overwrite)
+    tensors = export(folder, file, overwrite=overwrite)
     if as_json:
         show.show_json({"file": str(file), "tensors": tensors})
     else:

@@ -2,7 +2,7 @@
 
 Li et al., "Align before Fuse: Vision and Language Representation Learning with Momentum
 Distillation", NeurIPS 2021, arXiv:2107.07651. Numerically the published network; official weights
-are read by `multidelete.models.albef_convert`.
+are read by `multidelete.models.converters`.
 
 Differs from the paper: the momentum copies and their queues serve the official training only and
 are no part of this network, so unlearning cannot change them; hence no momentum distillation.

@@ -5,8 +5,9 @@ Understanding and Generation", ICML 2022, arXiv:2201.12086. The text encoder rea
 and, with the attention to the image in every layer switched on, fuses the two.
 
 Differs from the paper: as in `transformers`, the fusion starts from the tokenizer's own first
-token, not from an extra [Encode] token. `transformers` leaves the contrastive temperature out; it
-is fixed at what the configuration's ``logit_scale_init_value`` says.
+token, not from an extra [Encode] token; converted official checkpoints have that. `transformers`
+leaves the contrastive temperature out; it is fixed at what the configuration's
+``logit_scale_init_value`` says.
 
 Shape suffixes: B pairs, I images of a pair, P image tokens, L text tokens, D width, C classes.
 """
@@ -69,7 +70,13 @@ class BlipForClassification(BlipPreTrainedModel):  # type: ignore[misc]  # trans
 
 
 def fused(model: PreTrainedModel, input_ids_BL: Tensor, mask_BL: Tensor, image_BIPD: Tensor) -> Tensor:
-    """The [CLS] state (B, D) of the text that looks at all images of its pair."""
+    """The [CLS] state (B, D) of the text that looks at all images of its pair.
+
+    Where the configuration has a ``fusion_token_id``, as of official checkpoints, it stands in the first token's place.
+    """
+    token = getattr(model.config, "fusion_token_id", None)
+    if token is not None:
+        input_ids_BL = torch.cat([torch.full_like(input_ids_BL[:, :1], token), input_ids_BL[:, 1:]], dim=1)
     if hasattr(model, "image_embedding"):
         image_BIPD = image_BIPD + model.image_embedding.unsqueeze(1)
     states = model.text_encoder(

@@ -133,7 +133,7 @@ def test_states_of_training_are_left_out_and_counted(tmp_path: Path, tokenizer: 
     torch.save({"state_dict": random_tensors(), "optimizer": optimizer, "epoch": 1}, tmp_path / "model.pt")
     with reading(tokenizer=tokenizer):
         done = convert(tmp_path / "model.pt", tmp_path / "folder")
-    assert dict(done.left_out) == {"states of an optimizer": 1}
+    assert dict(done.dropped) == {"states of an optimizer": 1}
     export(tmp_path / "folder", tmp_path / "back.pt")
     assert set(torch.load(tmp_path / "back.pt", weights_only=True)) == {"state_dict", "epoch", "written_by"}
 

@@ -55,8 +55,9 @@ def read_checkpoint(path: Path, *, names_only: bool = False) -> Stored:
         loaded = _unpickled(path, names_only=names_only)
         inside = next((name for name in _INSIDE if isinstance(loaded.get(name), Mapping)), "")
         content = dict(loaded[inside]) if inside else loaded  # type: ignore[call-overload]
-        others = {name: value for name, value in loaded.items() if name not in (inside, _MARKED)}
+        others = {name: value for name, value in loaded.items() if name not in (inside, _MARKED, *_TRAINING)}
         entries, rest = plain_entries(others) if inside else ("{}", [])
+        rest += [name for name in _TRAINING if inside and name in loaded]
     tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     if not tensors or len(tensors) < len(content):
         wrong = next((f"{name} is {type(value).__name__}" for name, value in content.items()

@@ -16,7 +16,7 @@ from multidelete.artifacts.manifest import told_in
 from multidelete.core.errors import CheckpointError, SettingProblem, UnsupportedError, first_few
 from multidelete.core.foreign import explained
 from multidelete.core.json_files import read_json_object
-from multidelete.models.converters import open_clip, open_clip_siglip
+from multidelete.models.converters import albef, blip, open_clip, open_clip_siglip
 from multidelete.models.converters.containers import is_checkpoint, read_checkpoint, write_checkpoint
 from multidelete.models.converters.layout import Described, Layout, Stored, reading, untold
 from multidelete.models.converters.origin import Origin, constant_from, constant_of, note_origin, origin_of
@@ -25,7 +25,7 @@ from multidelete.models.family import FamilyAdapter
 
 logger = logging.getLogger(__name__)
 
-LAYOUTS: tuple[Layout, ...] = (open_clip.LAYOUT, open_clip_siglip.LAYOUT)
+LAYOUTS: tuple[Layout, ...] = (open_clip.LAYOUT, open_clip_siglip.LAYOUT, blip.LAYOUT, albef.LAYOUT)
 _IN_FOLDERS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # what open_clip calls them
 
 
@@ -34,11 +34,13 @@ class Read:
     """A checkpoint as a model: its network in float32, and what prepares its pairs.
 
     Attributes:
+        layout: Whose it is.
         model: The network; its configuration knows where it came from.
         processor: Image processor and tokenizer.
         left_out: How many things of the file are not written back, by what they are.
     """
 
+    layout: Layout
     model: PreTrainedModel
     processor: ProcessorMixin
     left_out: Mapping[str, int]
@@ -67,16 +69,6 @@ def head_of(source: str | Path) -> str | None:
         return None
     status = file.stat()
     return _head(file.absolute(), status.st_mtime_ns, status.st_size, untold())
-
-
-def is_known(source: str | Path) -> bool:
-    """Whether a source is a checkpoint in one of the layouts; that cannot be read is none."""
-    file = checkpoint_of(source)
-    try:
-        tensors = {} if file is None else read_checkpoint(file, names_only=True).tensors
-    except CheckpointError:
-        return False
-    return any(layout.fits(tensors) for layout in LAYOUTS)
 
 
 @lru_cache(maxsize=32)
@@ -132,7 +124,7 @@ def read(source: str | Path, kind: type[FamilyAdapter], head: str) -> Read:
             None, config=config, state_dict={name: tensor.float() for name, tensor in ours.items()}, dtype=torch.float32
         )
     model.stored_dtypes = {name: t.dtype for name, t in ours.items() if t.dtype != torch.float32}
-    return Read(model.eval(), processor, Counter(stored.left_out) + Counter(described.left_out.values()))
+    return Read(layout, model.eval(), processor, Counter(stored.left_out) + Counter(described.left_out.values()))
 
 
 @lru_cache(maxsize=64)
@@ -203,19 +195,21 @@ def reading_as(models: Sequence[str | Path]) -> Iterator[None]:
 
 
 def layout_back(config: PreTrainedConfig, name: str | Path) -> tuple[Layout, Origin]:
-    """The layout that a network's checkpoint had, and how it lay there.
+    """The layout that a network's checkpoint had, or that such networks usually have, and how it lies there.
 
     Raises:
-        CheckpointError: It came from none, or what is known of it is damaged.
+        UserError: There is none, or what is known of it is damaged.
     """
-    origin = origin_of(config, name)
-    layouts = {layout.name: layout for layout in LAYOUTS}
-    if origin is None or origin.layout not in layouts:
-        raise CheckpointError(
-            f"{name} came from no checkpoint of a known layout, so that there is none to write it back to. Known are "
-            f"{', '.join(layouts)}."
-        )
-    return layouts[origin.layout], origin
+    origin, heads = origin_of(config, name), tuple(config.architectures or ())
+    for layout in LAYOUTS:
+        if origin is not None and origin.layout == layout.name:
+            return layout, origin
+        if origin is None and set(heads) & set(layout.heads):
+            return layout, layout.usual(config)
+    raise CheckpointError(
+        f"{name} holds {' and '.join(heads) or 'an unknown network'}, and no known layout has such a network. Known "
+        f"are {', '.join(layout.name for layout in LAYOUTS)}."
+    )
 
 
 def tensors_of(model: PreTrainedModel, name: str | Path) -> tuple[dict[str, Tensor], Origin]:
@@ -226,8 +220,10 @@ def tensors_of(model: PreTrainedModel, name: str | Path) -> tuple[dict[str, Tens
     """
     layout, origin = layout_back(model.config, name)
     dtypes: Mapping[str, torch.dtype] = getattr(model, "stored_dtypes", {})
+    shared: Mapping[str, str] = getattr(model, "all_tied_weights_keys", {})
     weights = {
-        key: tensor.detach().cpu().to(dtypes.get(key, tensor.dtype)) for key, tensor in model.state_dict().items()
+        key: tensor.detach().cpu().to(dtypes.get(key, dtypes.get(shared.get(key, key), tensor.dtype)))
+        for key, tensor in model.state_dict().items()
     }
     made = layout.to_theirs(weights, model.config, origin)
     return made | {key: constant_from(key, told) for key, told in origin.constants.items()}, origin

@@ -57,6 +57,12 @@ def reading(
         _UNTOLD.reset(token)
 
 
+def said_paths() -> list[Path]:
+    """The files and folders that the user names for checkpoints, which are read."""
+    said = untold()
+    return [Path(one) for one in (said.tokenizer, said.architecture) if one is not None]
+
+
 def untold() -> Untold:
     """What the user said of checkpoints."""
     return _UNTOLD.get()
@@ -125,6 +131,10 @@ class Layout:
         to_ours: Tensors as the network names and shapes them.
         to_theirs: The way back; also tells which names and shapes belong there.
         processor: What prepares pairs, of a tokenizer.
+        heads: Classes of its networks.
+        usual: How a network that came from elsewhere is laid out; raises where it cannot be.
+        positions: Name of the vision tower's positions, (1, P, D) with the [CLS] token's first, where pictures can be
+            read at another size.
     """
 
     name: str
@@ -134,3 +144,6 @@ class Layout:
     to_ours: Callable[[Mapping[str, Tensor], PreTrainedConfig, Origin], dict[str, Tensor]]
     to_theirs: Callable[[Mapping[str, Tensor], PreTrainedConfig, Origin], dict[str, Tensor]]
     processor: Callable[[PreTrainedConfig, PreTrainedTokenizerBase, Origin], ProcessorMixin]
+    heads: tuple[str, ...]
+    usual: Callable[[PreTrainedConfig], Origin]
+    positions: str | None = None

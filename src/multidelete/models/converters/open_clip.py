@@ -240,6 +240,28 @@ def resample(name: Json) -> int:
     return {"bilinear": 2, "nearest": 0, "lanczos": 1}.get(str(name), 3)
 
 
+def usual(config: PreTrainedConfig) -> Origin:
+    """A file as open_clip's training writes it.
+
+    Raises:
+        UnsupportedError: open_clip has no such network.
+    """
+    text, vision = config.text_config, config.vision_config
+    reasons = []
+    if text.eos_token_id not in (_LEGACY_EOS, text.vocab_size - 1):
+        reasons.append(
+            f"it takes a text's state at token {text.eos_token_id}, and open_clip at the largest "
+            f"({text.vocab_size - 1})"
+        )
+    if {text.layer_norm_eps, vision.layer_norm_eps} != {1e-5}:
+        reasons.append("its norms have another epsilon than 1e-5")
+    if text.hidden_act != vision.hidden_act or text.hidden_act not in (QUICK, EXACT):
+        reasons.append(f"its activations are {vision.hidden_act} and {text.hidden_act}")
+    if reasons:
+        raise UnsupportedError(f"open_clip has no such CLIP: {'; '.join(reasons)}.")
+    return Origin(layout="open_clip", inside="state_dict")
+
+
 LAYOUT = Layout(
     name="open_clip",
     called="an open_clip checkpoint of CLIP",
@@ -248,4 +270,6 @@ LAYOUT = Layout(
     to_ours=lambda tensors, config, origin: ours_by(rules(config, origin), tensors),
     to_theirs=lambda weights, config, origin: theirs_by(rules(config, origin), weights),
     processor=processor,
+    heads=("CLIPModel",),
+    usual=usual,
 )

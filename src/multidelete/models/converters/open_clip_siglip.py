@@ -155,4 +155,6 @@ LAYOUT = Layout(
     to_ours=to_ours,
     to_theirs=to_theirs,
     processor=processor,
+    heads=("SiglipModel",),
+    usual=lambda config: Origin(layout="open_clip SigLIP", inside="state_dict", part=_TEXT),
 )

@@ -1,17 +1,20 @@
 """Checkpoints laid out as the official ones: names written out here, from the official code's modules."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoImageProcessor, CLIPConfig
+from transformers import AutoImageProcessor, ViltConfig
 
-from multidelete.core.errors import CheckpointError, ConfigError
+from multidelete.core.errors import CheckpointError, ConfigError, UnsupportedError
 from multidelete.models import load_adapter
 from multidelete.models.albef import AlbefConfig, AlbefForRetrieval
-from multidelete.models.albef_convert import Conversion, convert_albef, export_albef, resized_positions
 from multidelete.models.checkpoint import stored_dtypes
+from multidelete.models.converters.conversion import Conversion, convert, export
+from multidelete.models.converters.layout import reading
+from multidelete.models.converters.vision_bert import resized_positions
 from multidelete.models.fresh import train_tokenizer
 from tests.models.test_fusion import SIZE, pairs_of
 from tests.tiny import captions, people
@@ -93,6 +96,19 @@ def official(kind: str, *, pretrained: bool = False, distilled: bool = True) -> 
     return made
 
 
+def convert_albef(
+    source: Path,
+    out: Path,
+    *,
+    tokenizer: Path,
+    image_size: int | None = None,
+    classes: Sequence[str] = (),
+    head_width: int = HEAD,
+) -> Conversion:
+    with reading(tokenizer=tokenizer, head_width=head_width, classes=classes):
+        return convert(source, out, image_size=image_size)
+
+
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tokenizer")
@@ -129,8 +145,8 @@ def test_there_and_back_gives_the_same_names_and_tensors(
 ) -> None:
     before = official(kind, pretrained=pretrained)
     write(before, checkpoint)
-    convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer, head_width=HEAD)
-    export_albef(tmp_path / "folder", tmp_path / "back.pth")
+    convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer)
+    export(tmp_path / "folder", tmp_path / "back.pth")
     after = torch.load(tmp_path / "back.pth", weights_only=True)["model"]
     assert set(after) == set(kept(before))
     assert [name for name in after if not torch.equal(after[name], before[name])] == []
@@ -143,15 +159,15 @@ def test_checkpoints_of_lavis_have_no_token_types(kind: str, checkpoint: Path, t
     types = "text_encoder.embeddings.token_type_embeddings.weight"
     before = {name: tensor for name, tensor in official(kind, distilled=False).items() if name != types}
     write(before, checkpoint)
-    convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer, head_width=HEAD)
-    export_albef(tmp_path / "folder", tmp_path / "back.pth")
+    convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer)
+    export(tmp_path / "folder", tmp_path / "back.pth")
     after = torch.load(tmp_path / "back.pth", weights_only=True)["model"]
     assert set(after) == set(kept(before))
     assert [name for name in after if not torch.equal(after[name], before[name])] == []
 
     adapter = load_adapter(tmp_path / "folder").eval()
     write({**before, types: torch.zeros(2, TEXT)}, checkpoint)
-    convert_albef(checkpoint, tmp_path / "zeros", tokenizer=tokenizer, head_width=HEAD)
+    convert_albef(checkpoint, tmp_path / "zeros", tokenizer=tokenizer)
     batch = adapter.collate(pairs_of(kind)[:2])
     with torch.no_grad():
         said = adapter(batch).score
@@ -159,8 +175,8 @@ def test_checkpoints_of_lavis_have_no_token_types(kind: str, checkpoint: Path, t
         adapter.model.get_parameter(types).add_(0.3)
         said = adapter(batch).score
     adapter.save(tmp_path / "moved")
-    export_albef(tmp_path / "moved", tmp_path / "moved.pth")
-    convert_albef(tmp_path / "moved.pth", tmp_path / "again", tokenizer=tokenizer, head_width=HEAD)
+    export(tmp_path / "moved", tmp_path / "moved.pth")
+    convert_albef(tmp_path / "moved.pth", tmp_path / "again", tokenizer=tokenizer)
     with torch.no_grad():
         torch.testing.assert_close(load_adapter(tmp_path / "again").eval()(batch).score, said, atol=1e-5, rtol=1e-4)
 
@@ -171,13 +187,13 @@ def test_files_that_are_no_checkpoints_are_refused(
 ) -> None:
     checkpoint.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"cannot be read|holds no tensors|no ALBEF checkpoint"):
-        convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer, head_width=HEAD)
+        convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer)
 
 
 def test_names_in_the_folder_are_the_official_ones(checkpoint: Path, tokenizer: Path, tmp_path: Path) -> None:
     before = official("retrieval", pretrained=True)
     write(before, checkpoint)
-    convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer, head_width=HEAD)
+    convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer)
     adapter = load_adapter(tmp_path / "folder")
     ours = adapter.model.state_dict()
     expected = {name.replace("text_encoder.bert.", "text_encoder.") for name in kept(before)}
@@ -191,16 +207,30 @@ def test_names_in_the_folder_are_the_official_ones(checkpoint: Path, tokenizer: 
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        ("retrieval", Conversion("retrieval", 1, (), (SIDE, SIDE), {})),
-        ("entailment", Conversion("classification", 1, ("contradiction", "neutral", "entailment"), (SIDE, SIDE), {})),
-        ("two images", Conversion("classification", 2, ("False", "True"), (SIDE, SIDE), {})),
+        ("retrieval", Conversion("ALBEF", "AlbefForRetrieval", "retrieval", 1, (), (SIDE, SIDE), {})),
+        (
+            "entailment",
+            Conversion(
+                "ALBEF",
+                "AlbefForClassification",
+                "classification",
+                1,
+                ("contradiction", "neutral", "entailment"),
+                (SIDE, SIDE),
+                {},
+            ),
+        ),
+        (
+            "two images",
+            Conversion("ALBEF", "AlbefForClassification", "classification", 2, ("False", "True"), (SIDE, SIDE), {}),
+        ),
     ],
 )
 def test_head_and_sizes_are_recognised(
     kind: str, expected: Conversion, checkpoint: Path, tokenizer: Path, tmp_path: Path
 ) -> None:
     write(official(kind), checkpoint)
-    found = convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer, head_width=HEAD)
+    found = convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer)
     assert (found.task, found.images, found.classes, found.image_size) == (
         expected.task, expected.images, expected.classes, expected.image_size)  # fmt: skip
     adapter = load_adapter(tmp_path / "folder")
@@ -219,27 +249,27 @@ def test_head_and_sizes_are_recognised(
 def test_what_is_left_out_is_counted(checkpoint: Path, tokenizer: Path, tmp_path: Path) -> None:
     tensors = official("retrieval", pretrained=True)
     write(tensors, checkpoint)
-    found = convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer, head_width=HEAD)
+    found = convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer)
     assert found.dropped == {
         "momentum copies": sum("_m." in name for name in tensors),
         "queues": 3,
         "masked language head": 3,
-        "position ids": 1,
+        "states of an optimizer": 1,
     }
     assert not [name for name in load_adapter(tmp_path / "folder").state_dict() if "_m." in name or "queue" in name]
 
 
 def test_tensors_without_a_wrapper_are_read_too(checkpoint: Path, tokenizer: Path, tmp_path: Path) -> None:
     torch.save(official("entailment", distilled=False), checkpoint)
-    found = convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer, head_width=HEAD)
-    assert found.dropped == {"position ids": 1}
+    found = convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer)
+    assert found.dropped == {}
 
 
 def test_half_precision_is_kept(checkpoint: Path, tokenizer: Path, tmp_path: Path) -> None:
     half = {n: t.half() if t.is_floating_point() else t for n, t in official("two images", distilled=False).items()}
     write(half, checkpoint)
-    convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer, head_width=HEAD)
-    export_albef(tmp_path / "folder", tmp_path / "back.pth")
+    convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer)
+    export(tmp_path / "folder", tmp_path / "back.pth")
     load_adapter(tmp_path / "folder").save(tmp_path / "again")
     assert stored_dtypes(tmp_path / "again") == stored_dtypes(tmp_path / "folder")
     assert set(stored_dtypes(tmp_path / "again").values()) == {torch.float16}
@@ -250,17 +280,17 @@ def test_half_precision_is_kept(checkpoint: Path, tokenizer: Path, tmp_path: Pat
 def test_names_of_classes_can_be_given(checkpoint: Path, tokenizer: Path, tmp_path: Path) -> None:
     write(official("entailment"), checkpoint)
     names = ("no", "maybe", "yes")
-    convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer, head_width=HEAD, classes=names)
+    convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer, classes=names)
     assert load_adapter(tmp_path / "folder").classes == names
     with pytest.raises(ConfigError, match="tells 3 classes apart, but 2 names"):
-        convert_albef(checkpoint, tmp_path / "other", tokenizer=tokenizer, head_width=HEAD, classes=("no", "yes"))
+        convert_albef(checkpoint, tmp_path / "other", tokenizer=tokenizer, classes=("no", "yes"))
     assert not (tmp_path / "other").exists()
 
 
 def test_positions_are_interpolated_to_another_image_size(checkpoint: Path, tokenizer: Path, tmp_path: Path) -> None:
     tensors = official("retrieval")
     write(tensors, checkpoint)
-    found = convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer, head_width=HEAD, image_size=48)
+    found = convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer, image_size=48)
     assert found.image_size == (SIDE, 48)
     adapter = load_adapter(tmp_path / "folder")
     positions = adapter.model.visual_encoder.pos_embed.detach()
@@ -295,7 +325,7 @@ def test_an_image_size_that_is_no_multiple_of_the_patch_is_refused(
 ) -> None:
     write(official("retrieval"), checkpoint)
     with pytest.raises(ConfigError, match=f"image_size is {size}; it must be a positive multiple of the patch size 8"):
-        convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer, head_width=HEAD, image_size=size)
+        convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer, image_size=size)
 
 
 def test_missing_unknown_and_misshapen_tensors_are_named(checkpoint: Path, tokenizer: Path, tmp_path: Path) -> None:
@@ -305,7 +335,7 @@ def test_missing_unknown_and_misshapen_tensors_are_named(checkpoint: Path, token
     tensors["itm_head.weight"] = torch.zeros(3, TEXT)
     write(tensors, checkpoint)
     with pytest.raises(CheckpointError) as raised:
-        convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer, head_width=HEAD)
+        convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer)
     missing, unknown, shape = raised.value.problems
     assert "1 tensor is missing: visual_encoder.blocks.1.norm2.bias" in missing
     assert "1 tensor is unknown: text_decoder.cls.predictions.bias" in unknown
@@ -315,18 +345,18 @@ def test_missing_unknown_and_misshapen_tensors_are_named(checkpoint: Path, token
 
 def test_other_files_are_refused(checkpoint: Path, tokenizer: Path, tmp_path: Path) -> None:
     def refused(match: str) -> None:
-        with pytest.raises(CheckpointError, match=match):
-            convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer, head_width=HEAD)
+        with pytest.raises((CheckpointError, UnsupportedError), match=match):
+            convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer)
 
-    refused("cannot be read")
+    refused("does not exist")
     checkpoint.write_bytes(b"not a checkpoint")
     refused("cannot be read")
     torch.save({"model": tmp_path}, checkpoint)  # an object, not a tensor: would run code
     refused("plain tensors")
     torch.save([1, 2], checkpoint)
-    refused("holds no tensors by name")
+    refused("holds list, no tensors by name")
     torch.save({"fc.weight": torch.zeros(2, 2)}, checkpoint)
-    refused("is no ALBEF checkpoint .* lacks visual_encoder.pos_embed")
+    refused("no known layout: it holds fc.weight")
     write({name: t for name, t in official("retrieval").items() if "crossattention" not in name}, checkpoint)
     refused("lacks text layers with crossattention")
     write({name: t for name, t in official("retrieval").items() if "itm_head" not in name}, checkpoint)
@@ -338,23 +368,23 @@ def test_a_missing_tokenizer_a_wrong_head_width_and_an_existing_folder_are_refus
 ) -> None:
     write(official("retrieval"), checkpoint)
     with pytest.raises(CheckpointError, match="has no readable tokenizer"):
-        convert_albef(checkpoint, tmp_path / "folder", tokenizer=tmp_path / "nowhere", head_width=HEAD)
+        convert_albef(checkpoint, tmp_path / "folder", tokenizer=tmp_path / "nowhere")
     with pytest.raises(CheckpointError, match="lies inside input"):
-        convert_albef(checkpoint, tokenizer / "folder", tokenizer=tokenizer, head_width=HEAD)
+        convert_albef(checkpoint, tokenizer / "folder", tokenizer=tokenizer)
     with pytest.raises(ConfigError, match="head_width is 64; it must divide"):
-        convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer)
+        convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer, head_width=64)
     (tmp_path / "folder").mkdir()
     with pytest.raises(CheckpointError, match="exists"):
-        convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer, head_width=HEAD)
+        convert_albef(checkpoint, tmp_path / "folder", tokenizer=tokenizer)
 
 
-def test_only_albef_folders_go_back_and_nothing_is_overwritten(checkpoint: Path, tmp_path: Path) -> None:
-    CLIPConfig(architectures=["CLIPModel"]).save_pretrained(tmp_path / "other")
-    with pytest.raises(CheckpointError, match="holds a CLIPModel; only AlbefForRetrieval"):
-        export_albef(tmp_path / "other", checkpoint)
+def test_only_known_networks_go_back_and_nothing_is_overwritten(checkpoint: Path, tmp_path: Path) -> None:
+    ViltConfig(architectures=["ViltForQuestionAnswering"]).save_pretrained(tmp_path / "other")
+    with pytest.raises(CheckpointError, match="holds ViltForQuestionAnswering, and no known layout"):
+        export(tmp_path / "other", checkpoint)
     checkpoint.touch()
     with pytest.raises(CheckpointError, match="already exists"):
-        export_albef(tmp_path / "other", checkpoint)
+        export(tmp_path / "other", checkpoint)
 
 
 def test_published_sizes_give_the_published_names_and_shapes() -> None:
