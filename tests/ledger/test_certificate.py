@@ -14,8 +14,9 @@ from securesystemslib.signer import SSlibKey
 
 from multidelete.core.errors import CheckpointError, LedgerError
 from multidelete.data.pairs import PairData
+from multidelete.ledger import verifier
 from multidelete.ledger.certificate import CERTIFICATE, PAGE, VERIFIER, export_lines, issue, not_shown, statement
-from multidelete.ledger.events import Failed
+from multidelete.ledger.events import Failed, Found, Holder
 from multidelete.ledger.requests import forget_key
 from tests.ledger.conftest import DAY, Lineage, asked, make_lineage, of_one, sign_key
 
@@ -110,6 +111,22 @@ def test_what_cannot_be_certified_is_refused_and_leaves_nothing(people: PairData
         issue(done.ledger, "TICKET-17", tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert len(done.ledger.verify()) == events
+
+
+def test_audit_shown_is_that_of_the_model_released(people: PairData, model: Path, tmp_path: Path) -> None:
+    """Later audits, and what was found later, are told beside it."""
+    done = make_lineage(tmp_path / "one", people, model)
+    audit = done.ledger.requests()["TICKET-17"].audited
+    assert audit is not None
+    done.ledger.append(replace(audit, model="9" * 64, outcome="unfinished"), time=DAY + timedelta(days=7))
+    done.ledger.append(Found(still_knowing=(Holder(what="adapter", digest="8" * 64),)), time=DAY + timedelta(days=7))
+    out = issue(done.ledger, "TICKET-17", tmp_path / "out")
+    told = stated(out / CERTIFICATE)["predicate"]
+    assert isinstance(told, dict)
+    assert told["audit"]["told"]["outcome"] == "forgotten"
+    assert [one["told"]["outcome"] for one in told["later_audits"]] == ["unfinished"]
+    assert "8" * 64 in (out / PAGE).read_text()
+    assert verifier.main([str(out / CERTIFICATE), "--ledger", str(done.ledger.folder)]) == 0
 
 
 def test_failed_request_is_certified_and_runs_again(people: PairData, model: Path, tmp_path: Path) -> None:

@@ -205,7 +205,7 @@ def test_changed_bits_of_the_file_are_found(fifty: Ledger, tmp_path: Path) -> No
 @pytest.mark.slow
 def test_changed_bits_all_over_the_file_are_found(fifty: Ledger, tmp_path: Path) -> None:
     size = (fifty.folder / FILE).stat().st_size
-    check_bits_of_file(fifty, tmp_path, [8 * at + at % 8 for at in range(size)])
+    check_bits_of_file(fifty, tmp_path, random.Random(1).sample(range(8 * size), 3000))
 
 
 def check_bits_of_certificate(data: bytes, step: int) -> None:
@@ -271,7 +271,7 @@ def restated(one: Lineage, path: Path, change: Callable[[dict[str, object]], obj
         (lambda it: it["ledger"].update(number=9), "event 9 of the ledger is another"),
         (lambda it: it.pop("request"), "request is missing"),
         (lambda it: it.update(not_shown=[]), "does not say that this certificate was issued"),
-        (lambda it: it["gone"].clear(), "the ledger does not say that this certificate"),
+        (lambda it: it["gone"].clear(), "leaves out what was gone"),
     ],
 )  # fmt: skip
 def test_certificate_that_states_something_else_is_found_in_the_ledger(

@@ -87,6 +87,7 @@ def statement(ledger: Ledger, reference: str, time: datetime) -> dict[str, Json]
         "pairs": request.pairs,
         "outcome": request.state,
         **sections,
+        "found": [_section(one) for one in events if one.kind == "found"],
         "gone": [_section(one) for one in events if one.kind == "gone"],
         "steps": [_place(one) for one in about],
         "not_shown": not_shown(request, ledger.opened.signer),
@@ -107,19 +108,23 @@ def statement(ledger: Ledger, reference: str, time: datetime) -> dict[str, Json]
 def _sections(request: RequestState, about: Sequence[Recorded]) -> dict[str, Json]:
     """The newest run and end, the audit that the end rests on, and audits after that."""
 
-    def newest(kind: str, before: int | None = None) -> Recorded | None:
-        of_kind = [one for one in about if one.kind == kind and (before is None or one.number <= before)]
+    def newest(kind: str) -> Recorded | None:
+        of_kind = [one for one in about if one.kind == kind]
         return of_kind[-1] if of_kind else None
 
     name = _ENDS[request.state]
-    end = newest({"release": "released", "refusal": "refused", "failure": "failed"}[name])
-    run, audit = newest("unlearned"), newest("audited", end.number if end and name == "release" else None)
-    shown = {"run": run, "audit": audit, name: end}
+    end = newest(request.state)
+    before = [one for one in about if end is None or one.number <= end.number]
+    judged = [one for one in before if isinstance(one.event, Audited)]
+    if request.released is not None:
+        judged = [one for one in judged if one.body["model"] == request.released.model]
+    audit = judged[-1] if judged else None
+    shown = {"run": newest("unlearned"), "audit": audit, name: end}
     later = [one for one in about if one.kind == "audited" and audit is not None and one.number > audit.number]
     return {
         **{name: _section(one) for name, one in shown.items() if one is not None},
         "later_audits": [_section(one, ("model", "outcome", "drift")) for one in later],
-        "together": 0 if run is None else len(run.event.about) - 1,
+        "together": 0 if (run := shown["run"]) is None else len(run.event.about) - 1,
     }
 
 

@@ -438,6 +438,10 @@ def check_against_ledger(data: bytes, statement: Object, events: Sequence[Object
         ]
         if wrong:
             raise FalseError(f"the certificate states another {wrong[0]} than event {event['number']} of the ledger.")
+    for name in ("found", "gone"):
+        numbers = [event["number"] for event in events[:head] if event["kind"] == name]
+        if [one["event"] for one in _parts(told, name)] != numbers:
+            raise FalseError(f"the certificate leaves out what was {name}.")
     _check_newest(told, about)
     pairs = [_part(event, "body")["pairs"] for event in about if event["kind"] in ("received", "near-duplicates")]
     if told.get("pairs") != sum(map(_int, pairs)) or told.get("signer") != _part(events[0], "body").get("signer"):
@@ -462,9 +466,12 @@ def _check_newest(told: Object, about: Sequence[Object]) -> None:
         if name in told and numbers[-1:] != [_part(told, name)["event"]]:
             raise FalseError(f"the certificate shows an older {name} than the newest in the ledger.")
     if "audit" in told:
-        end = _part(told, "release")["event"] if "release" in told else about[-1]["number"]
-        before = [_int(one["number"]) for one in about if one["kind"] == "audited" and _int(one["number"]) <= _int(end)]
-        if before[-1:] != [_part(told, "audit")["event"]]:
+        release = _part(told, "release") if "release" in told else None
+        end = _int(about[-1]["number"] if release is None else release["event"])
+        judged = [one for one in about if one["kind"] == "audited" and _int(one["number"]) <= end]
+        if release is not None:
+            judged = [one for one in judged if _part(one, "body")["model"] == _part(release, "told")["model"]]
+        if [one["number"] for one in judged[-1:]] != [_part(told, "audit")["event"]]:
             raise FalseError("the certificate shows an older audit than the last before the end.")
     later = [_place(one)["event"] for one in about if one["kind"] == "audited" and "audit" in told
              and _int(one["number"]) > _int(_part(told, "audit")["event"])]  # fmt: skip
