@@ -92,6 +92,14 @@ def test_cost_of_a_step_is_measured(
     assert set(told) >= ({"steps", "peak_bytes"} if case else {"step", "forget pairs", "retain pairs"})
 
 
+def test_a_deletion_from_a_frozen_encoder_opens_each_picture_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_script(FOLDER / "step_cost" / "frozen.py", monkeypatch, "--tiny", 10, 8)
+    told = json.loads(capsys.readouterr().out)
+    assert (told["forget"], told["openings_each"]) == (8, 1)
+
+
 def test_models_from_elsewhere_are_deleted_from_and_a_stopped_run_goes_on(
     benchmarks: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,11 +127,12 @@ def test_planted_near_duplicates_are_counted(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", ["step_cost/memory.py", "attacks/attacks.py"])
+@pytest.mark.parametrize("script", ["step_cost/memory.py", "step_cost/frozen.py", "attacks/attacks.py"])
 def test_script_that_starts_processes_runs(script: str, benchmarks: Path) -> None:
     done = subprocess.run([sys.executable, benchmarks / script, "--tiny"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert {"machine"} < set(json.loads(done.stdout[done.stdout.index("\n{\n") :]))
+    said = f"\n{done.stdout}"
+    assert {"machine"} < set(json.loads(said[said.index("\n{\n") :]))
 
 
 def test_every_script_is_started_here() -> None:
