@@ -11,12 +11,12 @@ from tests.processes import ROOT
 def test_commands_that_are_disturbed_end_as_if_nothing_had_happened() -> None:
     """In a process of its own, since it forks; the whole is run by hand."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.disturbed", "--kills", "4", "--full", "4", "--seed", "3",
-         "--commands", "unlearn,tune,merge,convert"],
+        [sys.executable, "-m", "tests.disturbed", "--kills", "3", "--full", "3", "--seed", "3",
+         "--commands", "unlearn,convert"],
         capture_output=True, text=True, check=False, cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-5000:]
     told = json.loads(done.stdout)
     assert told["problems"] == 0
-    assert sum(number for name, number in told["runs"].items() if name.endswith("disturbed")) >= 4, told
+    assert sum(number for name, number in told["runs"].items() if name.endswith("disturbed")) >= 3, told

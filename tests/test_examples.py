@@ -14,10 +14,8 @@ OUTCOMES = "forgotten|unfinished|over-forgotten|damaged|unjudged"
 FIGURE = re.compile(r"^(.+): original (\d\.\d\d), unlearned (\d\.\d\d); .+$", re.MULTILINE)
 
 
-@pytest.mark.parametrize(
-    "script",
-    [pytest.param(one, marks=[] if one.stem == "own_model" else [pytest.mark.slow], id=one.stem) for one in SCRIPTS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_example_runs_and_forgets(script: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     environment["TMPDIR"] = str(tmp_path)
