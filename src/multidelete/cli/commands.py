@@ -16,6 +16,7 @@ from multidelete.cli.compare import CompareOptions, compare
 from multidelete.cli.convert import ConvertOptions, MergeOptions, convert, merge
 from multidelete.cli.data import LookOptions, data
 from multidelete.cli.demo import DemoOptions, demo
+from multidelete.cli.embed import EmbedOptions, embed
 from multidelete.cli.exclude import ExcludeOptions, exclude
 from multidelete.cli.flags import Call, add_command
 from multidelete.cli.ledger import (
@@ -169,6 +170,13 @@ add_command(
     exclude,
     *(DataOptions, ForgetOptions, ExcludeOptions, OutOptions),
     example="multidelete exclude --data 'shards/{0000..0999}.tar' --forget request.txt --out lists",
+)
+add_command(
+    app,
+    embed,
+    *(DataOptions, EmbedOptions, ForgetOptions, OutOptions, KeyOptions, FamilyOptions),
+    arguments=("model",),
+    example="multidelete embed unlearned --data photos/ --only stale --out embeddings.parquet",
 )
 add_command(app, methods, config=False, example="multidelete methods --json")
 add_command(app, families, config=False, example="multidelete families")
