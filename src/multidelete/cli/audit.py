@@ -6,7 +6,14 @@ from multidelete.cli import show
 from multidelete.cli.flags import Call
 from multidelete.cli.following import after_audit
 from multidelete.cli.inputs import given_keys, read_for, read_forget
-from multidelete.cli.options import AuditOptions, DataOptions, FamilyOptions, ForgetOptions, OutOptions
+from multidelete.cli.options import (
+    AuditOptions,
+    CheckpointOptions,
+    DataOptions,
+    FamilyOptions,
+    ForgetOptions,
+    OutOptions,
+)
 
 
 def audit(call: Call) -> None:
@@ -47,7 +54,7 @@ def audit(call: Call) -> None:
         )
     if show.is_printing():
         judged = result.verdict
-        same = [call.of(kind) for kind in (DataOptions, ForgetOptions, FamilyOptions)]
+        same = [call.of(kind) for kind in (DataOptions, ForgetOptions, FamilyOptions, CheckpointOptions)]
         follows = after_audit(judged.outcome, run, _method_of(run.unlearned), same)
         if call.json:
             repeats = kept_repeats(pairs.train, request.ids)

@@ -8,6 +8,7 @@ from multidelete.cli.flags import Call
 from multidelete.cli.following import after_unlearn
 from multidelete.cli.inputs import deletion_arguments, given_search
 from multidelete.cli.options import (
+    CheckpointOptions,
     DataOptions,
     FamilyOptions,
     ForgetOptions,
@@ -44,7 +45,7 @@ def unlearn(call: Call) -> None:
     done = carried_out(arguments, out.out, overwrite=out.overwrite, resume=run.resume, notes=notes)
     if show.is_printing():
         method = None if done.record.method is None else done.record.method.name
-        same = [call.of(kind) for kind in (DataOptions, ForgetOptions, FamilyOptions)]
+        same = [call.of(kind) for kind in (DataOptions, ForgetOptions, FamilyOptions, CheckpointOptions)]
         follows = after_unlearn(run.original, out.out, method, same)
         told: dict[str, Json] = {"kept_repeats": done.kept_repeats} if call.json else {}
         record = replace(done.record, rest=told)

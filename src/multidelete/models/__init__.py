@@ -25,6 +25,7 @@ from multidelete.models.classes import name_classes
 from multidelete.models.converters.known import checkpoint_of
 from multidelete.models.converters.known import read as read_theirs
 from multidelete.models.converters.layout import reading
+from multidelete.models.converters.sentence_transformers import is_sentence_folder, model_folder
 from multidelete.models.families import (
     FAMILIES,
     add_family,
@@ -93,6 +94,8 @@ def load_adapter(source: str | Path, *, family: str | None = None, allow_pickle:
     base = lora_base(source)
     model = load_model(base or source, kind.model_class(stored.head), allow_pickle=allow_pickle)
     adapter = _adapter(kind, model, load_processor(base or source, kind), str(base or source))
+    if is_sentence_folder(source):
+        remember(adapter, lineage_of(source))  # the network itself was loaded from a folder in it
     if base is not None:
         _add_stored_lora(adapter, Path(source), base)
         remember(adapter, lineage_of(source))  # the network itself was loaded from the base model
@@ -141,7 +144,7 @@ def with_new_head(source: str | Path, *, task: Task, classes: Sequence[str], see
     heads = [head for head, of in kind.heads.items() if of == task and "Images" not in head]
     model_class = kind.model_class(heads[0])
     with explained(f"{source}: its config.json cannot be used", "Give a folder as save_pretrained wrote it."):
-        config = model_class.config_class.from_pretrained(str(source), trust_remote_code=False)
+        config = model_class.config_class.from_pretrained(str(model_folder(source)), trust_remote_code=False)
     name_classes(config, classes)
     torch.manual_seed(seed)
     model = load_model(source, model_class, config=config, new_head=True)

@@ -18,6 +18,7 @@ from multidelete.core.errors import CheckpointError, ConfigError, SettingProblem
 from multidelete.core.foreign import LIBRARY_ERRORS, explained, sentence
 from multidelete.core.words import counted, indefinite
 from multidelete.models.base import Adapter
+from multidelete.models.converters.sentence_transformers import model_folder
 from multidelete.models.stored_weights import refuse_unfit, stored_dtypes, stored_tensors, unexpected, weight_files
 from multidelete.models.trust import refuse_devices, refuse_untrusted
 
@@ -63,7 +64,7 @@ def read_config(source: str | Path) -> StoredConfig:
     Raises:
         CheckpointError: There is no such folder, or it is not a model folder.
     """
-    source = lora_base(source) or source
+    source = model_folder(lora_base(source) or source)
     folder = Path(source)
     if folder.exists():
         if not folder.is_dir():
@@ -127,6 +128,7 @@ def load_model(
     Raises:
         CheckpointError: Weights are missing, unreadable, or of another shape.
     """
+    source = model_folder(source)
     folder = Path(source)
     if config is None:
         with explained(f"{source}: its config.json cannot be used", _WHOLE):
@@ -213,7 +215,7 @@ def stored_weights_digest(folder: Path) -> str:
 
     Of a LoRA folder, of its own weights and the base model's; of one without safetensors, of its files' content.
     """
-    sha = hashlib.sha256()
+    sha, folder = hashlib.sha256(), Path(model_folder(folder))
     where: dict[str, Path] = {}
     for path in sorted(folder.glob("*.safetensors")):
         try:

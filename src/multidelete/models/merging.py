@@ -12,6 +12,7 @@ from multidelete.artifacts.record import LoraRecord
 from multidelete.core.errors import CheckpointError
 from multidelete.models import load_adapter
 from multidelete.models.checkpoint import LORA_CONFIG, lora_base
+from multidelete.models.converters.forms import form_of, save_as
 from multidelete.models.lineage import lineage_of
 
 
@@ -35,7 +36,7 @@ def merge(adapter: str | Path, out: str | Path, *, overwrite: bool = False, allo
     keys = lineage_of(adapter).own_keys
     target = key_target(out, None) if keys else None
     with whole_or_nothing(out, overwrite=overwrite) as unfinished:
-        load_adapter(adapter, allow_pickle=allow_pickle).save(unfinished)
+        save_as(form_of(base, out), load_adapter(adapter, allow_pickle=allow_pickle), unfinished)
         record = read_record(adapter)
         if record is not None:
             record = replace(record, lora=replace(record.lora or LoraRecord(), merged=True))

@@ -12,6 +12,7 @@ from transformers.image_processing_base import ImageProcessingMixin
 from multidelete.core.errors import CheckpointError, UserError, first_few
 from multidelete.core.foreign import LIBRARY_ERRORS, sentence
 from multidelete.core.words import counted, indefinite
+from multidelete.models.converters.sentence_transformers import model_folder
 from multidelete.models.family import FamilyAdapter
 
 _PACKAGES = ("sentencepiece", "protobuf", "tiktoken", "torchvision")  # what slow tokenizers and processors need
@@ -26,7 +27,7 @@ def load_processor(source: str | Path, kind: type[FamilyAdapter]) -> ProcessorMi
         CheckpointError: One of them is missing or broken, or needs code or a package that is not here.
     """
     try:
-        return kind.read_processor(source)
+        return kind.read_processor(model_folder(source))
     except ImportError as error:
         package = next((name for name in _PACKAGES if name in str(error).lower()), "the package that it names")
         raise CheckpointError(

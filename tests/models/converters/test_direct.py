@@ -1,17 +1,20 @@
 """Commands take checkpoint files as they come, and write them back so."""
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import multidelete
 from multidelete.cli.commands import run
 from multidelete.core.errors import CheckpointError
 from multidelete.data.readers import load_data
+from multidelete.models.converters.known import reading_as
 from multidelete.models.fresh import train_tokenizer
 from tests.models.converters.open_clip_model import CONTEXT, random_tensors
 from tests.tiny import SIZE, captions
@@ -156,3 +159,32 @@ def test_run_that_was_cut_off_while_moving_is_told(place: Path, tmp_path: Path) 
     torch.save(torch.load(place / "model.pt", weights_only=True), out)
     with pytest.raises(CheckpointError, match="was cut off before it put the new file in place"):
         multidelete.load_adapter(out)
+
+
+def test_folder_of_open_clips_stays_one(place: Path, tmp_path: Path) -> None:
+    original, out = tmp_path / "hub", tmp_path / "unlearned"
+    shutil.copytree(place / "tokenizer", original)
+    save_file(random_tensors(), original / "open_clip_model.safetensors")
+    config = {"model_cfg": {"quick_gelu": True, "vision_cfg": {"width": 64}, "text_cfg": {"heads": 2}}}
+    config["preprocess_cfg"] = {"mean": [0.5, 0.5, 0.5]}
+    (original / "open_clip_config.json").write_text(json.dumps(config))
+    assert command("unlearn", original, "--out", out, *QUICK, place=place) == 0
+    assert load_file(out / "open_clip_model.safetensors").keys() == random_tensors().keys()
+    assert json.loads((out / "open_clip_config.json").read_text()) == config
+    adapter = multidelete.load_adapter(out)
+    assert adapter.model.config.text_config.hidden_act == "quick_gelu"  # type: ignore[union-attr]
+    assert adapter.processor.image_processor.image_mean == (0.5, 0.5, 0.5)  # type: ignore[union-attr]
+    assert json.loads((out / "multidelete.json").read_text())["command"] == "unlearn"
+
+
+def test_audit_reads_the_original_as_the_unlearned_file_says(place: Path, tmp_path: Path) -> None:
+    """The activation was named when it was unlearned, and is not named again."""
+    torch.save(random_tensors(), tmp_path / "model.pt")
+    config = {"quick_gelu": True, "vision_cfg": {"width": 64}, "text_cfg": {"heads": 2}}
+    (tmp_path / "tiny.json").write_text(json.dumps(config))
+    named = ("--tokenizer", place / "tokenizer", "--architecture", tmp_path / "tiny.json")
+    out = tmp_path / "unlearned.pt"
+    assert command("unlearn", tmp_path / "model.pt", *named, "--out", out, *QUICK, place=place) == 0
+    with reading_as([out, tmp_path / "model.pt"]):
+        models = [multidelete.load_adapter(file).model for file in (out, tmp_path / "model.pt")]
+    assert [model.config.text_config.hidden_act for model in models] == ["quick_gelu", "quick_gelu"]  # type: ignore[union-attr]

@@ -16,6 +16,7 @@ from multidelete.models.base import Task
 from multidelete.models.checkpoint import load_model, lora_base
 from multidelete.models.converters.known import checkpoint_of, layout_back, read, write_back
 from multidelete.models.converters.layout import said_paths
+from multidelete.models.converters.sentence_transformers import model_folder
 from multidelete.models.converters.vision_bert import resize
 from multidelete.models.families import recognise
 from multidelete.models.lineage import lineage_of
@@ -97,7 +98,9 @@ def export(source: Path, out: Path, *, overwrite: bool = False) -> int:
     refuse_existing_model(out, is_file=True, overwrite=overwrite)
     known = recognise(source)
     with explained(f"{source}: its config.json cannot be used", "Give a folder that 'multidelete convert' wrote."):
-        config = known.kind.model_class(known.head).config_class.from_pretrained(str(source), trust_remote_code=False)
+        config = known.kind.model_class(known.head).config_class.from_pretrained(
+            str(model_folder(source)), trust_remote_code=False
+        )
     layout_back(config, source)
     if lora_base(source) is not None:
         raise CheckpointError(f"{source} is an adapter. Make it a model with 'multidelete merge' first.")

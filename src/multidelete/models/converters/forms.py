@@ -10,6 +10,7 @@ from multidelete.core.errors import ConfigError, SettingProblem
 from multidelete.models.base import Adapter
 from multidelete.models.converters.containers import SUFFIXES, is_checkpoint
 from multidelete.models.converters.known import checkpoint_of, write_back
+from multidelete.models.converters.sentence_transformers import copy_around, is_sentence_folder
 
 
 @dataclass(frozen=True)
@@ -17,12 +18,15 @@ class Form:
     """How a result is written.
 
     Attributes:
-        kind: A folder of transformers', a file as the model was one, or a folder as the model was one.
+        kind: A folder of transformers', a file as the model was one, or a folder as the model was one, of open_clip or
+            of sentence-transformers.
         out: The output.
+        source: The model that it is made of; None of one in memory.
     """
 
-    kind: Literal["usual", "file", "folder"]
+    kind: Literal["usual", "file", "folder", "sentence"]
     out: Path
+    source: Path | None = None
 
     @property
     def is_file(self) -> bool:
@@ -48,6 +52,8 @@ def form_of(source: object, out: Path) -> Form:
                 )
             )
         return Form("file", out)
+    if is_sentence_folder(source):
+        return Form("sentence", out, Path(source))
     is_theirs = not is_checkpoint(source) and checkpoint_of(source) is not None
     return Form("folder" if is_theirs else "usual", out)
 
@@ -68,6 +74,9 @@ def save_as(form: Form, adapter: Adapter, folder: Path, *, lora_base: str | None
         return
     if form.kind == "usual":
         adapter.save(folder)
+        return
+    if form.source is not None:
+        adapter.save(copy_around(form.source, folder))
         return
     model = cast(PreTrainedModel, adapter.model)
     write_back(model, folder, form.out.name if form.is_file else None, name=form.out)

@@ -18,7 +18,8 @@ from multidelete.core.foreign import explained
 from multidelete.core.json_files import read_json_object
 from multidelete.models.converters import albef, blip, open_clip, open_clip_siglip
 from multidelete.models.converters.containers import is_checkpoint, read_checkpoint, write_checkpoint
-from multidelete.models.converters.layout import Described, Layout, Stored, reading, untold
+from multidelete.models.converters.layout import Described, Layout, Stored, saying, untold
+from multidelete.models.converters.open_clip_names import CONFIG
 from multidelete.models.converters.origin import Origin, constant_from, constant_of, note_origin, origin_of
 from multidelete.models.converters.rules import refuse_unlike
 from multidelete.models.family import FamilyAdapter
@@ -134,8 +135,11 @@ def _warn(text: str) -> None:
 
 
 def _with_config(stored: Stored) -> Stored:
-    """With the configuration that lies beside a file which this tool wrote."""
-    beside = told_in(stored.path) / "config.json"
+    """With the configuration that lies beside a file which this tool wrote, or one of the same architecture."""
+    said, beside = untold(), told_in(stored.path) / "config.json"
+    is_open = said.architecture is None and not (stored.path.parent / CONFIG).is_file()
+    if not beside.is_file() and said.like is not None and is_open:
+        beside = said.like / "config.json"
     if not beside.is_file():
         return stored
     return replace(stored, config=read_json_object(beside, f"Restore it, or delete the folder {beside.parent}."))
@@ -154,6 +158,8 @@ def _processor(
 ) -> ProcessorMixin:
     """The one beside a file of this tool's; else the layout's own, around the tokenizer that the user names."""
     tokenizer, beside = untold().tokenizer, told_in(source)
+    if not (beside / "tokenizer_config.json").is_file():
+        beside = untold().like or beside
     if tokenizer is None and (beside / "processor_config.json").is_file():
         with explained(f"{beside} has no readable processor", "Restore it, or name the tokenizer."):
             return kind.read_processor(beside)
@@ -183,14 +189,10 @@ def read_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
 
 @contextmanager
 def reading_as(models: Sequence[str | Path]) -> Iterator[None]:
-    """Within it, checkpoints without a tokenizer are read with that beside the first of these models that has one."""
-    said = untold()
+    """Within it, checkpoints that lack something are read with what lies beside the first of these that has it."""
     places = [told_in(file) for model in models if (file := checkpoint_of(model)) is not None]
-    beside = next((place for place in places if (place / "tokenizer_config.json").is_file()), None)
-    with reading(
-        tokenizer=said.tokenizer or beside, architecture=said.architecture, head_width=said.head_width,
-        classes=said.classes,
-    ):  # fmt: skip
+    beside = next((place for place in places if (place / "config.json").is_file()), None)
+    with saying(replace(untold(), like=beside)):
         yield
 
 

@@ -22,12 +22,14 @@ class Untold:
         architecture: A name of open_clip's (``ViT-B-32-quickgelu``), or a JSON file of its configuration.
         head_width: Width of an attention head, where no shape and no table tells.
         classes: Names of the classes, in the order of the classifier's outputs.
+        like: What lies beside a file of the same architecture that this tool wrote.
     """
 
     tokenizer: str | Path | None = None
     architecture: str | Path | None = None
     head_width: int = 64
     classes: Sequence[str] = ()
+    like: Path | None = None
 
 
 _UNTOLD: ContextVar[Untold] = ContextVar("untold", default=Untold())  # noqa: B039 - frozen
@@ -49,7 +51,13 @@ def reading(
         head_width: Width of an attention head, where no shape and no table tells.
         classes: Names of a classifier's classes, in the order of its outputs.
     """
-    said = Untold(tokenizer=tokenizer, architecture=architecture, head_width=head_width, classes=tuple(classes))
+    with saying(Untold(tokenizer=tokenizer, architecture=architecture, head_width=head_width, classes=tuple(classes))):
+        yield
+
+
+@contextmanager
+def saying(said: Untold) -> Iterator[None]:
+    """`reading` with its arguments in one."""
     token = _UNTOLD.set(said)
     try:
         yield
