@@ -127,6 +127,18 @@ def test_planted_near_duplicates_are_counted(
 
 
 @pytest.mark.slow
+def test_requests_follow_each_other_on_one_lineage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):  # the second finds everything done
+        run_script(FOLDER / "sequence" / "sequence.py", monkeypatch, "--tiny", "--out", "runs")
+        told = json.loads(capsys.readouterr().out)
+        assert [row["request"] for row in told["requests"]] == [1, 2]
+        assert [row["requests"] for row in told["milestones"]] == [2]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("script", ["step_cost/memory.py", "step_cost/frozen.py", "attacks/attacks.py"])
 def test_script_that_starts_processes_runs(script: str, benchmarks: Path) -> None:
     done = subprocess.run([sys.executable, benchmarks / script, "--tiny"], capture_output=True, text=True, check=False)

@@ -1,0 +1,282 @@
+"""Requests one after the other on one lineage, beside all of them at once and beside retraining.
+
+Run from the repository: ``OMP_NUM_THREADS=1 python benchmarks/sequence/sequence.py --out runs/sequence``. By default on
+generated people and a small model that is trained here; ``--original MODEL --data DATA --unit UNIT`` takes others, such
+as a pre-trained model on photographs or a graph. A run that was stopped goes on. Writes a table for each name into
+``results`` beside this file, and ``README.md``. ``--tiny`` shows whether it runs, and writes nothing here.
+"""
+
+import argparse
+import json
+import platform
+import random
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from multidelete import LoopSettings, PairData, Request, TrainSettings, audit, load_data, train, unlearn
+from multidelete.audits.verdict import Verdict
+from multidelete.core.units import UNITS, Unit
+from multidelete.data.identity import with_true_sources
+from multidelete.data.request import unit_keys
+from multidelete.ledger import Beside, How, Ledger, Places, begin, receive, release, run
+from multidelete.ledger.models import LineageModel, all_models, original, run_keys
+
+PEOPLE = "personas:people=200,unseen=200,views=2,size=32,seed=1"
+TRAINED = LoopSettings(passes=40, batch_size=48, lr=1e-3, weight_decay=0.1, device="cpu")
+REASON = "a benchmark releases whatever comes of a run"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is done."""
+
+    name: str
+    out: Path
+    data: PairData
+    requests: Sequence[Request]
+    milestones: Sequence[int]
+    how: How
+    device: str
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger.open(self.out / "lineage")
+
+    def together(self, number: int) -> Request:
+        """The first requests as one."""
+        wanted = {pair_id for request in self.requests[:number] for pair_id in request.ids}
+        ids = tuple(pair.id for pair in self.data.train if pair.id in wanted)
+        return Request(ids, self.requests[0].unit, f"the first {number} requests")
+
+
+def main() -> None:
+    """Requests one by one, then retrained models and all at once at the milestones; then the page."""
+    plan = read_arguments()
+    rows = [one_request(plan, number) for number in range(1, len(plan.requests) + 1)]
+    at = [milestone(plan, number) for number in plan.milestones]
+    results = {"machine": machine(), "commit": commit(), "requests": rows, "milestones": at,
+               "pairs in a request": round(sum(len(one.ids) for one in plan.requests) / len(plan.requests), 1),
+               "training pairs": len(plan.data.train)}  # fmt: skip
+    if plan.name == "tiny":
+        print(json.dumps(results, indent=1))
+        return
+    here = Path(__file__).parent
+    (here / "results").mkdir(exist_ok=True)
+    (here / "results" / f"{plan.name}.json").write_text(json.dumps(results, indent=1) + "\n")
+    (here / "README.md").write_text(page(here / "results"))
+
+
+def read_arguments() -> Plan:
+    """The arguments, with the data, the lineage and its requests, which are made where they are not there yet."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", type=Path, default=Path("runs/sequence"))
+    parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--name", default="people")
+    parser.add_argument("--data", default=PEOPLE)
+    parser.add_argument("--original", type=Path)
+    parser.add_argument("--unit", choices=UNITS, default="subject")
+    parser.add_argument("--requests", type=int, default=20)
+    parser.add_argument("--fraction", type=float, default=0.01)
+    parser.add_argument("--method", default="multidelete")
+    parser.add_argument("--pace", default="given")
+    parser.add_argument("--passes", type=float)
+    parser.add_argument("--lr", type=float)
+    parser.add_argument("--device", default="cpu")
+    given = parser.parse_args()
+    if given.tiny:
+        given.name, given.data, given.requests, given.fraction = "tiny", "personas:people=12,unseen=6,size=32", 2, 0.1
+        given.method, given.passes = "finetune", 1
+    data = with_true_sources(load_data(given.data))
+    first = given.original or given.out / "original"
+    if not first.is_dir():
+        settings = LoopSettings(passes=2, device="cpu") if given.tiny else TRAINED
+        train(data, first, start=TrainSettings(family="clip", image_size=32), settings=settings, resume=True)
+    requests = drawn(data, given.unit, given.requests, given.fraction)
+    if not (given.out / "lineage" / "ledger.sqlite").is_file():
+        begin(given.out / "lineage", data, Places(model=str(first.absolute()), data=given.data))
+    loop = {"passes": given.passes, "lr": given.lr, "pace": given.pace, "device": given.device}
+    return Plan(
+        name=given.name, out=given.out, data=data, requests=requests,
+        milestones=[2] if given.tiny else [n for n in (1, 5, 10, 20) if n <= given.requests],
+        how=How(method=given.method, settings={name: value for name, value in loop.items() if value is not None}),
+        device=given.device,
+    )  # fmt: skip
+
+
+def drawn(data: PairData, unit: Unit, number: int, fraction: float) -> list[Request]:
+    """Disjoint requests, each of that share of the units."""
+    units = sorted({key for pair in data.train for key in unit_keys(pair, unit)})
+    random.Random(1).shuffle(units)
+    size = max(1, round(fraction * len(units)))
+    requests = []
+    for at in range(number):
+        wanted = set(units[at * size : (at + 1) * size])
+        ids = tuple(pair.id for pair in data.train if wanted.intersection(unit_keys(pair, unit)))
+        requests.append(Request(ids, unit, f"request {at + 1}"))
+    return requests
+
+
+def one_request(plan: Plan, number: int) -> dict[str, object]:
+    """The next request of the lineage, received, run, judged and released; of one that is done what was noted."""
+    note = plan.out / "notes" / f"{number}.json"
+    if note.is_file():
+        known: dict[str, object] = json.loads(note.read_text())
+        return known
+    ledger, name = plan.ledger, f"R-{number:02d}"
+    if name not in ledger.requests():
+        receive(ledger, plan.requests[number - 1], plan.data, reference=name, due="2099-12-31", basis="benchmark")
+    started = time.perf_counter()
+    done = run(ledger, plan.data, plan.how, beside=Beside(device=plan.device))
+    seconds = time.perf_counter() - started
+    earlier = done.judged.earlier
+    unlearned = ledger.requests()[name].unlearned
+    row = {
+        "request": number, "drift": done.judged.drift, "advice": done.judged.advice,
+        "newest": told(done.judged.newest.verdict), "earlier": None if earlier is None else told(earlier.verdict),
+        "unlearning_s": None if unlearned is None or unlearned.cost is None else unlearned.cost.wall_s,
+        "with_audits_s": round(seconds, 1),
+    }  # fmt: skip
+    release(ledger, name, plan.data, by="benchmark", despite=REASON)
+    note.parent.mkdir(exist_ok=True)
+    note.write_text(json.dumps(row) + "\n")
+    return row
+
+
+def milestone(plan: Plan, number: int) -> dict[str, object]:
+    """After so many requests: one by one, and all at once, beside the model retrained without all of them."""
+    note = plan.out / "notes" / f"milestone-{number}.json"
+    if note.is_file():
+        known: dict[str, object] = json.loads(note.read_text())
+        return known
+    ledger = plan.ledger
+    models: Sequence[LineageModel] = all_models(ledger)
+    before, newest, first = models[number - 1].folder, models[number].folder, original(ledger).folder
+    keys, retrained, at_once = run_keys(ledger), plan.out / f"retrained-{number}", plan.out / f"at-once-{number}"
+    if not retrained.is_dir():
+        unlearn(before, plan.data, plan.requests[number - 1], method="retrain", settings={"device": plan.device},
+                out=retrained, key=keys, resume=True)  # fmt: skip
+    every = plan.together(number)
+    if not at_once.is_dir():
+        unlearn(first, plan.data, every, method=plan.how.method, settings=plan.how.settings, out=at_once, resume=True)
+
+    def judged(folder: Path, request: Request, name: str) -> dict[str, object]:
+        report = plan.out / "reports" / f"{name}-{number}"
+        found = audit(folder, first, plan.data, request, retrained=retrained, out=report, overwrite=True, key=keys,
+                      device=plan.device)  # fmt: skip
+        return told(found.verdict)
+
+    row: dict[str, object] = {
+        "requests": number,
+        "one by one, newest": judged(newest, plan.requests[number - 1], "newest"),
+        "one by one, all": judged(newest, every, "all"),
+        "at once, all": judged(at_once, every, "at-once"),
+        "seconds": {"retraining": wall_s(retrained), "at once": wall_s(at_once),
+                    "one by one": round(sum(wall_s(model.folder) for model in models[1 : number + 1]), 1)},
+    }  # fmt: skip
+    note.parent.mkdir(exist_ok=True)
+    note.write_text(json.dumps(row) + "\n")
+    return row
+
+
+def wall_s(folder: Path) -> float:
+    """Seconds that a model took, as its folder records."""
+    return round(float(json.loads((folder / "multidelete.json").read_text())["cost"]["wall_s"]), 1)
+
+
+def told(verdict: Verdict) -> dict[str, object]:
+    """The verdict, and of each criterion the worst row: what the models have, the gap and its state."""
+    rows: dict[str, object] = {"outcome": verdict.outcome}
+    for name in ("forgetting", "membership", "retain", "test"):
+        worst = max((row for row in verdict.rows if row.criterion == name), key=lambda row: row.badness)
+        figures = {"original": worst.original, "unlearned": worst.unlearned, "retrained": worst.retrained}
+        values = {model: None if one is None else one.value for model, one in figures.items()}
+        rows[name] = {**values, "gap": worst.gap, "state": worst.state, "beyond": worst.is_beyond}
+    return rows
+
+
+def machine() -> str:
+    return f"{platform.machine()}, one CPU thread, Python {platform.python_version()}"
+
+
+def commit() -> str:
+    """Of the code that made the figures."""
+    told = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False,
+                          cwd=Path(__file__).parent)  # fmt: skip
+    return told.stdout.strip()
+
+
+def page(results: Path) -> str:
+    """The page, of all tables that are there."""
+    parts = [section(path.stem, json.loads(path.read_text())) for path in sorted(results.glob("*.json"))]
+    return "\n".join([HEAD, *parts])
+
+
+def section(name: str, content: Mapping[str, object]) -> str:
+    """One setting."""
+    rows, at = content["requests"], content["milestones"]
+    advised = next((row["request"] for row in rows if row["advice"] == "retrain now"), None)
+    beyond = next((row["request"] for row in rows if any(
+        row["newest"][figure]["beyond"] for figure in ("retain", "test"))), None)  # fmt: skip
+    lines = [
+        f"## {name}",
+        "",
+        f"{len(rows)} requests of {content['pairs in a request']} pairs each, of {content['training pairs']:,}. "
+        f"{content['machine']}; commit {content['commit']}.",
+        "",
+        "Beside the model retrained without all of them: gaps, and *!* where one is beyond its tolerance.",
+        "",
+        "| requests | | forgetting | membership | retain | test | verdict |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in at:
+        for what in ("one by one, newest", "one by one, all", "at once, all"):
+            gaps = " | ".join(gap(row[what][figure]) for figure in ("forgetting", "membership", "retain", "test"))
+            lines.append(f"| {row['requests']} | {what} | {gaps} | {row[what]['outcome']} |")
+    lines += [
+        "",
+        "Lost against the first original (retain, test), and what the ledger advises:",
+        "",
+        "| request | retain | test | advice | of all earlier requests | unlearning, s | with audits, s |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        lost = [f"{row['drift'].get(figure, float('nan')):+.3f}" for figure in ("retain", "test")]
+        earlier = "" if row["earlier"] is None else row["earlier"]["outcome"]
+        seconds = "" if row["unlearning_s"] is None else f"{row['unlearning_s']:.1f}"
+        lines.append(
+            f"| {row['request']} | {' | '.join(lost)} | {row['advice']} | {earlier} | {seconds} "
+            f"| {row['with_audits_s']:.0f} |"
+        )
+    seconds = [f"{row['requests']} requests {row['seconds']}" for row in at]
+    lines += [
+        "",
+        f"The ledger first says *retrain now* after request {advised or '(never)'}; a figure of kept or unseen pairs "
+        f"is first beyond its tolerance after request {beyond or '(never)'}.",
+        "",
+        f"Seconds: {'; '.join(seconds)}.".replace("{", "").replace("}", "").replace("'", ""),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def gap(row: Mapping[str, object]) -> str:
+    """A gap with its mark."""
+    return "" if row["gap"] is None else f"{row['gap']:+.3f}{' !' if row['beyond'] else ''}"
+
+
+HEAD = """# Requests one after the other
+
+```sh
+OMP_NUM_THREADS=1 python benchmarks/sequence/sequence.py --out runs/sequence
+```
+
+Each request is received, run, audited and released on one lineage; the next begins with the model that was released.
+*At once* is one deletion of the same pairs from the first original. *Retrained* models never saw any of them.
+"""
+
+
+if __name__ == "__main__":
+    main()
