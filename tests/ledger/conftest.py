@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from multidelete.artifacts.record import Cost
+from multidelete.core.settings import TrainSettings
 from multidelete.data.generated.personas import personas
 from multidelete.data.pairs import PairData
 from multidelete.data.request import Request, resolve_request
@@ -28,6 +29,9 @@ from multidelete.ledger.events import (
 from multidelete.ledger.places import Places, begin, model_digest
 from multidelete.ledger.requests import receive
 from multidelete.ledger.signing import public_key
+from multidelete.unlearning import train
+from tests.tiny import people as people_of
+from tests.tiny import quick
 
 DAY = datetime(2026, 12, 1, 9, 30, tzinfo=UTC)
 DATA = "personas:people=6,unseen=2,size=16"
@@ -131,3 +135,11 @@ def make_lineage(folder: Path, people: PairData, model: Path, *, signed: bool = 
     ledger.append(Refused(reference="TICKET-18", reason="a legal claim needs it", by="counsel"), time=DAY)
     out = issue(ledger, "TICKET-17", folder / "certificate", time=DAY + timedelta(days=5))
     return Lineage(ledger, unlearned, out / CERTIFICATE, folder / "sign.pub")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model that was really trained, on the people of `tests.ledger.operated`."""
+    folder = tmp_path_factory.mktemp("trained") / "original"
+    train(people_of(12, unseen=6), folder, start=TrainSettings(family="clip", image_size=32), settings=quick(passes=2))
+    return folder

@@ -12,7 +12,6 @@ import pytest
 
 import multidelete.ledger as ledger_package
 from multidelete.core.errors import LedgerError, MultideleteError, RequestError
-from multidelete.core.settings import TrainSettings
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.ledger.chain import Ledger
 from multidelete.ledger.drift import advice
@@ -26,19 +25,12 @@ from multidelete.ledger.requests import pairs_of
 from multidelete.ledger.running import run
 from multidelete.ledger.work import How, taken_up
 from multidelete.methods import METHODS
-from multidelete.unlearning import carried_out, train
+from multidelete.unlearning import carried_out
 from tests.ledger.operated import QUICK, Killed, Watched, ask, lineage, watched
-from tests.tiny import people, quick
+from tests.tiny import people
 
 FIRST, SECOND = "person-0001", "person-0004"
 OFFICER = "data protection officer"
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("trained") / "original"
-    train(people(12, unseen=6), folder, start=TrainSettings(family="clip", image_size=32), settings=quick(passes=2))
-    return folder
 
 
 @pytest.fixture(scope="module")
