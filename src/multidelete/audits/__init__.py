@@ -17,19 +17,24 @@ from multidelete.audits import (
     unimodal,
     utility,
 )
+from multidelete.audits.columns import Audited, Column
 from multidelete.audits.controls import Controls
 from multidelete.audits.forgetting import UnitCounts, unit_counts
 from multidelete.audits.inputs import AuditInput, ModelSignals, Shadow
 from multidelete.audits.result import Figure
 from multidelete.audits.signals import Signals, cached, collect
+from multidelete.audits.verdict import COLUMNS as OF_THE_VERDICT
 from multidelete.audits.verdict import Verdict, verdict
 
 __all__ = [
     "AUDITS",
+    "COLUMNS",
     "CONTROLS",
     "QUESTIONS",
     "VERSION",
     "AuditInput",
+    "Audited",
+    "Column",
     "Figure",
     "ModelSignals",
     "Shadow",
@@ -73,6 +78,16 @@ CONTROLS: dict[str, Controls] = {
     relearning.AUDIT: relearning.CONTROLS,
 }
 """What each audit promises of models of known answers, those that are only run when asked for among them."""
+COLUMNS: tuple[Column, ...] = (
+    *OF_THE_VERDICT,
+    *separation.COLUMNS,
+    *membership.COLUMNS,
+    *per_pair.COLUMNS,
+    *compression.COLUMNS,
+    *relearning.COLUMNS,
+    *distance.COLUMNS,
+)
+"""What the tables of a comparison show, in their order."""
 
 
 def check_controls(figures: Sequence[Figure]) -> dict[str, str | None]:

@@ -15,11 +15,13 @@ import numpy as np
 import torch
 
 from multidelete.audits import stats
+from multidelete.audits.columns import Column
 from multidelete.audits.compare import Heading, absent_figures, auc_figures, mean_figures
-from multidelete.audits.controls import Controls, worse_than_original
+from multidelete.audits.controls import UNTOUCHED, Controls, worse_than_original
 from multidelete.audits.forgetting import headline_measure
 from multidelete.audits.headline import Headline, headline
 from multidelete.audits.inputs import AuditInput, ModelSignals, groups, prefix
+from multidelete.audits.judgement import TOLERANCES
 from multidelete.audits.measure import Measure
 from multidelete.audits.membership import SPLIT as MEMBERSHIP_SPLIT
 from multidelete.audits.membership import attack_scores, strongest
@@ -141,3 +143,13 @@ def _membership_figures(audit: AuditInput, models: Mapping[str, ModelSignals], b
         row = partial(Figure, audit=AUDIT, model=model, split=MEMBERSHIP_SPLIT, n=len(scores[0]), better="target")
         rows.append(row(measure=measure.against(UNCOMPRESSED), value=value, low=low, high=high))
     return rows
+
+
+COLUMNS = (
+    Column(
+        key="4 bits",
+        figure=lambda audited: audited.if_there((AUDIT, replace(audited.headline, state=weights_in(4)), "forget")),
+        tolerance=TOLERANCES["forgetting"][1],
+        control=UNTOUCHED,
+    ),
+)

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from multidelete.audits import stats
+from multidelete.audits.columns import Column
 from multidelete.audits.compare import Heading, absent_figures, mean_figures
 from multidelete.audits.controls import RANDOM_WEIGHTS, Controls, some
 from multidelete.audits.inputs import RETRAINED_AGAIN, AuditInput, ModelSignals, groups
@@ -200,3 +201,6 @@ def _klom_figures(
     floor = rows[1]
     note = f"{many} models on each side, {BINS} bins; {meaning(pairs)}; floor, retrained models: {floor.value:.3f}"
     return [replace(row, target=floor.value, note=note) for row in rows]
+
+
+COLUMNS = (Column(key="margin gap", figure=lambda audited: (AUDIT, Measure(SIGNED, kind=audited.kind), "forget")),)

@@ -16,11 +16,13 @@ from functools import partial
 import numpy as np
 
 from multidelete.audits import stats
+from multidelete.audits.columns import Audited, Column
 from multidelete.audits.compare import Heading, absent_figures, auc_figures, shuffled, tpr_figures
-from multidelete.audits.controls import Controls, guesses
+from multidelete.audits.controls import UNTOUCHED, Controls, guesses
 from multidelete.audits.inputs import AuditInput, groups, prefix
+from multidelete.audits.judgement import TOLERANCES
 from multidelete.audits.measure import AUC, Measure
-from multidelete.audits.result import Figure
+from multidelete.audits.result import Figure, Key
 from multidelete.audits.retrieval import directions
 from multidelete.audits.signals import Signals
 from multidelete.core.words import counted
@@ -193,3 +195,24 @@ def _ratio_figures(audit: AuditInput, kind: str | None, signal: str, scores: Att
 
 def _float64(array: stats.Array) -> stats.Floats:
     return array.astype(np.float64)
+
+
+def _confidence(audited: Audited) -> Key | None:
+    """Tells models apart that the others do not: it needs no label."""
+    return audited.if_there((AUDIT, Measure(AUC, kind=audited.kind, signal=CONFIDENCE), SPLIT))
+
+
+def _most_telling(audited: Audited) -> Key | None:
+    """The attack that tells most of the original, confidence aside."""
+    attacks = [
+        row for row in audited.figures
+        if row.audit == AUDIT and row.model == "original" and row.value is not None and row.measure.is_attack
+        and row.measure.kind == audited.kind and row.measure.signal != CONFIDENCE
+    ]  # fmt: skip
+    return max(attacks, key=lambda row: row.value or 0.0).key if attacks else None
+
+
+COLUMNS = (
+    Column(key="membership", figure=_most_telling, tolerance=TOLERANCES["membership"][1], control=UNTOUCHED),
+    Column(key="confidence", figure=_confidence, tolerance=TOLERANCES["membership"][1]),
+)

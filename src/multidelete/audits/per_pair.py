@@ -18,9 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multidelete.audits import stats
+from multidelete.audits.columns import Column
 from multidelete.audits.compare import Heading, absent_figures, auc_figures, tpr_figures
-from multidelete.audits.controls import Controls, far, guesses
+from multidelete.audits.controls import UNTOUCHED, Controls, far, guesses
 from multidelete.audits.inputs import AuditInput, ModelSignals, groups, prefix
+from multidelete.audits.judgement import TOLERANCES
 from multidelete.audits.margin import NO_REFERENCE, pair_margins
 from multidelete.audits.measure import AUC, Measure
 from multidelete.audits.membership import RATES, SPLIT
@@ -276,3 +278,13 @@ def _range(counts: Sequence[int] | NDArray[np.intp]) -> str:
     """A count, or its least and greatest value."""
     low, high = int(np.min(counts)), int(np.max(counts))
     return str(low) if low == high else f"{low} to {high}"
+
+
+COLUMNS = (
+    Column(
+        key="per pair",
+        figure=lambda audited: (AUDIT, Measure(AUC, kind=audited.kind, signal=LIRA), SPLIT),
+        tolerance=TOLERANCES["membership"][1],
+        control=UNTOUCHED,
+    ),
+)

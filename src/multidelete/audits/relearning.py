@@ -19,11 +19,13 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 
 from multidelete.artifacts.record import RunRecord
+from multidelete.audits.columns import Column
 from multidelete.audits.compare import Heading, absent_figures, mean_figures
 from multidelete.audits.controls import UNTOUCHED, Controls, some
 from multidelete.audits.forgetting import ALL_TRAINING, headline_measure
 from multidelete.audits.headline import headline
 from multidelete.audits.inputs import AuditInput, groups, units
+from multidelete.audits.judgement import TOLERANCES
 from multidelete.audits.measure import ACCURACY, LABEL_MARGIN, SCORE, Measure
 from multidelete.audits.result import Figure
 from multidelete.audits.signals import Signals
@@ -252,3 +254,13 @@ def _batches(size: int, wanted: int, rng: np.random.Generator) -> Iterator[list[
         order = rng.permutation(size)
         for chunk in np.array_split(order, max(1, round(size / wanted))):
             yield chunk.tolist()
+
+
+COLUMNS = (
+    Column(
+        key="relearned",
+        figure=lambda audited: audited.if_there((AUDIT, replace(audited.headline, state=MEAN), SPLIT)),
+        tolerance=TOLERANCES["forgetting"][1],
+        control=UNTOUCHED,
+    ),
+)

@@ -13,9 +13,11 @@ Shape suffixes: P retain pairs, M forget pairs, C classes.
 import numpy as np
 
 from multidelete.audits import stats
+from multidelete.audits.columns import Column
 from multidelete.audits.compare import Heading, Measured, absent_figures, auc_figures, target_figures
-from multidelete.audits.controls import Controls
+from multidelete.audits.controls import UNTOUCHED, Controls
 from multidelete.audits.inputs import AuditInput, groups, prefix, units
+from multidelete.audits.judgement import TOLERANCES
 from multidelete.audits.measure import AUC, Measure
 from multidelete.audits.result import Figure
 from multidelete.audits.signals import Signals
@@ -125,3 +127,15 @@ def whole_units_first(unit_of_pair: list[str], seed: int) -> np.ndarray[tuple[in
     order = stream(seed, Stream.SEPARATED_UNITS).permutation(len(names))
     place = {names[i]: rank for rank, i in enumerate(order)}
     return np.argsort([place[unit] for unit in unit_of_pair], kind="stable")
+
+
+def _column(key: str, name: str) -> Column:
+    return Column(
+        key=key,
+        figure=lambda audited: (AUDIT, Measure(name, kind=audited.kind), SPLIT),
+        tolerance=TOLERANCES["membership"][1],
+        control=UNTOUCHED,
+    )
+
+
+COLUMNS = (_column("separation", AUC), _column("as released", AS_RELEASED))

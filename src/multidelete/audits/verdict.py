@@ -1,14 +1,16 @@
 """The verdict: was it forgotten, what did it cost, and can that be told at all?"""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from multidelete.audits import controls
+from multidelete.audits.columns import Audited, Column
 from multidelete.audits.criteria import Lookup, scorecard
 from multidelete.audits.floor import UNKNOWN, Floor, farthest, floor
 from multidelete.audits.forgetting import AUDIT as FORGETTING
 from multidelete.audits.forgetting import UnitCounts
 from multidelete.audits.judgement import TOLERANCES, ScoreRow, is_near_chance
-from multidelete.audits.result import Figure
+from multidelete.audits.result import Figure, Key
 from multidelete.audits.sentences import (
     Outcome,
     Reason,
@@ -155,3 +157,30 @@ def _reasons_not_to_judge(look: Lookup, rows: Sequence[ScoreRow], counts: UnitCo
     if any(is_near_chance(row) for row in unclear):
         reasons.append(Reason("near chance"))
     return reasons
+
+
+def _judged(criterion: str) -> Callable[[Audited], Key | None]:
+    """The figure that the verdict judges a criterion by: of the headline's kind, which comes first."""
+
+    def figure(audited: Audited) -> Key | None:
+        rows = [row for row in verdict(audited.figures, audited.counts).rows if row.criterion == criterion]
+        return next((row.unlearned.key for row in rows if row.unlearned is not None), None)
+
+    return figure
+
+
+COLUMNS = (
+    *(
+        Column(
+            key=criterion,
+            figure=_judged(criterion),
+            tolerance=TOLERANCES[criterion][1],
+            one_sided=True,
+            control=controls.RANDOM_WEIGHTS,
+        )
+        for criterion in ("test", "retain")
+    ),
+    Column(
+        key="forget", figure=_judged("forgetting"), tolerance=TOLERANCES["forgetting"][1], control=controls.UNTOUCHED
+    ),
+)

@@ -4,24 +4,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from multidelete.audits import (
+    COLUMNS,
+    Audited,
     AuditInput,
-    compression,
     cost,
-    distance,
     mark_void,
-    membership,
-    per_pair,
-    relearning,
     run_audits,
-    separation,
     unit_counts,
     verdict,
     with_targets,
 )
 from multidelete.audits.controls import UNTOUCHED
-from multidelete.audits.criteria import Lookup
-from multidelete.audits.forgetting import UnitCounts, headline_measure
-from multidelete.audits.measure import AUC, Measure
+from multidelete.audits.forgetting import headline_measure
 from multidelete.audits.result import Figure, Key
 from multidelete.audits.verdict import Verdict
 
@@ -46,7 +40,8 @@ def audited(
         figures += mark_void(with_targets(probed))
     counts = unit_counts(audit)
     measure = headline_measure(audit, audit.headline_kind())
-    columns = _columns([replace(row, void=None) for row in figures], counts, measure)
+    shown = Audited([replace(row, void=None) for row in figures], counts, measure)
+    columns = {column.key: key for column in COLUMNS if (key := column.figure(shown)) is not None}
     figures = [row for row in figures if row.model != "unlearned"]
     judged = {
         name: verdict(_as_unlearned(figures, name), counts and counts.of_model(name))
@@ -63,33 +58,3 @@ def audited(
 def _as_unlearned(figures: Sequence[Figure], name: str) -> list[Figure]:
     """The figures as an audit of this model alone has them."""
     return [replace(row, model="unlearned") if row.model == name else row for row in figures]
-
-
-def _columns(figures: Sequence[Figure], counts: UnitCounts | None, measure: Measure) -> Columns:
-    """Which figure each column shows: the verdict's own; of membership the signal that tells most of the original."""
-    look, kind = Lookup(figures), counts.kind if counts else None
-    keys = {
-        row.criterion: row.unlearned.key
-        for row in reversed(verdict(figures, counts).rows)  # the headline's kind comes first
-        if row.unlearned is not None
-    }
-    columns = {name: keys[row] for name, row in (("test", "test"), ("retain", "retain"), ("forget", "forgetting"))
-               if row in keys}  # fmt: skip
-    columns["separation"] = (separation.AUDIT, Measure(AUC, kind=kind), separation.SPLIT)
-    columns["as released"] = (separation.AUDIT, Measure(separation.AS_RELEASED, kind=kind), separation.SPLIT)
-    columns["per pair"] = (per_pair.AUDIT, Measure(AUC, kind=kind, signal=per_pair.LIRA), membership.SPLIT)
-    columns["margin gap"] = (distance.AUDIT, Measure(distance.SIGNED, kind=kind), "forget")
-    probed: Columns = {
-        "4 bits": (compression.AUDIT, replace(measure, state=compression.weights_in(4)), "forget"),
-        "relearned": (relearning.AUDIT, replace(measure, state=relearning.MEAN), relearning.SPLIT),
-    }
-    there = {row.key for row in figures}
-    columns |= {name: key for name, key in probed.items() if key in there}
-    attacks = [key for key in look.keys(membership.AUDIT) if key[1].is_attack and key[1].kind == kind]
-    confidence = (membership.AUDIT, Measure(AUC, kind=kind, signal=membership.CONFIDENCE), membership.SPLIT)
-    if confidence in attacks:  # tells models apart that the others do not: it needs no label
-        columns["confidence"] = confidence
-        attacks.remove(confidence)
-    if attacks:
-        columns["membership"] = max(attacks, key=lambda key: look.value(key, "original") or 0.0)
-    return columns

@@ -8,11 +8,12 @@ from html import escape
 from pathlib import Path
 
 from multidelete.artifacts.room import write_whole
+from multidelete.audits import COLUMNS
 from multidelete.audits.controls import RANDOM_WEIGHTS, UNTOUCHED
 from multidelete.audits.inputs import RETRAINED_AGAIN
 from multidelete.core.words import counted
 from multidelete.experiments.comparison.plots import gaps_plot
-from multidelete.experiments.comparison.summary import COLUMNS, WON, YARDSTICK, Block, Mean, Row
+from multidelete.experiments.comparison.summary import WON, YARDSTICK, Block, Mean, Row
 from multidelete.report.charts import Chart
 
 _HALF = "\N{PLUS-MINUS SIGN}"

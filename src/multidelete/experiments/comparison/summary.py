@@ -2,57 +2,20 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf, sqrt
+from math import sqrt
 from statistics import mean, stdev
 
 from scipy.stats import t as student_t
 
-from multidelete.audits import distance
+from multidelete.audits import COLUMNS, Column, distance
+from multidelete.audits.columns import NOISE
 from multidelete.audits.controls import RANDOM_WEIGHTS, UNTOUCHED
 from multidelete.audits.inputs import RETRAINED_AGAIN
-from multidelete.audits.judgement import TOLERANCES
 from multidelete.core.words import counted
 from multidelete.experiments.comparison.head import Audit, ModelRecord
 
 YARDSTICK = "retrained"
 BAD = ("unfinished", "over-forgotten", "damaged")
-NOISE = 1e-9
-
-
-@dataclass(frozen=True)
-class Column:
-    """A figure of the tables, judged by its gap to the retrained model.
-
-    Attributes:
-        key: Its name in the audits' ``columns``.
-        tolerance: A gap this large passes; infinite where none is known.
-        one_sided: Whether only a gap below the retrained model counts.
-        control: The control that must not pass, where there is a tolerance.
-    """
-
-    key: str
-    tolerance: float
-    one_sided: bool
-    control: str | None
-
-    def passes(self, gap: float) -> bool:
-        """Whether a gap lies within the tolerance."""
-        return gap >= -self.tolerance - NOISE and (self.one_sided or gap <= self.tolerance + NOISE)
-
-
-COLUMNS = (
-    Column("test", TOLERANCES["test"][1], True, RANDOM_WEIGHTS),
-    Column("retain", TOLERANCES["retain"][1], True, RANDOM_WEIGHTS),
-    Column("forget", TOLERANCES["forgetting"][1], False, UNTOUCHED),
-    Column("separation", TOLERANCES["membership"][1], False, UNTOUCHED),
-    Column("as released", TOLERANCES["membership"][1], False, UNTOUCHED),
-    Column("membership", TOLERANCES["membership"][1], False, UNTOUCHED),
-    Column("confidence", TOLERANCES["membership"][1], False, None),
-    Column("per pair", TOLERANCES["membership"][1], False, UNTOUCHED),
-    Column("4 bits", TOLERANCES["forgetting"][1], False, UNTOUCHED),
-    Column("relearned", TOLERANCES["forgetting"][1], False, UNTOUCHED),
-    Column("margin gap", inf, False, None),
-)
 WON = ("test", "forget", "membership", "per pair", "margin gap")
 
 
