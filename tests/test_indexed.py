@@ -1,16 +1,18 @@
 """Deletions from data that is read by an index: the same as from data in memory, and never a pass over all pairs."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from multidelete.auditing import audit
 from multidelete.cli import run
 from multidelete.core.json_files import read_json_object
-from multidelete.core.settings import LoopSettings
+from multidelete.core.settings import LoopSettings, TrainSettings
 from multidelete.data.generated.personas import write_personas
 from multidelete.data.index.build import IndexOptions, build_index
 from multidelete.data.index.dataset import indexed_data
@@ -20,7 +22,7 @@ from multidelete.data.readers import load_data
 from multidelete.data.request import resolve_request
 from multidelete.deletion.arguments import DeletionArguments
 from multidelete.rehearsal import rehearse
-from multidelete.unlearning import unlearn
+from multidelete.unlearning import train, unlearn
 from tests.tiny import SIDE, manifest_of, own_clip
 
 LOOP = LoopSettings(passes=2, batch_size=8, checkpoint_steps=0, device="cpu")
@@ -53,6 +55,17 @@ def test_deletion_by_an_index_gives_the_same_weights(method: str, both: tuple[Pa
         request = resolve_request(data, subjects=["person-0001", "person-0004"])
         weights.append(unlearn(both[2] / "original", data, request, method=method, settings=LOOP).model.state_dict())
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_training_by_an_index_gives_the_same_weights(both: tuple[PairData, PairData, Path], tmp_path: Path) -> None:
+    start, loop = TrainSettings(family="clip", size="tiny", image_size=SIDE), replace(LOOP, passes=1)
+    for name, data in zip(("memory", "index"), both[:2], strict=True):
+        train(data, tmp_path / name, start=start, settings=loop)
+        request = resolve_request(data, subjects=["person-0001"])
+        unlearn(tmp_path / name, data, request, method="retrain", settings={"workers": 1}, out=tmp_path / f"re{name}")
+    for name in ("", "re"):
+        weights = [load_file(tmp_path / f"{name}{one}" / "model.safetensors") for one in ("memory", "index")]
+        assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 
 @pytest.mark.usefixtures("no_pass")

@@ -1,11 +1,11 @@
 """Pictures that lie elsewhere than the data that names them."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from multidelete.core.words import counted
-from multidelete.data.pairs import PairData, members
+from multidelete.data.pairs import PairData
 
 
 def outside_notes(data: PairData, places: Sequence[Path]) -> list[str]:
@@ -15,18 +15,22 @@ def outside_notes(data: PairData, places: Sequence[Path]) -> list[str]:
         data: The pairs.
         places: Folders that pictures are expected in: that of the data, and ``image_root``.
     """
+    files = (
+        str(picture)
+        for pairs in data.splits.values()
+        for _, _, picture in pairs.pictures()
+        if isinstance(picture, str | Path)
+    )
+    return outside_of(files, places)
+
+
+def outside_of(files: Iterable[str], places: Sequence[Path]) -> list[str]:
+    """The same note of files."""
     if not places:
         return []
     roots = [os.path.realpath(place) for place in places]
     inside: dict[str, bool] = {}
-    outside = {
-        file
-        for pairs in data.splits.values()
-        for pair in pairs
-        if "image" in pair.inputs
-        for _, picture in members(pair, "image")
-        if isinstance(picture, str | Path) and not _lies_in(file := os.path.abspath(picture), roots, inside)
-    }
+    outside = {file for one in files if not _lies_in(file := os.path.abspath(one), roots, inside)}
     if not outside:
         return []
     return [

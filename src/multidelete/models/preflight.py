@@ -5,6 +5,7 @@ What fails with some pair fails now, in a sentence, and not after hours.
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 
 from multidelete.core.errors import CheckpointError, DataError, MultideleteError, first_few
@@ -57,17 +58,17 @@ def oddest(pairs: PairDataset, shapes: Shapes) -> list[Pair]:
     Unusual are the widest and the tallest for their size, the largest and the smallest.
     """
     chosen = [0, len(pairs) - 1]
-    texts = [str(pair.inputs.get("text", "")) for pair in pairs]
-    by_length = sorted(range(len(texts)), key=lambda at: len(texts[at]))
-    chosen += [by_length[0], *by_length[-2:]]
-    chosen.append(max(range(len(texts)), key=lambda at: len(texts[at].split())))
-    seen = [
-        (at, *shapes[source])
-        for at, pair in enumerate(pairs)
-        if "image" in pair.inputs
-        for source, _ in members(pair, "image")
-        if source in shapes
-    ]
+    first: dict[str, int] = {}  # the first pair with each picture
+    sizes_N2 = np.zeros((len(pairs), 2), dtype=np.int64)  # characters and words: the texts may be too many to hold
+    for at, pair in enumerate(pairs):
+        text = str(pair.inputs.get("text", ""))
+        sizes_N2[at] = len(text), len(text.split())
+        for source, _ in members(pair, "image") if "image" in pair.inputs else ():
+            if source in shapes:
+                first.setdefault(source, at)
+    by_length = np.argsort(sizes_N2[:, 0], kind="stable").tolist()
+    chosen += [by_length[0], *by_length[-2:], int(np.argmax(sizes_N2[:, 1]))]
+    seen = [(at, *shapes[source]) for source, at in first.items()]
     if seen:
         for choose in (min, max):
             chosen.append(choose(seen, key=lambda picture: picture[1] / max(1, picture[2]))[0])

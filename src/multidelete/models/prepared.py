@@ -22,6 +22,8 @@ from multidelete.models.family import FamilyAdapter
 
 _LONGEST = 1 << 20  # tokens; of models without a limit, whose tokenizers say 10**30
 
+_AT_ONCE = 4096  # texts that are counted together
+
 
 class PreparedAdapter(FamilyAdapter):
     """A network of `transformers` with a tokenizer, and with an image processor where pairs have pictures.
@@ -49,8 +51,12 @@ class PreparedAdapter(FamilyAdapter):
         self.images.one(picture)
 
     def truncated(self, pairs: Sequence[Pair]) -> list[str]:
-        long = self.texts.too_long([pair.text for pair in pairs])
-        return [pair.id for pair, too_long in zip(pairs, long, strict=True) if too_long]
+        ids: list[str] = []
+        for start in range(0, len(pairs), _AT_ONCE):
+            some = pairs[start : start + _AT_ONCE]
+            long = self.texts.too_long([pair.text for pair in some])
+            ids += [pair.id for pair, too_long in zip(some, long, strict=True) if too_long]
+        return ids
 
     def save(self, folder: Path) -> None:
         save_weights_as_stored(self.model, folder)

@@ -80,6 +80,7 @@ def build_index(spec: str, file: Path, options: IndexOptions, *, before: Path | 
         name = (user_path(spec) if lies_there(user_path(spec)) else shards.root).resolve().name
         meta = {"version": VERSION, "made": secrets.token_hex(8), "read_as": read_as, "root": str(shards.root)}
         meta |= {"name": name, "spec": spec, "columns": at}
+        meta |= {"image_root": None if options.image_root is None else str(options.image_root)}
         finish(connection, meta, notes + writer.told.lines(), options.splits, has_ids="id" in at)
         connection.commit()
         pairs = connection.execute("SELECT COUNT(*) FROM pairs").fetchone()[0]

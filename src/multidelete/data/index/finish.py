@@ -5,6 +5,7 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from multidelete.core.errors import DataError, first_few
 from multidelete.core.words import counted
@@ -13,6 +14,7 @@ from multidelete.data.index.file import SPLIT_BITS
 from multidelete.data.index.rows import PARTS, digest_of_pair
 from multidelete.data.lookalikes import repeat_note
 from multidelete.data.member_sources import stored_source
+from multidelete.data.outside import outside_of
 from multidelete.data.pairs import Pair
 from multidelete.data.picture_digests import file_digest
 from multidelete.data.readers.folder import rename_splits
@@ -50,6 +52,8 @@ def finish(
     classes, labels = _classes(connection, name, counts, notes)
     _notes_on_repeats(connection, codes, notes)
     told = {ours: counted_in.meta(codes[ours]) for ours, counted_in in counts.items()}
+    files = (file for some in _files_of_pictures(connection) for _, file in some)
+    notes += outside_of(files, [Path(str(place)) for place in (meta["root"], meta["image_root"]) if place])
     rest = {"splits": told, "classes": list(classes), "labels": labels, "notes": notes,
             "places": _places(connection)}  # fmt: skip
     rows = [(key, json.dumps(value)) for key, value in {**meta, **rest}.items()]

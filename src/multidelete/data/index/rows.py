@@ -10,6 +10,7 @@ from multidelete.core.words import counted
 from multidelete.data.index.file import Value
 from multidelete.data.index.shards import Shard
 from multidelete.data.lookalikes import loose_form, parts_of
+from multidelete.data.oddities import oddities
 from multidelete.data.pairs import Pair, source_key
 from multidelete.data.readers.archive import ArchivedImage
 from multidelete.data.readers.folder import split_of_row
@@ -120,8 +121,9 @@ class ShardReader:
                 row = {**row, image: str(below / name)}
             split = split_of_row(table, row, at.get("split"), alone=self.alone)
             key = row.get("__key__")
-            for order, (pair, label) in enumerate(reader.pairs_of(table, number, row)):
-                yield self._entry(split, pair, label, (number, order, key if isinstance(key, str) else None))
+            place = number, table.row_name(number), key if isinstance(key, str) else None
+            for pair, label in reader.pairs_of(table, number, row):
+                yield self._entry(split, pair, label, place)
             if number % 1000 == 0:
                 self._tidy(shard.name)
         self._tidy(shard.name)
@@ -144,10 +146,14 @@ class ShardReader:
                         f"columns come late, and are read where --columns names them ({name}={column})", []
                     ).append(f"{shard.name} row {late[column] + 1}")
 
-    def _entry(self, split: str, pair: Pair, label: str | None, place: tuple[int, int, str | None]) -> Entry:
-        row, _, key = place
+    def _entry(self, split: str, pair: Pair, label: str | None, place: tuple[int, str, str | None]) -> Entry:
+        row, where, key = place
         text, image = pair.text, pair.sources["image"]
         marked = None if label is None else f"{'n' if isinstance(label, Literal) else 't'}{label}"
+        cells = ("id", pair.id), ("text", text), ("subject", pair.subject), ("kind", pair.kind), ("label", label)
+        for what, cell in cells:
+            for why in oddities(what, cell) if cell else ():
+                self._reader.cells.note(f"have {why} in the {what}", f"{where} ({cell!a})")
         self._name("id", pair.id)
         if pair.subject is not None:
             self._name("subject", pair.subject)

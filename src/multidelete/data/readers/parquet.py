@@ -41,14 +41,15 @@ class ParquetImage:
         return open_encoded(self.content())
 
 
+# Without threads, which a forked process that prepares batches does not have.
 @lru_cache(maxsize=8)
 def _opened(file: Path) -> pq.ParquetFile:
-    return pq.ParquetFile(file)
+    return pq.ParquetFile(file, pre_buffer=False)
 
 
 @lru_cache(maxsize=2)
 def _column_of_group(file: Path, group: int, column: str) -> pa.ChunkedArray:
-    return _opened(file).read_row_group(group, columns=[column])[column]
+    return _opened(file).read_row_group(group, columns=[column], use_threads=False)[column]
 
 
 def parquet_columns(path: Path) -> list[str]:
