@@ -1,6 +1,5 @@
 """The ledger: an append-only SQLite file in which each event holds the hash of the one before."""
 
-import hashlib
 import json
 import secrets
 import sqlite3
@@ -13,6 +12,7 @@ from pathlib import Path
 import rfc8785
 
 from multidelete.artifacts.folders import make_folder
+from multidelete.artifacts.manifest import digest_text
 from multidelete.core.errors import LedgerError
 from multidelete.core.json_files import Json, JsonObject
 from multidelete.ledger.clock import now, written
@@ -57,8 +57,8 @@ class Recorded:
     @property
     def line(self) -> str:
         """The event in a line of canonical JSON."""
-        return canonical({**_hashed(self.ledger, self.number, self.kind, self.time, self.body, self.previous),
-                          "hash": self.hash})  # fmt: skip
+        return _line(canonical(self.body), {**_place(self.ledger, self.number, self.kind, self.time, self.previous),
+                                            "hash": self.hash})  # fmt: skip
 
 
 def canonical(content: JsonObject) -> str:
@@ -75,12 +75,17 @@ def _plain(value: Json) -> "rfc8785._impl._Value":
     return value
 
 
-def _hashed(ledger: str, number: int, kind: str, time: str, body: JsonObject, previous: str) -> dict[str, Json]:
-    return {"ledger": ledger, "number": number, "kind": kind, "time": time, "body": body, "previous": previous}
+def _place(ledger: str, number: int, kind: str, time: str, previous: str) -> dict[str, Json]:
+    return {"ledger": ledger, "number": number, "kind": kind, "time": time, "previous": previous}
 
 
-def _hash(content: JsonObject) -> str:
-    return hashlib.sha256(canonical(content).encode()).hexdigest()
+def _line(body: str, rest: JsonObject) -> str:
+    """Canonical JSON of an event whose body is canonical already: large ones are not written twice."""
+    return f'{{"body":{body},{canonical(rest)[1:]}'  # the first of all names
+
+
+def _hash(body: str, place: JsonObject) -> str:
+    return digest_text(_line(body, place))
 
 
 class Ledger:
@@ -269,7 +274,7 @@ class Ledger:
                 *(["it is of another ledger"] if last is not None and ledger != last.ledger else []),
                 *(["it does not follow the one before"] if previous != (last.hash if last else FIRST) else []),
                 *(["its hash is another"]
-                  if own != _hash(_hashed(ledger, number, kind, time, body, previous)) else []),
+                  if own != _hash(text, _place(ledger, number, kind, time, previous)) else []),
             ]  # fmt: skip
             if wrong:
                 raise LedgerError(f"{where} is not what was written: {' and '.join(wrong)}. {_RESTORE}")
@@ -282,11 +287,11 @@ class Ledger:
         before = self._read(connection)
         refuse_step(self._requests, event)
         number, previous = len(before) + 1, before[-1].hash if before else FIRST
-        body, at = json.loads(canonical(event.as_json())), written(time or now())
-        row = (number, ledger, event.kind, at, canonical(body), previous,
-               _hash(_hashed(ledger, number, event.kind, at, body, previous)))  # fmt: skip
+        text, at = canonical(event.as_json()), written(time or now())
+        own = _hash(text, _place(ledger, number, event.kind, at, previous))
+        row = (number, ledger, event.kind, at, text, previous, own)
         connection.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-        return self._read(connection)[-1]
+        return self._read(connection)[-1]  # what could not be read again is not written
 
 
 _RESTORE = "Restore the ledger from a backup; nothing is added to one that does not hold."
