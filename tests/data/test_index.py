@@ -3,6 +3,8 @@
 import os
 import pickle
 import shutil
+import signal
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 from multidelete.artifacts.indexing import write_index
-from multidelete.core.errors import DataError, RequestError
+from multidelete.core.errors import CheckpointError, DataError, RequestError
 from multidelete.data.index.build import Built, IndexOptions, build_index
 from multidelete.data.index.dataset import indexed_data
 from multidelete.data.index.file import FILE
@@ -220,6 +222,55 @@ def test_shard_that_is_gone_cut_or_changed_is_named(damage: Callable[[Path], Non
     with pytest.raises(DataError, match=says) as error:
         load_data(f"index:{tmp_path / 'index'}")
     assert "train-1.tar" in str(error.value)
+
+
+def test_damaged_index_is_told_and_made_anew(tmp_path: Path) -> None:
+    columns = write(tmp_path / "data", "tar")
+    options = IndexOptions(columns=columns)
+    write_index(str(tmp_path / "data"), tmp_path / "index", options)
+    file = tmp_path / "index" / FILE
+    whole = file.read_bytes()
+    for damaged in (whole[:5000], b"", b"no database at all, but a text" * 100):
+        file.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"index\.sqlite (is no index|is damaged|cannot be opened)"):
+            load_data(f"index:{tmp_path / 'index'}").train.ids  # noqa: B018
+        assert write_index(str(tmp_path / "data"), tmp_path / "index", options)[1].pairs == 24
+
+
+def test_index_of_other_data_is_not_replaced(tmp_path: Path) -> None:
+    columns = write(tmp_path / "data", "tar")
+    write_index(str(tmp_path / "data"), tmp_path / "index", IndexOptions(columns=columns))
+    with pytest.raises(CheckpointError, match="is the index of"):
+        write_index(str(tmp_path / "data" / "train-0.tar"), tmp_path / "index", IndexOptions(columns=columns))
+
+
+def test_killed_index_leaves_the_old_one(tmp_path: Path) -> None:
+    columns = write(tmp_path / "data", "tar")
+    write_index(str(tmp_path / "data"), tmp_path / "index", IndexOptions(columns=columns))
+    write_tar(tmp_path / "data" / "train-1.tar", rows(100, 6))
+    whole = (tmp_path / "index" / FILE).read_bytes()
+    pid = os.fork()
+    if pid == 0:
+        sys.addaudithook(lambda event, _: os.kill(os.getpid(), signal.SIGKILL) if event == "os.rename" else None)
+        write_index(str(tmp_path / "data"), tmp_path / "index", IndexOptions(columns=columns))
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    assert (tmp_path / "index" / FILE).read_bytes() == whole
+    assert write_index(str(tmp_path / "data"), tmp_path / "index", IndexOptions(columns=columns))[1].read == 1
+    assert load_data(f"index:{tmp_path / 'index'}").train[9].id == "row-101"
+
+
+def test_pattern_without_an_index_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"A pattern names shards for an index: multidelete data '.*' --index"):
+        load_data(f"{tmp_path}/{{0..3}}.tar")
+
+
+def test_what_is_odd_is_noted(tmp_path: Path) -> None:
+    some = [dict(row) for row in rows(0, 4)]
+    some[2]["text"] = "caf\u00c3\u00a9"
+    write_jsonl(tmp_path / "data" / "0.jsonl", some)
+    notes = indexed(tmp_path / "data", tmp_path).notes
+    assert any("signs as of text that was read in another encoding in the text: row 3" in note for note in notes)
 
 
 def test_wrong_rows_are_refused_with_their_places(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from multidelete.artifacts.folders import whole_or_nothing
-from multidelete.core.errors import CheckpointError
+from multidelete.core.errors import CheckpointError, DataError
 from multidelete.data.index.build import Built, IndexOptions, build_index
 from multidelete.data.index.dataset import index_of
 from multidelete.data.index.file import FILE, open_index
@@ -29,13 +29,22 @@ def write_index(spec: str, folder: Path | None, options: IndexOptions) -> tuple[
     """
     target = beside(spec) if folder is None else folder
     before = target / FILE
-    if before.is_file() and (known := open_index(before).meta.spec) != spec and folder is None:
+    known = _spec_of(before)
+    if known not in (None, spec):
         raise CheckpointError(
             f"{target} is the index of {known}. Name another folder for that of {spec}: --index-folder FOLDER."
         )
     with whole_or_nothing(target, overwrite=True) as unfinished:
         built = build_index(spec, unfinished / FILE, options, before=before)
     return target, built
+
+
+def _spec_of(file: Path) -> str | None:
+    """The data that an index is of; None where there is none, or one that is damaged and is made anew."""
+    try:
+        return open_index(file).meta.spec
+    except DataError:
+        return None
 
 
 @contextmanager

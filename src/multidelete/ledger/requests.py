@@ -130,7 +130,10 @@ def pairs_of(ledger: Ledger, reference: str, data: PairData) -> Request:
     """
     request = known(ledger, reference)
     key = request_key(ledger, request)
-    keyed = [(pair, id_reference(key, pair), content_reference(key, pair)) for pair in data.train]
+    known_ids = {name for one in request.keyed for name in one.ids}
+    known_contents = {name for one in request.keyed for name in one.contents}
+    references = ((pair, id_reference(key, pair), content_reference(key, pair)) for pair in data.train)
+    keyed = [one for one in references if one[1] in known_ids or one[2] in known_contents]
     ids: set[str] = set()
     problems = []
     for one in request.keyed:
@@ -160,7 +163,7 @@ def pairs_of(ledger: Ledger, reference: str, data: PairData) -> Request:
     if problems:
         raise LedgerError(problems)
     unit = next(one for one in UNITS if one == request.received.unit)
-    chosen = tuple(pair.id for pair in data.train if pair.id in ids)
+    chosen = tuple(data.train.only(ids, "forget").ids)
     return Request(chosen, unit, f"{len(chosen)} of {counted(len(data.train), 'training pairs')}, by a reference")
 
 

@@ -107,8 +107,8 @@ class Before:
         connection.execute("CREATE TEMP TABLE moved (old INTEGER PRIMARY KEY, new INTEGER)")
         if before is None or not before.is_file():
             return
-        connection.execute("ATTACH ? AS old", (str(before.absolute()),))
         try:
+            connection.execute("ATTACH ? AS old", (str(before.absolute()),))
             told = dict(connection.execute("SELECT name, content FROM old.meta").fetchall())
             if json.loads(told["version"]) != VERSION or json.loads(told["read_as"]) != json.loads(json.dumps(read_as)):
                 return

@@ -210,6 +210,8 @@ def _refuse_missing_path(spec: str, path: Path) -> None:
         return
     close = difflib.get_close_matches(spec.partition(":")[0], READERS, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
+    if "{" in spec:
+        hint = f" A pattern names shards for an index: multidelete data '{spec}' --index; then give index:{spec}."
     raise DataError(
         f"There is no file or folder {spec}.{hint} Data is a file, a folder, a hub id owner/name, "
         f"or one of {', '.join(READERS)}."
