@@ -17,7 +17,7 @@ from torch import Tensor
 from multidelete.core.runtime import is_main_process, process_index
 from multidelete.data.pairs import Pair, PairData
 from multidelete.models import FAMILIES, Adapter, PairOutputs, adapter_for, load_adapter, recognise
-from tests.models.cases import CASES, CLASSES, Case, case_adapter, case_data, own_scores
+from tests.models.cases import CLASSES, EVERY, Case, case_adapter, case_data, own_scores
 from tests.tiny import differing, weights
 
 ROWS = [0, 1, 3, 4, 7, 10, 13, 18]  # some share a member
@@ -54,7 +54,7 @@ def losses_and_gradients(case: Case, rows: slice) -> dict[str, Tensor]:
     return {"loss": loss_B.detach(), **gradients}
 
 
-every_case = pytest.mark.parametrize("case", CASES, ids=str)
+every_case = pytest.mark.parametrize("case", EVERY, ids=str)
 
 
 @every_case
@@ -175,7 +175,7 @@ def in_two_processes(folder: Path) -> None:
     """What each of the two processes does: its rows of the batch, and the sum of both gradients."""
     rows = slice(0, 5) if process_index() == 0 else slice(5, 8)
     found: dict[str, Tensor] = {}
-    for case in CASES:
+    for case in EVERY:
         for name, tensor in losses_and_gradients(case, rows).items():
             if name == "loss":
                 padded = torch.zeros(8)

@@ -157,6 +157,10 @@ class SiglipAdapter(DualEncoderAdapter):
     description = "SigLIP (transformers SiglipModel): image-text retrieval"
     model_type = "siglip"
     heads: ClassVar[Mapping[str, Task]] = {"SiglipModel": "retrieval"}
+    without: ClassVar[Mapping[str, str]] = {
+        "Siglip2Model": "it is a SigLIP 2 for pictures of any shape (NaFlex), whose patches come with a mask and a "
+        "shape of their own. SigLIP 2 of a fixed resolution is a SiglipModel, and is read",
+    }
     fixed_length = True
 
     @classmethod

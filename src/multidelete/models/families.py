@@ -9,13 +9,14 @@ from transformers import PreTrainedModel
 
 from multidelete.artifacts.manifest import read_record
 from multidelete.core.config import did_you_mean
-from multidelete.core.errors import CheckpointError, ConfigError
+from multidelete.core.errors import CheckpointError, ConfigError, UnsupportedError
 from multidelete.core.imported import import_class
 from multidelete.core.words import indefinite
 from multidelete.models.albef import AlbefAdapter
 from multidelete.models.base import Task
 from multidelete.models.blip import BlipAdapter
 from multidelete.models.checkpoint import StoredConfig, read_config
+from multidelete.models.clip_relatives import AltClipAdapter, ChineseClipAdapter, ClipSegAdapter
 from multidelete.models.converters.known import head_of
 from multidelete.models.dual_encoder import DualEncoderAdapter, SiglipAdapter, VisionTextAdapter
 from multidelete.models.family import FamilyAdapter
@@ -30,6 +31,9 @@ _BUILT_IN: tuple[type[FamilyAdapter], ...] = (
     BlipAdapter,
     ViltAdapter,
     GraphTextAdapter,
+    AltClipAdapter,
+    ChineseClipAdapter,
+    ClipSegAdapter,
 )
 FAMILIES: dict[str, type[FamilyAdapter]] = {kind.family: kind for kind in _BUILT_IN}
 """By name; those of the user's own that were asked for, by module and class."""
@@ -141,6 +145,7 @@ def recognise(source: str | Path) -> Recognised:
 
     Raises:
         CheckpointError: Not a model, of no known family, or with a head that its family does not have.
+        UnsupportedError: With a head that its family cannot have.
     """
     theirs = head_of(source)
     config = read_config(source) if theirs is None else StoredConfig("", (theirs,))
@@ -150,6 +155,10 @@ def recognise(source: str | Path) -> Recognised:
         for head in config.architectures:
             if head in kind.heads:
                 return Recognised(kind, head)
+    for kind in known:
+        for head in config.architectures:
+            if head in kind.without:
+                raise UnsupportedError(f"{source} is {indefinite(head)}; {kind.without[head]}.")
     for kind in known:
         if config.model_type != kind.model_type:
             continue

@@ -22,6 +22,7 @@ class FamilyAdapter(Adapter):
         model_type: What its config.json calls it.
         heads: The task of each network class. ``architectures`` in config.json names the class, which stands in the
             adapter's module or in `transformers`.
+        without: Network classes of the same kind that it does not read, with the reason.
         extra: Extra of this package that it needs, if any.
         processor_parts: What its processor has.
     """
@@ -29,6 +30,7 @@ class FamilyAdapter(Adapter):
     description: ClassVar[str] = ""
     model_type: ClassVar[str]
     heads: ClassVar[Mapping[str, Task]]
+    without: ClassVar[Mapping[str, str]] = {}
     extra: ClassVar[str | None] = None
     processor_parts: ClassVar[tuple[str, ...]] = ("image_processor", "tokenizer")
 
