@@ -114,9 +114,9 @@ def test_models_from_elsewhere_are_deleted_from_and_a_stopped_run_goes_on(
     assert set(before) == {path.name for path in results.iterdir()} == {"clip.json", "graph-text-classifier.json"}
     assert (results / "graph-text-classifier.json").read_bytes() == before["graph-text-classifier.json"]
     models = Path("runs/foreign/models/clip")
-    assert [path.parent.name for path in models.glob("*/multidelete.json")] == ["unlearned"]
+    assert {path.parent.name for path in models.glob("*/multidelete.json")} == {"auto", "given"}
     run_script(folder / "page.py", monkeypatch, "runs/foreign")
-    assert ": clip, graph-text-classifier.\n" in (folder / "README.md").read_text()
+    assert "and no verdict but *unjudged* is a good one: unjudged 2;" in (folder / "README.md").read_text()
 
 
 def test_planted_near_duplicates_are_counted(

@@ -1,11 +1,14 @@
-"""``multidelete unlearn --pace auto`` on models that this package did not train.
+"""``multidelete unlearn`` without any setting on models that this package did not train.
 
 Run from the repository: ``OMP_NUM_THREADS=1 python benchmarks/foreign/foreign.py --out runs/foreign``, then
 ``python benchmarks/foreign/page.py runs/foreign``. Each cell of the matrix is an original, made by the plain loop below
 at a rate and for a number of epochs that nothing records, its twin without the deleted pairs, the deletion without any
-setting, and the audit. A cell's result is a file in the folder; cells that have one are skipped, so a run that was
-stopped goes on. ``--minutes 30`` begins no cell after that time, ``--only clip`` runs the cells whose name holds the
-word, ``--again`` also judges a second twin, ``--tiny`` shows on a handful of people whether all of it runs.
+setting and the one at fixed settings, and the audits. A cell's result is a file in the folder; cells that have one are
+skipped, so a run that was stopped goes on, and models that lie there are not made again.
+
+``--minutes 30`` begins no cell after that time, ``--only clip`` runs the cells whose name holds the word, ``--small``
+also deletes 1, 3, 10 and 30 of the pairs, and all by LoRA, ``--models`` only makes the models, ``--tiny`` shows on a
+handful of people whether all of it runs.
 """
 
 import argparse
@@ -14,7 +17,6 @@ import io
 import json
 import os
 import platform
-import shutil
 import subprocess
 import time
 from collections.abc import Collection, Sequence
@@ -32,61 +34,71 @@ from multidelete.data.readers import load_data
 from multidelete.models import Adapter, load_adapter, new_adapter
 from multidelete.models.fresh import NewModel, Size, train_tokenizer
 
-SIZE = Size(width=64, layers=2, stages=(32, 64), depths=(1, 1), projection=64, context=40, vocabulary=1500)
+SIZE = Size(width=64, layers=1, stages=(32, 64), depths=(1, 1), projection=64, context=40, vocabulary=1500)
 BATCH = 32
-EPOCHS = {"few": 12, "many": 40}
-PEOPLE, UNSEEN = 800, 400
+PACES = ("auto", "given")
+PEOPLE = {"portraits": (1280, 500), "questions": (1600, 500), "relations": (1600, 500)}
+SMALL = (1, 3, 10, 30)
+STRANGERS = 10  # epochs on other people, from which the tuned models start
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A row of the matrix: what is trained, on which data, at which rates."""
+    """A row of the matrix: what is trained, on which data, at which rates and for how many epochs.
+
+    Attributes:
+        tuned: Start at a model of other people, and train its text encoder and projections alone.
+    """
 
     data: str
     family: str
-    rates: tuple[float, float, float]
+    epochs: tuple[int, int] = (8, 16)
+    rates: tuple[float, float, float] = (3e-4, 1e-3, 3e-3)
     classes: bool = False
-    start: bool = False
+    tuned: bool = False
 
 
 KINDS = {
-    "clip": Kind("portraits", "clip", (1e-4, 1e-3, 1e-2)),
-    "vision-text": Kind("portraits", "vision-text", (1e-4, 1e-3, 1e-2)),
-    "albef-retrieval": Kind("portraits", "albef", (1e-4, 1e-3, 1e-2)),
-    "albef-classifier": Kind("questions", "albef", (1e-4, 1e-3, 1e-2), classes=True),
-    "vilt-classifier": Kind("questions", "vilt", (1e-4, 1e-3, 1e-2), classes=True),
-    "graph-text-classifier": Kind("relations", "graph-text", (1e-4, 1e-3, 1e-2), classes=True),
-    "pre-trained": Kind("portraits", "vision-text", (3e-5, 3e-4, 3e-3), start=True),
+    "clip": Kind("portraits", "clip"),
+    "tuned": Kind("portraits", "clip", tuned=True),
+    "albef-classifier": Kind("questions", "albef", (6, 15), classes=True),
+    "vilt-classifier": Kind("questions", "vilt", (6, 15), classes=True),
+    "graph-text-classifier": Kind("relations", "graph-text", (6, 15), classes=True),
+    "albef-retrieval": Kind("portraits", "albef", (16, 40)),
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--pretrained", type=Path, help="folder of a pre-trained dual encoder; its cells need it")
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--only", default="")
-    parser.add_argument("--again", action="store_true", help="also judge a second twin by the same audit")
+    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--models", action="store_true")
     parser.add_argument("--tiny", action="store_true")
     given = parser.parse_args()
     began = time.monotonic()
-    people, unseen = (40, 24) if given.tiny else (PEOPLE, UNSEEN)
     for own in cells(tiny=given.tiny):
-        done = given.out / "results" / f"{own.name}.json"
-        if given.only not in own.name or (own.kind.start and given.pretrained is None):
+        if given.only not in own.name:
             continue
         if time.monotonic() - began > 60 * given.minutes:
             break
+        people, unseen = (40, 24) if given.tiny else PEOPLE[own.kind.data]
         data = written(given.out / "data" / own.kind.data, own.kind.data, people, unseen)
-        place = Place(given.out / "models" / own.name, data, own, given.pretrained)
-        result: dict[str, Any] = json.loads(done.read_text(encoding="utf-8")) if done.exists() else {}
-        if not result:
-            result = deletion(place)
-        if given.again and "again" not in result:
-            result["again"] = second_twin(place)
+        place = Place(given.out / "models" / own.name, data, own)
+        place.make_models()
+        if given.models:
+            continue
+        done = given.out / "results" / f"{own.name}.json"
+        result: dict[str, Any] = json.loads(done.read_text(encoding="utf-8")) if done.exists() else {"name": own.name}
+        for pace in PACES:
+            if pace not in result:
+                result[pace] = deletion(place, pace) | place.facts()
+                print(own.name, pace, result[pace]["outcome"], flush=True)
+        if given.small and "small" not in result:
+            result["small"] = small_requests(place)
         done.parent.mkdir(parents=True, exist_ok=True)
-        done.write_text(json.dumps({"name": own.name, **result}, indent=1) + "\n", encoding="utf-8")
-        print(own.name, result["outcome"], flush=True)
+        done.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -100,14 +112,16 @@ class Cell:
 
 
 def cells(*, tiny: bool) -> list[Cell]:
-    """All of them, the middle rate of every kind first."""
+    """All of them, the middle rate of every kind first; those of the costliest kind come last."""
     if tiny:
         return [Cell(name, KINDS[name], KINDS[name].rates[1], 1) for name in ("clip", "graph-text-classifier")]
     order = [("many", 1), ("few", 1), ("many", 0), ("many", 2), ("few", 2), ("few", 0)]
+    *cheap, costly = KINDS.items()
     return [
-        Cell(f"{name}-{kind.rates[at]:g}-{epochs}", kind, kind.rates[at], EPOCHS[epochs])
-        for epochs, at in order
-        for name, kind in KINDS.items()
+        Cell(f"{name}-{kind.rates[at]:g}-{word}", kind, kind.rates[at], kind.epochs[word == "many"])
+        for kinds in (cheap, [costly])
+        for word, at in order
+        for name, kind in kinds
     ]
 
 
@@ -118,7 +132,6 @@ class Place:
     folder: Path
     data_folder: Path
     cell: Cell
-    pretrained: Path | None
 
     @property
     def data(self) -> str:
@@ -128,67 +141,86 @@ class Place:
     def request(self) -> Path:
         return self.data_folder / "request.txt"
 
-    def train(self, model: str, *, seed: int, deleted: Collection[str] = ()) -> float:
+    @property
+    def seconds(self) -> Path:
+        return self.folder / "seconds.json"
+
+    def make_models(self) -> None:
+        """The original, and its twin without the deleted pairs, unless they lie there."""
+        if self.seconds.exists():
+            return
+        deleted = self.request.read_text().split()
+        seconds = {"original": self.train("original"), "retrained": self.train("retrained", deleted=deleted)}
+        self.seconds.write_text(json.dumps(seconds))
+
+    def train(self, model: str, *, deleted: Collection[str] = ()) -> float:
         """Make a model without the deleted pairs; returns the seconds."""
         data = load_data(self.data)
+        kind = self.cell.kind
         began = time.perf_counter()
-        adapter = started(self.cell.kind, data, self.pretrained)
-        train(adapter, [pair for pair in data.train if pair.id not in deleted], self.cell.rate, self.cell.epochs, seed)
+        adapter = started(kind, data)
+        if kind.tuned:
+            strangers = written(self.data_folder.with_name("strangers"), "strangers", *PEOPLE["portraits"])
+            adapter = acquainted(adapter, load_data(str(strangers)), self.folder.parent / "strangers")
+        kept = [pair for pair in data.train if pair.id not in deleted]
+        train(adapter, kept, self.cell.rate, self.cell.epochs, seed=2)
         seconds = time.perf_counter() - began
         (self.folder / model).mkdir(parents=True, exist_ok=True)
         adapter.save(self.folder / model)
         return seconds
 
-    def judged(self, model: str) -> dict[str, Any]:
-        """The audit of a model beside the original and the twin."""
-        beside = [f"--{one}={self.folder / one}" for one in ("original", "retrained")]
-        report = self.folder / f"report of {model}"
-        given = ["--data", self.data, "--forget", str(self.request), "--out", str(report), "--overwrite"]
-        said = called(["audit", str(self.folder / model), *beside, *given])
+    def unlearn(self, out: Path, *settings: str, request: Path | None = None) -> dict[str, Any]:
+        """What the run says of itself, and its seconds."""
+        began = time.perf_counter()
+        given = ["--data", self.data, "--forget", str(request or self.request), "--out", str(out), "--overwrite"]
+        called(["unlearn", str(self.folder / "original"), *given, *settings])
+        manifest = json.loads((out / "multidelete.json").read_text())
+        told = {name: manifest[name] for name in ("cost", "decisions", "history")}
+        return told | {"seconds": time.perf_counter() - began}
+
+    def judged(self, model: Path, *beside: str, request: Path | None = None) -> dict[str, Any]:
+        """The audit of a model."""
+        models = [f"--{one}={self.folder / one}" for one in beside]
+        given = ["--data", self.data, "--forget", str(request or self.request), "--overwrite"]
+        said = called(["audit", str(model), *models, *given, "--out", str(self.folder / f"report of {model.name}")])
         criteria = {row["criterion"]: row for row in said["scorecard"]}
         return {"outcome": said["outcome"], "headline": said["headline"], "criteria": criteria}
 
+    def facts(self) -> dict[str, Any]:
+        """What is known of the cell and of the machine."""
+        commit = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        return {
+            "rate": self.cell.rate, "epochs": self.cell.epochs, "deleted": len(self.request.read_text().split()),
+            "pairs": len(load_data(self.data).train), "training": json.loads(self.seconds.read_text()),
+            "commit": commit.stdout.strip(), "load": os.getloadavg()[1],
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
+            f"torch {torch.__version__}",
+        }  # fmt: skip
 
-def deletion(place: Place) -> dict[str, Any]:
-    """Make the original and its twin, delete by the bare command, audit."""
-    shutil.rmtree(place.folder, ignore_errors=True)
+
+def deletion(place: Place, pace: str) -> dict[str, Any]:
+    """Delete, and audit beside the original and the twin."""
+    out = place.folder / pace
+    return place.unlearn(out, "--pace", pace) | place.judged(out, "original", "retrained")
+
+
+def small_requests(place: Place) -> dict[str, Any]:
+    """Delete the first few pairs of the request, and all of them by LoRA; what is kept is seen beside the original."""
+    rows: dict[str, Any] = {}
     deleted = place.request.read_text().split()
-    seconds = {"original": place.train("original", seed=2)}
-    seconds["retrained"] = place.train("retrained", seed=2, deleted=deleted)
-    began = time.perf_counter()
-    original, out = place.folder / "original", place.folder / "unlearned"
-    called(
-        [
-            "unlearn",
-            str(original),
-            "--data",
-            place.data,
-            "--forget",
-            str(place.request),
-            "--pace",
-            "auto",
-            "--out",
-            str(out),
-        ]
-    )
-    seconds["unlearned"] = time.perf_counter() - began
-    manifest = json.loads((out / "multidelete.json").read_text())
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
-    return place.judged("unlearned") | {
-        "rate": place.cell.rate, "epochs": place.cell.epochs, "deleted": len(deleted),
-        "pairs": len(load_data(place.data).train), "seconds": seconds, "cost": manifest["cost"],
-        "decisions": manifest["decisions"], "history": manifest["history"], "commit": commit.stdout.strip(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
-        f"torch {torch.__version__}, load {os.getloadavg()[1]:.1f}",
-    }  # fmt: skip
-
-
-def second_twin(place: Place) -> dict[str, Any]:
-    """The verdict on a model that was never shown the deleted pairs, trained with other batches."""
-    place.train("retrained again", seed=7, deleted=place.request.read_text().split())
-    return place.judged("retrained again")
+    for number in SMALL:
+        request = place.folder / f"first {number}.txt"
+        request.write_text("\n".join(deleted[:number]) + "\n")
+        out = place.folder / f"first {number}"
+        rows[str(number)] = place.unlearn(out, "--pace", "auto", request=request)
+        rows[str(number)] |= place.judged(out, "original", request=request)
+    out = place.folder / "lora"
+    rows["lora"] = place.unlearn(out, "--pace", "auto", "--lora", "r=8,alpha=16")
+    rows["lora"] |= place.judged(out, "original", "retrained")
+    return rows
 
 
 def called(words: Sequence[str]) -> dict[str, Any]:
@@ -202,19 +234,25 @@ def called(words: Sequence[str]) -> dict[str, Any]:
     return result
 
 
-def started(kind: Kind, data: PairData, pretrained: Path | None) -> Adapter:
-    """An untrained model, or the pre-trained one with its text encoder and projections to be tuned."""
-    if kind.start:
-        adapter = load_adapter(str(pretrained))
-        for name, parameter in adapter.named_parameters():
-            parameter.requires_grad_("text" in name or "projection" in name)
-        return adapter
+def started(kind: Kind, data: PairData) -> Adapter:
+    """An untrained model."""
     captions = [str(pair.inputs["text"]) for pair in data.train]
     wanted = NewModel(
         size=SIZE, image_size=SIDE, tokenizer=train_tokenizer(captions, SIZE), graph=data.graph,
         task="classification" if kind.classes else "retrieval", classes=data.classes if kind.classes else (),
     )  # fmt: skip
     return new_adapter(kind.family, wanted, seed=1)
+
+
+def acquainted(adapter: Adapter, strangers: PairData, folder: Path) -> Adapter:
+    """A model that has learned from other people, of which the picture's encoder is then left as it is."""
+    if not folder.exists():
+        train(adapter, list(strangers.train), 1e-3, STRANGERS, seed=2)
+        adapter.save(folder)
+    adapter = load_adapter(str(folder))
+    for name, parameter in adapter.named_parameters():
+        parameter.requires_grad_("text" in name or "projection" in name)
+    return adapter
 
 
 def train(adapter: Adapter, pairs: Sequence[Pair], rate: float, epochs: int, seed: int) -> None:

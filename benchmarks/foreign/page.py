@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from foreign import BATCH, EPOCHS, KINDS, cells
+from foreign import BATCH, KINDS, PEOPLE, cells
 from made import NOISE
 
 HERE = Path(__file__).parent
@@ -28,22 +28,22 @@ python benchmarks/foreign/page.py runs/foreign
 ```
 
 Each original is made by a plain PyTorch loop (Adam, batches of {batch}, one cycle of the rate), at one of three
-rates a factor of 10 apart and for {few} or {many} epochs. Nothing describes it: its folder is what `save_pretrained`
-writes. Its twin is trained by the same loop without the request's pairs, a twentieth of all. Then
-`multidelete unlearn MODEL --data ... --forget ... --pace auto --out ...`, with no other setting, and
-`multidelete audit --retrained`.
+rates, the highest ten times the lowest, and for few or many epochs. Nothing describes it: its folder is what
+`save_pretrained` writes. *tuned* ones start at a model of other people, and their text encoder and projections alone
+are trained. A twin is trained by the same loop without the request's pairs, a twentieth of all. Then
+`multidelete unlearn MODEL --data ... --forget ... --out ...` with `--pace auto`, and with fixed settings
+(`--pace given`), no other setting; and `multidelete audit --retrained`.
 
-All data is generated: one portrait and one sentence for each of {people} people; the same with the question of which
-guild they are; sentences on a gene and a trait, which are related or not. Of {noise:.0%} of the questions and
-relations the answer is drawn, so that only memory tells it.
+All data is generated: one portrait and one sentence for each of {portraits} people; the question of which guild they
+are, of {questions}; {relations} sentences on a gene and a trait, which are related in one of four ways. Of
+{noise:.0%} of the questions and relations the answer is drawn, so that only memory tells it.
 
 {where}
 
 Figures are original \\| retrained \\| unlearned: of retrieval recall@1 among all training texts (deleted, retain) and
 recall@10 (test), of classifiers accuracy; the AUC of the attack with the largest gap (membership). *Legs* are solved
-and descending ones, those undone in brackets. *Pairs* are forwarded and backpropagated ones for each deleted pair,
-and those only forwarded. *Time* is the run's share of the twin's training. *Twin* is the verdict on a second twin,
-with other batches.
+and descending ones, those undone in brackets. *Visits* are pairs forwarded and backpropagated for each deleted pair,
+and those only forwarded. *Time* is the run's share of the twin's training.
 """
 
 
@@ -61,31 +61,39 @@ def read(path: Path) -> Cell:
 
 def page(found: Sequence[Cell]) -> str:
     """The whole page."""
-    counted = sorted(filter(has_memorised, found), key=place)
-    empty = [cell["name"] for cell in found if not has_memorised(cell)]
-    verdicts = Counter(cell["outcome"] for cell in counted).most_common()
+    ordered = sorted(found, key=place)
+    counted = [cell for cell in ordered if has_memorised(cell)]
+    empty = [cell for cell in ordered if not has_memorised(cell)]
     not_run = [own.name for own in cells(tiny=False) if own.name not in {cell["name"] for cell in found}]
-    people = max(cell["pairs"] for cell in found)
     causes = json.loads((HERE / "causes.json").read_text(encoding="utf-8"))
-    told = [f"{word} {number}" for word, number in verdicts]
+    sizes = {name: people for name, (people, _) in PEOPLE.items()}
     parts = [
-        ABOUT.format(batch=BATCH, noise=NOISE, people=people, where=where(found), **EPOCHS),
-        f"Of {len(counted)} models that had memorised something: {', '.join(told) or 'no verdict'}.\n",
+        ABOUT.format(batch=BATCH, noise=NOISE, where=where(found), **sizes),
+        f"Of {len(counted)} models that had memorised something: {told(counted, 'auto')}; with fixed settings "
+        f"{told(counted, 'given')}.\n",
         "\n".join([*HEAD, *map(row, counted)]) + "\n",
         "## Misses and open ones\n",
-        "\n".join(miss(cell, causes) for cell in counted if cell["outcome"] != "forgotten") + "\n",
-        "## Not counted\n",
-        "The original finds the deleted pairs hardly more than its twin, so there was nothing to be seen to go: "
-        f"{', '.join(empty) or 'none'}.\n",
+        "\n".join(miss(cell, causes) for cell in counted if cell["auto"]["outcome"] != "forgotten") + "\n",
+        "## Originals that had memorised nothing\n",
+        "The original finds the deleted pairs hardly more than its twin, so there is nothing to be seen to go, and no "
+        f"verdict but *unjudged* is a good one: {told(empty, 'auto')}; with fixed settings {told(empty, 'given')}.\n",
+        "\n".join([*HEAD, *map(row, empty)]) + "\n",
+        small([cell for cell in ordered if "small" in cell]),
         f"## Not run\n\n{', '.join(not_run) or 'Nothing'}.\n",
     ]
     return "\n".join(parts)
 
 
+def told(found: Sequence[Cell], pace: str) -> str:
+    counted = Counter(cell[pace]["outcome"] for cell in found).most_common()
+    return ", ".join(f"{word} {number}" for word, number in counted) or "none"
+
+
 def where(found: Sequence[Cell]) -> str:
-    machines = sorted({cell["machine"].partition(", load")[0] for cell in found})
-    loads = [float(cell["machine"].rpartition("load ")[2]) for cell in found]
-    commits = sorted({f"commit {cell['commit']}" for cell in found})
+    runs = [cell["auto"] for cell in found]
+    machines = sorted({run["machine"] for run in runs})
+    loads = [run["load"] for run in runs]
+    commits = sorted({f"commit {run['commit']}" for run in runs})
     return (
         f"Figures of {', '.join(commits)}, on {'; '.join(machines)},\nwhich others used at the same time "
         f"(load {min(loads):.0f} to {max(loads):.0f}): seconds are rough."
@@ -93,57 +101,94 @@ def where(found: Sequence[Cell]) -> str:
 
 
 def has_memorised(cell: Cell) -> bool:
-    of = cell["criteria"]["forgetting"]
+    of = cell["auto"]["criteria"]["forgetting"]
     return bool(of["original"] - of["retrained"] > SOMETHING)
 
 
 def place(cell: Cell) -> tuple[int, int, float]:
     kind = next(at for at, name in enumerate(KINDS) if cell["name"].startswith(name))
-    return kind, cell["epochs"], cell["rate"]
+    return kind, cell["auto"]["epochs"], cell["auto"]["rate"]
 
 
 HEAD = (
-    "| model | rate | epochs | deleted | retain | test | membership | verdict | twin | legs | pairs | time |",
+    "| model | rate | epochs | deleted | retain | test | membership | verdict | fixed | legs | visits | time |",
     "|---|---|---|---|---|---|---|---|---|---|---|---|",
 )
 
 
 def row(cell: Cell) -> str:
-    figures = [three(cell, name) for name in ("forgetting", "retain", "test", "membership")]
-    cost, deleted = cell["cost"], cell["deleted"]
+    run = cell["auto"]
+    figures = [three(run, name) for name in ("forgetting", "retain", "test", "membership")]
+    cost, deleted = run["cost"], run["deleted"]
     name = next(name for name in KINDS if cell["name"].startswith(name))
-    pairs = f"{cost['pairs_backward'] / deleted:.0f} + {cost['pairs_forward'] / deleted:.0f}"
-    share = cost["wall_s"] / cell["seconds"]["retrained"]
-    outcome = f"**{cell['outcome']}**" if cell["outcome"] in BAD else cell["outcome"]
-    twin = cell.get("again", {}).get("outcome", "")
-    told = [name, f"{cell['rate']:g}", cell["epochs"], *figures, outcome, twin, legs(cell), pairs, f"{share:.2f}"]
-    return "| " + " | ".join(map(str, told)) + " |"
+    visits = f"{cost['pairs_backward'] / deleted:.0f} + {cost['pairs_forward'] / deleted:.0f}"
+    share = cost["wall_s"] / run["training"]["retrained"]
+    verdicts = [marked(cell[pace]["outcome"]) for pace in ("auto", "given")]
+    cells_of_row = [name, f"{run['rate']:g}", run["epochs"], *figures, *verdicts, legs(run), visits, f"{share:.2f}"]
+    return "| " + " | ".join(map(str, cells_of_row)) + " |"
 
 
-def three(cell: Cell, criterion: str) -> str:
-    of = cell["criteria"][criterion]
-    return " \\| ".join("-" if of[m] is None else f"{of[m]:.3f}".replace("0.", ".", 1) for m in MODELS)
+def marked(outcome: str) -> str:
+    return f"**{outcome}**" if outcome in BAD else outcome
 
 
-def legs(cell: Cell) -> str:
-    ways = [[leg for leg in cell["history"] if leg["solved"] == way] for way in (1.0, 0.0)]
+def three(run: Cell, criterion: str) -> str:
+    of = run["criteria"][criterion]
+    return " \\| ".join("-" if of[m] is None else short(of[m]) for m in MODELS)
+
+
+def short(value: float) -> str:
+    return f"{value:.3f}".replace("0.", ".", 1)
+
+
+def legs(run: Cell) -> str:
+    ways = [[leg for leg in run["history"] if leg.get("solved") == way] for way in (1.0, 0.0)]
     return " + ".join(f"{len(own)} ({sum(1 for leg in own if not leg['accepted'])})" for own in ways)
 
 
 def miss(cell: Cell, causes: Mapping[str, str]) -> str:
     """What was missed, beside what the run itself saw at its end."""
+    run = cell["auto"]
     missed = [
         f"{name} {of['gap']:+.3f} ({of['low']:+.3f} to {of['high']:+.3f})"
-        for name, of in cell["criteria"].items()
+        for name, of in run["criteria"].items()
         if of["state"] != "met" and of["gap"] is not None
     ]
-    saw = cell["decisions"]
-    ended = "ended as forgotten" if saw["forgotten"] else "stopped short"
-    return (
-        f"- **{cell['name']}**, {cell['outcome']}: {'; '.join(missed) or cell['headline']}. The run {ended}:\n"
-        f"  deleted pairs {saw['distance']:.2f} from unseen ones, kept pairs found {saw['kept_before']:.3f} before and "
-        f"{saw['kept']:.3f} after. {causes.get(cell['name'], '')}".rstrip()
-    )
+    saw = run["decisions"]
+    ended = ""
+    if "forgotten" in saw:
+        ended = (
+            f" The run {'ended as forgotten' if saw['forgotten'] else 'stopped short'}: deleted pairs "
+            f"{saw['distance']:.2f} from unseen ones,\n  kept pairs found {saw['kept_before']:.3f} before and "
+            f"{saw['kept']:.3f} after."
+        )
+    found = "; ".join(missed) or run["headline"]
+    return f"- **{cell['name']}**, {run['outcome']}: {found}.{ended} {causes.get(cell['name'], '')}".rstrip()
+
+
+def small(found: Sequence[Cell]) -> str:
+    """What is kept after requests of a few pairs, and after one by LoRA."""
+    if not found:
+        return "## Small requests and LoRA\n\nNot run.\n"
+    names = list(found[0]["small"])
+    rows = [
+        f"| {cell['name']} | "
+        + " | ".join(
+            f"{short(of['original'])} \\| {short(of['unlearned'])}"
+            for of in (cell["small"][name]["criteria"]["retain"] for name in names)
+        )
+        + " |"
+        for cell in found
+    ]
+    heads = [f"{name} pairs" if name.isdigit() else "all, by LoRA" for name in names]
+    return "\n".join([
+        "## Small requests and LoRA\n",
+        "Retain of the original \\| after the request.\n",
+        "| model | " + " | ".join(heads) + " |",
+        "|---|" + "---|" * len(names),
+        *rows,
+        "",
+    ])  # fmt: skip
 
 
 if __name__ == "__main__":

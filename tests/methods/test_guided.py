@@ -12,14 +12,18 @@ from torch import Tensor
 from multidelete.artifacts.keys import key_of_run
 from multidelete.artifacts.result_folder import RUN_KEY
 from multidelete.artifacts.sealed import NOTE
+from multidelete.audits import collect
+from multidelete.audits.membership import margins as audit_margins
 from multidelete.core.errors import ConfigError, DivergedError
 from multidelete.core.json_files import JsonObject
 from multidelete.data.pairs import PairData
 from multidelete.methods import SSD, GradDiff, Job, Method, MultiDelete
-from multidelete.methods.auto import run_method
+from multidelete.methods.auto import finds_its_way, run_method
 from multidelete.methods.defaults import loop_settings
 from multidelete.methods.descent import DescentLegs
-from multidelete.methods.guided import run_guided
+from multidelete.methods.guided import is_better, run_guided
+from multidelete.methods.reference import outputs_of
+from multidelete.methods.searching import margins
 from multidelete.methods.solved import SolvedLegs
 from multidelete.methods.standing import Judge, Standing
 from multidelete.models import Adapter, choose_trainable
@@ -159,6 +163,7 @@ def test_ranks_and_gaps_of_a_model_that_memorised(memorised: Adapter, data: Pair
     job = job_of(memorised, data)
     standing = Judge(job).measure()
     assert standing.ranks.shape == standing.gaps.shape == standing.signals.shape == (len(job.forget), 1)
+    assert standing.further.shape == (len(job.forget), 2)
     assert standing.ranks.mean() > 0.9
     assert standing.gaps.mean() > 0.2
     assert set(standing.kinds.forget) == {"sensitive", "descriptive"}
@@ -184,3 +189,41 @@ def test_a_flat_model_finds_nothing(memorised: Adapter, data: PairData) -> None:
     after = judge.measure()
     assert after.kept.sum() == 0
     assert after.lost_since(before) > 0.3
+
+
+def test_original_that_memorised_nothing_is_left_as_it_is(data: PairData) -> None:
+    job = job_of(family_model("vision-text", data, seed=2), data)
+    before = weights(job.adapter)
+    outcome = run_method(MultiDelete(), job)
+    assert outcome.decisions["legs"] == 0
+    assert outcome.decisions["forgotten"] == 1
+    assert same(weights(job.adapter), before)
+
+
+def test_state_that_lost_kept_pairs_is_not_taken_for_the_best(memorised: Adapter, data: PairData) -> None:
+    before = Judge(job_of(memorised, data)).measure()
+    lost = replace(before, gaps=torch.zeros_like(before.gaps), kept=torch.zeros_like(before.kept))
+    halfway = replace(before, gaps=before.gaps / 2)
+    assert not is_better(lost, before, before)
+    assert is_better(halfway, before, before)
+    assert not is_better(lost, halfway, before)
+
+
+def test_margins_are_those_of_the_audit(memorised: Adapter, data: PairData) -> None:
+    asked, scale = data.splits["val"], memorised.logit_scale
+    first = {pair.subject: pair.id for pair in data.train if pair.kind == "sensitive"}  # each picture and text once
+    reference = data.train.only(list(first.values()), "reference")
+    found = margins(
+        *((pairs.pairs, outputs_of(memorised, pairs.pairs, 32, "pairs")) for pairs in (asked, reference)), scale
+    )
+    signals, known = collect(memorised, asked), collect(memorised, reference)
+    for column, (query, candidate) in enumerate((("image", "text"), ("text", "image"))):
+        wanted = audit_margins(signals, known, query=query, candidate=candidate, scale=scale)
+        assert wanted is not None
+        torch.testing.assert_close(found[:, column].double(), torch.from_numpy(wanted), atol=2e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("family", "finds"), [("vision-text", True), ("albef", False), ("vilt", False)])
+def test_matching_heads_keep_fixed_settings(data: PairData, family: str, finds: bool) -> None:
+    job = job_of(family_model(family, data), data)
+    assert finds_its_way(MultiDelete(), job) == finds

@@ -11,8 +11,8 @@ class LoopSettings:
     """How the loop runs.
 
     Attributes:
-        pace: ``given``: ``lr`` and ``passes`` hold. ``auto``: runs of dual encoders and classifiers find both by
-            themselves, leg by leg, and take back what costs kept pairs; those of matching heads have the method's own.
+        pace: ``given``: ``lr`` and ``passes`` hold. ``auto``: runs find both by themselves, leg by leg, and take
+            back what costs kept pairs; those of matching heads have the method's own.
         passes: Budget, in passes over the forget set (for training, all pairs), > 0.
         batch_size: Forget pairs (for training, any pairs) in one optimizer step, over all processes
             and accumulated micro-batches, >= 1.

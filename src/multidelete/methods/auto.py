@@ -73,8 +73,9 @@ def _unfinished(outcome: Outcome, judge: Judge) -> str:
     told = outcome.decisions
     unseen = "validation pairs" if judge.has_holdout else "unassociated pairs (there are no validation pairs)"
     return (
-        f"the deleted pairs can still be told from {unseen}: their mean rank among them lies "
-        f"{told['distance']:.2f} from one half. No further leg was found that leaves kept pairs standing: found "
+        f"the deleted pairs can still be told from {unseen}: by the signal that tells most, their mean rank among "
+        f"them lies {max(told['distance'], told['further']):.2f} from one half. "
+        "No further leg was found that leaves kept pairs standing: found "
         f"{told['kept']:.3f} now and {told['kept_before']:.3f} before. "
         "Audit the result; retraining is the way that is left."
     )

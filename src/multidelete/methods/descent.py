@@ -41,6 +41,7 @@ class DescentLegs:
         self.pairs = self.asked = 0.0
         self._was_refused = False
         self._reference: Reference | None = None
+        self._goals: Tensor | None = None
         self._original = weights_of(job.adapter)
         self._datasets: Mapping[str, PairDataset] | None = None
 
@@ -52,7 +53,7 @@ class DescentLegs:
                 self._reference = self._method.reference(job, self._datasets)
         if self._reference is not None:
             if number:
-                self._method.refresh_reference(self._reference, job)
+                self._match_targets(self._reference, now)
             self.asked = self._reference.pairs
         settings = replace(
             own, pace="given", lr=self.length, passes=passes_of_leg(job), schedule="linear", checkpoint_steps=0,
@@ -63,6 +64,16 @@ class DescentLegs:
             reference=self._reference, run=Run(masks=job.masks, title=f"leg {number + 1}"),
         )  # fmt: skip
         self.pairs += result.pairs
+
+    def _match_targets(self, reference: Reference, now: Standing) -> None:
+        """Match the targets again, and lean where further signals lie farther off."""
+        if self._goals is None and reference.score_targets is not None:
+            self._goals = reference.score_targets.clone()
+        if reference.score_targets is not None and self._goals is not None:
+            reference.score_targets.copy_(self._goals)
+        self._method.refresh_reference(reference, self._job)
+        if reference.score_targets is not None:
+            reference.score_targets.sub_(now.lean)
 
     def is_as_predicted(self, before: Standing, after: Standing) -> bool:
         """Nothing was predicted."""
@@ -81,7 +92,7 @@ class DescentLegs:
             self.length /= 2
             return self.length > SHORTEST * self._first
         went = 1 - after.gap / max(before.gap, 1e-9)
-        if went < FAIR and not after.is_forgotten:  # what is left then is to bring kept pairs back, in small steps
+        if went < FAIR and not after.is_level:  # what is left then is to bring kept pairs back, in small steps
             self.length *= 1.5 if self._was_refused else 3.0
         return True
 

@@ -22,12 +22,13 @@ from multidelete.methods.base import GradientMethod, Job, Outcome
 from multidelete.methods.standing import Judge, Standing
 from multidelete.methods.weights import Weights, put_back, weights_of
 
-ALLOWED = 0.01  # how much less kept pairs of any kind may be found at the end, as a fraction of them
-CLOSE = 0.3  # what may be left of the way at the end: where unseen pairs are few, ranks alone cannot tell
-CAP = 0.15  # and on the way, where later legs may bring them back
-PRICE = 5.0  # of what kept pairs lost beyond that, in parts of the way, where the best state is chosen
+ALLOWED = 0.015  # how much less kept pairs of any kind may be found at the end, as a fraction of them
+CAP = 0.15  # and on the way, as a share of what was found, where later legs may bring them back
+PRICE = 20.0  # of what kept pairs lost beyond that, in parts of the way, where the best state is chosen
+BETTER = 0.95  # what a merit must be of the lowest one so far to count as lower
+CLEARLY = 0.7  # a leg that leaves no more of the merit than this was a good one, whatever was predicted
 BACK = 3  # a leg is compared with the worst of so many before it: what one loses, those after it may repair
-PATIENCE = 8  # legs without a better state, after which a way has given what it can
+PATIENCE = 8  # legs without a lower merit, after which a way has given what it can
 FILE = "legs.safetensors"
 
 
@@ -123,9 +124,11 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
             run.number, run.taken, run.idle = run.number + 1, run.taken + 1, run.idle + 1
             if accepted and after is not None:
                 here, now = weights_of(job.adapter), after
+                if _merit(now, start) < BETTER * min(run.merits):
+                    run.idle = 0
                 run.merits.append(_merit(now, start))
-                if _is_better(now, best, start) or _is_done(start, now):
-                    best, best_weights, run.idle = now, here, 0
+                if is_better(now, best, start) or _is_done(start, now):
+                    best, best_weights = now, here
             else:
                 put_back(job.adapter, here)
                 run.refused += 1
@@ -149,6 +152,7 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
             "legs": float(run.number),
             "undone": float(run.refused),
             "distance": best.distance,
+            "further": best.further_distance,
             "forgotten": float(best.is_forgotten),
             "kept": best.kept.mean().item(),
             "kept_before": start.kept.mean().item(),
@@ -158,20 +162,15 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
 
 
 def _is_done(start: Standing, now: Standing) -> bool:
-    return now.is_forgotten and _left(now, start) <= CLOSE and now.lost_since(start) <= ALLOWED
-
-
-def _left(standing: Standing, start: Standing) -> float:
-    """What is left of the way that the forget pairs' signals are to go, as a fraction."""
-    return abs(standing.gaps.mean().item()) / max(abs(start.gaps.mean().item()), 1e-9)
+    return now.is_forgotten and now.lost_since(start) <= ALLOWED
 
 
 def _merit(standing: Standing, start: Standing) -> float:
     """What is left of the way, plus what kept pairs lost: the lower the better, on the way."""
-    return standing.gap / max(start.gap, 1e-9) + standing.lost_since(start)
+    return standing.gap / max(start.gap, 1e-9) + standing.share_lost_since(start)
 
 
-def _is_better(one: Standing, other: Standing, start: Standing) -> bool:
+def is_better(one: Standing, other: Standing, start: Standing) -> bool:
     """Whether a state is to be kept in the place of another: losses of kept pairs count more than on the way."""
     dear = [
         state.gap / max(start.gap, 1e-9) + PRICE * max(0.0, state.lost_since(start) - ALLOWED) for state in (one, other)
@@ -185,16 +184,23 @@ def _is_good(run: _Run, way: Legs, start: Standing, now: Standing, after: Standi
     Grippo, Lampariello and Lucidi: "A Nonmonotone Line Search Technique for Newton's Method", SIAM J. Numer. Anal.
     23(4), 1986.
     """
-    if not torch.isfinite(after.signals).all() or after.lost_since(start) > max(CAP, now.lost_since(start)):
+    if not torch.isfinite(after.signals).all() or after.share_lost_since(start) > max(CAP, now.share_lost_since(start)):
         return False
-    return _merit(after, start) < max(run.merits[-BACK:]) and way.is_as_predicted(now, after)
+    merit = _merit(after, start)
+    foreseen = way.is_as_predicted(now, after) or merit < CLEARLY * _merit(now, start)
+    return merit < max(run.merits[-BACK:]) and foreseen
 
 
 def _row(way: Legs, after: Standing | None, start: Standing, accepted: bool) -> dict[str, float]:
     row = {"solved": float(way.name == "solved"), "length": way.length, "accepted": float(accepted)}
     if after is None:
         return row
-    row |= {"distance": after.distance, "gap": after.gap, "lost": after.lost_since(start)}
+    row |= {
+        "distance": after.distance,
+        "further": after.further_distance,
+        "gap": after.gap,
+        "lost": after.lost_since(start),
+    }
     row |= {"kept": after.kept.mean().item(), "merit": _merit(after, start)}
     return row if after.unseen is None else row | {"unseen": after.unseen.mean().item()}
 

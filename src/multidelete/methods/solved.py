@@ -74,7 +74,7 @@ class SolvedLegs:
         both = {name: one.followed_by([other[name] for other in kept_rows]) for name, one in rows.items()}
         solution = solve(both, self._metric or {}, self._dampings, amounts, ridges)
         self._predicted = solution.predicted[: len(job.forget)]
-        self._scale = max(self._scale, now.gap)
+        self._scale = max(self._scale, now.gaps[:, 0].abs().mean().item())
         parameters = dict(job.adapter.named_parameters())
         with torch.no_grad():
             for name, change in solution.change.items():
@@ -89,7 +89,8 @@ class SolvedLegs:
     def adapt(self, before: Standing, after: Standing | None) -> bool:
         if after is not None:
             self.length = min(1.0, self.length * 1.5)
-            return not after.is_forgotten  # what kept pairs lost by then, descent brings back
+            is_repairing = not before.is_level or after.kept.mean().item() > before.kept.mean().item()
+            return not after.is_level or is_repairing
         self.length /= 2
         return self.length >= SHORTEST
 

@@ -19,6 +19,7 @@ from multidelete.data.pairs import Pair, PairDataset
 from multidelete.methods.base import Job, sample_pairs, sample_retain
 from multidelete.methods.partners import Associations, unassociated_pairs
 from multidelete.methods.reference import outputs_of
+from multidelete.methods.searching import CLOSE_TO_NOTHING, Asked, confidence, margins, own_rank, partner_ranks
 from multidelete.methods.targets import (
     Stratum,
     association_signals,
@@ -27,11 +28,16 @@ from multidelete.methods.targets import (
     number_of_signals,
     strata_of,
 )
-from multidelete.models.base import PairOutputs
 
-JUDGED = 256  # kept pairs, and unseen pairs, that are looked at
-NEAR = 0.05  # mean rank of deleted pairs among unseen ones that counts as one half, however many they are
+JUDGED = 256  # unseen pairs that are looked at
+KEPT = 512  # kept pairs that are looked at: among fewer too much is found
+NEAR = 0.05  # how far deleted pairs' mean rank among unseen ones may lie from one half, however many they are
 DOUBT = 1.28  # standard deviations of that mean that chance explains: beyond them lies one of five
+FURTHER_NEAR, FURTHER_DOUBT = 0.10, 1.96  # the same of signals that no leg aims at: beyond these lies one of twenty
+CLOSE = 0.3  # mean gap, in standard deviations, that counts as none: where unseen pairs are few, ranks cannot tell
+LEAN = 0.15  # of a standard deviation, at most, by which a signal goes beyond its goal for the sake of the others
+FOUND = 0.05  # least that counts as found before, where losses are shares
+TEN = 10  # ranks down to which an unseen pair counts as found
 BATCH = 128
 
 
@@ -60,24 +66,36 @@ class Standing:
         kinds: Which pairs are of which kind.
         ranks: Rank of each forget pair's signals among comparable unseen pairs, in [0, 1], (F, S): one half on average
             where they cannot be told apart, 1 where all lie above.
-        gaps: How far each forget pair's signals lie above those of the unseen pair of its rank, (F, S).
+        further: The same of what else tells that a pair was trained on: margins of embeddings, the confidence of a
+            classifier, (F, any).
+        gaps: How far each forget pair's signals lie above where they are to go, (F, S): to those of the unseen pair of
+            its rank, and a little (`LEAN`) beyond where the further signals lie farther off.
         signals: Of the forget pairs, (F, S).
+        lean: What of the gaps is there for the sake of the further signals, (S,).
+        spread: Standard deviation of the unseen pairs' signals when the run began, (S,).
         kept: Whether each judged kept pair is found first or its class is right, in [0, 1], (N,): the mean over both
             directions.
-        unseen: Reciprocal rank of each unseen pair, (M,); None where there are no validation pairs.
+        unseen: How well each unseen pair is found among the others, in [0, 1], (M,): 1 down to the tenth rank, then
+            ten over the rank; of classes one over the rank. None where there are no validation pairs.
     """
 
     kinds: Kinds
     ranks: Tensor
+    further: Tensor
     gaps: Tensor
     signals: Tensor
+    lean: Tensor
+    spread: Tensor
     kept: Tensor
     unseen: Tensor | None
 
     def distances(self) -> dict[str | None, float]:
         """By kind, how far the forget pairs' mean rank is from one half, by the signal that tells most, in [0, 0.5]."""
+        return self._distances(self.ranks)
+
+    def _distances(self, ranks: Tensor) -> dict[str | None, float]:
         of_kinds = self.kinds.forget.items()
-        return {kind: (self.ranks[at].mean(dim=0) - 0.5).abs().max().item() for kind, at in of_kinds}
+        return {kind: (ranks[at].mean(dim=0) - 0.5).abs().max().item() for kind, at in of_kinds}
 
     @property
     def distance(self) -> float:
@@ -85,31 +103,58 @@ class Standing:
         return max(self.distances().values())
 
     @property
+    def further_distance(self) -> float:
+        """The same of the signals that no leg aims at."""
+        return max(self._distances(self.further).values())
+
+    @property
     def gap(self) -> float:
-        """Mean distance of the forget pairs' signals from their targets, in units of the signals."""
-        return self.gaps.abs().mean().item()
+        """Mean distance of the forget pairs' signals from where they go, in standard deviations of unseen pairs."""
+        return (self.gaps / self.spread).abs().mean().item()
+
+    @property
+    def is_level(self) -> bool:
+        """Whether the signals that legs aim at tell the forget pairs of no kind from unseen ones, from either side."""
+        doubts = self.kinds.doubts
+        near = [distance <= max(NEAR, DOUBT * doubts[kind]) for kind, distance in self.distances().items()]
+        return all(near) and (self.gaps / self.spread).mean(dim=0).abs().max().item() <= CLOSE
 
     @property
     def is_forgotten(self) -> bool:
-        """Whether no signal tells the forget pairs of any kind from unseen ones, from either side."""
-        doubts = self.kinds.doubts
-        return all(distance <= max(NEAR, DOUBT * doubts[kind]) for kind, distance in self.distances().items())
+        """Whether no signal at all tells them."""
+        doubts, further = self.kinds.doubts, self._distances(self.further).items()
+        near = [distance <= max(FURTHER_NEAR, FURTHER_DOUBT * doubts[kind]) for kind, distance in further]
+        return self.is_level and all(near)
 
     def lost_since(self, before: "Standing") -> float:
         """How much less kept pairs, or unseen ones, are found than before, as a fraction: the kind that lost most.
 
-        Kept pairs were all known before, so any loss counts. Of unseen pairs, which come and go, one standard error of
-        the paired differences is taken off. Never below 0.
+        One standard error of the paired differences is taken off: some pairs come and others go. Never below 0.
         """
-        lost = [(before.kept - self.kept)[at].mean().item() for at in self.kinds.kept.values()]
+        return max(0.0, *(_beyond_chance(had_N - has_N) for had_N, has_N in self._beside(before)))
+
+    def share_lost_since(self, before: "Standing") -> float:
+        """The same as a share of what was found before."""
+        return max(
+            0.0, *(_beyond_chance(had - has) / max(had.mean().item(), FOUND) for had, has in self._beside(before))
+        )
+
+    def _beside(self, before: "Standing") -> list[tuple[Tensor, Tensor]]:
+        """What was found before and is now, for each kind of kept and of unseen pairs."""
+        both = [(before.kept[at], self.kept[at]) for at in self.kinds.kept.values()]
         if self.unseen is not None and before.unseen is not None:
-            lost += [_beyond_chance((before.unseen - self.unseen)[at]) for at in self.kinds.unseen.values()]
-        return max(0.0, *lost)
+            both += [(before.unseen[at], self.unseen[at]) for at in self.kinds.unseen.values()]
+        return both
 
 
 def _beyond_chance(differences_N: Tensor) -> float:
     chance = differences_N.std(correction=0) / math.sqrt(len(differences_N))
     return (differences_N.mean() - chance).item()
+
+
+def _together(pairs: Sequence[Pair]) -> int:
+    """Number of subjects, or else of first members, that pairs are about."""
+    return len({pair.subject or next(iter(pair.sources.values())) for pair in pairs})
 
 
 def _of_kinds(pairs: Sequence[Pair]) -> dict[str | None, Tensor]:
@@ -132,12 +177,13 @@ class Judge:
     def __init__(self, job: Job) -> None:
         self._job = job
         everywhere = len(sample_retain(job)) == len(job.retain)
-        judged = min(JUDGED, len(job.retain) if everywhere else len(job.retain) // 4)
+        judged = min(KEPT, len(job.retain) if everywhere else len(job.retain) // 4)
         self.kept = sample_pairs(job.retain, judged, job.seed, Stream.JUDGED, "kept pairs that are judged")
         self.steps_on = job.retain if everywhere else job.retain.without(self.kept.ids, "retain")
         self.has_holdout = job.holdout is not None
         self.unseen = self._unseen(job)
         self.pairs = 0
+        self._spread: Tensor | None = None
         labelled = job.adapter.task == "classification"
         seen = job.retain if self.has_holdout else None
         self._mine = strata_of(job.forget, job.retain, labelled=labelled) if seen else _labels(job.forget, labelled)
@@ -147,8 +193,10 @@ class Judge:
         self._kinds = Kinds(going, _of_kinds(self.kept.pairs), _of_kinds(self.unseen.pairs), doubts)
 
     def _doubt(self, at: Tensor) -> float:
-        fewest = min(len(self._comparable(self._mine[position])) for position in at.tolist())
-        return math.sqrt((1 / len(at) + 1 / fewest) / 12)
+        """By what hangs together: pairs of one subject, or else of one picture, lie high or low together."""
+        beside = [self._comparable(self._mine[position]) for position in at.tolist()]
+        fewest = min(_together([self.unseen[position] for position in positions]) for positions in beside)
+        return math.sqrt((1 / _together([self._job.forget[position] for position in at.tolist()]) + 1 / fewest) / 12)
 
     def _unseen(self, job: Job) -> PairDataset:
         if job.holdout is not None:
@@ -163,80 +211,83 @@ class Judge:
         forget = self._ask(self._job.forget.pairs, "deleted pairs")
         unseen = self._ask(self.unseen.pairs, "unseen pairs")
         kept = self._ask(self.kept.pairs, "kept pairs")
-        number = number_of_signals(forget)
-        own_FS, others_MS = association_signals(forget, number), association_signals(unseen, number)
-        columns = list(zip(own_FS.unbind(dim=1), others_MS.unbind(dim=1), strict=True))
-        targets = [matched_scores(own_F, self._mine, other_M, self._theirs) for own_F, other_M in columns]
+        number = number_of_signals(forget[1])
+        own_FS, others_MS = (association_signals(outputs, number) for _, outputs in (forget, unseen))
+        if self._spread is None:
+            self._spread = _spread(others_MS)
+        further_FT, others_MT = self._further(forget, kept), self._further(unseen, kept)
+        gaps_FS, further_gaps_FT = self._gaps(own_FS, others_MS), self._gaps(further_FT, others_MT)
+        lean_S = self._spread * _lean(gaps_FS / self._spread, further_gaps_FT / _spread(others_MT))
         return Standing(
             kinds=self._kinds,
-            ranks=torch.stack([self._ranks_among_unseen(own_F, other_M) for own_F, other_M in columns], dim=1),
-            gaps=own_FS - torch.stack(targets, dim=1),
+            ranks=self._ranks_among_unseen(own_FS, others_MS),
+            further=self._ranks_among_unseen(further_FT, others_MT),
+            gaps=gaps_FS + lean_S,
+            lean=lean_S,
             signals=own_FS,
-            kept=(self._own_ranks((self.kept.pairs, kept), (self.unseen.pairs, unseen)) == 1).float().mean(dim=1),
-            unseen=self._own_ranks((self.unseen.pairs, unseen), (self.kept.pairs, kept)).reciprocal().mean(dim=1)
-            if self.has_holdout
-            else None,
+            spread=self._spread,
+            kept=(_own_ranks(kept, unseen) == 1).float().mean(dim=1),
+            unseen=self._how_found(unseen) if self.has_holdout else None,
         )
 
-    def _ask(self, pairs: Sequence[Pair], title: str) -> PairOutputs:
+    def _ask(self, pairs: Sequence[Pair], title: str) -> Asked:
         self.pairs += len(pairs)
-        return outputs_of(self._job.adapter, pairs, BATCH, title)
+        return pairs, outputs_of(self._job.adapter, pairs, BATCH, title)
+
+    def _how_found(self, unseen: Asked) -> Tensor:
+        first = TEN if unseen[1].logits is None else 1
+        return (first / _own_ranks(unseen, ([], unseen[1][:0]))).clamp(max=1.0).mean(dim=1)
+
+    def _further(self, asked: Asked, kept: Asked) -> Tensor:
+        """What else tells that a pair was trained on, (N, any)."""
+        outputs = asked[1]
+        if outputs.logits is not None:
+            return confidence(outputs.logits)
+        return margins(asked, kept, self._job.adapter.logit_scale)
 
     def _comparable(self, stratum: Stratum) -> list[int]:
         return comparable(stratum, self._theirs)
 
-    def _ranks_among_unseen(self, own_F: Tensor, other_M: Tensor) -> Tensor:
-        ranks = torch.empty_like(own_F)
+    def _gaps(self, own_FS: Tensor, others_MS: Tensor) -> Tensor:
+        """How far each signal of each forget pair lies above that of the unseen pair of its rank."""
+        columns = zip(own_FS.unbind(dim=1), others_MS.unbind(dim=1), strict=True)
+        targets = [matched_scores(own_F, self._mine, other_M, self._theirs) for own_F, other_M in columns]
+        return own_FS - torch.stack(targets, dim=1)
+
+    def _ranks_among_unseen(self, own_FS: Tensor, others_MS: Tensor) -> Tensor:
+        ranks_FS = torch.empty_like(own_FS)
         for stratum in set(self._mine):
             mine = torch.tensor([at for at, one in enumerate(self._mine) if one == stratum])
-            theirs = other_M[torch.tensor(self._comparable(stratum))]
-            below = (own_F[mine, None] > theirs).float() + 0.5 * (own_F[mine, None] == theirs).float()
-            ranks[mine] = below.mean(dim=1)
-        return ranks
+            theirs_MS = others_MS[torch.tensor(self._comparable(stratum))]
+            below = (own_FS[mine, None] > theirs_MS).float() + 0.5 * (own_FS[mine, None] == theirs_MS).float()
+            ranks_FS[mine] = below.mean(dim=1)
+        return ranks_FS
 
-    def _own_ranks(
-        self, judged: tuple[Sequence[Pair], PairOutputs], beside: tuple[Sequence[Pair], PairOutputs]
-    ) -> Tensor:
-        """Rank of what belongs to each pair, from 1, (N, directions): its label, or its members' partners.
 
-        Partners are looked for among those of the judged pairs and of the pairs beside them.
-        """
-        pairs, outputs = judged
-        if outputs.logits is not None:
-            labels = torch.tensor([pair.label for pair in pairs])
-            own_N1 = outputs.logits.gather(1, labels[:, None])
-            return _rank(outputs.logits, own_N1)[:, None]
-        if outputs.embeddings is None or beside[1].embeddings is None:
-            raise UnsupportedError("a run cannot judge a matching head. Give a rate or passes.")
-        both = zip(outputs.embeddings.values(), beside[1].embeddings.values(), strict=True)
-        return _partner_ranks([*pairs, *beside[0]], len(pairs), *(torch.cat(two) for two in both))
+def _spread(signals_MS: Tensor) -> Tensor:
+    return signals_MS.std(dim=0, correction=0).clamp(min=CLOSE_TO_NOTHING)
+
+
+def _lean(gaps_FS: Tensor, further_FT: Tensor) -> Tensor:
+    """How far beyond its goal each signal is to go so that the farthest signals lie on both sides of theirs, (S,)."""
+    means_S, further_T = gaps_FS.mean(dim=0), further_FT.mean(dim=0)
+    both = torch.cat([means_S, further_T])
+    return ((both.max() + both.min()) / 2 - means_S).clamp(-LEAN, LEAN)
+
+
+def _own_ranks(judged: Asked, beside: Asked) -> Tensor:
+    """Rank of what belongs to each pair, from 1, (N, directions): its label, or its members' partners.
+
+    Partners are looked for among those of the judged pairs and of the pairs beside them.
+    """
+    pairs, outputs = judged
+    if outputs.logits is not None:
+        labels = torch.tensor([pair.label for pair in pairs])
+        return own_rank(outputs.logits, outputs.logits.gather(1, labels[:, None]))[:, None]
+    if outputs.embeddings is None:
+        raise UnsupportedError("a run cannot judge a matching head without embeddings. Give a rate or passes.")
+    return partner_ranks(judged, beside)
 
 
 def _labels(pairs: PairDataset, labelled: bool) -> list[Stratum]:
     return [Stratum(pair.label if labelled else None) for pair in pairs]
-
-
-def _sharing(pairs: Sequence[Pair]) -> Tensor:
-    """Which other pairs share a member with each, (N, N)."""
-    shared = torch.zeros(len(pairs), len(pairs), dtype=torch.bool)
-    for modality in pairs[0].inputs:
-        numbers: dict[object, int] = {}
-        at = torch.tensor([numbers.setdefault(pair.sources[modality], len(numbers)) for pair in pairs])
-        shared |= at[:, None] == at[None]
-    return shared.fill_diagonal_(False)
-
-
-def _partner_ranks(pairs: Sequence[Pair], judged: int, first_ND: Tensor, second_ND: Tensor) -> Tensor:
-    """Of the own partner of each member of the first pairs among those of all, both ways, (judged, 2).
-
-    Pairs that share a member are no rivals.
-    """
-    similar_NN = (first_ND @ second_ND.T).masked_fill(_sharing(pairs), -2.0)
-    own_N1 = similar_NN.diagonal()[:, None]
-    return torch.stack([_rank(one, own_N1)[:judged] for one in (similar_NN, similar_NN.T)], dim=1)
-
-
-def _rank(scores_NC: Tensor, own_N1: Tensor) -> Tensor:
-    """Rank of one's own score, from 1, (N,): half of those equal to it lie above: a flat model finds nothing."""
-    others_N = (scores_NC == own_N1).sum(dim=1).float() - 1
-    return 1 + (scores_NC > own_N1).sum(dim=1).float() + others_N / 2
