@@ -45,7 +45,7 @@ MIGRATIONS: Sequence[tuple[str, Sequence[str]]] = (
 PAGE_BYTES = 4096
 NOTED = "CREATE TABLE IF NOT EXISTS migrations (name TEXT NOT NULL) STRICT"
 _SQLITE = b"SQLite format 3\0"
-_COUNTERS, _WRITER = ((24, 28), (92, 96)), slice(96, 100)  # in the file's header
+_COUNTERS, _COPIED, _WRITER = ((24, 28), (92, 96)), (40, 44), (96, 100)  # in the file's header
 _LARGEST = 2**53  # whole numbers below are the same in every JSON
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _STATES = ("received", "planned", "unlearned", "audited", "released", "refused", "failed")
@@ -268,28 +268,40 @@ def _written(path: Path, events: Sequence[Object]) -> bytes:
 def _check_bytes(data: bytes, made: bytes, events: Sequence[Object], findings: Findings) -> None:
     """Compare the file with one of the same events: nothing else may stand in it.
 
-    Two counters of SQLite's, which hold the same number, depend on how often the file was opened.
+    Four numbers in its head are SQLite's own: two counters, which are the same, depend on how often the file was
+    opened, one on whether it is a copy that SQLite made, and one is the version that wrote it.
     """
-    (a, b), (c, d) = _COUNTERS
-    is_alike = len(data) == len(made) and data[:a] + data[b:c] + data[_WRITER.stop :] == (
-        made[:a] + made[b:c] + made[_WRITER.stop :]
-    )
-    if data[a:b] != data[c:d]:
+    (first, second), (number, own) = (data[slice(*at)] for at in _COUNTERS), (_int_at(one) for one in (data, made))
+    if first != second:
         raise FalseError("the file of the ledger was altered: its counters differ.")
-    if is_alike:
-        findings.checked.append("the file of the ledger, byte by byte: it holds its events and nothing else")
     versions = events[0]["body"].get("versions") if isinstance(events[0]["body"], dict) else None
     told = str(versions.get("sqlite")) if isinstance(versions, dict) else ""
-    own, number = data[_WRITER] == made[_WRITER], int.from_bytes(data[_WRITER], "big")
     writer = f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
-    if not is_alike and (own or writer == told):
+    is_known = number == own or writer == told
+    if _without_numbers(data) == _without_numbers(made):
+        findings.checked.append("the file of the ledger, byte by byte: it holds its events and nothing else")
+    elif is_known:
         raise FalseError("the file of the ledger was altered: it holds bytes that its events do not make.")
-    if not is_alike:
+    else:
         findings.unchecked.append(
             f"free space in the file of the ledger: SQLite {writer} wrote it, and this is {sqlite3.sqlite_version}"
         )
-    elif not own and writer != told:
+        return
+    if not is_known:
         findings.unchecked.append(f"the file's own word that SQLite {writer} wrote it")
+    if data[slice(*_COPIED)] != made[slice(*_COPIED)]:
+        findings.unchecked.append("the file's own word that SQLite made it as a copy of another")
+
+
+def _int_at(data: bytes) -> int:
+    return int.from_bytes(data[slice(*_WRITER)], "big")
+
+
+def _without_numbers(data: bytes) -> bytes:
+    kept = bytearray(data)
+    for start, end in (*_COUNTERS, _COPIED, _WRITER):
+        kept[start:end] = bytes(end - start)
+    return bytes(kept)
 
 
 # The certificate
