@@ -23,6 +23,8 @@ from multidelete.data.identity import with_true_sources
 from multidelete.data.request import unit_keys
 from multidelete.ledger import Beside, How, Ledger, Places, begin, receive, release, run
 from multidelete.ledger.models import LineageModel, all_models, original, run_keys
+from multidelete.models import NewModel, new_adapter, train_tokenizer
+from multidelete.models.fresh import Size
 
 PEOPLE = "personas:people=200,unseen=200,views=2,size=32,seed=1"
 TRAINED = LoopSettings(passes=40, batch_size=48, lr=1e-3, weight_decay=0.1, device="cpu")
@@ -93,7 +95,7 @@ def read_arguments() -> Plan:
     first = given.original or given.out / "original"
     if not first.is_dir():
         settings = LoopSettings(passes=2, device="cpu") if given.tiny else TRAINED
-        train(data, first, start=TrainSettings(family="clip", image_size=32), settings=settings, resume=True)
+        train(data, first, start=TrainSettings(start=str(untrained(data, given.out))), settings=settings, resume=True)
     requests = drawn(data, given.unit, given.requests, given.fraction)
     if not (given.out / "lineage" / "ledger.sqlite").is_file():
         begin(given.out / "lineage", data, Places(model=str(first.absolute()), data=given.data))
@@ -104,6 +106,16 @@ def read_arguments() -> Plan:
         how=How(method=given.method, settings={name: value for name, value in loop.items() if value is not None}),
         device=given.device,
     )  # fmt: skip
+
+
+def untrained(data: PairData, out: Path) -> Path:
+    """A small new CLIP, as a folder, so that retraining begins with it too."""
+    folder = out / "untrained"
+    if not folder.is_dir():
+        size = Size(width=64, layers=1, stages=(), depths=(), projection=128, context=32, vocabulary=4096)
+        tokenizer = train_tokenizer([pair.text for pair in data.train], size)
+        new_adapter("clip", NewModel(size=size, image_size=32, tokenizer=tokenizer), seed=1).save(folder)
+    return folder
 
 
 def drawn(data: PairData, unit: Unit, number: int, fraction: float) -> list[Request]:
