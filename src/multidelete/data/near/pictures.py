@@ -30,7 +30,7 @@ CUTS: tuple[Box, ...] = (
 )
 NEAR_HASH = 10  # bits of 64
 NEAR = 0.2  # of the full range of a colour, in the cell that differs most
-NEAR_OF_NEIGHBOURS = 0.3
+NEAR_OF_NEIGHBOURS = 0.25
 _HASHED_FROM = 64  # pixels of a side
 _LAID_OVER = 128  # at most
 _CELLS = 8  # in a row: what an encoding changes is noise, and goes in the mean of a cell
