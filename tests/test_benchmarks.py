@@ -139,7 +139,9 @@ def test_requests_follow_each_other_on_one_lineage(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", ["step_cost/memory.py", "step_cost/frozen.py", "attacks/attacks.py"])
+@pytest.mark.parametrize(
+    "script", ["step_cost/memory.py", "step_cost/frozen.py", "attacks/attacks.py", "scale/scale.py"]
+)
 def test_script_that_starts_processes_runs(script: str, benchmarks: Path) -> None:
     done = subprocess.run([sys.executable, benchmarks / script, "--tiny"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

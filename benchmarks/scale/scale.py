@@ -166,13 +166,17 @@ def main() -> None:
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))
     parser.add_argument("--work", type=Path, default=None, help="folder for generated data; it needs 3 KiB a row")
     parser.add_argument("--out", type=Path, default=Path("results.json"))
-    parser.add_argument("--tiny", action="store_true", help="a few hundred rows, to see that it runs")
+    parser.add_argument("--tiny", action="store_true", help="a few hundred rows, to see that it runs; writes nothing")
     options = parser.parse_args()
-    sizes = [300] if options.tiny else options.rows
+    sizes, forms = ([300], ["jsonl"]) if options.tiny else (options.rows, options.forms)
     work = Path(tempfile.mkdtemp(dir=options.work))
-    results = [scale(form, number, work) for number in sizes for form in options.forms]
+    results = [scale(form, number, work) for number in sizes for form in forms]
     shutil.rmtree(work)
-    options.out.write_text(json.dumps({"machine": machine(), "results": results}, indent=1) + "\n")
+    told = json.dumps({"machine": machine(), "results": results}, indent=1)
+    if options.tiny:
+        print(told)
+    else:
+        options.out.write_text(told + "\n")
 
 
 if __name__ == "__main__":

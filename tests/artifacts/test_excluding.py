@@ -24,7 +24,7 @@ from multidelete.core.errors import DataError, RequestError
 from multidelete.data.index.build import IndexOptions
 from multidelete.data.index.dataset import IndexedDataset, indexed_data
 from multidelete.data.request import resolve_request
-from tests.data.sharded import COLUMNS, rows, write_jsonl, write_parquet, write_tar
+from tests.data.sharded import COLUMNS, rows, write_jsonl, write_parquet, write_pictures, write_tar
 
 SHARDS, EACH = 100, 3
 GONE = ["row-0", "row-7", "row-8", "row-150", "row-299"]
@@ -97,6 +97,21 @@ def test_datasets_leaves_rows_of_tables_out(kind: str, ids: bool, tmp_path: Path
     builder = "parquet" if kind == "parquet" else "json"
     kept = left_by(done.filters["datasets"], datasets.load_dataset(builder, data_files=files, split="train"))
     assert [row["text"] for row in kept] == [text for text in texts if text not in gone]
+
+
+@pytest.mark.parametrize("kind", ["float", "class"])
+def test_ids_that_are_read_as_something_else_are_listed_by_row(kind: str, tmp_path: Path) -> None:
+    feature = datasets.Value("float64") if kind == "float" else datasets.ClassLabel(names=list("abcdef"))
+    columns = {"id": list(range(6)), "text": [f"thing {n}" for n in range(6)], "file_name": ["images/0.png"] * 6}
+    features = datasets.Features(
+        {"id": feature, "text": datasets.Value("string"), "file_name": datasets.Value("string")}
+    )
+    write_pictures(tmp_path / "data")
+    file = tmp_path / "data" / "0.parquet"
+    datasets.Dataset.from_dict(columns, features).to_parquet(file)
+    done = lists_of(str(file), tmp_path / "lists", ["2" if kind == "float" else "c"])
+    kept = left_by(done.filters["datasets"], datasets.load_dataset("parquet", data_files=str(file), split="train"))
+    assert [row["text"] for row in kept] == [f"thing {n}" for n in range(6) if n != 2]
 
 
 def test_repeats_of_a_pair_without_an_id_go_with_it(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from multidelete.core.progress import progress_bar
 from multidelete.core.words import counted
 from multidelete.data.index.dataset import IndexedDataset
 from multidelete.data.index.places import ShardRows, files_of_alone, ids_elsewhere, rows_of_pairs
+from multidelete.data.readers.parquet import is_read_as_written
 from multidelete.data.request import Request
 
 RECORD = "exclude.json"
@@ -70,7 +71,12 @@ def exclude(
     keys = [key for shard in shards for key in shard.keys]
     if is_archive and (broken := [key for key in keys if "\n" in key]):
         raise RequestError(f"{counted(len(broken), 'keys hold')} a line break, and lists have one key a line.")
-    by_id = id_column is not None and all(map(_PLAIN.fullmatch, keys)) and not ids_elsewhere(train, keys)
+    by_id = (
+        id_column is not None
+        and all(map(_PLAIN.fullmatch, keys))
+        and all(is_read_as_written(shard.path, id_column) for shard in shards if shard.path.suffix == ".parquet")
+        and not ids_elsewhere(train, keys)
+    )
     if not is_archive and not by_id:
         shards = [ShardRows(**(vars(shard) | {"keys": ()})) for shard in shards]
     column = id_column if by_id and not is_archive else None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Features
+from datasets import ClassLabel, Features
 from PIL import Image
 
 from multidelete.core.errors import DataError, short
@@ -70,6 +70,14 @@ def parquet_types(path: Path, columns: Sequence[str]) -> Types:
             yield from batch.column(0).to_pylist()
 
     return types_of({name: features[name] for name in columns}, values)
+
+
+def is_read_as_written(path: Path, column: str) -> bool:
+    """Whether the ids that are read from a column are the column's own values, as text."""
+    schema = pq.read_schema(path)
+    kind, feature = schema.field(column).type, Features.from_arrow_schema(schema)[column]
+    is_plain = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)
+    return is_plain and not isinstance(feature, ClassLabel)
 
 
 def parquet_rows(path: Path, columns: Sequence[str], types: Types) -> Iterator[Mapping[str, object]]:
