@@ -15,7 +15,7 @@ from multidelete.models import Adapter, load_adapter, reading
 from multidelete.models.converters.conversion import convert, export
 from multidelete.models.fresh import train_tokenizer
 from tests.models.converters.open_clip_model import CONTEXT, EMBED, Plain, random_tensors
-from tests.tiny import SIZE, captions, people
+from tests.tiny import SIZE, captions, own_clip, people
 
 DATA = people(6)
 EOS = 399
@@ -128,6 +128,32 @@ def test_safetensors_and_a_folder_of_open_clips_come_back(tmp_path: Path, tokeni
     same_bytes(tensors, load_file(tmp_path / "back.safetensors"))
 
 
+def test_siglip_in_safetensors_comes_back(tmp_path: Path, tokenizer: Path) -> None:
+    save_file(random_tensors(siglip=True), tmp_path / "model.safetensors")
+    with reading(tokenizer=tokenizer):
+        convert(tmp_path / "model.safetensors", tmp_path / "folder")
+    export(tmp_path / "folder", tmp_path / "back.safetensors")
+    same_bytes(random_tensors(siglip=True), load_file(tmp_path / "back.safetensors"))
+
+
+def test_files_of_old_versions_of_torch_are_read(tmp_path: Path, tokenizer: Path) -> None:
+    torch.save(random_tensors(), tmp_path / "model.pt", _use_new_zipfile_serialization=False)
+    assert load(tmp_path / "model.pt", tokenizer).family == "clip"
+
+
+def test_folders_made_elsewhere_are_written_as_open_clips(tmp_path: Path, tokenizer: Path) -> None:
+    """Where they are a CLIP that open_clip has; the file is the same network."""
+    adapter = own_clip(DATA)
+    adapter.save(tmp_path / "own")
+    with pytest.raises(UnsupportedError, match="takes a text's state at token 3, and open_clip at the largest"):
+        export(tmp_path / "own", tmp_path / "model.pt")
+    adapter.model.config.text_config.eos_token_id = 2  # type: ignore[union-attr]
+    adapter.save(tmp_path / "legacy")
+    export(tmp_path / "legacy", tmp_path / "model.pt")
+    tensors = torch.load(tmp_path / "model.pt", weights_only=True)["state_dict"]
+    assert torch.equal(tensors["visual.proj"].T, adapter.model.visual_projection.weight)  # type: ignore[union-attr]
+
+
 def test_states_of_training_are_left_out_and_counted(tmp_path: Path, tokenizer: Path) -> None:
     optimizer = {"state": {0: {"exp_avg": torch.ones(3)}}}
     torch.save({"state_dict": random_tensors(), "optimizer": optimizer, "epoch": 1}, tmp_path / "model.pt")
@@ -172,6 +198,7 @@ WRONG: dict[str, tuple[dict[str, object], type[Exception], str]] = {
     "somebody's": ({"fc.weight": torch.ones(2, 2)}, UnsupportedError, "no known layout: it holds fc.weight"),
     "ours": ({"vision_model.x": torch.ones(2)}, UnsupportedError, "as transformers names them"),
     "empty": ({}, CheckpointError, "no tensors by name"),
+    "huge": ({**random_tensors(), "ln_final.bias": torch.ones(1).expand(2**40)}, CheckpointError, "would take"),
     "code": ({"state_dict": {"logit_scale": Code()}}, CheckpointError, "cannot be read"),
 }  # fmt: skip
 
@@ -203,6 +230,10 @@ def test_other_architecture_than_named_is_refused(tmp_path: Path, tokenizer: Pat
         load(tmp_path / "model.pt", tokenizer, "ViT-B-32")
     with pytest.raises(ConfigError, match="architecture is 'RN50', which is neither"):
         load(tmp_path / "model.pt", tokenizer, "RN50")
+    odd = {"vision_cfg": {"width": 64, "head_width": 7}, "text_cfg": {"heads": 5}}
+    (tmp_path / "odd.json").write_text(json.dumps(odd))
+    with pytest.raises(CheckpointError, match="its sizes describe no network"):
+        load(tmp_path / "model.pt", tokenizer, tmp_path / "odd.json")
     config = {"vision_cfg": {"layers": [3, 4, 6, 3]}, "text_cfg": {"hf_model_name": "roberta"}}
     (tmp_path / "other.json").write_text(json.dumps(config))
     with pytest.raises(UnsupportedError, match="ResNet") as caught:

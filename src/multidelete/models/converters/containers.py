@@ -28,6 +28,7 @@ SUFFIXES: Mapping[str, Container] = {
 _INSIDE = ("state_dict", "model", "model_state_dict")
 _PREFIXES = ("module.", "_orig_mod.")
 _MARKED = "written_by"
+_MOST_TIMES = 4  # layers that share their weights are stored once
 _TRAINING = {"optimizer": "states of an optimizer", "scaler": "states of a scaler",
              "lr_scheduler": "states of a schedule"}  # fmt: skip
 _REMEDY = "Give a file of plain tensors, as torch.save writes a state_dict; nothing else is unpickled."
@@ -65,12 +66,27 @@ def read_checkpoint(path: Path, *, names_only: bool = False) -> Stored:
         raise CheckpointError(
             f"{path} holds no tensors by name, neither at the top nor as {', '.join(_INSIDE)}: {wrong}. {_REMEDY}"
         )
+    refuse_out_of_proportion(path, tensors)
     prefix = ""
     while before := next((one for one in _PREFIXES if all(name.startswith(prefix + one) for name in tensors)), ""):
         prefix += before
     origin = Origin(layout="", container=container, inside=inside, prefix=prefix, entries=entries)
     left_out = Counter(_TRAINING.get(name, f"other entries ({name})") for name in rest)
     return Stored(path, {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}, origin, left_out)
+
+
+def refuse_out_of_proportion(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that would take far more memory than their file has bytes: repeated ones, made to fill it.
+
+    Raises:
+        CheckpointError: They would.
+    """
+    wanted = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    if wanted > _MOST_TIMES * path.stat().st_size:
+        raise CheckpointError(
+            f"{path} has {path.stat().st_size:,} bytes, and its tensors would take {wanted:,} in memory. Give a file "
+            "that holds its tensors."
+        )
 
 
 def _safetensors(path: Path, *, names_only: bool) -> dict[str, object]:
@@ -113,7 +129,8 @@ def write_checkpoint(tensors: Mapping[str, Tensor], origin: Origin, path: Path) 
     """
     named = OrderedDict((origin.prefix + name, tensor.contiguous()) for name, tensor in tensors.items())
     if origin.container == "safetensors":
-        save_file(dict(named), path, metadata={"format": "pt", _MARKED: ARCHIVE_MARK})
+        alone = {name: tensor.clone() for name, tensor in named.items()}  # it takes no views of one storage
+        save_file(alone, path, metadata={"format": "pt", _MARKED: ARCHIVE_MARK})
     elif origin.inside:
         torch.save({**json.loads(origin.entries), origin.inside: named, _MARKED: ARCHIVE_MARK}, path)
     else:

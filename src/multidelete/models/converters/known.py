@@ -27,6 +27,7 @@ from multidelete.models.family import FamilyAdapter
 logger = logging.getLogger(__name__)
 
 LAYOUTS: tuple[Layout, ...] = (open_clip.LAYOUT, open_clip_siglip.LAYOUT, blip.LAYOUT, albef.LAYOUT)
+_ODD = "Give an ordinary checkpoint, and the architecture and head width that it has."
 _IN_FOLDERS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # what open_clip calls them
 
 
@@ -75,7 +76,12 @@ def head_of(source: str | Path) -> str | None:
 @lru_cache(maxsize=32)
 def _head(file: Path, changed: int, size: int, said: object) -> str:
     stored = _with_config(read_checkpoint(file, names_only=True))
-    return layout_of(stored).describe(stored, untold()).head
+    return _described(layout_of(stored), stored).head
+
+
+def _described(layout: Layout, stored: Stored) -> Described:
+    with explained(f"{stored.path}: its sizes describe no network", _ODD):
+        return layout.describe(stored, untold())
 
 
 def layout_of(stored: Stored) -> Layout:
@@ -109,29 +115,33 @@ def read(source: str | Path, kind: type[FamilyAdapter], head: str) -> Read:
     network = kind.model_class(head)
     stored = _with_config(read_checkpoint(file))
     layout = layout_of(stored)
-    described = layout.describe(stored, untold())
+    described = _described(layout, stored)
     for warning in described.warnings:
-        _warn(warning)
+        _say(warning, logging.WARNING)
     config, origin = described.config, _noted(stored, layout, described, file.name if Path(source).is_dir() else "")
-    with torch.device("meta"):
+    with explained(f"{source}: its sizes describe no network", _ODD), torch.device("meta"):
         wanted = layout.to_theirs(network(config).state_dict(), config, origin)
     refuse_unlike(stored, wanted, described, layout.called[0].upper() + layout.called[1:])
     note_origin(config, origin)
     config.architectures = [head]
     processor = _processor(Path(source), kind, layout, config, origin)
     ours = layout.to_ours({name: stored.tensors[name] for name in wanted}, config, origin)
-    with explained(f"{source}: its network cannot be made", "Give an ordinary checkpoint."):
+    with explained(f"{source}: its network cannot be made", _ODD):
         model = network.from_pretrained(
             None, config=config, state_dict={name: tensor.float() for name, tensor in ours.items()}, dtype=torch.float32
         )
     model.stored_dtypes = {name: t.dtype for name, t in ours.items() if t.dtype != torch.float32}
-    return Read(layout, model.eval(), processor, Counter(stored.left_out) + Counter(described.left_out.values()))
+    left_out = Counter(stored.left_out) + Counter(described.left_out.values())
+    if left_out:
+        named = ", ".join(f"{what} ({count:,})" for what, count in left_out.items())
+        _say(f"{source}: what only training needs is read past, and not written again: {named}", logging.INFO)
+    return Read(layout, model.eval(), processor, left_out)
 
 
 @lru_cache(maxsize=64)
-def _warn(text: str) -> None:
-    """Once."""
-    logger.warning("%s", text)
+def _say(text: str, level: int) -> None:
+    """Once: a model is read several times in a run."""
+    logger.log(level, "%s", text)
 
 
 def _with_config(stored: Stored) -> Stored:
