@@ -90,6 +90,16 @@ def test_a_file_that_is_no_ledger_is_one_clear_error(ledger: Ledger) -> None:
         Ledger.open(ledger.folder)
 
 
+def test_a_changed_bit_in_free_space_is_found(ledger: Ledger) -> None:
+    path = ledger.folder / FILE
+    data = path.read_bytes()
+    at = len(data) - 1 - data[::-1].index(bytes(64))  # the last byte of a run of zeros
+    path.write_bytes(data[:at] + b"\1" + data[at + 1 :])
+    assert Ledger.open(ledger.folder).events() == ledger.events()
+    with pytest.raises(LedgerError, match=r"is not what was written: .* bytes that its events do not make. Restore"):
+        ledger.verify()
+
+
 def test_clock_can_be_given(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CLOCK, "2027-01-02T03:04:05+01:00")
     assert ledger.append(GONE).time == "2027-01-02T02:04:05Z"

@@ -16,8 +16,8 @@ from multidelete.ledger.chain import Ledger
 from multidelete.ledger.events import Gone
 from multidelete.ledger.places import Places, begin
 from multidelete.ledger.requests import forget_key, key_path, pairs_of
+from tests.ledger.children import in_child, usual_s
 from tests.ledger.conftest import DATA, Lineage, asked, make_lineage, of_one
-from tests.ledger.killed import in_child, usual_s
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,16 @@ from multidelete.core.json_files import Json, JsonObject
 from multidelete.ledger.clock import now, written
 from multidelete.ledger.events import Event, Opened, read_event
 from multidelete.ledger.states import RequestState, after, refuse_step
-from multidelete.ledger.verifier import FIRST, MIGRATIONS, NOTED, PAGE_BYTES
+from multidelete.ledger.verifier import (
+    FIRST,
+    MIGRATIONS,
+    NOTED,
+    PAGE_BYTES,
+    FalseError,
+    Findings,
+    UnusableError,
+    read_ledger,
+)
 
 FILE = "ledger.sqlite"
 KEYS = "keys"
@@ -210,19 +219,20 @@ class Ledger:
                 self._open = None
 
     def verify(self) -> tuple[Recorded, ...]:
-        """Read everything afresh and check it: the file, the order, every hash, every step of every request.
+        """Read everything afresh and check it: the file's bytes, the order, every hash, every step of every request.
 
         Nobody can tell from a chain alone whether its last events were removed: compare its head with a certificate.
 
         Raises:
             LedgerError: The first thing that does not hold.
         """
-        afresh = Ledger(self.folder)
-        with afresh._connected() as connection:
-            told = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(1)")]
-            if told != ["ok"]:
-                raise LedgerError(f"{self.folder / FILE} is damaged: {told[0]}. {_RESTORE}")
-        return afresh.events()
+        try:
+            read_ledger(self.folder, Findings())
+        except FalseError as error:
+            raise LedgerError(f"{self.folder / FILE} is not what was written: {error} {_RESTORE}") from error
+        except UnusableError as error:
+            raise LedgerError(str(error)) from error
+        return Ledger(self.folder).events()
 
     @contextmanager
     def _connected(self, *, new: bool = False) -> Iterator[sqlite3.Connection]:

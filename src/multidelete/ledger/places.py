@@ -12,6 +12,7 @@ from multidelete.artifacts.deletions import data_digest
 from multidelete.artifacts.folders import make_folder, writing
 from multidelete.artifacts.keys import key_id, new_key, write_keys
 from multidelete.artifacts.manifest import digest_file, digest_text, versions
+from multidelete.artifacts.marks import MARK
 from multidelete.artifacts.room import write_whole
 from multidelete.core.errors import CheckpointError, LedgerError
 from multidelete.core.json_files import read_json_object
@@ -119,7 +120,7 @@ def absolute(place: str) -> str:
 
 
 def model_digest(model: Path) -> ModelDigest:
-    """Digests of all files of a model folder, or of a model that is one file.
+    """Digests of all files of a model folder, but for the mark of who wrote it, or of a model that is one file.
 
     Raises:
         CheckpointError: Nothing is there, the folder holds no file, or one cannot be read.
@@ -128,7 +129,7 @@ def model_digest(model: Path) -> ModelDigest:
         files = {model.name: digest_file(model)}
     elif model.is_dir():
         names = sorted(path.relative_to(model).as_posix() for path in model.rglob("*") if path.is_file())
-        files = {name: digest_file(model / name) for name in names}
+        files = {name: digest_file(model / name) for name in names if name != MARK}
     else:
         raise CheckpointError(f"{model} is not a folder. A lineage begins with a model that lies here.")
     if not files:

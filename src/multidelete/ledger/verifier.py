@@ -44,6 +44,8 @@ MIGRATIONS: Sequence[tuple[str, Sequence[str]]] = (
 """Name and SQL of each step that made the file of a ledger, in order; the names are noted in it."""
 PAGE_BYTES = 4096
 NOTED = "CREATE TABLE IF NOT EXISTS migrations (name TEXT NOT NULL) STRICT"
+MARK = ".multidelete"
+"""In a folder, who wrote it: no part of a model."""
 _SQLITE = b"SQLite format 3\0"
 _COUNTERS, _COPIED, _WRITER = ((24, 28), (92, 96)), (40, 44), (96, 100)  # in the file's header
 _LARGEST = 2**53  # whole numbers below are the same in every JSON
@@ -554,7 +556,7 @@ def model_files(model: Path) -> dict[str, str]:
     if not model.is_dir():
         raise UnusableError(f"{model} is not there.")
     names = sorted(path.relative_to(model).as_posix() for path in model.rglob("*") if path.is_file())
-    return {name: _of_file(model / name) for name in names}
+    return {name: _of_file(model / name) for name in names if name != MARK}
 
 
 def _of_file(path: Path) -> str:
@@ -630,7 +632,9 @@ def parser() -> argparse.ArgumentParser:
     it = _Parser(
         prog="verify", description="Check a certificate of a deletion, and the ledger behind it.", allow_abbrev=False
     )
-    it.add_argument("certificate", nargs="?", metavar="CERTIFICATE", help="The certificate, certificate.json.")
+    it.add_argument(
+        "certificate", nargs="?", metavar="CERTIFICATE", help="The certificate: certificate.json or its folder."
+    )
     it.add_argument("--ledger", metavar="FILE", help="The ledger: its SQLite file, its folder, or exported JSON lines.")
     it.add_argument("--model", metavar="PATH", help="The model that the certificate is about, a folder or a file.")
     it.add_argument("--public-key", metavar="FILE", help="The signer's public key (PEM), from a source of its own.")
@@ -660,7 +664,8 @@ def check(given: argparse.Namespace, findings: Findings) -> None:
 def _check(given: argparse.Namespace, findings: Findings) -> None:
     statement: Object | None = None
     if given.certificate:
-        data = read_file(Path(given.certificate))
+        path = Path(given.certificate)
+        data = read_file(path / "certificate.json" if path.is_dir() else path)
         statement = read_certificate(data, findings)
         check_signature(data, statement, Path(given.public_key) if given.public_key else None, findings)
         check_statement(statement)
