@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import hashlib
 import json
 import shutil
 import subprocess
@@ -242,6 +243,7 @@ def test_run_without_open_requests_or_pairs_is_refused(second: tuple[Ledger, Wat
     ask(ledger, seen.data, "T-3", FIRST)
     with pytest.raises(RequestError, match="nothing to run"):
         run(ledger, seen.data, QUICK, only=["T-3"])
+    assert taken_up(ledger, seen.data, ["T-2"]).references == ("T-2",)
     with pytest.raises(LedgerError, match="T-1 is released"):
         run(ledger, seen.data, QUICK, only=["T-1"])
     refuse(ledger, "T-3", "done already with T-1", seen.data)
@@ -299,12 +301,16 @@ def test_what_still_knows_is_listed_and_checked_to_be_gone(second: tuple[Ledger,
     (root / ".0007.partial" / "work").mkdir(parents=True)
     (root / "answers").mkdir()
     (root / "answers" / "signals-00.npz").write_bytes(b"x")
-    found = look_again(ledger, seen.data)
-    assert {one.what for one in found} == {"model", "training data", "unfinished run", "cache of answers"}
+    (root / "photo.png").write_bytes(b"a picture")
+    for _ in range(2):  # the second finds nothing new
+        found = look_again(ledger, seen.data, [root / "photo.png"])
+    assert {one.what for one in found} == {"model", "training data", "unfinished run", "cache of answers", "copy"}
+    assert hashlib.sha256(b"a picture").hexdigest() not in {one.digest for one in found}
+    (root / "photo.png").unlink()
     assert names_in(ledger.folder, pairs_of_person(seen.data, FIRST)) == []
     shutil.rmtree(root / "answers")
     gone, there, _ = check_gone(ledger, seen.data)
-    assert [one.what for one in gone] == ["cache of answers"]
+    assert sorted(one.what for one in gone) == ["cache of answers", "copy"]
     assert {one.what for one in there} == {"model", "training data", "unfinished run"}
     left = PairData(name="left", splits={**seen.data.splits, "train": seen.data.train.without(
         [pair.id for pair in pairs_of_person(seen.data, FIRST)], "left")})  # fmt: skip
@@ -314,7 +320,7 @@ def test_what_still_knows_is_listed_and_checked_to_be_gone(second: tuple[Ledger,
         say_gone(ledger, "", OFFICER)
     say_gone(ledger, model.digest[:12], OFFICER)
     assert {one.what for one in listed(ledger)} == {"unfinished run"}
-    assert kinds(ledger)[-4:] == ["found", "gone", "gone", "gone"]
+    assert kinds(ledger)[-5:] == ["found", "gone", "gone", "gone", "gone"]
 
 
 def test_model_whose_files_changed_is_neither_judged_nor_run_from(second: tuple[Ledger, Watched]) -> None:

@@ -26,7 +26,8 @@ class HowOptions:
     """How.
 
     Attributes:
-        only: A request to do by itself. May be given several times; without it all open requests are done together.
+        only: A request to do by itself. May be given several times; without it all for which no model was
+            made yet are done together.
         trainable: Which parameters to train, as of `multidelete unlearn`.
         seed: Of everything that is drawn, 0 or more.
         allow_pickle: Also read weights that are not safetensors, as plain tensors.

@@ -6,12 +6,12 @@ may be deleted; the ledger holds its sort and digest alone.
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from multidelete.artifacts.deletions import Lineage
-from multidelete.artifacts.keys import read_keys
+from multidelete.artifacts.keys import keyed_digest, new_key, read_keys
 from multidelete.artifacts.manifest import MANIFEST, digest_file
 from multidelete.artifacts.room import write_whole
 from multidelete.core.config import shown
@@ -40,7 +40,7 @@ class Holding(Record):
 
     Attributes:
         what: Which sort of thing.
-        digest: Of what it holds.
+        digest: Of what it holds; of copies of the data a random one, since a digest of theirs would confirm guesses.
         path: Where it lies.
     """
 
@@ -75,17 +75,28 @@ def find_holders(
         CheckpointError: A place that is named is not there.
     """
     pairs = deleted_pairs(ledger, data, references)
+    places = {one.path: one for one in _places(ledger)}
     found = [Holding(what=what, digest=_digest(path), path=str(path)) for what, path in _known(ledger, pairs)]
     if pairs:
         found.append(Holding(what=DATA, digest=ledger.opened.data, path=places_of(ledger.folder).data))
     cached = [path for path in data.cached if path.exists()]
-    found += [Holding(what="cache of datasets", digest=_digest(path), path=str(path)) for path in cached]
+    found += [_secretly("cache of datasets", path, places) for path in cached]
     for place in also:
         path = Path(os.path.abspath(place))
         if not path.exists():
             raise CheckpointError(f"{place} is not there. Name what still knows deleted pairs.")
-        found.append(Holding(what=_sort_of(path) or "copy", digest=_digest(path), path=str(path)))
+        if (sort := _sort_of(path)) is None:
+            found.append(_secretly("copy", path, places))
+        else:
+            found.append(Holding(what=sort, digest=_digest(path), path=str(path)))
     return list({one.path: one for one in found}.values())
+
+
+def _secretly(what: str, path: Path, places: Mapping[str, Holding]) -> Holding:
+    """A thing that holds pairs as they are: a digest of a picture would confirm it, so a random one stands for it."""
+    known = places.get(str(path))
+    digest = keyed_digest(new_key(), "content", str(path)) if known is None or known.what != what else known.digest
+    return Holding(what=what, digest=digest, path=str(path))
 
 
 def deleted_pairs(ledger: Ledger, data: PairData, references: Sequence[str] = ()) -> list[Pair]:

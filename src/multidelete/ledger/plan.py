@@ -67,7 +67,7 @@ def make_plan(
         ledger: Of the lineage.
         data: The pairs that the first model was trained on.
         how: The method and its settings.
-        only: References; without any, all open requests.
+        only: References; without any, all for which no model was made yet.
         hashes_only: Look for near-duplicates without asking the model, which takes a pass over all pairs.
 
     Raises:

@@ -57,7 +57,7 @@ def run(
         ledger: Of the lineage.
         data: The pairs that the first model was trained on.
         how: The method and its settings.
-        only: References; without any, all open requests.
+        only: References; without any, all for which no model was made yet.
         out: Folder of the model; without it one in the lineage's folder.
         plan: Folder of a plan: near-duplicates that somebody said yes to go with their requests.
         beside: What the result is judged beside.

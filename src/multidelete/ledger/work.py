@@ -1,5 +1,6 @@
 """What a run takes up: the open requests, the model that they begin with, and the data without earlier ones."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,8 +18,10 @@ from multidelete.deletion.arguments import DeletionArguments
 from multidelete.ledger.chain import Ledger
 from multidelete.ledger.models import LineageModel, newest, released_requests, run_keys
 from multidelete.ledger.requests import known, pairs_of, request_key
-from multidelete.ledger.states import ENDED, RequestState
+from multidelete.ledger.states import ENDED, PENDING, RequestState
 from multidelete.methods import Method
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +89,7 @@ def taken_up(ledger: Ledger, data: PairData, only: Sequence[str] = ()) -> Work:
     Args:
         ledger: Of the lineage.
         data: The pairs that the first model was trained on, with those of earlier requests or without.
-        only: References; without any, all requests that are not done.
+        only: References; without any, all requests for which no model was made yet.
 
     Raises:
         LedgerError: None is open, or pairs cannot be found again.
@@ -119,12 +122,22 @@ def earlier_deletions(ledger: Ledger) -> Lineage:
 
 
 def _open_requests(ledger: Ledger, only: Sequence[str]) -> list[RequestState]:
-    requests = [known(ledger, reference) for reference in dict.fromkeys(only)] or list(ledger.requests().values())
+    """The requests named; or all without a model yet; or, where there are none of these, all that are not done."""
+    requests = list(ledger.requests().values())
+    if only:
+        named = {known(ledger, reference).reference for reference in only}
+        ended = [f"{one.reference} is {one.state}" for one in requests if one.reference in named and one.state in ENDED]
+        if ended:
+            raise LedgerError(f"{' and '.join(ended)}: there is nothing left to run. Leave it out.")
+        return [one for one in requests if one.reference in named]
     still_open = [one for one in requests if one.state not in ENDED]
-    if only and len(still_open) < len(requests):
-        ended = [f"{one.reference} is {one.state}" for one in requests if one.state in ENDED]
-        raise LedgerError(f"{' and '.join(ended)}: there is nothing left to run. Leave it out.")
     if not still_open:
         raise LedgerError(f"no request of {ledger.folder} is open. Write one down with ledger receive.")
-    order = list(ledger.requests())
-    return sorted(still_open, key=lambda one: order.index(one.reference))
+    pending = [one for one in still_open if one.state in PENDING]
+    if pending and len(pending) < len(still_open):
+        waiting = ", ".join(one.reference for one in still_open if one.state not in PENDING)
+        logger.warning(
+            "%s: a model was made that is not released. Release it first: of two models that were made from the same "
+            "one, only the first can be released.", waiting,
+        )  # fmt: skip
+    return pending or still_open
