@@ -98,6 +98,7 @@ class ShardReader:
         self.at, self.alone = at, alone
         self.told = Told()
         self.names: set[tuple[str, str, str]] = set()
+        self._last_subject = ""
         self._reader = RowReader(at, root, image_root)
 
     def entries(self, shard: Shard) -> Iterator[Entry]:
@@ -155,8 +156,9 @@ class ShardReader:
             for why in oddities(what, cell) if cell else ():
                 self._reader.cells.note(f"have {why} in the {what}", f"{where} ({cell!a})")
         self._name("id", pair.id)
-        if pair.subject is not None:
+        if pair.subject is not None and pair.subject != self._last_subject:
             self._name("subject", pair.subject)
+            self._last_subject = pair.subject
         columns = (pair.id, pair.subject, pair.kind, marked, text, source_key(pair.sources["text"]), source_key(image))
         return Entry(
             split=split,

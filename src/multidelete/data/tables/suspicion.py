@@ -71,7 +71,9 @@ def number_form(name: str) -> str | None:
     >>> number_form("007"), number_form("+1.50"), number_form("-0.0"), number_form("1e3")
     ('7', '1.5', '0', None)
     """
-    match = _DECIMAL.fullmatch(name.strip()) if name.strip()[-1:] in "0123456789." else None
+    bare = name.strip()
+    is_likely = bare[-1:] in "0123456789." and bare[:1] in "+-0123456789"
+    match = _DECIMAL.fullmatch(bare) if is_likely else None
     if match is None:
         return None
     digits = match[2].lstrip("0") or "0"
