@@ -80,6 +80,17 @@ def test_person_asks_whether_their_data_is_still_in(lineage: str, capsys: pytest
     assert "destroyed" in out
 
 
+def test_request_that_is_late_is_shown_so(
+    lineage: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told(capsys, "receive", lineage, "--forget-subject", "person-0001", *RECEIVE)
+    for day, late in (("2026-12-28", False), ("2026-12-29", True)):
+        monkeypatch.setenv(CLOCK, day)
+        assert [one["overdue"] for one in told(capsys, "show", lineage)["requests"]] == [late]  # type: ignore[attr-defined]
+    assert run(["ledger", "show", lineage]) == 0
+    assert "received, overdue" in capsys.readouterr().out
+
+
 def test_wrong_input_is_one_clear_error_and_changes_nothing(
     lineage: str, model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

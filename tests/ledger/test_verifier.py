@@ -47,8 +47,9 @@ def fifty(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
     folder = tmp_path_factory.mktemp("fifty") / "lineage"
     first = ModelDigest(digest="0" * 64, files={"model.safetensors": "1" * 64})
     ledger = Ledger.create(folder, Opened(lineage="fifty", original=first, pairs=1, data="ab"))
-    for at in range(49):
-        ledger.append(Gone(what="store", digest=f"{at:064x}"))
+    with ledger.writing():
+        for at in range(49):
+            ledger.append(Gone(what="store", digest=f"{at:064x}"))
     return ledger
 
 

@@ -262,12 +262,21 @@ def _number(answers: "list[Answer]", reference: str) -> int:
 
 
 def _state(one: "RequestState") -> str:
-    return f"{one.state} ({one.reason})" if one.reason and one.state in ("refused", "failed") else one.state
+    if one.reason and one.state in ("refused", "failed"):
+        return f"{one.state} ({one.reason})"
+    return f"{one.state}, overdue" if _is_overdue(one) else one.state
+
+
+def _is_overdue(one: "RequestState") -> bool:
+    from multidelete.ledger.clock import today
+    from multidelete.ledger.states import ENDED
+
+    return one.state not in ENDED and one.received.due < today().isoformat()
 
 
 def _request_row(one: "RequestState") -> dict[str, Json]:
     return {
         "reference": one.reference, "state": one.state, "since": one.since, "due": one.received.due,
         "basis": one.received.basis, "pairs": one.pairs, "unit": one.received.unit, "reason": one.reason,
-        "key": "destroyed" if one.keys_gone else "kept",
+        "overdue": _is_overdue(one), "key": "destroyed" if one.keys_gone else "kept",
     }  # fmt: skip

@@ -204,9 +204,14 @@ class Ledger:
     def writing(self) -> Iterator[None]:
         """Be the one that writes: what is read within stays true until its end. An error within takes events back.
 
+        Within another such block it is a part of that one.
+
         Raises:
             LedgerError: Another process writes and does not end, or nothing can be written.
         """
+        if self._open is not None:
+            yield
+            return
         with self._writing() as connection:
             before, self._open = (len(self._events), self._requests), connection
             try:
