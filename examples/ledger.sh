@@ -43,7 +43,7 @@ $MULTIDELETE ledger receive lineage --forget-subject person-0002 --reference TIC
 $MULTIDELETE ledger plan lineage --out plan-2
 awk -F, -v OFS=, 'NR > 1 && $4 < 0.2 { $6 = "yes" } { print }' plan-2/near-duplicates.csv > answers
 cp answers plan-2/near-duplicates.csv && rm answers
-$MULTIDELETE ledger run lineage --plan plan-2
+$MULTIDELETE ledger run lineage
 $MULTIDELETE ledger release lineage TICKET-2 --by "engineer on duty" --despite "a rehearsal on generated people" \
   --stale-ids stale.json
 

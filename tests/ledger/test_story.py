@@ -77,7 +77,7 @@ def test_three_requests_from_their_receipt_to_their_certificates(
     lines = Path("plan", "near-duplicates.csv").read_text().splitlines()
     answered = [line + "yes" if float(line.split(",")[3]) < 0.1 else line for line in lines[1:]]
     Path("plan", "near-duplicates.csv").write_text("\n".join([lines[0], *answered]) + "\n")
-    typed("run", "lineage", "--plan", "plan", *QUICK)
+    typed("run", "lineage", *QUICK)
     shown = capsys.readouterr().out
     assert "lost against the first original" in shown
     typed("release", "lineage", "T-1", *BY, "--stale-ids", "stale.json")

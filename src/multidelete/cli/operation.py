@@ -67,7 +67,7 @@ class LineageRunOptions:
 
     Attributes:
         out: Folder of the model. Without it one in the lineage's folder.
-        plan: Folder of a plan: near-duplicates with a yes in its table go too.
+        plan: Folder of a plan: near-duplicates with a yes in its table go too. Without it the newest plan.
         retrained: A model trained without the pairs: the yardstick of the audit.
         retrained_again: Such models of other seeds: the floor that distances are read beside.
         noun: What the deleted units are called in the report, such as `people`.
@@ -150,7 +150,7 @@ def plan(call: Call) -> None:
     show.show_lines(said(made))
     show.show_lines([f"page: {out}/plan.html"])
     if made.offers:
-        show.show_lines([f"answer in {out}/near-duplicates.csv: yes in the column take, then ledger run --plan {out}"])
+        show.show_lines([f"answer in {out}/near-duplicates.csv: yes in the column take; ledger run reads it"])
 
 
 def run_ledger(call: Call) -> None:

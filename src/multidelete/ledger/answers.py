@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,14 @@ from pathlib import Path
 from multidelete.artifacts.deletions import id_reference
 from multidelete.artifacts.room import write_whole
 from multidelete.core.errors import LedgerError, first_few
+from multidelete.core.words import counted
 from multidelete.data.identity import with_true_sources
 from multidelete.data.near.found import NearDuplicate
 from multidelete.data.pairs import PairData
 from multidelete.ledger.chain import Ledger
 from multidelete.ledger.requests import add_near_duplicates, known, request_key
+
+logger = logging.getLogger(__name__)
 
 ANSWERS = "near-duplicates.csv"
 COLUMNS = ("number", "request", "reference", "distance", "why", "take")
@@ -81,27 +85,30 @@ def read_answers(path: Path) -> dict[Offer, str]:
     return answers
 
 
-def take(ledger: Ledger, data: PairData, plan: Path, only: Sequence[str] = ()) -> int:
+def take(ledger: Ledger, data: PairData, plan: Path, references: Sequence[str]) -> int:
     """Add the pairs that somebody said yes to to their requests; gives how many.
 
     Args:
         ledger: Of the lineage.
         data: The pairs.
         plan: Folder of the plan.
-        only: Requests that are run; without any, all that are named there.
+        references: Requests that are run; answers for others are left alone.
 
     Raises:
         LedgerError: The table is damaged, or names pairs that are not in the data.
     """
+    answers = {one: answer for one, answer in read_answers(plan / ANSWERS).items() if one[0] in references}
+    if open_ones := sum(not answer for answer in answers.values()):
+        logger.info("%s", f"{counted(open_ones, 'near-duplicates stay')}: nobody answered in {plan / ANSWERS}")
     wanted: dict[str, set[str]] = {}
-    for (request, reference), answer in read_answers(plan / ANSWERS).items():
-        if answer == "yes" and (not only or request in only):
+    for (request, reference), answer in answers.items():
+        if answer == "yes":
             wanted.setdefault(request, set()).add(reference)
     taken = 0
     pairs = with_true_sources(data).train
-    for request, references in wanted.items():
+    for request, chosen in wanted.items():
         state = known(ledger, request)
-        new = references - {reference for one in state.keyed for reference in one.ids}
+        new = chosen - {reference for one in state.keyed for reference in one.ids}
         if not new:
             continue
         key = request_key(ledger, state)

@@ -40,6 +40,7 @@ class Places(Record):
         classes: As ``--classes``.
         sign_key: File of the private key that certificates are signed with.
         models: By name, models of the lineage that lie elsewhere than in its folder.
+        plan: Folder of the newest plan.
     """
 
     model: str
@@ -50,6 +51,7 @@ class Places(Record):
     classes: tuple[str, ...] = ()
     sign_key: str | None = None
     models: Mapping[str, str] = field(default_factory=dict)
+    plan: str | None = None
 
 
 def begin(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from multidelete.artifacts.deletions import id_reference
@@ -17,6 +17,7 @@ from multidelete.ledger.chain import Ledger, Recorded
 from multidelete.ledger.drift import Advice, advice, model_drift
 from multidelete.ledger.events import Planned
 from multidelete.ledger.models import released_requests
+from multidelete.ledger.places import places_of, write_places
 from multidelete.ledger.plan_page import plan_page
 from multidelete.ledger.representations import representations
 from multidelete.ledger.requests import known, request_key
@@ -118,6 +119,7 @@ def write_plan(plan: Plan, out: Path, *, show: bool = False, overwrite: bool = F
         (folder / PLAN).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         (folder / "plan.html").write_text(plan_page(plan, content, show=show), encoding="utf-8")
         write_answers(folder / ANSWERS, plan.offers, before)
+    write_places(ledger.folder, replace(places_of(ledger.folder), plan=str(out.absolute())))
     return ledger.append(
         Planned(
             references=plan.work.references,

@@ -95,7 +95,7 @@ def taken_up(ledger: Ledger, data: PairData, only: Sequence[str] = ()) -> Work:
         LedgerError: None is open, or pairs cannot be found again.
         RequestError: Nothing of them is left to be deleted, or not enough of the data would stay.
     """
-    requests = _open_requests(ledger, only)
+    requests = open_requests(ledger, only)
     everything = with_true_sources(data)
     left = without_earlier(everything, earlier_deletions(ledger))
     found = [pairs_of(ledger, one.reference, everything) for one in requests]
@@ -121,7 +121,7 @@ def earlier_deletions(ledger: Ledger) -> Lineage:
     return Lineage(tuple(keyed.record for one in requests for keyed in one.keyed), keys)
 
 
-def _open_requests(ledger: Ledger, only: Sequence[str]) -> list[RequestState]:
+def open_requests(ledger: Ledger, only: Sequence[str]) -> list[RequestState]:
     """The requests named; or all without a model yet; or, where there are none of these, all that are not done."""
     requests = list(ledger.requests().values())
     if only:
