@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from multidelete.artifacts.hub import push_to_hub
     from multidelete.auditing import audit
     from multidelete.audits.result import Figure, read_audit
     from multidelete.core.errors import (
@@ -86,6 +87,7 @@ __all__ = [
     "merge",
     "open_image",
     "personas",
+    "push_to_hub",
     "read_audit",
     "read_request",
     "reading",
@@ -113,6 +115,7 @@ _HOMES = {
         "CheckpointError CodeError ConfigError DataError DivergedError LedgerError MultideleteError "
         "RequestError UnsupportedError UserError"
     ),
+    "artifacts.hub": "push_to_hub",
     "auditing": "audit",
     "models.merging": "merge",
     "methods": "METHODS GradientMethod Method",

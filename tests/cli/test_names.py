@@ -17,6 +17,7 @@ from multidelete.models.converters.conversion import convert, export
 
 REQUEST = {"forget_subject", "forget_image", "forget_node"}  # resolve_request: subjects, images, nodes
 FAMILY = {"family"}  # add_family
+HUB = {"push_to_hub"}  # a function of that name
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ COMMANDS = {
     "unlearn": Compared(
         (multidelete.unlearn, multidelete.load_data, multidelete.reading),
         (LoopSettings, Request, Retrain),
-        REQUEST | FAMILY | {"set", "dry_run", "name_forgotten"},
+        REQUEST | FAMILY | HUB | {"set", "dry_run", "name_forgotten"},
         {"settings", "processor", "notes"},
     ),
     "tune": Compared(
@@ -66,7 +67,7 @@ COMMANDS = {
         {"request", "root", "names_only", "seed"},
     ),
     "compare": Compared((compare, ModelStore), only_python={"say", "root", "names_only"}),
-    "merge": Compared((multidelete.merge,), only_flags=FAMILY),
+    "merge": Compared((multidelete.merge,), only_flags=FAMILY | HUB),
     "convert": Compared((convert, export, multidelete.reading), only_flags={"to_official"}),
     "data": Compared(
         (multidelete.load_data, multidelete.reading), only_flags=FAMILY | {"examples", "check", "model", "write"}

@@ -54,6 +54,7 @@ from multidelete.cli.options import (
     DataOptions,
     FamilyOptions,
     ForgetOptions,
+    HubOptions,
     KeyOptions,
     MethodOptions,
     OutOptions,
@@ -113,7 +114,7 @@ add_command(
     app,
     unlearn,
     *(DataOptions, ForgetOptions, MethodOptions, OutOptions, UnlearnOptions, RehearsalOptions),
-    *(KeyOptions, FamilyOptions, CheckpointOptions, TokenizerOptions, LoopSettings),
+    *(KeyOptions, FamilyOptions, CheckpointOptions, TokenizerOptions, HubOptions, LoopSettings),
     arguments=("original",),
     flags_only=(MethodOptions,),
     tables=("method", "search"),
@@ -154,7 +155,7 @@ add_command(
 add_command(
     app,
     merge,
-    *(MergeOptions, OutOptions, FamilyOptions),
+    *(MergeOptions, OutOptions, HubOptions, FamilyOptions),
     arguments=("adapter",),
     example="multidelete merge unlearned --out model",
 )

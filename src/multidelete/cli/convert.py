@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from multidelete.artifacts.hub import check_hub, push_to_hub
 from multidelete.cli import show
 from multidelete.cli.flags import Call, flag
-from multidelete.cli.options import OutOptions
+from multidelete.cli.options import HubOptions, OutOptions
 from multidelete.core.errors import ConfigError
 from multidelete.core.paths import user_path
 
@@ -74,8 +75,12 @@ def merge(call: Call) -> None:
     from multidelete.models.merging import merge as run_merge
     from multidelete.models.sources import refuse_missing
 
+    hub = call.of(HubOptions).push_to_hub
     refuse_missing({"adapter": options.adapter})
+    check_hub(hub)
     folder = run_merge(options.adapter, out.out, overwrite=out.overwrite, allow_pickle=options.allow_pickle)
+    if hub is not None:
+        show.say(f"note: uploaded to {push_to_hub(folder, hub)}")
     if call.json:
         show.show_json({"folder": str(folder), "adapter": options.adapter})
     else:

@@ -171,6 +171,18 @@ class RehearsalOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HubOptions:
+    """Hub.
+
+    Attributes:
+        push_to_hub: Repository to upload the finished result to, OWNER/NAME, with its card and record. The key stays
+            here. A repository that is not there is made, private.
+    """
+
+    push_to_hub: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class TokenizerOptions:
     """Retraining.
 

@@ -3,6 +3,7 @@
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from multidelete.artifacts.hub import check_hub, push_to_hub
 from multidelete.cli import show
 from multidelete.cli.flags import Call
 from multidelete.cli.following import after_unlearn
@@ -12,6 +13,7 @@ from multidelete.cli.options import (
     DataOptions,
     FamilyOptions,
     ForgetOptions,
+    HubOptions,
     OutOptions,
     RehearsalOptions,
     UnlearnOptions,
@@ -28,7 +30,9 @@ def unlearn(call: Call) -> None:
     from multidelete.models.sources import refuse_missing
     from multidelete.unlearning import carried_out
 
+    hub = call.of(HubOptions).push_to_hub
     refuse_missing({"original": run.original})
+    check_hub(hub)
     search = given_search(call)
     arguments, holdout = deletion_arguments(call, run)
     notes: dict[str, Json] = {} if holdout is None else {"holdout": holdout.as_json()}
@@ -43,6 +47,8 @@ def unlearn(call: Call) -> None:
             show_rehearsal(rehearsed, Path(out.out), named=rehearsal.name_forgotten, as_json=call.json)
         return
     done = carried_out(arguments, out.out, overwrite=out.overwrite, resume=run.resume, notes=notes)
+    if hub is not None and show.is_printing():
+        show.say(f"note: uploaded to {push_to_hub(out.out, hub)}")
     if show.is_printing():
         method = None if done.record.method is None else done.record.method.name
         same = [call.of(kind) for kind in (DataOptions, ForgetOptions, FamilyOptions, CheckpointOptions)]
