@@ -1,5 +1,6 @@
 """The chain of events: what is appended, what is refused, and two writers at once."""
 
+import json
 import sqlite3
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import pytest
 
 from multidelete.core.errors import CheckpointError, LedgerError
 from multidelete.data.pairs import PairData
+from multidelete.ledger import verifier
+from multidelete.ledger.certificate import export_lines
 from multidelete.ledger.chain import FILE, Ledger, canonical
 from multidelete.ledger.clock import CLOCK, now
 from multidelete.ledger.events import KINDS, Budget, Failed, Gone, ModelDigest, Opened, Planned, Released
@@ -106,6 +109,33 @@ def test_a_changed_bit_in_free_space_is_found(ledger: Ledger) -> None:
     assert Ledger.open(ledger.folder).events() == ledger.events()
     with pytest.raises(LedgerError, match=r"is not what was written: .* bytes that its events do not make. Restore"):
         ledger.verify()
+
+
+def test_events_of_versions_that_knew_fewer_or_more_fields_stay_as_they_were_written(
+    ledger: Ledger, people: PairData, said_of: dict[str, object], tmp_path: Path
+) -> None:
+    """An event without a field that has a default today, and one with a field that nobody knows."""
+    asked(ledger, people)
+    body = canonical({**said_of, "unheard of": 1})  # type: ignore[dict-item]
+    head = ledger.head
+    event = {"ledger": ledger.id, "number": 3, "kind": "unlearned", "time": head.time, "previous": head.hash}
+    own = verifier.digest({**event, "body": json.loads(body)})
+    with closing(sqlite3.connect(ledger.folder / FILE)) as connection:
+        connection.execute("INSERT INTO events VALUES (3, ?, ?, ?, ?, ?, ?)",
+                           (ledger.id, "unlearned", head.time, body, head.hash, own))  # fmt: skip
+        connection.commit()
+    assert ledger.head.text == body
+    assert ledger.head.body == {**said_of, "unheard of": 1}
+    assert "settings" not in ledger.head.line
+    export_lines(ledger, tmp_path / "ledger.jsonl")
+    assert len(verifier.read_ledger(tmp_path / "ledger.jsonl", verifier.Findings())) == 3
+
+
+@pytest.fixture
+def said_of() -> dict[str, object]:
+    """A run as the least that it must tell."""
+    return {"references": ["TICKET-17"], "folder": "0001", "before": "", "after": {"digest": "", "files": {}},
+            "method": "npo"}  # fmt: skip
 
 
 def test_clock_can_be_given(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

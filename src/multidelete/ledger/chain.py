@@ -5,8 +5,9 @@ import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 import rfc8785
@@ -43,6 +44,7 @@ class Recorded:
         number: From 1 on.
         time: When it was written, in UTC.
         event: What happened.
+        text: The same as it stands there, canonical JSON.
         previous: Hash of the event before.
         hash: SHA-256 of the canonical JSON of all the rest.
     """
@@ -51,6 +53,7 @@ class Recorded:
     number: int
     time: str
     event: Event
+    text: str = field(repr=False)
     previous: str
     hash: str
 
@@ -58,16 +61,17 @@ class Recorded:
     def kind(self) -> str:
         return self.event.kind
 
-    @property
+    @cached_property
     def body(self) -> dict[str, Json]:
-        """The event as JSON."""
-        return self.event.as_json()
+        """The event as JSON, as it was written: also by an earlier version, which knew fewer fields."""
+        body: dict[str, Json] = json.loads(self.text)
+        return body
 
     @property
     def line(self) -> str:
         """The event in a line of canonical JSON."""
-        return _line(canonical(self.body), {**_place(self.ledger, self.number, self.kind, self.time, self.previous),
-                                            "hash": self.hash})  # fmt: skip
+        place = _place(self.ledger, self.number, self.kind, self.time, self.previous)
+        return _line(self.text, {**place, "hash": self.hash})
 
 
 def canonical(content: JsonObject) -> str:
@@ -293,7 +297,7 @@ class Ledger:
             ]  # fmt: skip
             if wrong:
                 raise LedgerError(f"{where} is not what was written: {' and '.join(wrong)}. {_RESTORE}")
-            one = Recorded(ledger, number, time, read_event(kind, body, where), previous, own)
+            one = Recorded(ledger, number, time, read_event(kind, body, where), text, previous, own)
             self._requests = after(self._requests, one)
             self._events.append(one)
         return tuple(self._events)
