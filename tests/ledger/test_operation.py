@@ -3,11 +3,13 @@
 import base64
 import csv
 import hashlib
+import html
 import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -80,6 +82,7 @@ def names_in(folder: Path, pairs: list[Pair]) -> list[str]:
     forms = {form for word in words for form in (
         word.encode(), word.lower().encode(), word.encode().hex().encode(), word.encode("utf-16-le"),
         base64.b64encode(word.encode()).rstrip(b"="), json.dumps(word)[1:-1].encode(),
+        html.escape(word).encode(), quote(word).encode(), word.encode()[::-1],
     )}  # fmt: skip
     files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".safetensors"]
     content = [path.name.encode() + b"\n" + path.read_bytes() for path in files]

@@ -33,7 +33,8 @@ from multidelete.cli.ledger import (
     show_ledger,
 )
 from multidelete.cli.lineages import LineageDataOptions, LineageOptions
-from multidelete.cli.operation import (
+from multidelete.cli.operation import audit_ledger, plan, refuse, release, run_ledger, still_knowing
+from multidelete.cli.operation_options import (
     AuditAgainOptions,
     HolderOptions,
     HowOptions,
@@ -41,12 +42,6 @@ from multidelete.cli.operation import (
     PlanOptions,
     RefuseOptions,
     ReleaseOptions,
-    audit_ledger,
-    plan,
-    refuse,
-    release,
-    run_ledger,
-    still_knowing,
 )
 from multidelete.cli.options import (
     AuditOptions,
