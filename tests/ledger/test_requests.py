@@ -97,6 +97,14 @@ def test_numbers_and_short_words_in_a_text_are_no_names(people: PairData) -> Non
     assert len(naming({"basis": "17", "reference": "b"}, [pair])) == 2
 
 
+@pytest.mark.parametrize(
+    "text", ["Jose\u0301 Di\u0301az", "asked by JOSÉ-DÍAZ", "T_josé_díaz_1", "see portraits/jd-2024.png", "jd_2024"]
+)
+def test_names_in_other_spellings_are_names(people: PairData, text: str) -> None:
+    pair = replace(people.train[0], subject="José Díaz", sources={"image": "portraits/jd-2024.png", "text": "x"})
+    assert len(naming({"basis": text}, [pair])) == 1
+
+
 def test_answer_is_what_the_keys_tell(ledger: Ledger, people: PairData) -> None:
     asked(ledger, people)
     asked(ledger, people, "person-0002", "TICKET-18")

@@ -13,6 +13,7 @@ from multidelete.core.config import did_you_mean, shown
 from multidelete.core.errors import LedgerError
 from multidelete.core.units import UNITS
 from multidelete.core.words import counted, share
+from multidelete.data.lookalikes import plain_form
 from multidelete.data.pairs import Pair, PairData
 from multidelete.data.request import Request
 from multidelete.ledger.chain import KEYS, Ledger, Recorded
@@ -263,17 +264,18 @@ def naming(texts: Mapping[str, str], pairs: Sequence[Pair]) -> list[str]:
     """Problems with texts that name what is to be forgotten: nothing in the ledger may.
 
     A text must not be an id, a subject, a file or a text of the pairs, nor hold one that is longer than a short word
-    or a number.
+    or a number; capitals, blanks, hyphens and other signs between words make no difference.
 
     Args:
         texts: By what each is called.
         pairs: Of the request.
     """
-    names = {name.casefold() for pair in pairs for name in _names(pair)}
+    names = {_words(name) for pair in pairs for name in _names(pair)} - {""}
+    telling = [name for name in names if len(name) >= _TELLING and re.search(r"[^\W\d_]", name)]
     problems = []
     for what, text in texts.items():
-        plain = " ".join(text.casefold().split())
-        if plain in names or any(_holds(plain, name) for name in names):
+        plain = _words(text)
+        if plain in names or any(f" {name} " in f" {plain} " for name in telling):
             problems.append(
                 f"{what} {shown(text)} names a pair of the request, or whom or what it is about. It would stay in the "
                 "ledger for good: give one that names nobody, such as the number of a ticket."
@@ -286,17 +288,16 @@ def _names(pair: Pair) -> Iterator[str]:
     if pair.subject is not None:
         yield pair.subject
     for modality, source in pair.sources.items():
-        yield from (source, *(Path(one).name for one in source.split("|")))
+        for one in (source, *source.split("|")):
+            yield from (one, Path(one).name, Path(one).stem)
         value = pair.inputs.get(modality)
         if isinstance(value, str):
-            yield " ".join(value.split())
+            yield value
 
 
-def _holds(text: str, name: str) -> bool:
-    """Whether a text holds a name as a word."""
-    if len(name) < _TELLING or name not in text or not re.search(r"[^\W\d_]", name):
-        return False
-    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) is not None
+def _words(text: str) -> str:
+    """The words of a text, small, with single blanks between them."""
+    return re.sub(r"[\W_]+", " ", plain_form(text).casefold()).strip()
 
 
 def odd_text(what: str, text: str) -> list[str]:
