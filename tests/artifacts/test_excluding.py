@@ -123,7 +123,7 @@ def test_repeats_of_a_pair_without_an_id_go_with_it(tmp_path: Path) -> None:
     lists_of(str(tmp_path / "data"), tmp_path / "lists", [pair_id])
     assert (tmp_path / "lists" / "0.jsonl.txt").read_text() == "0\n4\n"
     assert (tmp_path / "lists" / "1.jsonl.txt").read_text() == "0\n"
-    assert (tmp_path / "lists" / "rows.txt").read_text() == "0\n4\n5\n"
+    assert (tmp_path / "lists" / "all.txt").read_text() == "0\n4\n5\n"
 
 
 def test_row_that_holds_other_pairs_too_is_refused(tmp_path: Path) -> None:

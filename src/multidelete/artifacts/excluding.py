@@ -18,7 +18,9 @@ from multidelete.data.index.places import ShardRows, files_of_alone, ids_elsewhe
 from multidelete.data.readers.parquet import is_read_as_written
 from multidelete.data.request import Request
 
-RECORD = "exclude.json"
+RECORD, ALL = "exclude.json", "all.txt"
+IMPORT = "from pathlib import Path"
+"""What the lines for a training loop need."""
 _PLAIN = re.compile(r"(?=.*[A-Za-z_])(?!\d{4}-\d\d)(?![-+.\deE]+$).*|0|[1-9]\d{0,17}", re.DOTALL)
 """Ids that the datasets library reads as they are written: no dates, and numbers only where they are plain."""
 
@@ -87,11 +89,10 @@ def exclude(
     with whole_or_nothing(out, overwrite=overwrite) as folder:
         for shard in done.touched:
             _write(folder / f"{shard.name}.txt", shard.keys or shard.at)
-        if not is_archive and not by_id:
-            _write(folder / "rows.txt", _over_all(shards))
+        _write(folder / ALL, _all(done.touched) if is_archive or by_id else _over_all(shards))
         if done.pictures:
             _write(folder / "pictures.txt", done.pictures)
-        lines = [f"# {name}\n\n```python\n{code}\n```\n" for name, code in done.filters.items()]
+        lines = [f"# {name}\n\n```python\n{IMPORT}\n\n{code}\n```\n" for name, code in done.filters.items()]
         (folder / "FILTER.md").write_text("\n".join(lines), encoding="utf-8")
         told = {"pairs": done.pairs, "shards": [asdict(shard) | {"path": str(shard.path)} for shard in shards]}
         (folder / RECORD).write_text(json.dumps(told | {"filters": dict(done.filters)}), encoding="utf-8")
@@ -157,6 +158,13 @@ def _write(path: Path, lines: Sequence[object]) -> None:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
+def _all(shards: Sequence[ShardRows]) -> list[str]:
+    """Of archives the shard and the key of each row, of other tables its id."""
+    return [
+        f"{shard.name}/{key}" if shard.path.suffix.lower() == ".tar" else key for shard in shards for key in shard.keys
+    ]
+
+
 def _over_all(shards: Sequence[ShardRows]) -> list[int]:
     """The numbers of the rows over all training shards together, in the order of their names."""
     rows, before = [], 0
@@ -166,30 +174,26 @@ def _over_all(shards: Sequence[ShardRows]) -> list[int]:
     return rows
 
 
-def _filters(
-    out: Path, shards: Sequence[ShardRows], *, is_archive: bool, id_column: str | None
-) -> dict[str, str]:  # fmt: skip
+def _filters(out: Path, shards: Sequence[ShardRows], *, is_archive: bool, id_column: str | None) -> dict[str, str]:
     """The lines that make a training loop leave the rows out, by library."""
-    lists = f'Path("{out.absolute().as_posix()}")'
+    file = f"Path({(out / ALL).absolute().as_posix()!r})"
+    names = f'gone = set({file}.read_text("utf-8").split("\\n"))'
     if is_archive:
-        parts = len(Path(shards[0].name).parts)
-        if {len(Path(shard.name).parts) for shard in shards} != {parts}:
-            names = first_few([shard.name for shard in shards], 3)
+        depths = {len(Path(shard.name).parts) for shard in shards}
+        if len(depths) > 1:
+            some = first_few([shard.name for shard in shards], 3)
             raise RequestError(
-                f"The shards lie at several depths, and a training loop knows them by the end of their paths: {names}. "
+                f"The shards lie at several depths, and a training loop knows them by the end of their paths: {some}. "
                 "Name those of one depth."
             )
-        end = f'"/".join(row["__url__"].split("/")[-{parts}:])'
-        gone = (
-            f'gone = {{(str(p.relative_to(lists))[:-4], key) for lists in [{lists}] for p in lists.rglob("*.tar.txt") '
-            'for key in p.read_text("utf-8").split("\\n")}'
-        )
-        test = f'({end}, row["__key__"]) not in gone'
-        return {"webdataset": f"{gone}\ndataset = dataset.select(lambda row: {test})",
-                "datasets": f"{gone}\ndataset = dataset.filter(lambda row: {test})"}  # fmt: skip
+        test = f'"/".join([*row["__url__"].split("/")[-{depths.pop()}:], row["__key__"]]) not in gone'
+        return {
+            "webdataset": f"{names}\ndataset = dataset.select(lambda row: {test})",
+            "datasets": f"{names}\ndataset = dataset.filter(lambda row: {test})",
+        }
     if id_column is not None:
-        ending = shards[0].path.suffix
-        gone = f'gone = {{one for p in {lists}.rglob("*{ending}.txt") for one in p.read_text("utf-8").split("\\n")}}'
-        return {"datasets": f"{gone}\ndataset = dataset.filter(lambda row: str(row[{id_column!r}]) not in gone)"}
-    gone = f'gone = set(map(int, ({lists} / "rows.txt").read_text().split()))'
-    return {"datasets": f"{gone}\ndataset = dataset.filter(lambda row, at: at not in gone, with_indices=True)"}
+        return {"datasets": f"{names}\ndataset = dataset.filter(lambda row: str(row[{id_column!r}]) not in gone)"}
+    return {
+        "datasets": f"gone = set(map(int, {file}.read_text().split()))\n"
+        "dataset = dataset.filter(lambda row, at: at not in gone, with_indices=True)"
+    }

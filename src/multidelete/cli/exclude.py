@@ -47,7 +47,7 @@ def exclude(call: Call) -> None:
     .jsonl) are named as a folder, a file, a pattern such as `shards/{0000..0999}.tar`, or by their index.
     """
     out, options = call.of(OutOptions), call.of(ExcludeOptions)
-    from multidelete.artifacts.excluding import read_excluded, rewritten
+    from multidelete.artifacts.excluding import IMPORT, read_excluded, rewritten
 
     lists = read_excluded(Path(out.out)) if options.resume else _lists(call)
     written = []
@@ -69,7 +69,7 @@ def exclude(call: Call) -> None:
     rows += [["shards written without them", counted(len(written), "shards")]] if written else []
     show.show_table(["", ""], rows)
     for name, code in lists.filters.items():
-        show.show_lines([f"for {name}:", *(f"  {line}" for line in code.split("\n"))])
+        show.show_lines([f"for {name} ({IMPORT}):", *(f"  {line}" for line in code.split("\n"))])
 
 
 def _lists(call: Call) -> "Excluded":

@@ -137,7 +137,7 @@ def expanded(pattern: str) -> list[str]:
 
 
 def _of_folder(folder: Path) -> Shards:
-    listing, root = find_files(folder), folder.absolute()
+    listing, root = find_files(folder, in_shards=True), folder.absolute()
     files = [
         Shard(
             file.absolute(),

@@ -40,12 +40,16 @@ class Found:
     notes: tuple[str, ...]
 
 
-def find_files(folder: Path) -> Found:
+def find_files(folder: Path, *, in_shards: bool = False) -> Found:
     """The tables of a folder: the metadata of its images, or else all tables of one kind.
 
     Splits are told as in the `datasets` library: by the names of folders, or else of files (``test.csv``,
     ``train-00000-of-00002.parquet``). Nothing but names is looked at; addresses that a ``README.md`` gives are
     never followed.
+
+    Args:
+        folder: The folder.
+        in_shards: Whether several tables for one split are what is expected.
 
     Raises:
         DataError: There are none, or some of which it is not clear which are meant.
@@ -72,7 +76,7 @@ def find_files(folder: Path) -> Found:
         notes.append(f"not read, as other tables are named after splits: {first_few(left)}")
     chosen: list[tuple[Path, str | None]] = [*named] or [(file, None) for file in tables]
     several = [(file, split) for file, split in chosen if sum(one == split for _, one in chosen) > 1]
-    if several and not all(_SHARD.fullmatch(file.name) for file, _ in several):
+    if several and not in_shards and not all(_SHARD.fullmatch(file.name) for file, _ in several):
         names = first_few([str(file.relative_to(folder)) for file, _ in several])
         notes.append(f"{several[0][1] or 'the data'} is read from several tables together: {names}")
     kinds = {file.suffix.lower() for file, _ in chosen}
