@@ -13,6 +13,7 @@ import pytest
 
 from multidelete.artifacts.indexing import write_index
 from multidelete.core.errors import CheckpointError, DataError, RequestError
+from multidelete.data.images import check_images
 from multidelete.data.index.build import Built, IndexOptions, build_index
 from multidelete.data.index.dataset import indexed_data
 from multidelete.data.index.file import FILE
@@ -222,6 +223,16 @@ def test_shard_that_is_gone_cut_or_changed_is_named(damage: Callable[[Path], Non
     with pytest.raises(DataError, match=says) as error:
         load_data(f"index:{tmp_path / 'index'}")
     assert "train-1.tar" in str(error.value)
+
+
+@pytest.mark.parametrize("form", ["tar", "parquet"])
+def test_shard_that_goes_while_it_is_read_is_named(form: str, tmp_path: Path) -> None:
+    data = indexed(tmp_path / "data", tmp_path, write(tmp_path / "data", form))
+    shard = tmp_path / "data" / f"train-0.{form}"  # which holds all pictures first
+    for damage in (cut, gone) if form == "tar" else (gone,):
+        shard.write_bytes(shard.read_bytes()[:1200]) if damage is cut else damage(shard)
+        with pytest.raises(DataError, match=rf"images of data train cannot be read: sha256:\w+ \(.*train-0\.{form}"):
+            check_images(data.train)
 
 
 def test_damaged_index_is_told_and_made_anew(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from multidelete.core.errors import DataError, rule_lines
-from multidelete.data.decode import open_encoded
+from multidelete.data.decode import ImageError, open_encoded
 from multidelete.data.tables.strict_json import JsonError, decode_json
 
 _NAME = re.compile(r"((?:.*/|)[^./]+)\.([^/]+)")
@@ -26,9 +26,16 @@ class ArchivedImage:
     size: int
 
     def content(self) -> bytes:
-        with self.archive.open("rb") as file:
-            file.seek(self.start)
-            return file.read(self.size)
+        """Its bytes; raises `ImageError` with the archive where that is gone or cut meanwhile."""
+        try:
+            with self.archive.open("rb") as file:
+                file.seek(self.start)
+                content = file.read(self.size)
+        except OSError as error:
+            raise ImageError(f"{self.archive}: {error.strerror}") from error
+        if len(content) < self.size:
+            raise ImageError(f"{self.archive} is cut")
+        return content
 
     def __call__(self) -> Image.Image:
         return open_encoded(self.content())

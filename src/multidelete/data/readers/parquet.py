@@ -11,7 +11,7 @@ from datasets import ClassLabel, Features
 from PIL import Image
 
 from multidelete.core.errors import DataError, short
-from multidelete.data.decode import open_encoded
+from multidelete.data.decode import ImageError, open_encoded
 from multidelete.data.readers.typed import Types, as_name, as_text, types_of
 
 _ROWS, _ROWS_WITH_BYTES = 8192, 64  # in memory at once
@@ -27,15 +27,18 @@ class ParquetImage:
     column: str
 
     def content(self) -> bytes:
-        opened = _opened(self.file)
-        before = 0
-        for group in range(opened.num_row_groups):
-            rows = opened.metadata.row_group(group).num_rows
-            if self.row < before + rows:
-                value = _column_of_group(self.file, group, self.column)[self.row - before].as_py()
-                return bytes(value["bytes"] if isinstance(value, dict) else value)
-            before += rows
-        raise DataError(f"{self.file} has no row {self.row + 1} any more. Make its index again.")
+        """Its bytes; raises `ImageError` with the file where that is gone or cut meanwhile."""
+        try:
+            opened, before = _opened(self.file), 0
+            for group in range(opened.num_row_groups):
+                rows = opened.metadata.row_group(group).num_rows
+                if self.row < before + rows:
+                    value = _column_of_group(self.file, group, self.column)[self.row - before].as_py()
+                    return bytes(value["bytes"] if isinstance(value, dict) else value)
+                before += rows
+        except _BROKEN as error:
+            raise ImageError(f"{self.file}: {short(str(error))}") from error
+        raise ImageError(f"{self.file} has no row {self.row + 1} any more")
 
     def __call__(self) -> Image.Image:
         return open_encoded(self.content())
