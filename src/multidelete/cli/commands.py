@@ -170,7 +170,7 @@ add_command(
 add_command(
     app,
     embed,
-    *(DataOptions, EmbedOptions, ForgetOptions, OutOptions, KeyOptions, FamilyOptions),
+    *(DataOptions, EmbedOptions, ForgetOptions, OutOptions, KeyOptions, FamilyOptions, CheckpointOptions),
     arguments=("model",),
     example="multidelete embed unlearned --data photos/ --only stale --out embeddings.parquet",
 )
@@ -233,7 +233,7 @@ add_command(
 add_command(
     ledger,
     plan,
-    *(LineageOptions, HowOptions, PlanOptions, MethodOptions, LineageDataOptions, LoopSettings),
+    *(LineageOptions, HowOptions, PlanOptions, MethodOptions, LineageDataOptions, CheckpointOptions, LoopSettings),
     arguments=("lineage",),
     flags_only=(MethodOptions,),
     tables=("method", "search"),
@@ -242,7 +242,15 @@ add_command(
 add_command(
     ledger,
     run_ledger,
-    *(LineageOptions, HowOptions, LineageRunOptions, MethodOptions, LineageDataOptions, LoopSettings),
+    *(
+        LineageOptions,
+        HowOptions,
+        LineageRunOptions,
+        MethodOptions,
+        LineageDataOptions,
+        CheckpointOptions,
+        LoopSettings,
+    ),
     arguments=("lineage",),
     flags_only=(MethodOptions,),
     tables=("method", "search"),
@@ -251,7 +259,7 @@ add_command(
 add_command(
     ledger,
     audit_ledger,
-    *(ReferenceOptions, AuditAgainOptions, LineageDataOptions),
+    *(ReferenceOptions, AuditAgainOptions, LineageDataOptions, CheckpointOptions),
     arguments=("lineage", "reference"),
     config=False,
     example="multidelete ledger audit lineage TICKET-17 --retrained retrained",
@@ -259,7 +267,7 @@ add_command(
 add_command(
     ledger,
     release,
-    *(ReferenceOptions, ReleaseOptions, LineageDataOptions),
+    *(ReferenceOptions, ReleaseOptions, LineageDataOptions, CheckpointOptions),
     arguments=("lineage", "reference"),
     config=False,
     example='multidelete ledger release lineage TICKET-17 --by "data protection officer" --stale-ids stale.json',

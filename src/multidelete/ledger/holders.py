@@ -13,6 +13,7 @@ from pathlib import Path
 from multidelete.artifacts.deletions import Lineage
 from multidelete.artifacts.keys import keyed_digest, new_key, read_keys
 from multidelete.artifacts.manifest import MANIFEST, digest_file
+from multidelete.artifacts.marks import MARK, beside
 from multidelete.artifacts.room import write_whole
 from multidelete.core.config import shown
 from multidelete.core.errors import CheckpointError, LedgerError, MultideleteError
@@ -113,8 +114,9 @@ def _known(ledger: Ledger, pairs: Sequence[Pair]) -> Iterator[tuple[str, Path]]:
     models = all_models(ledger)
     around = dict.fromkeys([ledger.folder.absolute(), *(model.folder.absolute().parent for model in models)])
     seen: set[Path] = set()
-    for path in (*(model.folder for model in models), *(path for place in around for path in _inside(place, ledger))):
-        sort = _sort_of(path)
+    own = [model.folder for model in models]
+    for path in (*own, *(path for place in around for path in _inside(place, ledger))):
+        sort = _sort_of(path) or ("model" if path in own and path.exists() else None)
         if path.resolve() in seen or sort is None:
             continue
         seen.add(path.resolve())
@@ -146,7 +148,9 @@ def _inside(place: Path, ledger: Ledger) -> Iterator[Path]:
 
 def _sort_of(path: Path) -> str | None:
     """Which sort of thing that knows pairs a path is; None where it is none that is known here."""
-    if not path.is_dir():
+    if path.is_file():
+        return "model" if (beside(path) / MANIFEST).is_file() else None
+    if not path.is_dir() or (path.suffix == MARK and path.with_suffix("").is_file()):  # what lies beside a model's file
         return None
     if path.name.startswith(".") and path.suffix in _UNFINISHED:
         return "unfinished run"

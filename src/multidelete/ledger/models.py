@@ -36,7 +36,7 @@ class LineageModel:
         Raises:
             LedgerError: It is not there, or holds something else.
         """
-        if not self.folder.is_dir():
+        if not self.folder.exists():
             raise LedgerError(f"model {self.name} is not at {self.folder}. Say in lineage.json where it lies.")
         if model_digest(self.folder).digest != self.digest.digest:
             raise LedgerError(
