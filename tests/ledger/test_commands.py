@@ -141,6 +141,15 @@ def test_ledger_and_certificate_are_exported_and_verified(
     )
 
 
+def test_commands_that_are_not_there_are_told_where_to_look(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "No such command 'nix'. See 'multidelete ledger --help'." in refused(capsys, "nix")
+    assert "See 'multidelete ledger show --help'." in refused(capsys, "show", "--nix")
+    assert run(["ledger"]) == 2
+    shown = capsys.readouterr()
+    assert "receive" in shown.out + shown.err
+    assert "error" not in shown.err
+
+
 def test_model_may_be_one_file(tmp_path: Path) -> None:
     file = tmp_path / "model.pt"
     file.write_bytes(b"weights")

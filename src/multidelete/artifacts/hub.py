@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 from multidelete.artifacts.marks import MARK, beside
-from multidelete.artifacts.result_folder import LOGS
 from multidelete.core.errors import CheckpointError, ConfigError, SettingProblem
 from multidelete.core.foreign import explained
 
@@ -65,6 +64,8 @@ def files_to_push(result: Path) -> dict[str, Path]:
     Raises:
         CheckpointError: There is no such result.
     """
+    from multidelete.artifacts.result_folder import LOGS  # with torch, which the command line does not wait for
+
     folder = beside(result) if result.is_file() else result
     if not folder.is_dir():
         raise CheckpointError(f"{result} is no finished result of multidelete.")

@@ -307,8 +307,9 @@ def run(arguments: Sequence[str]) -> int:
         show.show_errors(error)
         return error.exit_code
     except _USAGE_ERROR as error:
-        if arguments:  # without any the help was shown
-            show.show_usage(cast(typer.BadParameter, error).format_message(), arguments)
+        usage = cast(typer.BadParameter, error)
+        if message := usage.format_message():  # where none was given, the help was shown
+            show.show_usage(message, _typed(arguments) if usage.ctx is None else usage.ctx.command_path)
         return 2
     except OSError as error:  # of the machine: a full disk, too few open files, an output that is closed
         show.show_system_error(error)
@@ -316,6 +317,12 @@ def run(arguments: Sequence[str]) -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     return done if isinstance(done, int) else 0  # the code of a typer.Exit
+
+
+def _typed(arguments: Sequence[str]) -> str:
+    """The command that was typed, where typer does not say: with that of its group, and without anything else."""
+    words = arguments[: 1 + (list(arguments[:1]) == [ledger.info.name])]
+    return " ".join(["multidelete", *(word for word in words if not word.startswith("-"))])
 
 
 def main() -> None:

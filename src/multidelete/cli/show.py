@@ -55,11 +55,10 @@ def show_errors(error: MultideleteError) -> None:
         say(f"error: {problem}")
 
 
-def show_usage(message: str, arguments: Sequence[str]) -> None:
+def show_usage(message: str, command: str) -> None:
     """A command or flag that is not there, on standard error."""
-    command = next((f" {word}" for word in arguments[:1] if not word.startswith("-") and "command" not in message), "")
     sentence = message.rstrip(".")
-    say(f"error: {sentence}{'' if sentence.endswith('?') else '.'} See 'multidelete{command} --help'.")
+    say(f"error: {sentence}{'' if sentence.endswith('?') else '.'} See '{command} --help'.")
 
 
 def show_json(content: object) -> None:
