@@ -9,7 +9,7 @@ from multidelete.artifacts.deletions import id_reference
 from multidelete.artifacts.folders import refuse_existing, whole_or_nothing
 from multidelete.artifacts.manifest import digest_file
 from multidelete.core.json_files import Json
-from multidelete.core.words import counted
+from multidelete.core.words import counted, indefinite
 from multidelete.data.near.found import NearDuplicate, near_duplicates
 from multidelete.data.pairs import Pair, PairData, members
 from multidelete.ledger.answers import ANSWERS, Offered, read_answers, write_answers
@@ -221,8 +221,8 @@ def said(plan: Plan) -> list[str]:
         f"{counted(len(plan.work.references), 'requests')}: {', '.join(plan.work.references)}",
         f"{counted(len(plan.work.request.ids), 'pairs')} of {len(plan.work.left.train):,} would go, "
         f"from model {plan.work.base.name}",
-        *(f"{counted(len(pairs), 'kept pairs')} share their {what} and stay" for what, pairs in plan.sharing.items()
-          if pairs),
+        *(f"{counted(len(pairs), 'kept pairs have')} {indefinite(what)} of theirs too"
+          for what, pairs in plan.sharing.items() if pairs),
         f"{counted(len(plan.offers), 'near-duplicates are')} offered",
         f"lost so far: {lost}; {plan.advice}",
         f"stale afterwards: {stale or 'no embeddings'}",
