@@ -20,7 +20,7 @@ from multidelete.ledger.chain import Ledger
 from multidelete.ledger.drift import advice
 from multidelete.ledger.events import Audited, Budget, Started
 from multidelete.ledger.holders import check_gone, listed, look_again, say_gone
-from multidelete.ledger.judging import judge
+from multidelete.ledger.judging import Beside, judge
 from multidelete.ledger.models import newest
 from multidelete.ledger.plan import make_plan, write_plan
 from multidelete.ledger.releasing import refuse, release
@@ -28,7 +28,7 @@ from multidelete.ledger.requests import pairs_of
 from multidelete.ledger.running import run
 from multidelete.ledger.work import How, taken_up
 from multidelete.methods import METHODS
-from multidelete.unlearning import carried_out
+from multidelete.unlearning import carried_out, unlearn
 from tests.ledger.operated import QUICK, Killed, Watched, ask, lineage, watched
 from tests.tiny import people
 
@@ -238,6 +238,24 @@ def test_losses_add_up_when_the_first_original_is_gone(second: tuple[Ledger, Wat
     first, second_ = (event for one in ledger.events() if isinstance(event := one.event, Audited))
     assert (first.against, second_.against) == (None, first.model)
     assert set(done.drift) == set(first.drift or {})
+
+
+@pytest.mark.slow
+def test_retrained_model_is_the_yardstick_of_what_it_never_saw_alone(
+    second: tuple[Ledger, Watched], tmp_path: Path
+) -> None:
+    ledger, seen = second
+    ids = pairs_of(ledger, "T-2", seen.data).ids
+    for start in ("original", "lineage/models/0001"):
+        unlearn(ledger.folder.parent / start, seen.data, ids, method="retrain", settings={"device": "cpu"},
+                out=tmp_path / Path(start).name, key=ledger.folder / "keys" / "_models.key")  # fmt: skip
+    told = []
+    for name in ("original", "0001"):
+        judged = run(ledger, seen.data, QUICK, beside=Beside(retrained=tmp_path / name)).judged
+        assert judged.earlier is not None
+        told.append([any(figure.model == "retrained" for figure in one.figures)
+                     for one in (judged.newest, judged.earlier)])  # fmt: skip
+    assert told == [[True, False], [True, True]]
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from multidelete.artifacts.deletions import Lineage
-from multidelete.artifacts.keys import keyed_digest, new_key, read_keys
+from multidelete.artifacts.keys import keyed_digest, new_key
 from multidelete.artifacts.manifest import MANIFEST, digest_file
 from multidelete.artifacts.marks import MARK, beside
 from multidelete.artifacts.room import write_whole
@@ -23,10 +23,9 @@ from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, PairData
 from multidelete.ledger.chain import Ledger
 from multidelete.ledger.events import Found, Gone, Holder, Released
-from multidelete.ledger.models import all_models, released_requests, run_keys
+from multidelete.ledger.models import all_models, has_forgotten, released_requests
 from multidelete.ledger.places import model_digest, places_of
 from multidelete.ledger.requests import known, odd_text, request_key
-from multidelete.models.lineage import lineage_of
 
 PLACES = "still-knowing.json"
 DATA = "training data"
@@ -120,18 +119,8 @@ def _known(ledger: Ledger, pairs: Sequence[Pair]) -> Iterator[tuple[str, Path]]:
         if path.resolve() in seen or sort is None:
             continue
         seen.add(path.resolve())
-        if sort not in ("model", "adapter") or not _has_forgotten(ledger, path, pairs):
+        if sort not in ("model", "adapter") or not has_forgotten(ledger, path, pairs):
             yield sort, path.absolute()
-
-
-def _has_forgotten(ledger: Ledger, model: Path, pairs: Sequence[Pair]) -> bool:
-    """Whether a model has forgotten all of these pairs, as far as the keys tell that lie beside it or in the ledger."""
-    try:
-        lineage = lineage_of(model)
-        lineage = lineage.with_keys(read_keys(run_keys(ledger))) if run_keys(ledger).is_file() else lineage
-    except MultideleteError:
-        return False
-    return {pair.id for pair in pairs} <= lineage.earlier(pairs) and (bool(pairs) or lineage.deletions != ())
 
 
 def _inside(place: Path, ledger: Ledger) -> Iterator[Path]:

@@ -15,8 +15,17 @@ from multidelete.ledger.chain import Ledger
 from multidelete.ledger.drift import Advice, advice, drift_of, model_drift
 from multidelete.ledger.events import Unlearned
 from multidelete.ledger.judged import audited_event
-from multidelete.ledger.models import ORIGINAL, LineageModel, model_of, original, released_requests, run_keys
+from multidelete.ledger.models import (
+    ORIGINAL,
+    LineageModel,
+    has_forgotten,
+    model_of,
+    original,
+    released_requests,
+    run_keys,
+)
 from multidelete.ledger.requests import known, pairs_of
+from multidelete.models import Adapter
 
 AUDITS = "audits"
 
@@ -26,7 +35,8 @@ class Beside:
     """What a model is judged beside and how, as `multidelete.audit` takes it.
 
     Attributes:
-        retrained: A model trained without the pairs: the yardstick.
+        retrained: A model trained without the pairs: the yardstick. Of earlier requests, too, where it was trained
+            without theirs.
         retrained_again: Such models of other seeds.
         noun: What the deleted units are called in the report.
         device: Where the models are asked.
@@ -85,8 +95,9 @@ def judge(ledger: Ledger, model: LineageModel, data: PairData, beside: Beside | 
     before = [known(ledger, name) for name in released_requests(ledger) if name not in model.requests]
     is_first = against.name == ORIGINAL
     told = [one.reference for one in before if is_first and not one.keys_gone]
-    audits = partial(_audit, ledger, folder, against.folder, everything, beside)
-    newest, earlier = audits(model.requests), audits(told) if told else None
+    audits = partial(_audit, ledger, folder, against.folder, everything)
+    newest = audits(beside, model.requests)
+    earlier = audits(_fit_for(ledger, everything, told, beside), told) if told else None
     lost = {} if is_first else model_drift(ledger, against)
     drift = {name: round(more + lost.get(name, 0.0), 6) for name, more in drift_of(newest.verdict.rows).items()}
     with ledger.writing():
@@ -124,6 +135,19 @@ def _against(ledger: Ledger, model: LineageModel) -> LineageModel:
         first = next(model_of(ledger, run.before) for run in runs if run.after.digest == model.digest.digest)
     first.check()
     return first
+
+
+def _fit_for(ledger: Ledger, data: PairData, references: Sequence[str], beside: Beside) -> Beside:
+    """What earlier requests are judged beside: retrained models that have not seen their pairs, or none."""
+    wanted = {pair_id for reference in references for pair_id in pairs_of(ledger, reference, data).ids}
+    pairs = [pair for pair in data.train if pair.id in wanted]
+
+    def is_fit(source: Source | None) -> bool:
+        return source is None or (not isinstance(source, Adapter) and has_forgotten(ledger, source, pairs))
+
+    if not is_fit(beside.retrained):
+        return replace(beside, retrained=None, retrained_again=())
+    return replace(beside, retrained_again=tuple(filter(is_fit, beside.retrained_again)))
 
 
 def _audit(

@@ -1,12 +1,16 @@
 """The models of a lineage: where they lie, and which one the next run begins with."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from multidelete.core.errors import LedgerError
+from multidelete.artifacts.keys import read_keys
+from multidelete.core.errors import LedgerError, MultideleteError
+from multidelete.data.pairs import Pair
 from multidelete.ledger.chain import KEYS, Ledger
 from multidelete.ledger.events import ModelDigest, Released, Unlearned
 from multidelete.ledger.places import model_digest, places_of, write_places
+from multidelete.models.lineage import lineage_of
 
 ORIGINAL = "original"
 MODELS = "models"
@@ -100,3 +104,13 @@ def remember_place(ledger: Ledger, name: str, folder: Path) -> None:
 
 def _made(ledger: Ledger, run: Unlearned) -> LineageModel:
     return LineageModel(run.folder, place_of_run(ledger, run.folder), run.after, run.references)
+
+
+def has_forgotten(ledger: Ledger, model: str | Path, pairs: Sequence[Pair]) -> bool:
+    """Whether a model has forgotten all of these pairs, as far as the keys tell that lie beside it or in the ledger."""
+    try:
+        lineage = lineage_of(model)
+        lineage = lineage.with_keys(read_keys(run_keys(ledger))) if run_keys(ledger).is_file() else lineage
+    except MultideleteError:
+        return False
+    return {pair.id for pair in pairs} <= lineage.earlier(pairs) and (bool(pairs) or lineage.deletions != ())
