@@ -14,7 +14,7 @@ from multidelete.data.generated.personas import personas
 from multidelete.data.pairs import PairData
 from multidelete.data.request import Request, resolve_request
 from multidelete.ledger.certificate import CERTIFICATE, issue
-from multidelete.ledger.chain import Ledger, Recorded
+from multidelete.ledger.chain import Ledger
 from multidelete.ledger.events import (
     Audited,
     FigureRow,
@@ -27,6 +27,7 @@ from multidelete.ledger.events import (
     Unlearned,
 )
 from multidelete.ledger.places import Places, begin, model_digest
+from multidelete.ledger.recorded import Recorded
 from multidelete.ledger.requests import receive
 from multidelete.ledger.signing import public_key
 from multidelete.unlearning import train

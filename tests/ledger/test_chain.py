@@ -15,10 +15,11 @@ from multidelete.core.errors import CheckpointError, LedgerError
 from multidelete.data.pairs import PairData
 from multidelete.ledger import verifier
 from multidelete.ledger.certificate import export_lines
-from multidelete.ledger.chain import FILE, Ledger, canonical
+from multidelete.ledger.chain import FILE, Ledger
 from multidelete.ledger.clock import CLOCK, now
 from multidelete.ledger.events import KINDS, Budget, Failed, Gone, ModelDigest, Opened, Planned, Released
 from multidelete.ledger.places import Places, begin
+from multidelete.ledger.recorded import canonical
 from tests.ledger.conftest import DATA, DAY, asked
 from tests.processes import own_environment
 

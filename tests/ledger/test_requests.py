@@ -12,7 +12,8 @@ from multidelete.data.pairs import PairData, PairDataset
 from multidelete.ledger.chain import Ledger
 from multidelete.ledger.events import Audited, ModelDigest, Refused, Released, Unlearned
 from multidelete.ledger.places import DATA_KEY
-from multidelete.ledger.requests import add_near_duplicates, forget_key, is_in, key_path, naming, pairs_of, receive
+from multidelete.ledger.requests import add_near_duplicates, forget_key, is_in, key_path, pairs_of, receive
+from multidelete.ledger.texts import naming
 from tests.ledger.conftest import DAY, asked, of_one
 
 DONE = ModelDigest(digest="1" * 64, files={"model.safetensors": "2" * 64})

@@ -22,8 +22,9 @@ import rfc8785
 from multidelete.data.pairs import PairData
 from multidelete.ledger import verifier
 from multidelete.ledger.certificate import export_lines
-from multidelete.ledger.chain import FILE, Ledger, canonical
+from multidelete.ledger.chain import FILE, Ledger
 from multidelete.ledger.events import Gone, ModelDigest, Opened
+from multidelete.ledger.recorded import canonical
 from multidelete.ledger.requests import forget_key, key_path
 from multidelete.ledger.verifier import FalseError, Findings, check_event, read_canonical, read_certificate, read_ledger
 from tests.ledger.conftest import Lineage, make_lineage, of_one, sign_key

@@ -21,10 +21,11 @@ from multidelete.core.errors import LedgerError
 from multidelete.core.json_files import Json, JsonObject
 from multidelete.core.paths import user_path
 from multidelete.core.words import counted
-from multidelete.ledger.chain import Ledger, Recorded, canonical
+from multidelete.ledger.chain import Ledger
 from multidelete.ledger.clock import now, written
 from multidelete.ledger.events import Audited, CertificateIssued, Released
 from multidelete.ledger.places import places_of
+from multidelete.ledger.recorded import Recorded, canonical
 from multidelete.ledger.requests import known
 from multidelete.ledger.signing import private_key
 from multidelete.ledger.states import RequestState

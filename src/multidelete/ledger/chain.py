@@ -3,21 +3,16 @@
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 
-import rfc8785
-
 from multidelete.artifacts.folders import make_folder
-from multidelete.artifacts.manifest import digest_text
 from multidelete.core.errors import LedgerError
-from multidelete.core.json_files import Json, JsonObject
 from multidelete.ledger.clock import now, written
 from multidelete.ledger.events import Event, Opened, read_event
+from multidelete.ledger.recorded import Recorded, canonical, hash_of, place_of_event
 from multidelete.ledger.states import RequestState, after, refuse_step
 from multidelete.ledger.verifier import (
     FIRST,
@@ -33,72 +28,6 @@ from multidelete.ledger.verifier import (
 FILE = "ledger.sqlite"
 KEYS = "keys"
 _PATIENCE_S = 30.0  # until another process has written its event
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """An event as it stands in the ledger.
-
-    Attributes:
-        ledger: Random id of the ledger.
-        number: From 1 on.
-        time: When it was written, in UTC.
-        event: What happened.
-        text: The same as it stands there, canonical JSON.
-        previous: Hash of the event before.
-        hash: SHA-256 of the canonical JSON of all the rest.
-    """
-
-    ledger: str
-    number: int
-    time: str
-    event: Event
-    text: str = field(repr=False)
-    previous: str
-    hash: str
-
-    @property
-    def kind(self) -> str:
-        return self.event.kind
-
-    @cached_property
-    def body(self) -> dict[str, Json]:
-        """The event as JSON, as it was written: also by an earlier version, which knew fewer fields."""
-        body: dict[str, Json] = json.loads(self.text)
-        return body
-
-    @property
-    def line(self) -> str:
-        """The event in a line of canonical JSON."""
-        place = _place(self.ledger, self.number, self.kind, self.time, self.previous)
-        return _line(self.text, {**place, "hash": self.hash})
-
-
-def canonical(content: JsonObject) -> str:
-    """Canonical JSON (RFC 8785)."""
-    return rfc8785.dumps(_plain(content)).decode()
-
-
-def _plain(value: Json) -> "rfc8785._impl._Value":
-    """With dictionaries and lists, which the library takes alone."""
-    if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(one) for one in value]
-    return value
-
-
-def _place(ledger: str, number: int, kind: str, time: str, previous: str) -> dict[str, Json]:
-    return {"ledger": ledger, "number": number, "kind": kind, "time": time, "previous": previous}
-
-
-def _line(body: str, rest: JsonObject) -> str:
-    """Canonical JSON of an event whose body is canonical already: large ones are not written twice."""
-    return f'{{"body":{body},{canonical(rest)[1:]}'  # the first of all names
-
-
-def _hash(body: str, place: JsonObject) -> str:
-    return digest_text(_line(body, place))
 
 
 class Ledger:
@@ -293,7 +222,7 @@ class Ledger:
                 *(["it is of another ledger"] if last is not None and ledger != last.ledger else []),
                 *(["it does not follow the one before"] if previous != (last.hash if last else FIRST) else []),
                 *(["its hash is another"]
-                  if own != _hash(text, _place(ledger, number, kind, time, previous)) else []),
+                  if own != hash_of(text, place_of_event(ledger, number, kind, time, previous)) else []),
             ]  # fmt: skip
             if wrong:
                 raise LedgerError(f"{where} is not what was written: {' and '.join(wrong)}. {_RESTORE}")
@@ -307,7 +236,7 @@ class Ledger:
         refuse_step(self._requests, event)
         number, previous = len(before) + 1, before[-1].hash if before else FIRST
         text, at = canonical(event.as_json()), written(time or now())
-        own = _hash(text, _place(ledger, number, event.kind, at, previous))
+        own = hash_of(text, place_of_event(ledger, number, event.kind, at, previous))
         row = (number, ledger, event.kind, at, text, previous, own)
         connection.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         return self._read(connection)[-1]  # what could not be read again is not written

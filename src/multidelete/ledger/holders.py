@@ -25,7 +25,8 @@ from multidelete.ledger.chain import Ledger
 from multidelete.ledger.events import Found, Gone, Holder, Released
 from multidelete.ledger.models import all_models, has_forgotten, released_requests
 from multidelete.ledger.places import model_digest, places_of
-from multidelete.ledger.requests import known, odd_text, request_key
+from multidelete.ledger.requests import known, request_key
+from multidelete.ledger.texts import odd_text
 
 PLACES = "still-knowing.json"
 DATA = "training data"

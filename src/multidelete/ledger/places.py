@@ -19,8 +19,9 @@ from multidelete.core.json_files import read_json_object
 from multidelete.core.paths import lies_there
 from multidelete.core.records import Record, read_object
 from multidelete.data.pairs import PairData
-from multidelete.ledger.chain import KEYS, Ledger, canonical
+from multidelete.ledger.chain import KEYS, Ledger
 from multidelete.ledger.events import Budget, ModelDigest, Opened
+from multidelete.ledger.recorded import canonical
 
 PLACES = "lineage.json"
 DATA_KEY = "_data.key"

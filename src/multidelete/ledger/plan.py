@@ -13,12 +13,13 @@ from multidelete.core.words import counted, indefinite
 from multidelete.data.near.found import NearDuplicate, near_duplicates
 from multidelete.data.pairs import Pair, PairData, members
 from multidelete.ledger.answers import ANSWERS, Offered, read_answers, write_answers
-from multidelete.ledger.chain import Ledger, Recorded
+from multidelete.ledger.chain import Ledger
 from multidelete.ledger.drift import Advice, advice, model_drift
 from multidelete.ledger.events import Planned
 from multidelete.ledger.models import released_requests
 from multidelete.ledger.places import places_of, write_places
 from multidelete.ledger.plan_page import plan_page
+from multidelete.ledger.recorded import Recorded
 from multidelete.ledger.representations import representations
 from multidelete.ledger.requests import known, request_key
 from multidelete.ledger.stale import stale_modalities

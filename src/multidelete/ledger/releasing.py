@@ -11,8 +11,9 @@ from multidelete.ledger.chain import Ledger
 from multidelete.ledger.events import Audited, CertificateIssued, Refused, Released
 from multidelete.ledger.holders import Holding, find_holders, remember
 from multidelete.ledger.models import model_of, newest
-from multidelete.ledger.requests import known, naming, odd_text, pairs_of
+from multidelete.ledger.requests import known, pairs_of
 from multidelete.ledger.stale import Stale, stale_after, write_stale_ids
+from multidelete.ledger.texts import naming, odd_text
 from multidelete.ledger.work import taken_up
 
 CERTIFICATES = "certificates"
