@@ -177,6 +177,8 @@ def test_two_processes_write_events_at_once(number: int, ledger: Ledger) -> None
         subprocess.Popen([sys.executable, "-c", code, str(ledger.folder), name], env=own_environment())
         for name in ("first", "second")
     ]
+    while any(writer.poll() is None for writer in writers):
+        verifier.read_ledger(ledger.folder, verifier.Findings())  # holds at any moment
     assert [writer.wait(timeout=120) for writer in writers] == [0, 0]
     events = ledger.verify()
     told = [one.body["what"] for one in events[1:]]

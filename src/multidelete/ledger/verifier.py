@@ -15,8 +15,9 @@ import re
 import sqlite3
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -202,7 +203,7 @@ def read_ledger(path: Path, findings: Findings) -> list[Object]:
     path = path / "ledger.sqlite" if path.is_dir() else path
     data = read_file(path)
     if data.startswith(_SQLITE) or path.suffix == ".sqlite":
-        events = _of_sqlite(path, data, findings)
+        events = _of_sqlite(*_settled(path), findings)
     else:
         *lines, end = data.split(b"\n")
         if end:
@@ -215,10 +216,27 @@ def read_ledger(path: Path, findings: Findings) -> list[Object]:
     return events
 
 
-def _of_sqlite(path: Path, data: bytes, findings: Findings) -> list[Object]:
-    """Read a copy: opening a file of SQLite may change it."""
+def _settled(path: Path) -> tuple[bytes, bytes]:
+    """A file of SQLite and the log beside it, which belong together: read again while somebody writes."""
     log = Path(f"{path}-wal")
-    held = log.read_bytes() if log.is_file() else b""
+    for _ in range(100):
+        with suppress(FileNotFoundError):  # the log has gone meanwhile
+            before = _stamps(path, log)
+            data, held = read_file(path), log.read_bytes() if before[1] else b""
+            if _stamps(path, log) == before:
+                return data, held
+        time.sleep(0.02)
+    raise UnusableError(f"{path} is being written all the time. Try again, or give a copy.")
+
+
+def _stamps(*paths: Path) -> list[tuple[int, int] | None]:
+    """When each file was changed, and its size."""
+    found = [path.stat() if path.is_file() else None for path in paths]
+    return [None if one is None else (one.st_mtime_ns, one.st_size) for one in found]
+
+
+def _of_sqlite(data: bytes, held: bytes, findings: Findings) -> list[Object]:
+    """Read a copy: opening a file of SQLite may change it."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "copy.sqlite")
         copy.write_bytes(data)
