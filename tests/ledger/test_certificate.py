@@ -16,7 +16,7 @@ from multidelete.core.errors import CheckpointError, LedgerError
 from multidelete.data.pairs import PairData
 from multidelete.ledger import verifier
 from multidelete.ledger.certificate import CERTIFICATE, PAGE, VERIFIER, export_lines, issue, not_shown, statement
-from multidelete.ledger.events import Failed, Found, Holder
+from multidelete.ledger.events import Failed, Found, Holder, Refused
 from multidelete.ledger.requests import forget_key
 from tests.ledger.conftest import DAY, Lineage, asked, make_lineage, of_one, sign_key
 
@@ -70,6 +70,17 @@ def test_page_is_made_of_the_same_and_loads_nothing(done: Lineage) -> None:
     assert "://" not in text
     assert "src=" not in text
     assert (done.certificate.parent / VERIFIER).is_file()
+
+
+def test_texts_on_the_page_are_texts(people: PairData, model: Path, tmp_path: Path) -> None:
+    done = make_lineage(tmp_path / "one", people, model)
+    asked(done.ledger, people, "person-0003", "TICKET-19")
+    done.ledger.append(Refused(reference="TICKET-19", reason="<script>alert('x')</script> & more", by="<b>"), time=DAY)
+    out = issue(done.ledger, "TICKET-19", tmp_path / "out")
+    text = (out / PAGE).read_text()
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    assert "<b>" not in text
 
 
 def test_refused_request_has_a_certificate_that_says_nothing_was_deleted(done: Lineage, tmp_path: Path) -> None:
