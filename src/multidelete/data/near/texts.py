@@ -21,12 +21,13 @@ Close = dict[tuple[str, str], float]  # by a deleted and another source, their d
 
 
 def words_of(text: str) -> list[str]:
-    """Words in one Unicode form, without capital letters and punctuation, in alphabetical order.
+    """What stands between blanks, in one Unicode form, without capitals and punctuation, in alphabetical order.
 
     >>> words_of("The caf\\u00e9, THE cafe\\u0301!")
     ['caf\u00e9', 'caf\u00e9', 'the', 'the']
     """
-    return sorted(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold()))
+    words = (re.sub(r"\W+", "", word) for word in unicodedata.normalize("NFKC", text).casefold().split())
+    return sorted(word for word in words if word)
 
 
 def text_distance(one: str, other: str) -> float:
