@@ -129,11 +129,12 @@ def make_lineage(folder: Path, people: PairData, model: Path, *, signed: bool = 
     places = Places(model=str(model), data=DATA, sign_key=str(key) if signed else None)
     signer = public_key(key) if signed else None
     ledger = begin(folder / "lineage", people, places, signer=signer, time=DAY)
-    asked(ledger, people)
-    asked(ledger, people, "person-0002", "TICKET-18")
-    told(ledger, unlearned, "TICKET-17")
-    ledger.append(Gone(what="cache", digest="5" * 64), time=DAY + timedelta(days=4))
-    ledger.append(Refused(reference="TICKET-18", reason="a legal claim needs it", by="counsel"), time=DAY)
+    with ledger.writing():
+        asked(ledger, people)
+        asked(ledger, people, "person-0002", "TICKET-18")
+        told(ledger, unlearned, "TICKET-17")
+        ledger.append(Gone(what="cache", digest="5" * 64), time=DAY + timedelta(days=4))
+        ledger.append(Refused(reference="TICKET-18", reason="a legal claim needs it", by="counsel"), time=DAY)
     out = issue(ledger, "TICKET-17", folder / "certificate", time=DAY + timedelta(days=5))
     return Lineage(ledger, unlearned, out / CERTIFICATE, folder / "sign.pub")
 
