@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
+from json.encoder import encode_basestring
 from pathlib import Path
 from typing import NoReturn
 
@@ -90,15 +91,17 @@ def canonical(value: object) -> bytes:
 
 
 def _text(value: object) -> str:
-    if value is None or isinstance(value, bool | str):
-        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str):
+        return encode_basestring(value)
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
     if isinstance(value, int | float):
         return _number(value)
     if isinstance(value, Mapping):
         names = sorted(value, key=lambda name: str(name).encode("utf-16-be", "surrogatepass"))
-        return "{" + ",".join(f"{_text(name)}:{_text(value[name])}" for name in names) + "}"
+        return "{" + ",".join([f"{_text(name)}:{_text(value[name])}" for name in names]) + "}"
     if isinstance(value, Sequence):
-        return "[" + ",".join(map(_text, value)) + "]"
+        return "[" + ",".join([_text(one) for one in value]) + "]"
     raise FalseError("it holds what JSON cannot")
 
 
