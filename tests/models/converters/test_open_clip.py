@@ -9,10 +9,15 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers import CLIPModel, SiglipModel
 
 from multidelete.core.errors import CheckpointError, ConfigError, UnsupportedError
 from multidelete.models import Adapter, load_adapter, reading
 from multidelete.models.converters.conversion import convert, export
+from multidelete.models.converters.layout import Stored, Untold
+from multidelete.models.converters.open_clip import LAYOUT
+from multidelete.models.converters.open_clip_siglip import LAYOUT as SIGLIP
+from multidelete.models.converters.origin import Origin
 from multidelete.models.fresh import train_tokenizer
 from tests.models.converters.open_clip_model import CONTEXT, EMBED, Plain, random_tensors
 from tests.tiny import SIZE, captions, own_clip, people
@@ -251,3 +256,73 @@ def test_unknown_activation_is_said(tmp_path: Path, tokenizer: Path, caplog: pyt
     torch.save(random_tensors(), tmp_path / "model.pt")
     load(tmp_path / "model.pt", tokenizer)
     assert "does not tell its activation, and is read with GELU" in caplog.text
+
+
+# Patch, picture, vision width, layers and width inside, text width, layers, embedding; millions of parameters as
+# open_clip's table of models has them, and attention heads of both towers as its configurations do.
+PUBLISHED = {
+    "ViT-B-32": (32, 224, 768, 12, 3072, 512, 12, 512, 151.28, 12, 8),
+    "ViT-B-16": (16, 224, 768, 12, 3072, 512, 12, 512, 149.62, 12, 8),
+    "ViT-L-14": (14, 224, 1024, 24, 4096, 768, 12, 768, 427.62, 16, 12),
+    "ViT-L-14-336": (14, 336, 1024, 24, 4096, 768, 12, 768, 427.94, 16, 12),
+    "ViT-H-14": (14, 224, 1280, 32, 5120, 1024, 24, 1024, 986.11, 16, 16),
+    "ViT-g-14": (14, 224, 1408, 40, 6144, 1024, 24, 1024, 1366.68, 16, 16),
+    "ViT-bigG-14": (14, 224, 1664, 48, 8192, 1280, 32, 1280, 2539.57, 16, 20),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_sizes_give_the_published_networks(name: str) -> None:
+    """Told from shapes alone, on no memory."""
+    patch, picture, width, layers, inside, text, depth, embedding, millions, *heads = PUBLISHED[name]
+    shapes: dict[str, tuple[int, ...]] = {
+        "visual.conv1.weight": (width, 3, patch, patch), "visual.proj": (width, embedding), "logit_scale": (),
+        "visual.positional_embedding": ((picture // patch) ** 2 + 1, width), "visual.ln_pre.weight": (width,),
+        "token_embedding.weight": (49408, text), "positional_embedding": (77, text),
+        "text_projection": (text, embedding),
+        **{f"visual.transformer.resblocks.{n}.mlp.c_fc.weight": (inside, width) for n in range(layers)},
+        **{f"transformer.resblocks.{n}.mlp.c_fc.weight": (4 * text, text) for n in range(depth)},
+    }  # fmt: skip
+    tensors = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
+    described = LAYOUT.describe(Stored(Path(f"{name}.pt"), tensors, Origin(layout="")), Untold(architecture=name))
+    towers = (described.config.vision_config, described.config.text_config)
+    assert [tower.num_attention_heads for tower in towers] == heads
+    with torch.device("meta"):
+        network = CLIPModel(described.config)
+    assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(millions, abs=0.006)
+
+
+# Patch, picture, width, layers and width inside of the vision tower; width, layers and vocabulary of the text tower.
+SIGLIPS = {
+    "ViT-B-16-SigLIP": (16, 224, 768, 12, 3072, 768, 12, 32000, 203.16, 12, "gelu"),
+    "ViT-L-16-SigLIP-256": (16, 256, 1024, 24, 4096, 1024, 24, 32000, 652.15, 16, "gelu"),
+    "ViT-SO400M-14-SigLIP-384": (14, 384, 1152, 27, 4304, 1152, 27, 32000, 877.96, 16, "gelu"),
+    "ViT-B-16-SigLIP2": (16, 224, 768, 12, 3072, 768, 12, 256000, 375.19, 12, "gelu"),
+    "ViT-SO400M-16-SigLIP2-384": (16, 384, 1152, 27, 4304, 1152, 27, 256000, None, 16, "gelu_pytorch_tanh"),
+}
+
+
+@pytest.mark.parametrize("name", SIGLIPS)
+def test_published_sizes_give_the_published_siglips(name: str) -> None:
+    """With the activations that timm's towers and open_clip's texts have."""
+    patch, picture, width, layers, inside, text, depth, words, millions, heads, act = SIGLIPS[name]
+    trunk, part = "visual.trunk.", "text."
+    shapes: dict[str, tuple[int, ...]] = {
+        f"{trunk}patch_embed.proj.weight": (width, 3, patch, patch), "logit_scale": (), "logit_bias": (),
+        f"{trunk}pos_embed": (1, (picture // patch) ** 2, width), f"{trunk}attn_pool.latent": (1, 1, width),
+        f"{part}token_embedding.weight": (words, text), f"{part}positional_embedding": (64, text),
+        f"{part}text_projection.weight": (width, text),
+        **{f"{trunk}blocks.{n}.mlp.fc1.weight": (inside, width) for n in range(layers)},
+        **{f"{part}transformer.resblocks.{n}.mlp.c_fc.weight": (inside, text) for n in range(depth)},
+    }  # fmt: skip
+    tensors = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
+    for said in (Untold(), Untold(architecture=name)):
+        config = SIGLIP.describe(Stored(Path(f"{name}.pt"), tensors, Origin(layout="")), said).config
+        towers = (config.vision_config, config.text_config)
+        assert [tower.num_attention_heads for tower in towers] == [heads, heads]
+        assert towers[0].hidden_act == act
+        assert towers[1].hidden_act == ("gelu_pytorch_tanh" if "SigLIP2" in name else "gelu")
+    with torch.device("meta"):
+        network = SiglipModel(config)
+    parameters = sum(p.numel() for p in network.parameters()) / 1e6
+    assert millions is None or parameters == pytest.approx(millions, abs=0.006)
