@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from multidelete.artifacts.folders import refuse_existing, whole_or_nothing
-from multidelete.artifacts.marks import beside, is_marked_file
+from multidelete.artifacts.marks import MARK, beside, is_marked_file
 from multidelete.artifacts.overlap import refuse_overlap
 from multidelete.artifacts.result_folder import result_folder
+from multidelete.core.errors import CheckpointError
 from multidelete.core.runtime import is_main_process, wait_for_everyone
 
 
@@ -22,9 +23,23 @@ def refuse_existing_model(out: Path, *, is_file: bool, overwrite: bool) -> None:
     Raises:
         CheckpointError: It is there.
     """
+    refuse_name(out)
     if is_file:
         refuse_existing(out, overwrite=overwrite, is_ours=is_marked_file)
     refuse_existing(beside(out) if is_file else out, overwrite=overwrite)
+
+
+def refuse_name(out: Path) -> None:
+    """Refuse an output that is called as what lies beside a file: it would tell of that file.
+
+    Raises:
+        CheckpointError: It is.
+    """
+    if out.suffix == MARK:
+        raise CheckpointError(
+            f"{out} is called as what lies beside a model that is a file, and would be read as what is told of "
+            f"{out.with_suffix('').name}. Give another name."
+        )
 
 
 @contextmanager
@@ -32,6 +47,7 @@ def result_of_run(
     out: Path, inputs: Sequence[Path], *, is_file: bool, overwrite: bool, resume: bool, digest: str
 ) -> Iterator[Path]:
     """`result_folder`; for a model that is a file, the folder beside it, in which the file is made by its name."""
+    refuse_name(out)
     if is_file:
         refuse_overlap(out, inputs)
         if is_main_process():

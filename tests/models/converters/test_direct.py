@@ -133,6 +133,8 @@ def test_outputs_over_inputs_and_other_kinds_are_refused(
 ) -> None:
     refused(place, place / "model.pt", "--overwrite")
     assert "inputs are never changed" in capsys.readouterr().err
+    refused(place, tmp_path / "model.pt.multidelete")
+    assert "is called as what lies beside a model that is a file" in capsys.readouterr().err
     refused(place, tmp_path / "out.safetensors")
     assert "a file of another kind" in capsys.readouterr().err
     refused(place, tmp_path / "lora.pt", "--lora", "r=2")

@@ -183,6 +183,10 @@ def without(*names: str) -> dict[str, Tensor]:
 WRONG: dict[str, tuple[dict[str, object], type[Exception], str]] = {
     "missing": (without("visual.ln_post.bias"), CheckpointError, "1 tensor is missing: visual.ln_post.bias"),
     "unknown": ({**random_tensors(), "visual.extra": torch.ones(2)}, CheckpointError, "unknown: visual.extra"),
+    "deep": (
+        {**random_tensors(), "transformer.resblocks.999999999.ln_1.bias": torch.ones(2)}, CheckpointError,
+        "unknown: transformer.resblocks.999999999.ln_1.bias",
+    ),
     "shape": ({**random_tensors(), "ln_final.bias": torch.ones(2)}, CheckpointError, r"ln_final.bias is \[2\], not"),
     "resnet": (
         {"visual.layer1.0.conv1.weight": torch.ones(2, 2, 1, 1), "logit_scale": torch.ones(())},
@@ -239,6 +243,9 @@ def test_other_architecture_than_named_is_refused(tmp_path: Path, tokenizer: Pat
     (tmp_path / "odd.json").write_text(json.dumps(odd))
     with pytest.raises(CheckpointError, match="its sizes describe no network"):
         load(tmp_path / "model.pt", tokenizer, tmp_path / "odd.json")
+    (tmp_path / "wide.json").write_text(json.dumps({"vision_cfg": {"width": 768}, "text_cfg": {"heads": 2}}))
+    with pytest.raises(CheckpointError, match="has towers of width 64 and 128, and its configuration file says 768"):
+        load(tmp_path / "model.pt", tokenizer, tmp_path / "wide.json")
     config = {"vision_cfg": {"layers": [3, 4, 6, 3]}, "text_cfg": {"hf_model_name": "roberta"}}
     (tmp_path / "other.json").write_text(json.dumps(config))
     with pytest.raises(UnsupportedError, match="ResNet") as caught:

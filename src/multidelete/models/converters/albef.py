@@ -80,7 +80,7 @@ def describe(stored: Stored, untold: Untold) -> Described:
             layer_norm_eps=1e-6,
         ),
         text_config=BertConfig(
-            vocab_size=words[0], hidden_size=words[1], num_hidden_layers=max(looking) + 1,
+            vocab_size=words[0], hidden_size=words[1], num_hidden_layers=depth(tensors, layer),
             num_attention_heads=words[1] // width, intermediate_size=text_mlp[0], max_position_embeddings=places[0],
             type_vocab_size=1 if types is None else len(types),
         ),

@@ -29,6 +29,7 @@ from multidelete.models.converters.open_clip_names import (
     QUICK,
     heads_of,
     preprocess_of,
+    refuse_other_widths,
     told_of,
 )
 from multidelete.models.converters.origin import Origin
@@ -78,6 +79,7 @@ def describe(stored: Stored, untold: Untold) -> Described:
             "visual.ln_pre.weight", "visual.proj")  # fmt: skip
     patch, places, mlp, words, text_places, text_mlp, projection = sizes(stored, tell)[:7]
     told = told_of(stored, untold.architecture, siglip=False)
+    refuse_other_widths(stored, told, (patch[0], words[1]))
     layers = [depth(tensors, f"{tower}transformer.resblocks.") for tower in ("visual.", part)]
     towers = (patch[0], layers[0], patch[-1], words[1], layers[1])
     if told.towers is not None and told.towers != towers:
@@ -154,9 +156,8 @@ def sizes(stored: Stored, names: Sequence[str]) -> list[tuple[int, ...]]:
 
 
 def depth(tensors: Mapping[str, Tensor], layers: str) -> int:
-    """Number of layers: one more than the largest there is."""
-    numbers = [name.removeprefix(layers).split(".")[0] for name in tensors if name.startswith(layers)]
-    return 1 + max((int(number) for number in numbers if number.isdecimal()), default=-1)
+    """Number of layers: as many as there are numbers of them; one that is no such number is unknown afterwards."""
+    return len({name.removeprefix(layers).split(".")[0] for name in tensors if name.startswith(layers)})
 
 
 def head_count(path: object, width: int, *, vision: bool, siglip: bool, untold: Untold) -> int:

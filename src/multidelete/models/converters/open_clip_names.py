@@ -57,6 +57,7 @@ class Told:
         vision_heads: Attention heads; None where the width tells.
         text_heads: The same of the text tower.
         towers: Sizes that the name stands for, to compare.
+        widths: Widths of the two towers that a file says, to compare.
         preprocess: How pictures are prepared.
         text: The configuration file, to write back.
     """
@@ -66,6 +67,7 @@ class Told:
     vision_heads: int | None = None
     text_heads: int | None = None
     towers: tuple[int, int, int, int, int] | None = None
+    widths: tuple[int | None, int | None] = (None, None)
     preprocess: JsonObject | None = None
     text: str = ""
 
@@ -87,6 +89,19 @@ def told_of(stored: Stored, architecture: str | Path | None, *, siglip: bool) ->
         path = Path(architecture)
         return _of_file(path / CONFIG if path.is_dir() else path, siglip=siglip)
     return _of_name(str(architecture), siglip=siglip)
+
+
+def refuse_other_widths(stored: Stored, told: Told, widths: tuple[int, int]) -> None:
+    """Refuse a configuration file of another network.
+
+    Raises:
+        CheckpointError: Its widths are others.
+    """
+    if any(said not in (None, width) for said, width in zip(told.widths, widths, strict=True)):
+        raise CheckpointError(
+            f"{stored.path} has towers of width {widths[0]} and {widths[1]}, and its configuration file says "
+            f"{told.widths[0]} and {told.widths[1]}. Give the one that belongs to it."
+        )
 
 
 def _of_own(stored: Stored) -> Told:
@@ -137,14 +152,16 @@ def _of_file(path: Path, *, siglip: bool) -> Told:
         raise UnsupportedError([f"{path} is of a network without a counterpart in transformers: {one}"
                                 for one in reasons])  # fmt: skip
     quick = QUICK if model.get("quick_gelu") else EXACT
-    width, head_width = vision.get("width", 768), vision.get("head_width", 64)
+    widths = [None if one.get("width") is None else _whole(one["width"], path) for one in (vision, text)]
+    head_width = _whole(vision.get("head_width", 64), path)
     preprocess = content.get("preprocess_cfg")
     trunk = vision.get("timm_model_name")
     return Told(
         vision_act=timm_activation(trunk) if isinstance(trunk, str) else TANH if _is_tanh(vision) else quick,
         text_act=TANH if _is_tanh(text) else quick,
-        vision_heads=None if siglip else _whole(width, path) // max(_whole(head_width, path), 1),
+        vision_heads=None if siglip or widths[0] is None else widths[0] // head_width,
         text_heads=_whole(text.get("heads", 8), path),
+        widths=(widths[0], widths[1]),
         preprocess=preprocess if isinstance(preprocess, dict) else None,
         text=json.dumps(content, indent=4),
     )

@@ -29,7 +29,14 @@ from multidelete.models.converters.open_clip import (
     resblocks,
     sizes,
 )
-from multidelete.models.converters.open_clip_names import CONFIG, EXACT, TANH, preprocess_of, told_of
+from multidelete.models.converters.open_clip_names import (
+    CONFIG,
+    EXACT,
+    TANH,
+    preprocess_of,
+    refuse_other_widths,
+    told_of,
+)
 from multidelete.models.converters.origin import Origin
 from multidelete.models.converters.rules import Rule, ours_by, same, theirs_by
 
@@ -60,6 +67,7 @@ def describe(stored: Stored, untold: Untold) -> Described:
             f"{_TEXT}transformer.resblocks.0.mlp.c_fc.weight", f"{_TEXT}text_projection.weight")  # fmt: skip
     patch, places, mlp, words, text_places, text_mlp, projection = sizes(stored, tell)
     told = told_of(stored, untold.architecture, siglip=True)
+    refuse_other_widths(stored, told, (patch[0], words[1]))
     layers = depth(tensors, f"{_TRUNK}blocks."), depth(tensors, f"{_TEXT}transformer.resblocks.")
     heads = [head_count(path, width, vision=vision, siglip=True, untold=untold)
              for width, vision in ((patch[0], True), (words[1], False))]  # fmt: skip
