@@ -8,12 +8,14 @@ import pytest
 
 import multidelete
 from multidelete import LoopSettings, TrainSettings
+from multidelete.artifacts.excluding import exclude
 from multidelete.cli import app
 from multidelete.data.request import Request
 from multidelete.experiments.comparison import compare
 from multidelete.experiments.store import ModelStore
 from multidelete.methods import Retrain
 from multidelete.models.converters.conversion import convert, export
+from multidelete.models.vectors import write_embeddings
 
 REQUEST = {"forget_subject", "forget_image", "forget_node"}  # resolve_request: subjects, images, nodes
 FAMILY = {"family"}  # add_family
@@ -70,7 +72,20 @@ COMMANDS = {
     "merge": Compared((multidelete.merge,), only_flags=FAMILY | HUB),
     "convert": Compared((convert, export, multidelete.reading), only_flags={"to_official"}),
     "data": Compared(
-        (multidelete.load_data, multidelete.reading), only_flags=FAMILY | {"examples", "check", "model", "write"}
+        (multidelete.load_data, multidelete.reading),
+        only_flags=FAMILY | {"examples", "check", "model", "write", "index", "index_folder"},
+    ),
+    "exclude": Compared(
+        (multidelete.load_data, exclude),
+        (Request,),
+        REQUEST | {"forget", "rewrite", "in_place", "resume"},
+        {"train", "request", "id_column"},
+    ),
+    "embed": Compared(
+        (multidelete.load_data, multidelete.reading, write_embeddings),
+        (Request,),
+        REQUEST | FAMILY | {"forget", "key", "model", "only", "device", "allow_pickle", "earlier_pairs_removed"},
+        {"adapter", "pairs", "number", "modalities"},
     ),
     "methods": Compared(()),
     "verify": Compared((), only_flags={"context"}),  # the verifier reads its own flags

@@ -14,7 +14,7 @@ from multidelete.cli.paths import ADDS_TO, MODELS, READS, WRITES
 
 NO_PATHS = {
     *("columns", "splits", "classes", "forget_subject", "forget_node", "method", "set", "lora", "trainable", "noun"),
-    *("device", "shard", "data_root", "family", "size", "task", "trackers", "only"),
+    *("device", "shard", "data_root", "family", "size", "task", "trackers", "only", "push_to_hub"),
     *("reference", "due", "basis", "id", "subject", "certificate", "only", "by", "despite", "reason", "gone"),
 }
 """Text flags that name no file; data_root is where paths start from, and these are checked one by one."""
