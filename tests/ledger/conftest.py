@@ -8,6 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from multidelete.artifacts.manifest import code_digest
 from multidelete.artifacts.record import Cost
 from multidelete.core.settings import TrainSettings
 from multidelete.data.generated.personas import personas
@@ -104,7 +105,7 @@ def told(ledger: Ledger, unlearned: Path, *references: str, hours: int = 0) -> N
     ledger.append(
         Unlearned(references=references, folder="unlearned", before=before, after=model, method="npo",
                   settings={"beta": 0.1}, loop={"lr": 1e-5, "passes": 3.0}, seed=7, pairs=4, key="00", data="ab",
-                  cost=Cost(wall_s=12.25, peak_bytes=2.0**31), versions={"python": "3.12"}),
+                  cost=Cost(wall_s=12.25, peak_bytes=2.0**31), versions={"python": "3.12"}, code=code_digest()),
         time=at,
     )  # fmt: skip
     ledger.append(

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import SSlibKey
 
+from multidelete.artifacts.manifest import code_digest
 from multidelete.core.errors import CheckpointError, LedgerError
 from multidelete.data.pairs import PairData
 from multidelete.ledger import verifier
@@ -52,6 +53,7 @@ def test_certificate_states_what_the_ledger_tells(done: Lineage) -> None:
     assert set(request) == {"reference", "due", "basis", "unit", "pairs", "request"}
     assert told["run"]["told"]["cost"] == {"wall_s": 12.25, "peak_bytes": 2**31}
     assert told["run"]["told"]["seed"] == 7
+    assert told["run"]["told"]["code"] == code_digest()
     assert told["release"]["told"]["by"] == "privacy officer"
     assert told["audit"]["told"]["figures"][0]["n"] == 4
     assert [one["told"]["digest"] for one in told["gone"]] == ["5" * 64]

@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from multidelete.artifacts.marks import MARK, beside
@@ -61,6 +62,14 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             numbers[name] = "run without installation"
     return numbers
+
+
+@cache
+def code_digest() -> str:
+    """SHA-256 of the names and contents of this package's own files: which code ran, whatever its version says."""
+    package = Path(__file__).parents[1]
+    sources = sorted(path for path in package.rglob("*") if path.suffix in (".py", ".html", ".json"))
+    return digest_of([(path.relative_to(package).as_posix(), digest_file(path)) for path in sources])
 
 
 def digest_of(told: Sequence[object]) -> str:

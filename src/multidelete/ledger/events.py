@@ -210,6 +210,7 @@ class Unlearned(SharedEvent):
         data: Keyed digest of the pairs that were kept.
         cost: What it took.
         versions: Of Python, the platform and libraries.
+        code: SHA-256 of this package's own files.
     """
 
     kind: ClassVar[str] = "unlearned"
@@ -226,6 +227,7 @@ class Unlearned(SharedEvent):
     data: str | None = None
     cost: Cost | None = None
     versions: JsonObject | None = None
+    code: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,6 +264,7 @@ class Audited(SharedEvent):
         drift: What the model has lost against the first original, by figure.
         against: Digest of the model that it was judged against, where the first original is gone.
         versions: Of Python, the platform and libraries.
+        code: SHA-256 of this package's own files.
     """
 
     kind: ClassVar[str] = "audited"
@@ -274,6 +277,7 @@ class Audited(SharedEvent):
     drift: Mapping[str, float] | None = None
     against: str | None = None
     versions: JsonObject | None = None
+    code: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from multidelete.artifacts.manifest import digest_file, versions
+from multidelete.artifacts.manifest import code_digest, digest_file, versions
 from multidelete.audits.result import Figure, read_audit
 from multidelete.ledger.events import Audited, FigureRow
 
@@ -46,6 +46,7 @@ def audited_event(
         audit=digest_file(folder / AUDIT),
         drift=drift,
         versions=versions(),
+        code=code_digest(),
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from multidelete.artifacts.deletions import request_digest
 from multidelete.artifacts.folders import refuse_existing
 from multidelete.artifacts.keys import read_keys, write_keys
-from multidelete.artifacts.manifest import read_record
+from multidelete.artifacts.manifest import code_digest, read_record
 from multidelete.artifacts.overlap import refuse_overlap
 from multidelete.artifacts.record import RunRecord
 from multidelete.core.errors import CheckpointError, ConfigError, DivergedError, LedgerError, MultideleteError
@@ -135,6 +135,7 @@ def _event(work: Work, started: Started, folder: Path, record: RunRecord) -> Unl
         data=None if record.data is None else record.data.retained,
         cost=record.cost,
         versions=record.versions,
+        code=code_digest(),
     )
 
 
