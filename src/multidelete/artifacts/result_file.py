@@ -14,7 +14,7 @@ from multidelete.artifacts.marks import MARK, beside, is_marked_file
 from multidelete.artifacts.overlap import refuse_overlap
 from multidelete.artifacts.result_folder import result_folder
 from multidelete.core.errors import CheckpointError
-from multidelete.core.runtime import is_main_process, wait_for_everyone
+from multidelete.core.runtime import is_main_process, start_processes, wait_for_everyone
 
 
 def refuse_existing_model(out: Path, *, is_file: bool, overwrite: bool) -> None:
@@ -47,6 +47,7 @@ def result_of_run(
     out: Path, inputs: Sequence[Path], *, is_file: bool, overwrite: bool, resume: bool, digest: str
 ) -> Iterator[Path]:
     """`result_folder`; for a model that is a file, the folder beside it, in which the file is made by its name."""
+    start_processes()
     refuse_name(out)
     if is_file:
         refuse_overlap(out, inputs)
