@@ -18,7 +18,7 @@ class DataOptions:
     """Data.
 
     Attributes:
-        data: The pairs: `personas`, a folder, a file or a hub id (`multidelete data`).
+        data: The pairs: `personas`, a folder, a file, a hub id, or `index:` and indexed data (`multidelete data`).
         columns: Which column holds what, where names differ: `image=photo,text=caption`; also id, subject, label,
             kind and split.
         splits: Which split is what, where names differ: `train=training,test=dev`. Splits not named are left out.
