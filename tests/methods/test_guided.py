@@ -155,8 +155,12 @@ def test_pace_is_refused_where_nothing_is_left_to_find(method: Method, asked: Js
         loop_settings(method, asked, None, 10)
 
 
-def test_fixed_rate_is_the_default() -> None:
-    assert loop_settings(MultiDelete(), None, None, 10).pace == "given"
+@pytest.mark.parametrize(("asked", "pace"), [(None, "auto"), ({"lr": 1e-3}, "given"), ({"pace": "given"}, "given")])
+def test_run_finds_its_way_where_the_recipe_is_unknown_and_no_rate_is_given(
+    asked: JsonObject | None, pace: str
+) -> None:
+    assert loop_settings(MultiDelete(), asked, None, 10).pace == pace
+    assert loop_settings(GradDiff(), asked, None, 10).pace == "given"
 
 
 def test_ranks_and_gaps_of_a_model_that_memorised(memorised: Adapter, data: PairData) -> None:

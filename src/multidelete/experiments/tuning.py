@@ -135,7 +135,7 @@ def searched(
         raise ConfigError(f"tune runs in one process, and there are {world_size()}. Start it without a launcher.")
     if trials < 1:
         raise ConfigError(SettingProblem("trials", f"is {trials}; it must be 1 or more."))
-    deletion = arguments.resolved()
+    deletion = _at_given_rates(arguments).resolved()
     if deletion.loop.pace == "auto":
         raise ConfigError("pace is 'auto', and rates and passes are what a search tries. Leave pace out.")
     if deletion.repeats:
@@ -189,6 +189,13 @@ def searched(
             cost=cost,
             file=None if file is None else file.out,
         )
+
+
+def _at_given_rates(arguments: DeletionArguments) -> DeletionArguments:
+    """A search tries rates and passes, so that none of its runs finds its own."""
+    if isinstance(arguments.settings, LoopSettings):
+        return arguments
+    return replace(arguments, settings={"pace": "given", **(arguments.settings or {})})
 
 
 def _refuse_strangers(done: Sequence[Trial], deletion: Deletion) -> None:

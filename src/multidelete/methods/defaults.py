@@ -7,7 +7,7 @@ from multidelete.core.config import Settings, resolve
 from multidelete.core.errors import CheckpointError, ConfigError
 from multidelete.core.json_files import JsonObject
 from multidelete.core.settings import LoopSettings
-from multidelete.methods import Method, Retrain
+from multidelete.methods import GradientMethod, Method, Retrain
 
 USUAL_RATE = 1e-3  # the models on which the methods' defaults were found were trained at no less
 
@@ -33,6 +33,7 @@ def loop_settings(
     """The loop's settings: retraining follows the original's recipe, other methods have their own.
 
     Their learning rates suit models that were trained at `USUAL_RATE`; of one trained at less they fall in proportion.
+    Of an original whose recipe nobody recorded nothing is known: there the run finds its way, if the method can solve.
     """
     if isinstance(wanted, LoopSettings):
         return wanted
@@ -42,6 +43,8 @@ def loop_settings(
         trained = recorded(LoopSettings, loop, "loop")
         own = trained if isinstance(method, Retrain) else replace(own, lr=own.lr * min(1.0, trained.lr / USUAL_RATE))
     asked = {name: value for name, value in (wanted or {}).items() if value is not None}
+    if loop is None and not {"lr", "passes"} & asked.keys() and isinstance(method, GradientMethod):
+        own = replace(own, pace="auto" if method.is_solvable else own.pace)
     settings = resolve(LoopSettings, None, {**asdict(own), **asked})
     if settings.pace == "auto" and {"lr", "passes"} & asked.keys():
         raise ConfigError("pace is 'auto', and a rate or passes are given. Leave one of them out.")

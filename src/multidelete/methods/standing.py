@@ -31,9 +31,8 @@ from multidelete.methods.targets import (
 
 JUDGED = 256  # unseen pairs that are looked at
 KEPT = 512  # kept pairs that are looked at: among fewer too much is found
-NEAR = 0.05  # how far deleted pairs' mean rank among unseen ones may lie from one half, however many they are
-DOUBT = 1.28  # standard deviations of that mean that chance explains: beyond them lies one of five
-FURTHER_NEAR, FURTHER_DOUBT = 0.10, 1.96  # the same of signals that no leg aims at: beyond these lies one of twenty
+NEAR = 0.08  # how far deleted pairs' mean rank among unseen ones may lie from one half, however many they are
+DOUBT = 1.64  # standard deviations of that mean that chance explains: beyond them lies one of ten
 CLOSE = 0.3  # mean gap, in standard deviations, that counts as none: where unseen pairs are few, ranks cannot tell
 LEAN = 0.15  # of a standard deviation, at most, by which a signal goes beyond its goal for the sake of the others
 FOUND = 0.05  # least that counts as found before, where losses are shares
@@ -115,16 +114,16 @@ class Standing:
     @property
     def is_level(self) -> bool:
         """Whether the signals that legs aim at tell the forget pairs of no kind from unseen ones, from either side."""
-        doubts = self.kinds.doubts
-        near = [distance <= max(NEAR, DOUBT * doubts[kind]) for kind, distance in self.distances().items()]
-        return all(near) and (self.gaps / self.spread).mean(dim=0).abs().max().item() <= CLOSE
+        return self._are_near(self.ranks) and (self.gaps / self.spread).mean(dim=0).abs().max().item() <= CLOSE
 
     @property
     def is_forgotten(self) -> bool:
         """Whether no signal at all tells them."""
-        doubts, further = self.kinds.doubts, self._distances(self.further).items()
-        near = [distance <= max(FURTHER_NEAR, FURTHER_DOUBT * doubts[kind]) for kind, distance in further]
-        return self.is_level and all(near)
+        return self.is_level and self._are_near(self.further)
+
+    def _are_near(self, ranks: Tensor) -> bool:
+        doubts = self.kinds.doubts
+        return all(far <= max(NEAR, DOUBT * doubts[kind]) for kind, far in self._distances(ranks).items())
 
     def lost_since(self, before: "Standing") -> float:
         """How much less kept pairs, or unseen ones, are found than before, as a fraction: the kind that lost most.
