@@ -23,7 +23,6 @@ from multidelete.methods.standing import Judge, Standing
 from multidelete.methods.weights import Weights, put_back, weights_of
 
 ALLOWED = 0.015  # how much less kept pairs of any kind may be found at the end, as a fraction of them
-LEFT = 0.3  # of the way at the end: what tells only some of the deleted pairs hardly moves the mean rank of all
 CAP = 0.15  # and on the way, as a share of what was found, where later legs may bring them back
 PRICE = 20.0  # of what kept pairs lost beyond that, in parts of the way, where the best state is chosen
 BETTER = 0.95  # what a merit must be of the lowest one so far to count as lower
@@ -163,9 +162,7 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
 
 
 def _is_done(start: Standing, now: Standing) -> bool:
-    """Whether nothing is left to do: at the start too, where nothing was memorised."""
-    went = now is start or abs(now.gaps.mean().item()) <= LEFT * abs(start.gaps.mean().item())
-    return now.is_forgotten and went and now.lost_since(start) <= ALLOWED
+    return now.is_forgotten and now.lost_since(start) <= ALLOWED
 
 
 def _merit(standing: Standing, start: Standing) -> float:

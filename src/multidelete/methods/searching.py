@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from multidelete.core.errors import UnsupportedError
 from multidelete.data.pairs import Pair
 from multidelete.models.base import PairOutputs
 
@@ -23,6 +24,20 @@ def sharing(pairs: Sequence[Pair], others: Sequence[Pair]) -> Tensor:
         at = torch.tensor([numbers.setdefault(pair.sources[modality], len(numbers)) for pair in [*pairs, *others]])
         shared |= at[: len(pairs), None] == at[None, len(pairs) :]
     return shared
+
+
+def own_ranks(judged: Asked, beside: Asked) -> Tensor:
+    """Rank of what belongs to each pair, from 1, (N, directions): its label, or its members' partners.
+
+    Partners are looked for among those of the judged pairs and of the pairs beside them.
+    """
+    pairs, outputs = judged
+    if outputs.logits is not None:
+        labels = torch.tensor([pair.label for pair in pairs])
+        return own_rank(outputs.logits, outputs.logits.gather(1, labels[:, None]))[:, None]
+    if outputs.embeddings is None:
+        raise UnsupportedError("a run cannot judge a matching head without embeddings. Give a rate or passes.")
+    return partner_ranks(judged, beside)
 
 
 def partner_ranks(judged: Asked, beside: Asked) -> Tensor:

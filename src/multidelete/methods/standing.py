@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from multidelete.core.errors import UnsupportedError
 from multidelete.core.streams import Stream, stream
 from multidelete.data.pairs import Pair, PairDataset
 from multidelete.methods.base import Job, sample_pairs, sample_retain
 from multidelete.methods.partners import Associations, unassociated_pairs
 from multidelete.methods.reference import outputs_of
-from multidelete.methods.searching import CLOSE_TO_NOTHING, Asked, confidence, margins, own_rank, partner_ranks
+from multidelete.methods.searching import CLOSE_TO_NOTHING, Asked, confidence, margins, own_ranks
 from multidelete.methods.targets import (
     Stratum,
     association_signals,
@@ -37,6 +36,7 @@ CLOSE = 0.3  # mean gap, in standard deviations, that counts as none: where unse
 LEAN = 0.15  # of a standard deviation, at most, by which a signal goes beyond its goal for the sake of the others
 FOUND = 0.05  # least that counts as found before, where losses are shares
 TEN = 10  # ranks down to which an unseen pair counts as found
+LEFT = 0.3  # of the way at the end: what tells only some of the deleted pairs hardly moves the mean rank of all
 BATCH = 128
 
 
@@ -71,6 +71,7 @@ class Standing:
             its rank, and a little (`LEAN`) beyond where the further signals lie farther off.
         signals: Of the forget pairs, (F, S).
         lean: What of the gaps is there for the sake of the further signals, (S,).
+        left: How much of the mean gap is left that there was when the run began; 0 where nothing had to go.
         spread: Standard deviation of the unseen pairs' signals when the run began, (S,).
         kept: Whether each judged kept pair is found first or its class is right, in [0, 1], (N,): the mean over both
             directions.
@@ -84,6 +85,7 @@ class Standing:
     gaps: Tensor
     signals: Tensor
     lean: Tensor
+    left: float
     spread: Tensor
     kept: Tensor
     unseen: Tensor | None
@@ -114,7 +116,8 @@ class Standing:
     @property
     def is_level(self) -> bool:
         """Whether the signals that legs aim at tell the forget pairs of no kind from unseen ones, from either side."""
-        return self._are_near(self.ranks) and (self.gaps / self.spread).mean(dim=0).abs().max().item() <= CLOSE
+        is_close = (self.gaps / self.spread).mean(dim=0).abs().max().item() <= CLOSE
+        return self._are_near(self.ranks) and is_close and self.left <= LEFT
 
     @property
     def is_forgotten(self) -> bool:
@@ -183,6 +186,7 @@ class Judge:
         self.unseen = self._unseen(job)
         self.pairs = 0
         self._spread: Tensor | None = None
+        self._way: float | None = None
         labelled = job.adapter.task == "classification"
         seen = job.retain if self.has_holdout else None
         self._mine = strata_of(job.forget, job.retain, labelled=labelled) if seen else _labels(job.forget, labelled)
@@ -217,17 +221,22 @@ class Judge:
         further_FT, others_MT = self._further(forget, kept), self._further(unseen, kept)
         gaps_FS, further_gaps_FT = self._gaps(own_FS, others_MS), self._gaps(further_FT, others_MT)
         lean_S = self._spread * _lean(gaps_FS / self._spread, further_gaps_FT / _spread(others_MT))
-        return Standing(
+        standing = Standing(
             kinds=self._kinds,
             ranks=self._ranks_among_unseen(own_FS, others_MS),
             further=self._ranks_among_unseen(further_FT, others_MT),
             gaps=gaps_FS + lean_S,
             lean=lean_S,
+            left=0.0,
             signals=own_FS,
             spread=self._spread,
-            kept=(_own_ranks(kept, unseen) == 1).float().mean(dim=1),
+            kept=(own_ranks(kept, unseen) == 1).float().mean(dim=1),
             unseen=self._how_found(unseen) if self.has_holdout else None,
         )
+        far = abs(standing.gaps.mean().item())
+        if self._way is None:
+            self._way = math.inf if standing.is_forgotten else far
+        return replace(standing, left=far / max(self._way, CLOSE_TO_NOTHING))
 
     def _ask(self, pairs: Sequence[Pair], title: str) -> Asked:
         self.pairs += len(pairs)
@@ -235,7 +244,7 @@ class Judge:
 
     def _how_found(self, unseen: Asked) -> Tensor:
         first = TEN if unseen[1].logits is None else 1
-        return (first / _own_ranks(unseen, ([], unseen[1][:0]))).clamp(max=1.0).mean(dim=1)
+        return (first / own_ranks(unseen, ([], unseen[1][:0]))).clamp(max=1.0).mean(dim=1)
 
     def _further(self, asked: Asked, kept: Asked) -> Tensor:
         """What else tells that a pair was trained on, (N, any)."""
@@ -272,20 +281,6 @@ def _lean(gaps_FS: Tensor, further_FT: Tensor) -> Tensor:
     means_S, further_T = gaps_FS.mean(dim=0), further_FT.mean(dim=0)
     both = torch.cat([means_S, further_T])
     return ((both.max() + both.min()) / 2 - means_S).clamp(-LEAN, LEAN)
-
-
-def _own_ranks(judged: Asked, beside: Asked) -> Tensor:
-    """Rank of what belongs to each pair, from 1, (N, directions): its label, or its members' partners.
-
-    Partners are looked for among those of the judged pairs and of the pairs beside them.
-    """
-    pairs, outputs = judged
-    if outputs.logits is not None:
-        labels = torch.tensor([pair.label for pair in pairs])
-        return own_rank(outputs.logits, outputs.logits.gather(1, labels[:, None]))[:, None]
-    if outputs.embeddings is None:
-        raise UnsupportedError("a run cannot judge a matching head without embeddings. Give a rate or passes.")
-    return partner_ranks(judged, beside)
 
 
 def _labels(pairs: PairDataset, labelled: bool) -> list[Stratum]:
