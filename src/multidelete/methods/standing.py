@@ -36,7 +36,7 @@ CLOSE = 0.3  # mean gap, in standard deviations, that counts as none: where unse
 LEAN = 0.15  # of a standard deviation, at most, by which a signal goes beyond its goal for the sake of the others
 FOUND = 0.05  # least that counts as found before, where losses are shares
 TEN = 10  # ranks down to which an unseen pair counts as found
-LEFT = 0.3  # of the way at the end: what tells only some of the deleted pairs hardly moves the mean rank of all
+LEFT = 0.2  # of the way at the end: what tells only some of the deleted pairs hardly moves the mean rank of all
 BATCH = 128
 
 
