@@ -13,6 +13,8 @@ from typing import Any
 from foreign import BATCH, KINDS, PEOPLE, cells
 from made import NOISE
 
+from multidelete.audits.judgement import TOLERANCES
+
 HERE = Path(__file__).parent
 MODELS = ("original", "retrained", "unlearned")
 SOMETHING = 0.10  # how much more the original must find of the deleted pairs than its twin
@@ -31,8 +33,8 @@ Each original is made by a plain PyTorch loop (Adam, batches of {batch}, one cyc
 rates, the highest ten times the lowest, and for few or many epochs. Nothing describes it: its folder is what
 `save_pretrained` writes. *tuned* ones start at a model of other people, and their text encoder and projections alone
 are trained. A twin is trained by the same loop without the request's pairs, a twentieth of all. Then
-`multidelete unlearn MODEL --data ... --forget ... --out ...` with `--pace auto`, and with fixed settings
-(`--pace given`), no other setting; and `multidelete audit --retrained`.
+`multidelete unlearn MODEL --data ... --forget ... --out ...`, once with `--pace auto`, which is the default on such
+models, and once with fixed settings (`--pace given`), no other setting; and `multidelete audit --retrained`.
 
 All data is generated: one portrait and one sentence for each of {portraits} people; the question of which guild they
 are, of {questions}; {relations} sentences on a gene and a trait, which are related in one of four ways. Of
@@ -150,7 +152,7 @@ def miss(cell: Cell, causes: Mapping[str, str]) -> str:
     """What was missed, beside what the run itself saw at its end."""
     run = cell["auto"]
     missed = [
-        f"{name} {of['gap']:+.3f} ({of['low']:+.3f} to {of['high']:+.3f})"
+        f"{name} {of['gap']:+.3f} ({of['low']:+.3f} to {of['high']:+.3f}), {within(name, of['gap'])}"
         for name, of in run["criteria"].items()
         if of["state"] != "met" and of["gap"] is not None
     ]
@@ -164,6 +166,11 @@ def miss(cell: Cell, causes: Mapping[str, str]) -> str:
         )
     found = "; ".join(missed) or run["headline"]
     return f"- **{cell['name']}**, {run['outcome']}: {found}.{ended} {causes.get(cell['name'], '')}".rstrip()
+
+
+def within(criterion: str, gap: float) -> str:
+    above, below = TOLERANCES[criterion]
+    return "within its tolerance, known too roughly" if -below <= gap <= above else "beyond its tolerance"
 
 
 def small(found: Sequence[Cell]) -> str:
