@@ -14,11 +14,14 @@ from multidelete.report.build import thumbnail
 if TYPE_CHECKING:
     from multidelete.ledger.plan import Plan
 
+MOST = 120  # pairs of one sort on the page
+
 
 def plan_page(plan: "Plan", content: Mapping[str, Json], *, show: bool) -> str:
     """One page of HTML with everything inside; pictures and names only where ``show`` asks for them."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files("multidelete.ledger").joinpath("plan.html").read_text(encoding="utf-8"))
+    going = plan.work.left.train.only(plan.work.request.ids, "forget").pairs
     wall_s, peak = plan.rehearsal.wall_s, plan.rehearsal.peak_bytes
     return template.render(
         plan=content,
@@ -29,8 +32,8 @@ def plan_page(plan: "Plan", content: Mapping[str, Json], *, show: bool) -> str:
              "pair": _shown(one.found.pair) if show else None, "beside": _shown(one.found.beside) if show else None}
             for one in plan.offers
         ],
-        going=[_shown(pair) for pair in plan.work.left.train.only(plan.work.request.ids, "forget")] if show else [],
-        staying={what: [_shown(pair) for pair in pairs] for what, pairs in plan.sharing.items()} if show else {},
+        going=[_shown(pair) for pair in going[:MOST]] if show else [],
+        staying={what: [_shown(pair) for pair in pairs[:MOST]] for what, pairs in plan.sharing.items()} if show else {},
         show=show,
     )  # fmt: skip
 
