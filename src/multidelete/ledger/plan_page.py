@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from jinja2 import Environment, StrictUndefined
 
 from multidelete.core.json_files import Json
 from multidelete.core.progress import span
-from multidelete.data.pairs import Pair, members, open_image
+from multidelete.data.decode import ImageError, ImageInput, open_image
+from multidelete.data.pairs import Pair, members
 from multidelete.report.build import thumbnail
 
 if TYPE_CHECKING:
@@ -45,5 +46,13 @@ def _shown(pair: Pair) -> dict[str, object]:
         "subject": pair.subject,
         "text": str(pair.inputs.get("text", "")),
         "nodes": ", ".join(name for name, _ in members(pair, "graph")) if "graph" in pair.inputs else "",
-        "pictures": [thumbnail(open_image(picture)) for picture in pictures],  # type: ignore[arg-type]
+        "pictures": [seen for picture in pictures if (seen := _thumbnail(picture)) is not None],
     }
+
+
+def _thumbnail(picture: object) -> str | None:
+    """None where the picture cannot be read: a run would say so."""
+    try:
+        return thumbnail(open_image(cast(ImageInput, picture)))
+    except ImageError:
+        return None
