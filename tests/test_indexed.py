@@ -21,6 +21,7 @@ from multidelete.data.pairs import Pair, PairData
 from multidelete.data.readers import load_data
 from multidelete.data.request import resolve_request
 from multidelete.deletion.arguments import DeletionArguments
+from multidelete.experiments.tuning import searched
 from multidelete.rehearsal import rehearse
 from multidelete.unlearning import train, unlearn
 from tests.tiny import SIDE, manifest_of, own_clip
@@ -86,6 +87,15 @@ def test_unlearning_and_audit_never_pass_over_all_pairs(
     counts = told["run"]["counts"]
     assert (counts["retain"], counts["retain pairs asked about"]) == (36, 10)
     assert (counts["test"], counts["test pairs in the data"]) == (10, 12)
+
+
+@pytest.mark.usefixtures("no_pass")
+def test_search_by_an_index_never_passes_over_all_pairs(both: tuple[PairData, PairData, Path], tmp_path: Path) -> None:
+    _, data, folder = both
+    request = resolve_request(data, subjects=["person-0001"], unit="subject")
+    settings = {"passes": 1, "checkpoint_steps": 0, "device": "cpu"}
+    arguments = DeletionArguments(original=folder / "original", data=data, forget=request, settings=settings)
+    assert searched(arguments, str(tmp_path / "tuned.toml"), trials=1).best.objective is not None
 
 
 def test_audit_by_an_index_has_the_same_figures(both: tuple[PairData, PairData, Path], tmp_path: Path) -> None:

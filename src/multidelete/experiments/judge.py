@@ -9,6 +9,7 @@ from multidelete.audits.asking import Asker
 from multidelete.audits.objective import Objective, objective
 from multidelete.core.errors import DataError, DivergedError
 from multidelete.core.streams import Stream, stream
+from multidelete.core.units import Unit
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import Request, forget_retain, unit_keys
 from multidelete.data.split import draw_request
@@ -85,5 +86,20 @@ def _as_many(retain: PairDataset, pairs: int, request: Request, seed: int) -> Pa
     """About as many retain pairs as are forgotten, drawn in the request's unit where pairs have it."""
     if pairs >= len(retain):
         return retain
+    if retain.is_indexed:
+        return retain.only(
+            _whole_units(retain, pairs, request.unit, stream(seed, Stream.REQUESTED_UNITS)), "retain sample"
+        )
     unit = request.unit if any(unit_keys(pair, request.unit) for pair in retain) else "pair"
     return retain.only(draw_request(retain, fraction=pairs / len(retain), unit=unit, seed=seed), "retain sample")
+
+
+def _whole_units(retain: PairDataset, pairs: int, unit: Unit, rng: np.random.Generator) -> set[str]:
+    """Ids of at least so many pairs, of whole units of pairs at random places."""
+    ids: set[str] = set()
+    while len(ids) < pairs:
+        drawn = retain[int(rng.integers(len(retain)))]
+        keys = set(unit_keys(drawn, unit))
+        others = retain.meant({unit: keys}) if unit != "pair" else ()
+        ids |= {drawn.id, *(pair.id for pair in others if keys.intersection(unit_keys(pair, unit)))}
+    return ids
