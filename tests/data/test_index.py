@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import resource
 import shutil
 import signal
 import sys
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from multidelete.artifacts.indexing import write_index
+from multidelete.cli import run
 from multidelete.core.errors import CheckpointError, DataError, RequestError
 from multidelete.data.images import check_images
 from multidelete.data.index.build import Built, IndexOptions, build_index
@@ -269,6 +271,18 @@ def test_killed_index_leaves_the_old_one(tmp_path: Path) -> None:
     assert (tmp_path / "index" / FILE).read_bytes() == whole
     assert write_index(str(tmp_path / "data"), tmp_path / "index", IndexOptions(columns=columns))[1].read == 1
     assert load_data(f"index:{tmp_path / 'index'}").train[9].id == "row-101"
+
+
+def test_index_that_finds_no_room_leaves_nothing(tmp_path: Path) -> None:
+    write(tmp_path / "data", "jsonl")
+    pid = os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        os._exit(run(["data", str(tmp_path / "data"), "--index-folder", str(tmp_path / "index")]))
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 def test_pattern_without_an_index_says_how_to_make_one(tmp_path: Path) -> None:

@@ -58,9 +58,18 @@ def build_index(spec: str, file: Path, options: IndexOptions, *, before: Path | 
         before: An index of the same shards; what has not changed since is taken from it.
 
     Raises:
-        DataError: There are no shards, some are damaged, or their rows cannot be read as pairs.
+        DataError: There are no shards, some are damaged, their rows cannot be read as pairs, or there is no room.
     """
     check_names(options.columns, options.splits)
+    try:
+        return _built(spec, file, options, before)
+    except sqlite3.OperationalError as error:
+        raise DataError(
+            f"The index of {spec} cannot be written: {error}. Make room, or name another folder: --index-folder FOLDER."
+        ) from error
+
+
+def _built(spec: str, file: Path, options: IndexOptions, before: Path | None) -> Built:
     shards = find_shards(spec)
     notes = list(shards.notes)
     at = _columns(spec, shards, options, notes)
