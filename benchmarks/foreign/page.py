@@ -80,7 +80,7 @@ def page(found: Sequence[Cell]) -> str:
         "The original finds the deleted pairs hardly more than its twin, so there is nothing to be seen to go, and no "
         f"verdict but *unjudged* is a good one: {told(empty, 'auto')}; with fixed settings {told(empty, 'given')}.\n",
         "\n".join([*HEAD, *map(row, empty)]) + "\n",
-        small([cell for cell in ordered if "small" in cell]),
+        small([cell for cell in ordered if "small" in cell], causes),
         f"## Not run\n\n{', '.join(not_run) or 'Nothing'}.\n",
     ]
     return "\n".join(parts)
@@ -173,7 +173,7 @@ def within(criterion: str, gap: float) -> str:
     return "within its tolerance, known too roughly" if -below <= gap <= above else "beyond its tolerance"
 
 
-def small(found: Sequence[Cell]) -> str:
+def small(found: Sequence[Cell], causes: Mapping[str, str]) -> str:
     """What is kept after requests of a few pairs, and after one by LoRA."""
     if not found:
         return "## Small requests and LoRA\n\nNot run.\n"
@@ -181,18 +181,19 @@ def small(found: Sequence[Cell]) -> str:
     rows = [
         f"| {cell['name']} | "
         + " | ".join(
-            f"{short(of['original'])} \\| {short(of['unlearned'])}"
-            for of in (cell["small"][name]["criteria"]["retain"] for name in names)
+            " \\| ".join(short(cell["small"][name]["criteria"]["retain"][model]) for model in ("original", "unlearned"))
+            for name in names
         )
+        + f" | {marked(cell['small']['lora']['outcome'])}"
         + " |"
         for cell in found
     ]
-    heads = [f"{name} pairs" if name.isdigit() else "all, by LoRA" for name in names]
+    heads = [f"pairs: {name}" if name.isdigit() else "all, by LoRA" for name in names] + ["verdict on LoRA"]
     return "\n".join([
         "## Small requests and LoRA\n",
-        "Retain of the original \\| after the request.\n",
+        f"Retain of the original \\| after the request. {causes.get('LoRA', '')}\n",
         "| model | " + " | ".join(heads) + " |",
-        "|---|" + "---|" * len(names),
+        "|---|" + "---|" * len(heads),
         *rows,
         "",
     ])  # fmt: skip
