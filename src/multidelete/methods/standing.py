@@ -29,7 +29,7 @@ from multidelete.methods.targets import (
 )
 
 JUDGED = 256  # unseen pairs that are looked at
-KEPT = 512  # kept pairs that are looked at: among fewer too much is found
+KEPT = 1024  # kept pairs that are looked at: among fewer too much is found
 NEAR = 0.08  # how far deleted pairs' mean rank among unseen ones may lie from one half, however many they are
 DOUBT = 1.64  # standard deviations of that mean that chance explains: beyond them lies one of ten
 CLOSE = 0.3  # mean gap, in standard deviations, that counts as none: where unseen pairs are few, ranks cannot tell
