@@ -134,6 +134,7 @@ def test_nothing_deleted_stands_in_report_or_figures(made: Made) -> None:
     assert made.request.digest not in content  # ids could be tried out against it
 
 
+@pytest.mark.slow  # each probe has tests of its own
 def test_copies_are_compressed_and_relearned_when_asked_for(made: Made) -> None:
     """The models given stay as they are, and the report shows both; without being asked for, neither is there."""
     before = {name: digest_folder(made.root / name) for name in ("original", "unlearned", "retrained")}

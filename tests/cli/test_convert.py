@@ -107,7 +107,9 @@ def test_the_real_command_says_what_it_did(checkpoint: Path, tokenizer: Path, tm
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    assert done.stderr.startswith("note: ")
+    assert done.stderr.endswith("momentum copies (108), queues (4)\n")
+    assert done.stderr.count("\n") == 1
     for words in (str(out), "retrieval", "1 a pair", "48 px, positions interpolated from 32", "queues: 4"):
         assert words in done.stdout
     assert load_adapter(out).model.config.vision_config.image_size == 48

@@ -98,7 +98,13 @@ def kill_all(done: Lineage, people: PairData, folder: Path, each: int, seed: int
 
 
 def test_killed_steps_leave_nothing_half_said(done: Lineage, people: PairData, tmp_path: Path) -> None:
-    assert kill_all(done, people, tmp_path, each=2, seed=0)["killed"] >= 2
+    """A kill that comes late meets a step that is done: on a busy machine many do, so there are more rounds."""
+    killed = 0
+    for seed in range(12):
+        killed += kill_all(done, people, tmp_path, each=1, seed=seed)["killed"]
+        if killed >= 2:
+            break
+    assert killed >= 2
 
 
 @pytest.mark.slow
