@@ -76,7 +76,7 @@ def page(found: Sequence[Cell]) -> str:
         "\n".join([*HEAD, *map(row, counted)]) + "\n",
         "## Misses and open ones\n",
         "\n".join(miss(cell, causes) for cell in counted if cell["auto"]["outcome"] != "forgotten") + "\n",
-        "## Originals that had memorised nothing\n",
+        "## Originals that had memorised hardly anything\n",
         "The original finds the deleted pairs hardly more than its twin, so there is nothing to be seen to go, and no "
         f"verdict but *unjudged* is a good one: {told(empty, 'auto')}; with fixed settings {told(empty, 'given')}.\n",
         "\n".join([*HEAD, *map(row, empty)]) + "\n",
