@@ -47,6 +47,7 @@ def test_experiment_file_is_read(path: Path) -> None:
     assert all(setting.methods for setting in experiment.settings)
 
 
+@pytest.mark.slow
 def test_tables_are_made_of_a_comparison(benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rows of the paper's experiment that its script asks for, on people who are trained in no time."""
     text = (benchmarks / "paper" / "experiment.toml").read_text()
@@ -66,6 +67,7 @@ def test_tables_are_made_of_a_comparison(benchmarks: Path, monkeypatch: pytest.M
     assert "\n| 0 | 1 | " in (benchmarks / "verdicts" / "verdicts.md").read_text()
 
 
+@pytest.mark.slow
 def test_every_methods_settings_are_searched_for(benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On one setting, whose model is made by the script that makes that of the emoji."""
     folder = benchmarks / "methods"
@@ -100,6 +102,7 @@ def test_a_deletion_from_a_frozen_encoder_opens_each_picture_once(
     assert (told["forget"], told["openings_each"]) == (8, 1)
 
 
+@pytest.mark.slow
 def test_models_from_elsewhere_are_deleted_from_and_a_stopped_run_goes_on(
     benchmarks: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

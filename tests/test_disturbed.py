@@ -5,9 +5,12 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.processes import ROOT
 
 
+@pytest.mark.slow
 def test_commands_that_are_disturbed_end_as_if_nothing_had_happened() -> None:
     """In a process of its own, since it forks; the whole is run by hand."""
     done = subprocess.run(

@@ -27,6 +27,7 @@ def test_a_soft_limit_is_raised_for_the_workers_that_were_asked_for() -> None:
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= FILES_OPEN + 2 * FILES_OF_A_WORKER
 
 
+@pytest.mark.slow
 def test_where_too_few_files_can_be_open_a_run_prepares_its_batches_itself(tmp_path: Path) -> None:
     """With two workers and 24 files it would wait for ever."""
     script = """

@@ -254,6 +254,7 @@ def run_search(model: Path, out: Path, *, resume: bool = False) -> Tuned:
     return search(model, data, request, trials=6, out=out, resume=resume)
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on_to_the_same_result(tmp_path: Path, models: Models) -> None:
     folder, out = tmp_path / "original", tmp_path / "tuned.toml"
     copy.deepcopy(models["original"]).save(folder)

@@ -1,10 +1,11 @@
-"""Steps of a lineage that are killed at random moments: the chain holds, nothing is half-said, the step can be done.
+"""Steps of a lineage that are killed, or meet a full disk: the chain holds, nothing is half-said, they can be done.
 
-    python -m tests.ledger.killed --kills 200 --seed 0
+    python -m tests.ledger.killed --kills 200 --full 50 --seed 0
 
 Each step runs in a child that is forked from a process which has imported everything. It is killed before a random
 one of the file operations that the interpreter reports, or after a random time. Then the chain must hold, and the
-same step, taken again, must end with exactly one event of its kind.
+same step, taken again, must end with exactly one event of its kind. A disk is full when a file system in memory, of
+which a random part of what the step needs is left, takes no more: the step ends in an error of this package's.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -115,12 +117,38 @@ def killed_once(root: Path, step: str, data: PairData, rng: random.Random) -> li
         time.sleep(rng.uniform(0, {"receive": 0.05}.get(step, 4.0)))
         os.kill(process, signal.SIGKILL)
     _, status = os.waitpid(process, 0)
-    problems = chain_problems(folder, f"{step} after a kill (status {status})")
+    return [*chain_problems(folder, f"{step} after a kill (status {status})"), *taken_again(folder, step, data, log)]
+
+
+def filled_once(root: Path, step: str, data: PairData, rng: random.Random) -> list[str]:
+    """Let the disk of a step be full at a random point, make room, take it again; gives what was wrong."""
+    disk, log = root / "disk", root / "log"
+    disk.mkdir(exist_ok=True)
+    needs = sum(path.stat().st_size + 4096 for path in (root / BEGINS[step]).rglob("*"))
+    size = int(needs + (4 << 10) + rng.random() * {"receive": 64 << 10, "release": 512 << 10}.get(step, 3 << 20))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)], check=True)
+    try:
+        folder = disk / "at-work"
+        copied(root, BEGINS[step], folder)
+        process = child(step, folder, data, None, log)
+        _, status = os.waitpid(process, 0)
+        last = next((line for line in reversed(log.read_text().splitlines()) if line.strip()), "")
+        is_told = not status or last.startswith("multidelete.core.errors.")
+        problems = [] if is_told else [f"{step} on a full disk ends in {last[:300]!r}"]
+        subprocess.run(["mount", "-o", "remount,size=256m", str(disk)], check=True)
+        problems += chain_problems(folder, f"{step} on a full disk (status {status})")
+        return problems + taken_again(folder, step, data, log)
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def taken_again(folder: Path, step: str, data: PairData, log: Path) -> list[str]:
+    """Take a step that was disturbed once more, and look at what there is; gives what was wrong."""
     process = child(step, folder, data, None, log)
     _, status = os.waitpid(process, 0)
     if status:
-        return [*problems, f"{step} cannot be taken again: {log.read_text()[-1500:]}"]
-    problems += chain_problems(folder, f"{step}, taken again")
+        return [f"{step} cannot be taken again: {log.read_text()[-1500:]}"]
+    problems = chain_problems(folder, f"{step}, taken again")
     ledger = Ledger.open(folder)
     kinds = Counter(one.kind for one in ledger.events())
     problems += [f"{step}: {kinds[kind]} events of the kind {kind}" for kind in DONE[step] if kinds[kind] != 1]
@@ -140,27 +168,28 @@ def chain_problems(folder: Path, when: str) -> list[str]:
     return []
 
 
-def disturb(kills: int, seed: int, steps: Sequence[str]) -> dict[str, object]:
-    """So many kills of steps in turn; gives how many of each, and what was wrong."""
+def disturb(kills: int, full: int, seed: int, steps: Sequence[str]) -> dict[str, object]:
+    """So many kills of steps, and then full disks, in turn; gives how many of each, and what was wrong."""
     rng, data, problems = random.Random(seed), people(12, unseen=6), []
     runs: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
         prepared(root, data)
-        for at in range(kills):
-            step = steps[at % len(steps)]
-            problems += killed_once(root, step, data, rng)
-            runs[step] += 1
-    return {"kills": dict(runs), "problems": problems}
+        for at in range(kills + full):
+            step, disturbed = steps[at % len(steps)], killed_once if at < kills else filled_once
+            problems += disturbed(root, step, data, rng)
+            runs[f"{step} {'killed' if at < kills else 'on a full disk'}"] += 1
+    return {"runs": dict(runs), "problems": problems}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--full", type=int, default=0, help="needs the right to mount")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", default=",".join(STEPS))
     given = parser.parse_args()
-    told = disturb(given.kills, given.seed, given.steps.split(","))
+    told = disturb(given.kills, given.full, given.seed, given.steps.split(","))
     sys.stdout.write(json.dumps(told, indent=1) + "\n")
     sys.exit(bool(told["problems"]))
 
