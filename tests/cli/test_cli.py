@@ -552,7 +552,7 @@ def test_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = ("train", "--data", DATA, "--image-size", "32", "--device", "cpu", "--checkpoint-steps", "1")
     process = command(*arguments, "--passes", "2000", "--out", out)
-    err = interrupted(process, tmp_path / ".out.partial" / "work", "checkpoint-0*")
+    err = interrupted(process, tmp_path / ".out.partial" / "work", "checkpoint-0*.safetensors")
     assert err.startswith("interrupted; what was done is kept in ")
     assert "--resume" in err
     assert not out.exists()
