@@ -1,6 +1,7 @@
 """The command line in a process of its own, and signals sent to it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -46,6 +47,12 @@ def interrupted(process: "subprocess.Popen[str]", folder: Path, pattern: str) ->
     _, err = process.communicate(timeout=300)
     assert process.returncode == 130
     return err
+
+
+def without_progress(err: str) -> str:
+    """What a process says, without the notes on how far it has come: a slow machine makes it say that now and then."""
+    lines = err.splitlines(keepends=True)
+    return "".join(line for line in lines if not re.fullmatch(r"note: .+: [\d,]+ of [\d,]+.*\n?", line))
 
 
 def wait_for(process: "subprocess.Popen[str]", folder: Path, pattern: str) -> None:
