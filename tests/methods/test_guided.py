@@ -94,7 +94,7 @@ def test_leg_that_is_too_long_is_taken_back(memorised: Adapter, data: PairData) 
 @pytest.mark.parametrize("solver", [True, False])
 def test_killed_run_goes_on_to_the_same_bits(memorised: Adapter, data: PairData, tmp_path: Path, solver: bool) -> None:
     class Killed(Judge):
-        left = 4
+        left = 2
 
         def measure(self) -> Standing:
             self.left -= 1
