@@ -37,7 +37,7 @@ __all__ = [
     "write_plan",
 ]
 
-# Imported when first used: what checks a certificate needs neither torch nor transformers.
+# Imported when first used, by the same few lines as the package: ``multidelete verify`` imports nothing else of ours.
 _HOMES = {
     "certificate": "issue",
     "chain": "Ledger",

@@ -729,19 +729,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "not_checked": findings.unchecked,
             "problem": problem,
         }
-        print(json.dumps(told, indent=1))  # noqa: T201
+        _say(json.dumps(told, indent=1))
         return code
     if findings.about:
-        print(findings.about)  # noqa: T201
+        _say(findings.about)
     for line in findings.checked:
-        print(f"checked: {line}")  # noqa: T201
+        _say(f"checked: {line}")
     for line in findings.unchecked:
-        print(f"not checked: {line}")  # noqa: T201
+        _say(f"not checked: {line}")
     if problem is not None:
-        print(f"{'FALSE' if code == 1 else 'error'}: {problem}", file=sys.stderr)  # noqa: T201
+        sys.stderr.write(f"{'FALSE' if code == 1 else 'error'}: {problem}\n")
     else:
-        print("All that was checked holds.")  # noqa: T201
+        _say("All that was checked holds.")
     return code
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
 
 
 if __name__ == "__main__":

@@ -7,26 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tests.models.converters.drawn import Drawn
+
 SIDE, PATCH, CONTEXT, WORDS, EMBED = 32, 8, 24, 400, 20
 VISION, TEXT, LAYERS = 64, 128, 2
 
 
 def random_tensors(siglip: bool = False, *, part: str = "", seed: int = 0) -> dict[str, Tensor]:
     """Tensors of a tiny model by open_clip's names."""
-    generator = torch.Generator().manual_seed(seed)
-    made: dict[str, Tensor] = {}
-
-    def add(name: str, *shape: int, scale: float = 0.15) -> None:
-        made[name] = torch.randn(*shape, generator=generator) * scale
-
-    def linear(name: str, outputs: int, inputs: int) -> None:
-        add(f"{name}.weight", outputs, inputs)
-        add(f"{name}.bias", outputs)
-
-    def norm(name: str, width: int) -> None:
-        add(f"{name}.weight", width)
-        made[f"{name}.weight"] += 1
-        add(f"{name}.bias", width)
+    drawn = Drawn(seed=seed, scale=0.15)
+    made, add, linear, norm = drawn.tensors, drawn.add, drawn.linear, drawn.norm
 
     def resblocks(name: str, width: int) -> None:
         for number in range(LAYERS):
@@ -58,18 +48,8 @@ def random_tensors(siglip: bool = False, *, part: str = "", seed: int = 0) -> di
     linear(f"{part}text_projection", VISION, TEXT)
     made["logit_bias"] = torch.tensor(-9.0)
     trunk = "visual.trunk"
-    add(f"{trunk}.pos_embed", 1, (SIDE // PATCH) ** 2, VISION)
-    add(f"{trunk}.patch_embed.proj.weight", VISION, 3, PATCH, PATCH)
-    add(f"{trunk}.patch_embed.proj.bias", VISION)
-    for number in range(LAYERS):
-        block = f"{trunk}.blocks.{number}"
-        norm(f"{block}.norm1", VISION)
-        linear(f"{block}.attn.qkv", 3 * VISION, VISION)
-        linear(f"{block}.attn.proj", VISION, VISION)
-        norm(f"{block}.norm2", VISION)
-        linear(f"{block}.mlp.fc1", 2 * VISION, VISION)
-        linear(f"{block}.mlp.fc2", VISION, 2 * VISION)
-    norm(f"{trunk}.norm", VISION)
+    drawn.patches(trunk, VISION, PATCH, places=(SIDE // PATCH) ** 2)
+    drawn.blocks(trunk, VISION, 2 * VISION, LAYERS)
     add(f"{trunk}.attn_pool.latent", 1, 1, VISION)
     linear(f"{trunk}.attn_pool.q", VISION, VISION)
     linear(f"{trunk}.attn_pool.kv", 2 * VISION, VISION)

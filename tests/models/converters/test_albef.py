@@ -16,6 +16,7 @@ from multidelete.models.converters.conversion import Conversion, convert, export
 from multidelete.models.converters.layout import reading
 from multidelete.models.converters.vision_bert import resized_positions
 from multidelete.models.fresh import train_tokenizer
+from tests.models.converters.drawn import Drawn
 from tests.models.test_fusion import SIZE, pairs_of
 from tests.tiny import captions, people
 
@@ -25,35 +26,13 @@ HEAD = 16
 
 def official(kind: str, *, pretrained: bool = False, distilled: bool = True) -> dict[str, Tensor]:
     """Tensors by official name, of retrieval, entailment or two images; pre-trained ones hold a BertForMaskedLM."""
-    generator = torch.Generator().manual_seed(0)
-    made: dict[str, Tensor] = {}
-
-    def add(name: str, *shape: int) -> None:
-        made[name] = torch.randn(*shape, generator=generator) * 0.2
-
-    def linear(name: str, outputs: int, inputs: int) -> None:
-        add(f"{name}.weight", outputs, inputs)
-        add(f"{name}.bias", outputs)
-
-    def norm(name: str, width: int) -> None:
-        add(f"{name}.weight", width)
-        add(f"{name}.bias", width)
-
+    drawn = Drawn(around=0.0)
+    made, add, linear, norm = drawn.tensors, drawn.add, drawn.linear, drawn.norm
     for copy in ("", "_m") if distilled else ("",):
         vision, text = f"visual_encoder{copy}", f"text_encoder{copy}" + (".bert" if pretrained else "")
         add(f"{vision}.cls_token", 1, 1, WIDTH)
-        add(f"{vision}.pos_embed", 1, (SIDE // PATCH) ** 2 + 1, WIDTH)
-        add(f"{vision}.patch_embed.proj.weight", WIDTH, 3, PATCH, PATCH)
-        add(f"{vision}.patch_embed.proj.bias", WIDTH)
-        for i in range(VISION_LAYERS):
-            block = f"{vision}.blocks.{i}"
-            norm(f"{block}.norm1", WIDTH)
-            linear(f"{block}.attn.qkv", 3 * WIDTH, WIDTH)
-            linear(f"{block}.attn.proj", WIDTH, WIDTH)
-            norm(f"{block}.norm2", WIDTH)
-            linear(f"{block}.mlp.fc1", MLP, WIDTH)
-            linear(f"{block}.mlp.fc2", WIDTH, MLP)
-        norm(f"{vision}.norm", WIDTH)
+        drawn.patches(vision, WIDTH, PATCH, places=(SIDE // PATCH) ** 2 + 1)
+        drawn.blocks(vision, WIDTH, MLP, VISION_LAYERS)
         made[f"{text}.embeddings.position_ids"] = torch.arange(20).unsqueeze(0)
         add(f"{text}.embeddings.word_embeddings.weight", 400, TEXT)
         add(f"{text}.embeddings.position_embeddings.weight", 20, TEXT)

@@ -13,6 +13,7 @@ from multidelete.core.errors import CheckpointError, ConfigError, UnsupportedErr
 from multidelete.models import Adapter, load_adapter, reading
 from multidelete.models.converters.conversion import convert, export
 from multidelete.models.fresh import train_tokenizer
+from tests.models.converters.drawn import Drawn
 from tests.tiny import SIZE, captions, people
 
 DATA = people(6, unseen=3, views=1)
@@ -22,36 +23,13 @@ LAYER = "text_encoder.encoder.layer"
 
 def official(kind: str = "retrieval", *, momentum: bool = False) -> dict[str, Tensor]:
     """Tensors by the names of the official code, of retrieval or of LAVIS' classifier."""
-    generator = torch.Generator().manual_seed(1)
-    made: dict[str, Tensor] = {}
-
-    def add(name: str, *shape: int) -> None:
-        made[name] = torch.randn(*shape, generator=generator) * 0.2
-
-    def linear(name: str, outputs: int, inputs: int) -> None:
-        add(f"{name}.weight", outputs, inputs)
-        add(f"{name}.bias", outputs)
-
-    def norm(name: str, width: int) -> None:
-        add(f"{name}.weight", width)
-        made[f"{name}.weight"] += 1
-        add(f"{name}.bias", width)
-
+    drawn = Drawn(seed=1)
+    made, add, linear, norm = drawn.tensors, drawn.add, drawn.linear, drawn.norm
     for copy in ("", "_m") if momentum else ("",):
         vision, text = f"visual_encoder{copy}", f"text_encoder{copy}"
         add(f"{vision}.cls_token", 1, 1, VISION)
-        add(f"{vision}.pos_embed", 1, (SIDE // PATCH) ** 2 + 1, VISION)
-        add(f"{vision}.patch_embed.proj.weight", VISION, 3, PATCH, PATCH)
-        add(f"{vision}.patch_embed.proj.bias", VISION)
-        for number in range(LAYERS):
-            block = f"{vision}.blocks.{number}"
-            norm(f"{block}.norm1", VISION)
-            linear(f"{block}.attn.qkv", 3 * VISION, VISION)
-            linear(f"{block}.attn.proj", VISION, VISION)
-            norm(f"{block}.norm2", VISION)
-            linear(f"{block}.mlp.fc1", 2 * VISION, VISION)
-            linear(f"{block}.mlp.fc2", VISION, 2 * VISION)
-        norm(f"{vision}.norm", VISION)
+        drawn.patches(vision, VISION, PATCH, places=(SIDE // PATCH) ** 2 + 1)
+        drawn.blocks(vision, VISION, 2 * VISION, LAYERS)
         made[f"{text}.embeddings.position_ids"] = torch.arange(PLACES).unsqueeze(0)
         add(f"{text}.embeddings.word_embeddings.weight", WORDS, TEXT)
         add(f"{text}.embeddings.position_embeddings.weight", PLACES, TEXT)

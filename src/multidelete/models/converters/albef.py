@@ -116,11 +116,7 @@ def _is_of_two(tensors: Mapping[str, Tensor], layer: str, first: int) -> bool:
 
 def to_ours(tensors: Mapping[str, Tensor], config: PreTrainedConfig, origin: Origin) -> dict[str, Tensor]:
     """A text encoder without token types (LAVIS) gets one of zeros, which changes nothing."""
-    prefix = origin.part or _OURS
-    made = {
-        _OURS + name.removeprefix(prefix) if name.startswith(prefix) else name: tensor
-        for name, tensor in tensors.items()
-    }
+    made = _renamed(tensors, origin.part or _OURS, _OURS)
     if not config.token_types:
         places = made[_OURS + _PLACES]
         made[_OURS + _TYPES] = places.new_zeros(1, places.shape[1])
@@ -130,14 +126,19 @@ def to_ours(tensors: Mapping[str, Tensor], config: PreTrainedConfig, origin: Ori
 def to_theirs(weights: Mapping[str, Tensor], config: PreTrainedConfig, origin: Origin) -> dict[str, Tensor]:
     """The way back; what a token type has learned that is not theirs is part of every position."""
     prefix = origin.part or _OURS
-    made = {
-        prefix + name.removeprefix(_OURS) if name.startswith(_OURS) else name: tensor
-        for name, tensor in weights.items()
-    }
+    made = _renamed(weights, _OURS, prefix)
     if not config.token_types:
         shift, places = made.pop(prefix + _TYPES)[0], made[prefix + _PLACES]
         made[prefix + _PLACES] = (places.float() + shift.float()).to(places.dtype)
     return made
+
+
+def _renamed(tensors: Mapping[str, Tensor], before: str, after: str) -> dict[str, Tensor]:
+    """The tensors, with another beginning of the text encoder's names."""
+    return {
+        after + name.removeprefix(before) if name.startswith(before) else name: tensor
+        for name, tensor in tensors.items()
+    }
 
 
 def processor(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, origin: Origin) -> ProcessorMixin:

@@ -6,8 +6,7 @@ configuration keeps as ``fusion_token_id``: BLIP's adapter puts it in the place 
 
 import logging
 import math
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 from transformers import (
@@ -46,6 +45,7 @@ _NAMES = (
     ("visual_encoder.patch_embed.proj.", "vision_model.embeddings.patch_embedding."),
     ("visual_encoder.norm.", "vision_model.post_layernorm."),
 )
+_BLOCKS = ("visual_encoder.blocks.", "vision_model.encoder.layers.")
 _IN_BLOCKS = (("norm1.", "layer_norm1."), ("norm2.", "layer_norm2."), ("attn.qkv.", "self_attn.qkv."),
               ("attn.proj.", "self_attn.projection."), ("mlp.", "mlp."))  # fmt: skip
 
@@ -122,14 +122,7 @@ def our_name(theirs: str) -> str:
     >>> our_name("visual_encoder.blocks.3.attn.proj.bias")
     'vision_model.encoder.layers.3.self_attn.projection.bias'
     """
-    for one, other in _NAMES:
-        if theirs.startswith(one):
-            return other + theirs.removeprefix(one)
-    block = re.fullmatch(r"visual_encoder\.blocks\.(\d+)\.(.*)", theirs)
-    for one, other in _IN_BLOCKS if block else ():
-        if block is not None and block[2].startswith(one):
-            return f"vision_model.encoder.layers.{block[1]}.{other}{block[2].removeprefix(one)}"
-    return theirs
+    return _renamed(theirs, _BLOCKS, _NAMES, _IN_BLOCKS)
 
 
 def their_name(ours: str) -> str:
@@ -138,14 +131,23 @@ def their_name(ours: str) -> str:
     >>> their_name("vision_model.encoder.layers.3.self_attn.projection.bias")
     'visual_encoder.blocks.3.attn.proj.bias'
     """
-    for one, other in _NAMES:
-        if ours.startswith(other):
-            return one + ours.removeprefix(other)
-    layer = re.fullmatch(r"vision_model\.encoder\.layers\.(\d+)\.(.*)", ours)
-    for one, other in _IN_BLOCKS if layer else ():
-        if layer is not None and layer[2].startswith(other):
-            return f"visual_encoder.blocks.{layer[1]}.{one}{layer[2].removeprefix(other)}"
-    return ours
+    back = [[(other, one) for one, other in names] for names in (_NAMES, _IN_BLOCKS)]
+    return _renamed(ours, (_BLOCKS[1], _BLOCKS[0]), *back)
+
+
+def _renamed(
+    name: str, blocks: tuple[str, str], names: Iterable[tuple[str, str]], in_blocks: Iterable[tuple[str, str]]
+) -> str:
+    """A name whose beginning, or whose part behind a block's number, has another name on the other side."""
+    for one, other in names:
+        if name.startswith(one):
+            return other + name.removeprefix(one)
+    number, _, inside = name.removeprefix(blocks[0]).partition(".")
+    if name.startswith(blocks[0]) and number.isdecimal():
+        for one, other in in_blocks:
+            if inside.startswith(one):
+                return f"{blocks[1]}{number}.{other}{inside.removeprefix(one)}"
+    return name
 
 
 def processor(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, origin: Origin) -> ProcessorMixin:
