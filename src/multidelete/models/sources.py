@@ -38,8 +38,8 @@ def refuse_missing(sources: Mapping[str, object]) -> None:
                 problems.append(
                     SettingProblem(
                         name,
-                        f"is {str(source)!r}, and there is no such folder. "
-                        "Give a model folder, or a hub id such as org/name.",
+                        f"is {str(source)!r}, and there is no such folder or file. "
+                        "Give a model folder, a checkpoint file, or a hub id such as org/name.",
                     )
                 )
     if problems:
