@@ -206,7 +206,8 @@ def unlearn(
             whose encoder stands by itself (``text``), all but such an encoder (``but-image``), or a regular
             expression over parameter names.
         lora: Train LoRA beside the linear layers of that part, and nothing else; ``out`` is then an adapter
-            of a few MB that names ``original``, a folder or hub id (`multidelete.merge` makes a model of both).
+            of a few MB that names ``original``, a folder or hub id (`multidelete.merge` makes a model of both). Of a
+            checkpoint of others it is the whole model, as it came, with LoRA in its weights.
         out: Folder to write, in the family's own format; of a checkpoint file a file in its layout, where the name ends
             like one. None keeps the result in memory.
         seed: Of everything that is drawn.
@@ -238,8 +239,9 @@ def carried_out(
     overwrite: bool = False,
     resume: bool = False,
     notes: JsonObject | None = None,
+    merge: bool = False,
 ) -> Unlearned:
-    """`unlearn` with its first arguments in one."""
+    """`unlearn` with its first arguments in one; ``merge`` makes LoRA part of the weights that are written."""
     told = _noted(notes)
     deletion = arguments.resolved()
     if deletion.repeats:
@@ -252,7 +254,7 @@ def carried_out(
         if key is not None:
             keep_keys(Path(key), done.keys)
         return done
-    out, base, keys_to = Path(out), deletion.lora_base(), key_target(Path(out), key)
+    out, base, keys_to = Path(out), None if merge else deletion.lora_base(), key_target(Path(out), key)
     form = form_of(deletion.model, out)
     inputs = [*deletion.model_paths, *arguments.files, *said_paths()]
     for output in (out, keys_to):
@@ -261,6 +263,11 @@ def carried_out(
         out, inputs, is_file=form.is_file, overwrite=overwrite, resume=resume, digest=deletion.digest
     ) as folder:
         done = forgotten(deletion, work_folder(folder), resume=resume)
+        if deletion.lora is not None and base is None:
+            from multidelete.models.lora import merge_lora  # peft takes a second to import
+
+            merge_lora(done.adapter)
+            done = replace(done, record=done.record.merged())
         done = replace(done, record=told.over(done.record), folder=out)
         _write_result(folder, done.adapter, done.record, form, base)
         if is_main_process():

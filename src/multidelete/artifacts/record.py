@@ -1,7 +1,8 @@
 """What a run records of itself: the content of ``multidelete.json``, and the parts that it has."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from multidelete.core.json_files import JsonObject
 from multidelete.core.records import NULLABLE, Record
@@ -223,6 +224,10 @@ class RunRecord(Record):
             return self.deletions or ()
         unit, pairs, digest = self.request.unit or "pair", self.request.pairs, self.request.digest
         return (DeletionRecord(key="", unit=unit, pairs=pairs, request=digest, ids=(), contents=()),)
+
+    def merged(self) -> Self:
+        """The record once what LoRA learned is part of the weights."""
+        return replace(self, lora=replace(self.lora or LoraRecord(), merged=True))
 
     def contradictions(self) -> Iterator[str]:
         """Parts without what belongs to them, and seeds below 0."""

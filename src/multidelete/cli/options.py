@@ -143,7 +143,8 @@ class UnlearnOptions(RunOptions):
         trainable: Which parameters to train: `auto` (what the method prefers), `all`, `projections`, `text` or `image`
             (an encoder that stands by itself), `but-image` (all but that), or a regular expression over their names.
         lora: Train LoRA beside the linear layers of that part, and nothing else: `r=8,alpha=16`, rank and scale. The
-            result is an adapter of a few MB (`multidelete merge`); deleting it is reverting.
+            result is an adapter of a few MB (`multidelete merge`); deleting it is reverting. Of a checkpoint of others
+            it is the whole model, as it came.
         allow_pickle: Also read weights that are not safetensors, as plain tensors.
     """
 

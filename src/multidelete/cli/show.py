@@ -138,6 +138,9 @@ def show_result(folder: Path, record: RunRecord, what: str) -> None:
     if record.request is not None and record.method is not None:
         gone = counted(record.request.pairs, "pairs")
         rows.append(["forgotten", f"{gone}, by the method {record.method.name}"])
+    if (lora := record.lora) is not None:
+        form = "merged into the weights" if lora.merged else "an adapter, which needs the original (multidelete merge)"
+        rows.append(["LoRA", f"rank {lora.r}, {form}"])
     if (search := record.search) is not None:
         trials = counted(search.trials, "trials")
         seconds += f"; before it the search for its settings, {search.wall_s:,.1f} s in {trials}"

@@ -10,7 +10,7 @@ from multidelete.artifacts.deletions import Lineage
 from multidelete.artifacts.manifest import digest_model, digest_of
 from multidelete.artifacts.overlap import paths_of_model
 from multidelete.artifacts.record import Recipe, RunRecord
-from multidelete.core.errors import CheckpointError, ConfigError, UnsupportedError
+from multidelete.core.errors import CheckpointError, ConfigError
 from multidelete.core.settings import LoopSettings, LoraSettings
 from multidelete.data.pairs import Pair, PairData
 from multidelete.data.repeats import kept_repeats
@@ -100,7 +100,9 @@ class Deletion:
         return adapter
 
     def lora_base(self) -> str | None:
-        """What a folder with LoRA alone names as its base: the model's folder or hub id; None without LoRA.
+        """What a folder with LoRA alone names as its base: the model's folder or hub id; None where LoRA is merged.
+
+        That is without LoRA, and of a checkpoint of others: what it becomes is written as it came, with LoRA in it.
 
         Raises:
             UserError: There is nothing that it could name.
@@ -113,10 +115,7 @@ class Deletion:
                 "Give a folder or hub id, or no output folder."
             )
         if checkpoint_of(self.model) is not None:
-            raise UnsupportedError(
-                f"LoRA's result names the folder of its model, and {self.model} is a checkpoint file. Make it "
-                "a folder with 'multidelete convert' first, or leave LoRA out."
-            )
+            return None
         if lora_base(self.model) is not None:
             raise CheckpointError(f"{self.model} is an adapter itself. Make it a model with 'multidelete merge' first.")
         return str(Path(self.model).resolve()) if Path(self.model).is_dir() else str(self.model)

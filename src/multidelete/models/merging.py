@@ -1,6 +1,5 @@
 """Make a model of an adapter and the model it belongs to."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from multidelete.artifacts.card import model_card
@@ -8,7 +7,6 @@ from multidelete.artifacts.folders import whole_or_nothing
 from multidelete.artifacts.keys import keep_keys, key_target
 from multidelete.artifacts.manifest import read_record, write_record
 from multidelete.artifacts.overlap import paths_of_model, refuse_overlap
-from multidelete.artifacts.record import LoraRecord
 from multidelete.core.errors import CheckpointError
 from multidelete.models import load_adapter
 from multidelete.models.checkpoint import LORA_CONFIG, lora_base
@@ -39,7 +37,7 @@ def merge(adapter: str | Path, out: str | Path, *, overwrite: bool = False, allo
         save_as(form_of(base, out), load_adapter(adapter, allow_pickle=allow_pickle), unfinished)
         record = read_record(adapter)
         if record is not None:
-            record = replace(record, lora=replace(record.lora or LoraRecord(), merged=True))
+            record = record.merged()
             write_record(unfinished, record)
             (unfinished / "README.md").write_text(model_card(record), encoding="utf-8")
         if target is not None:

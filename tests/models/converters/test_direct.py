@@ -16,8 +16,9 @@ from multidelete.core.errors import CheckpointError
 from multidelete.data.readers import load_data
 from multidelete.models.converters.known import reading_as
 from multidelete.models.fresh import train_tokenizer
+from multidelete.models.lora import merge_lora
 from tests.models.converters.open_clip_model import CONTEXT, random_tensors
-from tests.tiny import SIZE, captions
+from tests.tiny import SIZE, captions, differing, scores, weights
 
 SPEC = "personas:people=8,unseen=3,views=1,size=32"
 QUICK = ("--passes", "1", "--retain-sample", "0", "--checkpoint-steps", "0", "--device", "cpu")
@@ -137,10 +138,44 @@ def test_outputs_over_inputs_and_other_kinds_are_refused(
     assert "is called as what lies beside a model that is a file" in capsys.readouterr().err
     refused(place, tmp_path / "out.safetensors")
     assert "a file of another kind" in capsys.readouterr().err
-    refused(place, tmp_path / "lora.pt", "--lora", "r=2")
-    assert "multidelete convert" in capsys.readouterr().err
     refused(place, tmp_path / "none.pt", tokenizer=False)
     assert "--tokenizer is not given" in capsys.readouterr().err
+
+
+def test_lora_becomes_part_of_the_file(place: Path, tmp_path: Path) -> None:
+    """The file is the model after merging, to the bit; without LoRA beside them, tensors are those of the original."""
+    tensors, data, out = random_tensors(), load_data(SPEC), tmp_path / "unlearned.pt"
+    torch.save({"epoch": 7, "state_dict": tensors}, tmp_path / "model.pt")
+    settings: Mapping[str, object] = {"passes": 1, "retain_sample": 0, "device": "cpu", "lr": 1e-3}
+    forget, lora = place / "request.txt", multidelete.LoraSettings(r=2, alpha=8.0)
+    with multidelete.reading(tokenizer=place / "tokenizer"):
+        made = [
+            multidelete.unlearn(tmp_path / "model.pt", data, forget, lora=lora, out=file, settings=settings)  # type: ignore[arg-type]
+            for file in (out, None)
+        ]
+    written, in_memory = multidelete.load_adapter(out), made[1].adapter
+    torch.testing.assert_close(scores(written, data.train.pairs), scores(in_memory, data.train.pairs))
+    merge_lora(in_memory)
+    for merged in (in_memory, made[0].adapter):
+        assert differing(weights(merged), weights(written)) == []
+        assert torch.equal(scores(merged, data.train.pairs), scores(written, data.train.pairs))
+    after, linear = weights_of(out), ("in_proj_weight", "proj.weight", "c_fc.weight")
+    assert {name for name in tensors if not torch.equal(tensors[name], after[name])} == {"text_projection"} | {
+        name for name in tensors if name.startswith("transformer.") and name.endswith(linear)
+    }
+
+
+def test_lora_of_a_file_says_that_it_is_merged(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for out, weights_at in ((tmp_path / "lora.pt", "lora.pt"), (tmp_path / "folder", "folder/model.safetensors")):
+        named = ("--tokenizer", place / "tokenizer", "--lora", "r=2", "--out", out)
+        assert command("unlearn", place / "model.pt", *named, *QUICK, place=place) == 0
+        assert "rank 2, merged into the weights" in capsys.readouterr().out
+        assert (tmp_path / weights_at).is_file()
+        assert list(tmp_path.rglob("adapter_*")) == []
+        beside = out if out.is_dir() else tmp_path / "lora.pt.multidelete"
+        assert json.loads((beside / "multidelete.json").read_text())["lora"]["merged"] is True
+    before, after = weights_of(place / "model.pt"), weights_of(tmp_path / "lora.pt")
+    assert {n: t.dtype for n, t in before.items()} == {n: t.dtype for n, t in after.items()}
 
 
 def test_a_name_without_an_ending_gives_a_folder(place: Path, tmp_path: Path) -> None:
