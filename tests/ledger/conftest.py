@@ -36,6 +36,7 @@ from tests.tiny import people as people_of
 from tests.tiny import quick
 
 DAY = datetime(2026, 12, 1, 9, 30, tzinfo=UTC)
+CONFIG = '{"model_type": "clip", "architectures": ["CLIPModel"]}'
 DATA = "personas:people=6,unseen=2,size=16"
 
 
@@ -48,7 +49,7 @@ def people() -> PairData:
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "original"
     folder.mkdir()
-    (folder / "config.json").write_text("{}")
+    (folder / "config.json").write_text(CONFIG)
     (folder / "model.safetensors").write_bytes(bytes(range(256)))
     return folder
 
@@ -124,7 +125,7 @@ def make_lineage(folder: Path, people: PairData, model: Path, *, signed: bool = 
     folder.mkdir(exist_ok=True)
     unlearned = folder / "unlearned"
     unlearned.mkdir()
-    (unlearned / "config.json").write_text("{}")
+    (unlearned / "config.json").write_text(CONFIG)
     (unlearned / "model.safetensors").write_bytes(bytes(reversed(range(256))))
     key = sign_key(folder)
     places = Places(model=str(model), data=DATA, sign_key=str(key) if signed else None)

@@ -14,6 +14,7 @@ from multidelete.ledger.events import Refused
 from multidelete.ledger.places import model_digest
 from multidelete.ledger.requests import key_path
 from tests.ledger.conftest import DATA, make_lineage
+from tests.ledger.operated import DATA as TRAINED_ON
 
 RECEIVE = ("--due", "2026-12-28", "--basis", "GDPR Art. 17(1)(b)", "--reference", "TICKET-17")
 
@@ -112,6 +113,19 @@ def test_wrong_input_is_one_clear_error_and_changes_nothing(
     assert "test-budget is 2" in refused(capsys, "init", other, *start, "--test-budget", "2")
     assert not Path(other).exists()
     assert len(Ledger.open(lineage).verify()) == 1
+
+
+def test_lineage_begins_with_a_model_and_says_where_the_data_is_not_its_own(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for wrong, why in (("photos", "is not a model folder"), ("none", "there is no such folder or file")):
+        assert why in refused(capsys, "init", str(tmp_path / "one"), "--model", str(tmp_path / wrong), "--data", DATA)
+    assert not (tmp_path / "one").exists()
+    for data, is_other in ((DATA, True), (TRAINED_ON, False)):
+        assert run(["ledger", "init", str(tmp_path / data[-2:]), "--model", str(trained), "--data", data]) == 0
+        told_apart = "records other training pairs (48 of personas) than the 24 of personas"
+        assert (told_apart in capsys.readouterr().err) == is_other
 
 
 def test_data_that_moved_can_be_named(lineage: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

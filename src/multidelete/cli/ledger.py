@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from multidelete.cli import show
 from multidelete.cli.flags import Call
-from multidelete.cli.inputs import read_forget, read_telling
+from multidelete.cli.inputs import read_for, read_forget
 from multidelete.cli.lineages import LineageDataOptions, LineageOptions, lineage_data, opened_ledger
-from multidelete.cli.options import DataOptions, ForgetOptions
+from multidelete.cli.options import DataOptions, ForgetOptions, KeyOptions
 from multidelete.core.config import check_settings
 from multidelete.core.errors import ConfigError, LedgerError
 from multidelete.core.json_files import Json
@@ -109,7 +109,11 @@ def init(call: Call) -> None:
     from multidelete.ledger.events import Budget
     from multidelete.ledger.places import Places, absolute, begin
     from multidelete.ledger.signing import public_key
+    from multidelete.models.families import recognise
+    from multidelete.models.sources import refuse_missing
 
+    refuse_missing({"model": options.model})
+    recognise(user_path(options.model))
     sign_key = None if options.sign_key is None else user_path(options.sign_key)
     signer = None if sign_key is None else public_key(sign_key)
     places = Places(
@@ -122,7 +126,8 @@ def init(call: Call) -> None:
         sign_key=None if sign_key is None else absolute(str(sign_key)),
     )
     budget = Budget(retain=options.retain_budget, test=options.test_budget)
-    ledger = begin(user_path(options.lineage), read_telling(data), places, budget=budget, signer=signer)
+    pairs, _ = read_for(data, places.model, KeyOptions())
+    ledger = begin(user_path(options.lineage), pairs, places, budget=budget, signer=signer)
     told: dict[str, Json] = {"ledger": ledger.id, "folder": str(ledger.folder), "signed": signer is not None}
     if call.json:
         show.show_json({**told, "event": ledger.head.number, "hash": ledger.head.hash})

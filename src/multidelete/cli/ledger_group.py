@@ -44,7 +44,7 @@ ledger = typer.Typer(
 add_command(
     ledger,
     init,
-    *(InitOptions, DataOptions),
+    *(InitOptions, DataOptions, CheckpointOptions),
     arguments=("lineage",),
     example="multidelete ledger init lineage --model original --data photos/ --sign-key sign.pem",
 )
