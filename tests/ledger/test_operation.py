@@ -8,14 +8,18 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 import multidelete.ledger as ledger_package
-from multidelete.core.errors import LedgerError, MultideleteError, RequestError
+from multidelete.core.errors import LedgerError, MultideleteError, RequestError, UnsupportedError
+from multidelete.core.settings import LoraSettings
 from multidelete.data.pairs import Pair, PairData, PairDataset
+from multidelete.ledger import verifier
 from multidelete.ledger.chain import Ledger
 from multidelete.ledger.drift import advice
 from multidelete.ledger.events import Audited, Budget, Started
@@ -28,12 +32,14 @@ from multidelete.ledger.requests import pairs_of
 from multidelete.ledger.running import run
 from multidelete.ledger.work import How, taken_up
 from multidelete.methods import METHODS
+from multidelete.models import load_adapter
 from multidelete.unlearning import carried_out, unlearn
 from tests.ledger.operated import QUICK, Killed, Watched, ask, lineage, watched
-from tests.tiny import people
+from tests.tiny import differing, people, weights
 
 FIRST, SECOND = "person-0001", "person-0004"
 OFFICER = "data protection officer"
+LORA = LoraSettings(r=2, alpha=4.0)
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +217,34 @@ def test_killed_run_goes_on_when_it_is_called_again(first: tuple[Ledger, Watched
     told = kinds(ledger)
     assert told.count("unlearned") == told.count("audited") == told.count("started") == 1
     assert [path.name for path in (ledger.folder / "models").iterdir() if path.is_dir()] == ["0001"]
+
+
+def test_lora_is_merged_before_the_model_enters_the_lineage(trained: Path, tmp_path: Path) -> None:
+    """It needs no other model, is killed and goes on as other runs, and ledger and certificate say how it was made."""
+    seen = watched()
+    shutil.copytree(trained, tmp_path / "original")
+    ledger = lineage(tmp_path / "lineage", tmp_path / "original", seen.data)
+    ask(ledger, seen.data, "T-1", FIRST)
+    with pytest.raises(UnsupportedError, match="cannot train LoRA"):
+        run(ledger, seen.data, replace(QUICK, method="ssd", lora=LORA))
+    assert kinds(ledger) == ["opened", "received"]
+    seen.ends_after = 40
+    for _ in range(2):
+        with suppress(Killed):
+            made = run(ledger, seen.data, replace(QUICK, lora=LORA, trainable="text")).model
+    release(ledger, "T-1", seen.data, by=OFFICER, despite="a model of a test")
+    assert kinds(ledger)[2:4] == ["started", "unlearned"]
+    before, after = (weights(load_adapter(folder)) for folder in (tmp_path / "original", made.folder))
+    changed = differing(before, after)
+    assert changed
+    assert all(name.startswith("model.text_") and name.endswith("weight") and after[name].ndim == 2 for name in changed)
+    shutil.rmtree(tmp_path / "original")
+    load_adapter(made.folder)
+    certificate = ledger.folder / "certificates" / "T-1" / "certificate.json"
+    assert verifier.main([str(certificate), "--ledger", str(ledger.folder), "--model", str(made.folder)]) == 0
+    told = json.loads(base64.b64decode(json.loads(certificate.read_text())["payload"]))["predicate"]["run"]["told"]
+    assert told["lora"] == {"r": 2, "alpha": 4, "merged": True}
+    assert "rank 2, alpha 4, merged into the weights" in certificate.with_name("certificate.html").read_text()
 
 
 @pytest.mark.slow

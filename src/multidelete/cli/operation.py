@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from multidelete.cli import show
 from multidelete.cli.flags import Call
-from multidelete.cli.inputs import chosen_method, given_loop
+from multidelete.cli.inputs import chosen_method, given_lora, given_loop
 from multidelete.cli.ledger import ReferenceOptions
 from multidelete.cli.lineages import LineageDataOptions, LineageOptions, lineage_data, opened_ledger
 from multidelete.cli.operation_options import (
@@ -170,8 +170,9 @@ def _how(call: Call, *, overwrite: bool = False) -> "How":
     from multidelete.ledger.work import How
 
     return How(
-        method=chosen_method(call), settings=given_loop(call), trainable=options.trainable, seed=options.seed,
-        allow_pickle=options.allow_pickle, earlier_pairs_removed=options.earlier_pairs_removed, overwrite=overwrite,
+        method=chosen_method(call), settings=given_loop(call), trainable=options.trainable,
+        lora=given_lora(options.lora), seed=options.seed, allow_pickle=options.allow_pickle,
+        earlier_pairs_removed=options.earlier_pairs_removed, overwrite=overwrite,
     )  # fmt: skip
 
 

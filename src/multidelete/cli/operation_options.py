@@ -15,6 +15,8 @@ class HowOptions:
         only: A request to do by itself. May be given several times; without it all for which no model was
             made yet are done together.
         trainable: Which parameters to train, as of `multidelete unlearn`.
+        lora: Train LoRA in the place of that part: `r=8,alpha=16`. It is merged into the weights of the model that the
+            run makes.
         seed: Of everything that is drawn, 0 or more.
         allow_pickle: Also read weights that are not safetensors, as plain tensors.
         earlier_pairs_removed: Say that the data does not hold pairs of requests whose keys were destroyed.
@@ -22,6 +24,7 @@ class HowOptions:
 
     only: tuple[str, ...] = field(default=(), metadata=REPEATED)
     trainable: str = "auto"
+    lora: tuple[str, ...] = ()
     seed: int = 0
     allow_pickle: bool = False
     earlier_pairs_removed: bool = False

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from multidelete.artifacts.record import Cost, DeletionRecord
+from multidelete.artifacts.record import Cost, DeletionRecord, LoraRecord
 from multidelete.core.config import did_you_mean
 from multidelete.core.errors import LedgerError
 from multidelete.core.json_files import JsonObject
@@ -204,6 +204,7 @@ class Unlearned(SharedEvent):
         settings: The method's hyperparameters.
         loop: Settings of the loop.
         trainable: The part of the model that was trained.
+        lora: LoRA that was trained in its place, and merged.
         seed: Of everything that was drawn.
         pairs: How many pairs were forgotten.
         key: Id of the key of the model's own record of this deletion.
@@ -221,6 +222,7 @@ class Unlearned(SharedEvent):
     settings: JsonObject = field(default_factory=dict)
     loop: JsonObject | None = None
     trainable: str | None = None
+    lora: LoraRecord | None = None
     seed: int | None = None
     pairs: int | None = None
     key: str | None = None

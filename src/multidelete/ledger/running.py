@@ -97,7 +97,7 @@ def _unlearned(ledger: Ledger, work: Work, how: How, out: Path | None) -> Lineag
         ledger.append(started)
     if not folder.is_dir():
         try:
-            carried_out(arguments, folder, overwrite=how.overwrite, resume=not how.overwrite)
+            carried_out(arguments, folder, overwrite=how.overwrite, resume=not how.overwrite, merge=True)
         except (ConfigError, CheckpointError):  # of a killed run with other settings, or another process runs
             raise
         except MultideleteError as error:
@@ -129,6 +129,7 @@ def _event(work: Work, started: Started, folder: Path, record: RunRecord) -> Unl
         settings={} if method is None else method.rest,
         loop=record.loop,
         trainable=None if record.trainable is None else record.trainable.chosen,
+        lora=record.lora,
         seed=record.seed,
         pairs=None if record.request is None else record.request.pairs,
         key=record.forgotten[-1].key,

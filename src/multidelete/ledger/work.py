@@ -8,7 +8,7 @@ from functools import cached_property
 from multidelete.artifacts.deletions import Lineage, without_earlier
 from multidelete.core.errors import LedgerError, RequestError
 from multidelete.core.json_files import JsonObject
-from multidelete.core.settings import LoopSettings
+from multidelete.core.settings import LoopSettings, LoraSettings
 from multidelete.core.units import Unit
 from multidelete.core.words import counted
 from multidelete.data.identity import with_true_sources
@@ -32,6 +32,8 @@ class How:
         method: Name, or an instance with its hyperparameters.
         settings: Of the loop: what differs from the method's own.
         trainable: The part of the model.
+        lora: LoRA to train in the place of that part. A run merges it into the weights: a model of a lineage needs no
+            other one, which is to be destroyed.
         seed: Of everything that is drawn.
         allow_pickle: Also read weights that are not safetensors.
         earlier_pairs_removed: Say that the data holds no pairs of requests whose keys were destroyed.
@@ -41,6 +43,7 @@ class How:
     method: Method | str = "multidelete"
     settings: LoopSettings | JsonObject | None = None
     trainable: str = "auto"
+    lora: LoraSettings | None = None
     seed: int = 0
     allow_pickle: bool = False
     earlier_pairs_removed: bool = False
@@ -72,7 +75,7 @@ class Work:
         keys = run_keys(self.ledger)
         return DeletionArguments(
             original=self.base.folder, data=self.left, forget=self.request, method=how.method, settings=how.settings,
-            trainable=how.trainable, seed=how.seed, allow_pickle=how.allow_pickle,
+            trainable=how.trainable, lora=how.lora, seed=how.seed, allow_pickle=how.allow_pickle,
             key=keys if keys.exists() else None,
             earlier_pairs_removed=how.earlier_pairs_removed,
         )  # fmt: skip
