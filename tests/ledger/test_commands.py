@@ -1,10 +1,12 @@
 """The commands of the ledger that write and show what is recorded."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
+from multidelete.artifacts.folders import whole_or_nothing
 from multidelete.cli import run
 from multidelete.data.pairs import PairData
 from multidelete.ledger import verifier
@@ -13,7 +15,7 @@ from multidelete.ledger.clock import CLOCK
 from multidelete.ledger.events import Refused
 from multidelete.ledger.places import model_digest
 from multidelete.ledger.requests import key_path
-from tests.ledger.conftest import DATA, make_lineage
+from tests.ledger.conftest import DATA, make_lineage, sign_key
 from tests.ledger.operated import DATA as TRAINED_ON
 
 RECEIVE = ("--due", "2026-12-28", "--basis", "GDPR Art. 17(1)(b)", "--reference", "TICKET-17")
@@ -126,6 +128,98 @@ def test_lineage_begins_with_a_model_and_says_where_the_data_is_not_its_own(
         assert run(["ledger", "init", str(tmp_path / data[-2:]), "--model", str(trained), "--data", data]) == 0
         told_apart = "records other training pairs (48 of personas) than the 24 of personas"
         assert (told_apart in capsys.readouterr().err) == is_other
+
+
+def test_nothing_is_written_over_model_data_or_other_results(
+    lineage: str, model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Also where no flag names them: the lineage knows where they lie."""
+    told(capsys, "receive", lineage, "--forget-subject", "person-0001", *RECEIVE)
+    data, other, places = tmp_path / "photos", tmp_path / "other", Path(lineage, "lineage.json")
+    for folder in (data, other):
+        with whole_or_nothing(folder) as unfinished:
+            (unfinished / "kept").write_text("mine")
+    of_one = ("--certificate", "TICKET-17")
+    assert "it holds no plan.json" in refused(capsys, "plan", lineage, "--out", str(other), "--overwrite")
+    Ledger.open(lineage).append(Refused(reference="TICKET-17", reason="a legal claim needs it"))
+    out = ("--out", str(other), "--overwrite")
+    assert "it holds no certificate.json" in refused(capsys, "export", lineage, *of_one, *out)
+    places.write_text(places.read_text().replace(DATA, str(data)))
+    for place in (model, data, data / "inside"):
+        for command in (("plan",), ("run",), ("export", *of_one)):
+            said = refused(capsys, command[0], lineage, *command[1:], "--out", str(place), "--overwrite")
+            assert "inputs are never changed" in said
+    assert [(folder / "kept").read_text() for folder in (data, other)] == ["mine", "mine"]
+    assert len(Ledger.open(lineage).verify()) == 3
+
+
+def test_ledger_that_cannot_be_written_to_can_be_read(
+    lineage: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told(capsys, "receive", lineage, "--forget-subject", "person-0001", *RECEIVE)
+    before = {path: path.read_bytes() for path in Path(lineage).rglob("*") if path.is_file()}
+    monkeypatch.setattr("os.access", lambda _place, mode, **_: mode != os.W_OK)
+    assert [one["reference"] for one in told(capsys, "show", lineage)["requests"]] == ["TICKET-17"]  # type: ignore[attr-defined]
+    assert len(told(capsys, "log", lineage)) == 2
+    assert told(capsys, "export", lineage, "--out", str(tmp_path / "ledger.jsonl"))["event"] == 2
+    for command in (("plan",), ("run",), ("still-knowing",), ("forget-key", "TICKET-17"), ("audit", "TICKET-17"),
+                    ("refuse", "TICKET-17", "--reason", "x"), ("release", "TICKET-17", "--by", "x")):  # fmt: skip
+        assert "cannot be written to" in refused(capsys, command[0], lineage, *command[1:])
+    assert {path: path.read_bytes() for path in Path(lineage).rglob("*") if path.is_file()} == before
+
+
+def test_nothing_still_knows_deleted_pairs_before_any_is(lineage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told(capsys, "receive", lineage, "--forget-subject", "person-0001", *RECEIVE)
+    assert run(["ledger", "still-knowing", lineage, "--check"]) == 0
+    assert "no request is released: nothing is deleted." in capsys.readouterr().out
+    assert "--gone is 'ab'; it must be given together with --by" in refused(
+        capsys, "still-knowing", lineage, "--gone", "ab"
+    )
+    assert len(Ledger.open(lineage).verify()) == 2
+
+
+def test_what_is_lost_is_named_with_its_remedy(
+    lineage: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    told(capsys, "receive", lineage, "--forget-subject", "person-0001", *RECEIVE)
+    key, places = key_path(Path(lineage), "TICKET-17"), Path(lineage, "lineage.json")
+    kept, known = key.read_bytes(), places.read_text()
+    key.write_text("junk")
+    assert "is damaged" in (said := refused(capsys, "plan", lineage))
+    assert "Restore it from a backup" in said
+    key.unlink()
+    assert "Restore it from a backup" in refused(capsys, "run", lineage)
+    assert [one["key"] for one in told(capsys, "show", lineage)["requests"]] == ["missing"]  # type: ignore[attr-defined]
+    key.write_bytes(kept)
+    places.write_text(known.replace(DATA, str(tmp_path / "gone")))
+    assert f"is not at {tmp_path / 'gone'} any more. Name it with --data" in refused(capsys, "plan", lineage)
+    for content in (None, "{", "{}"):
+        places.unlink() if content is None else places.write_text(content)
+        assert "Write it as ledger init does" in refused(capsys, "plan", lineage)
+        told(capsys, "show", lineage)
+    assert len(Ledger.open(lineage).verify()) == 2
+
+
+def test_request_whose_key_is_lost_can_be_refused_once(lineage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told(capsys, "receive", lineage, "--forget-subject", "person-0001", *RECEIVE)
+    key_path(Path(lineage), "TICKET-17").unlink()
+    refuse = ("refuse", lineage, "TICKET-17", "--reason")
+    assert "names a pair" in refused(capsys, *refuse, "as person-0004 said")
+    told(capsys, *refuse, "its key was lost")
+    assert "is refused already: its key was lost" in refused(capsys, *refuse, "another reason")
+
+
+def test_nothing_ends_without_the_key_that_certificates_are_signed_with(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pem, folder = sign_key(tmp_path), str(tmp_path / "signed")
+    told(capsys, "init", folder, "--model", str(model), "--data", DATA, "--sign-key", str(pem))
+    told(capsys, "receive", folder, "--forget-subject", "person-0001", "--due", "2099-12-28", *RECEIVE[2:])
+    kept = pem.rename(tmp_path / "elsewhere")
+    assert f"is not at {pem}. Restore it" in refused(capsys, "refuse", folder, "TICKET-17", "--reason", "withdrawn")
+    assert [one.kind for one in Ledger.open(folder).events()] == ["opened", "received"]
+    kept.rename(pem)
+    told(capsys, "refuse", folder, "TICKET-17", "--reason", "withdrawn")
 
 
 def test_data_that_moved_can_be_named(lineage: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

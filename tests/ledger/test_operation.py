@@ -28,7 +28,7 @@ from multidelete.ledger.judging import Beside, judge
 from multidelete.ledger.models import newest
 from multidelete.ledger.plan import make_plan, write_plan
 from multidelete.ledger.releasing import refuse, release
-from multidelete.ledger.requests import pairs_of
+from multidelete.ledger.requests import forget_key, pairs_of
 from multidelete.ledger.running import run
 from multidelete.ledger.work import How, taken_up
 from multidelete.methods import METHODS
@@ -264,11 +264,14 @@ def test_result_of_a_run_that_was_killed_before_it_was_written_down_is_taken(fir
 
 
 @pytest.mark.slow
-def test_losses_add_up_when_the_first_original_is_gone(second: tuple[Ledger, Watched]) -> None:
+def test_losses_add_up_when_the_first_original_is_gone(
+    second: tuple[Ledger, Watched], caplog: pytest.LogCaptureFixture
+) -> None:
     ledger, seen = second
     shutil.rmtree(ledger.folder.parent / "original")
     done = run(ledger, seen.data, QUICK).judged
     assert (done.earlier, done.not_told) == (None, ("T-1",))
+    assert "If it was moved, say in lineage.json where it lies" in caplog.text
     first, second_ = (event for one in ledger.events() if isinstance(event := one.event, Audited))
     assert (first.against, second_.against) == (None, first.model)
     assert set(done.drift) == set(first.drift or {})
@@ -376,6 +379,22 @@ def test_what_still_knows_is_listed_and_checked_to_be_gone(second: tuple[Ledger,
     say_gone(ledger, model.digest[:12], OFFICER)
     assert {one.what for one in listed(ledger)} == {"unfinished run"}
     assert kinds(ledger)[-5:] == ["found", "gone", "gone", "gone", "gone"]
+
+
+def test_pairs_that_no_key_tells_are_not_used_again_in_silence(second: tuple[Ledger, Watched]) -> None:
+    ledger, seen = second
+    models_keys = ledger.folder / "keys" / "_models.key"
+    kept = models_keys.rename(ledger.folder / "kept")
+    for step in (lambda: run(ledger, seen.data, QUICK), lambda: judge(ledger, newest(ledger), seen.data),
+                 lambda: look_again(ledger, seen.data)):  # fmt: skip
+        with pytest.raises(LedgerError, match=r"_models.key is not there: .* Restore it from a backup"):
+            step()
+    kept.rename(models_keys)
+    forget_key(ledger, "T-1")
+    with pytest.raises(LedgerError, match=r"the keys of T-1 were destroyed, .* --earlier-pairs-removed"):
+        run(ledger, seen.data, QUICK)
+    taken_up(ledger, seen.data).arguments(replace(QUICK, earlier_pairs_removed=True)).resolved()
+    assert kinds(ledger)[-1] == "key forgotten"
 
 
 def test_model_whose_files_changed_is_neither_judged_nor_run_from(second: tuple[Ledger, Watched]) -> None:

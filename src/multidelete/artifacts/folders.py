@@ -46,6 +46,20 @@ def refuse_existing(target: Path, *, overwrite: bool, is_ours: Callable[[Path], 
         )
 
 
+def refuse_other(target: Path, file: str, *, overwrite: bool) -> None:
+    """`refuse_existing`, of folders that all hold a file of the same name: others are not replaced, whoever wrote them.
+
+    Raises:
+        CheckpointError: As `refuse_existing`, or the target does not hold the file.
+    """
+    refuse_existing(target, overwrite=overwrite)
+    if target.is_dir() and any(target.iterdir()) and not (target / file).is_file():
+        raise CheckpointError(
+            f"{target} was not written by this command: it holds no {file}. --overwrite replaces only what was. Give "
+            "another folder."
+        )
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder that files are added to over time, with its parents; one that is there is fine.
 

@@ -149,7 +149,9 @@ def receive(call: Call) -> None:
     state = ledger.requests()[options.reference]
     key = key_path(ledger.folder, options.reference)
     if call.json:
-        show.show_json({**_request_row(state), "event": recorded.number, "hash": recorded.hash, "key": str(key)})
+        show.show_json(
+            {**_request_row(ledger, state), "event": recorded.number, "hash": recorded.hash, "key": str(key)}
+        )
         return
     pairs = f"{counted(state.pairs, 'pairs')}, by {state.received.unit}"
     show.show_table(["", ""], [["received", options.reference], ["pairs", pairs], ["due", options.due], ["key", key]])
@@ -158,7 +160,9 @@ def receive(call: Call) -> None:
 def show_ledger(call: Call) -> None:
     """Show where each request stands; with --id or --subject, which requests somebody's data is in."""
     asked = call.of(AskOptions)
-    ledger = opened_ledger(call.of(LineageOptions))
+    from multidelete.ledger.requests import key_state
+
+    ledger = opened_ledger(call.of(LineageOptions), to_read=True)
     if asked.id is not None and asked.subject is not None:
         raise ConfigError("--id and --subject are given. Give one of them.")
     if asked.id is not None or asked.subject is not None:
@@ -168,13 +172,13 @@ def show_ledger(call: Call) -> None:
     if call.json:
         show.show_json(
             {"ledger": ledger.id, "lineage": ledger.opened.lineage, "head": {"number": head.number, "hash": head.hash},
-             "requests": [_request_row(one) for one in requests]}
+             "requests": [_request_row(ledger, one) for one in requests]}
         )  # fmt: skip
         return
     show.show_lines([f"{ledger.opened.lineage}: {counted(len(requests), 'requests')}, ledger {ledger.id}"])
     rows = [
         [one.reference, _state(one), one.since, one.received.due, one.pairs, one.received.unit,
-         "destroyed" if one.keys_gone else "kept"]
+         key_state(ledger, one)]
         for one in requests
     ]  # fmt: skip
     if rows:
@@ -183,7 +187,7 @@ def show_ledger(call: Call) -> None:
 
 def log(call: Call) -> None:
     """Check the whole ledger, and list its events."""
-    ledger = opened_ledger(call.of(LineageOptions))
+    ledger = opened_ledger(call.of(LineageOptions), to_read=True)
     events = ledger.verify()
     if call.json:
         show.show_json([json.loads(one.line) for one in events])
@@ -201,7 +205,7 @@ def export(call: Call) -> None:
     options, out = call.of(ExportOptions), user_path(call.of(ExportOptions).out)
     from multidelete.ledger.certificate import export_lines, issue
 
-    ledger = opened_ledger(call.of(LineageOptions))
+    ledger = opened_ledger(call.of(LineageOptions), to_read=options.certificate is None)
     if options.certificate is None:
         export_lines(ledger, out, overwrite=options.overwrite)
     else:
@@ -246,10 +250,9 @@ def _show_answer(ledger: "Ledger", call: Call, asked: AskOptions) -> None:
     holding = {one.reference: one for answer in answers for one in answer.requests}
     unknown = {one.reference: one for answer in answers for one in answer.unknown}
     if call.json:
-        show.show_json(
-            {"requests": [{**_request_row(one), "pairs": _number(answers, one.reference)} for one in holding.values()],
-             "cannot_be_told": list(unknown)}
-        )  # fmt: skip
+        numbers = {reference: _number(answers, reference) for reference in holding}
+        rows = [{**_request_row(ledger, one), "pairs": numbers[one.reference]} for one in holding.values()]
+        show.show_json({"requests": rows, "cannot_be_told": list(unknown)})
         return
     for one in holding.values():
         number = (
@@ -279,9 +282,11 @@ def _is_overdue(one: "RequestState") -> bool:
     return one.state not in ENDED and one.received.due < today().isoformat()
 
 
-def _request_row(one: "RequestState") -> dict[str, Json]:
+def _request_row(ledger: "Ledger", one: "RequestState") -> dict[str, Json]:
+    from multidelete.ledger.requests import key_state
+
     return {
         "reference": one.reference, "state": one.state, "since": one.since, "due": one.received.due,
         "basis": one.received.basis, "pairs": one.pairs, "unit": one.received.unit, "reason": one.reason,
-        "overdue": _is_overdue(one), "key": "destroyed" if one.keys_gone else "kept",
+        "overdue": _is_overdue(one), "key": key_state(ledger, one),
     }  # fmt: skip

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from multidelete.cli.inputs import read_for
 from multidelete.cli.options import DataOptions, KeyOptions
+from multidelete.core.errors import DataError
 from multidelete.core.paths import user_path
 
 if TYPE_CHECKING:
@@ -36,18 +37,25 @@ class LineageDataOptions(DataOptions):
     data: str | None = None  # type: ignore[assignment]  # required by commands without a lineage
 
 
-def opened_ledger(options: LineageOptions) -> "Ledger":
-    """The ledger that a command names."""
+def opened_ledger(options: LineageOptions, *, to_read: bool = False) -> "Ledger":
+    """The ledger that a command names, to read alone or to write to as well."""
     from multidelete.ledger.chain import Ledger
 
-    return Ledger.open(user_path(options.lineage))
+    ledger = Ledger.open(user_path(options.lineage))
+    if not to_read:
+        ledger.refuse_read_only()
+    return ledger
 
 
 def lineage_data(folder: Path, options: LineageDataOptions) -> "PairData":
     """The pairs of a lineage, with those held out that its first model records."""
-    from multidelete.ledger.places import places_of
+    from multidelete.ledger.places import PLACES, is_lost, places_of
 
     places = places_of(folder)
+    if options.data is None and is_lost(places.data):
+        raise DataError(
+            f"the data of the lineage is not at {places.data} any more. Name it with --data, or in {folder / PLACES}."
+        )
     pairs, _ = read_for(given_data(options, places), places.model, KeyOptions())
     return pairs
 

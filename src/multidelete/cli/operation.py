@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from multidelete.cli import show
 from multidelete.cli.flags import Call
-from multidelete.cli.inputs import chosen_method, given_lora, given_loop
+from multidelete.cli.inputs import chosen_method, given_loop, given_lora
 from multidelete.cli.ledger import ReferenceOptions
 from multidelete.cli.lineages import LineageDataOptions, LineageOptions, lineage_data, opened_ledger
 from multidelete.cli.operation_options import (
@@ -30,12 +30,14 @@ if TYPE_CHECKING:
 def plan(call: Call) -> None:
     """Say what a run would do: what goes, what stays, what else might be meant, what it costs. Nothing is changed."""
     options, how = call.of(PlanOptions), call.of(HowOptions)
-    from multidelete.ledger.plan import as_json, make_plan, said, write_plan
+    from multidelete.artifacts.folders import refuse_other
+    from multidelete.ledger.plan import PLAN, as_json, make_plan, said, write_plan
 
     ledger = opened_ledger(call.of(LineageOptions))
+    out = ledger.folder / "plan" if options.out is None else user_path(options.out)
+    refuse_other(out, PLAN, overwrite=options.overwrite)
     data = lineage_data(ledger.folder, call.of(LineageDataOptions))
     made = make_plan(ledger, data, _how(call), only=how.only, hashes_only=options.hashes_only)
-    out = ledger.folder / "plan" if options.out is None else user_path(options.out)
     write_plan(made, out, show=options.show, overwrite=options.overwrite)
     if call.json:
         show.show_json({**as_json(made, show=options.show), "folder": str(out)})
@@ -55,9 +57,8 @@ def run_ledger(call: Call) -> None:
     from multidelete.core.runtime import check_device
     from multidelete.ledger.judging import Beside
     from multidelete.ledger.running import run
-    from multidelete.models.sources import refuse_missing
 
-    refuse_missing({"retrained": options.retrained, "retrained_again": options.retrained_again})
+    _refuse_yardsticks(options.retrained, options.retrained_again)
     ledger = opened_ledger(call.of(LineageOptions))
     data = lineage_data(ledger.folder, call.of(LineageDataOptions))
     device = str(given_loop(call).get("device", "auto"))
@@ -81,9 +82,8 @@ def audit_ledger(call: Call) -> None:
     options, how = call.of(AuditAgainOptions), call.of(ReferenceOptions)
     from multidelete.ledger.judging import Beside, judge, newest_run
     from multidelete.ledger.models import model_of
-    from multidelete.models.sources import refuse_missing
 
-    refuse_missing({"retrained": options.retrained, "retrained_again": options.retrained_again})
+    _refuse_yardsticks(options.retrained, options.retrained_again)
     ledger = opened_ledger(how)
     data = lineage_data(ledger.folder, call.of(LineageDataOptions))
     model = model_of(ledger, newest_run(ledger, how.reference))
@@ -140,6 +140,7 @@ def still_knowing(call: Call) -> None:
     """List what still knows deleted pairs: earlier models, unfinished runs, stores, answers, reports, the data."""
     options = call.of(HolderOptions)
     from multidelete.ledger.holders import check_gone, listed, look_again, say_gone
+    from multidelete.ledger.models import released_requests
 
     ledger = opened_ledger(call.of(LineageOptions))
     if options.gone is not None and options.by is not None:
@@ -162,7 +163,20 @@ def still_knowing(call: Call) -> None:
         for one in unknown
     )
     if not there and not unknown:
-        show.show_lines(["nothing that is listed is left."])
+        is_any = bool(released_requests(ledger))
+        show.show_lines(
+            ["nothing that is listed is left." if is_any else "no request is released: nothing is deleted."]
+        )
+
+
+def _refuse_yardsticks(retrained: str | None, again: Sequence[str]) -> None:
+    """Refuse what is no model before a run, which may take long."""
+    from multidelete.models.families import recognise
+    from multidelete.models.sources import refuse_missing
+
+    refuse_missing({"retrained": retrained, "retrained_again": again})
+    for source in (*([] if retrained is None else [retrained]), *again):
+        recognise(source)
 
 
 def _how(call: Call, *, overwrite: bool = False) -> "How":
@@ -191,7 +205,8 @@ def _show_judged(call: Call, judged: "Judged", told: dict[str, Json]) -> None:
     if earlier is not None:
         show.show_lines([f"all earlier requests together: {earlier.verdict.headline}", f"report: {earlier.folder}"])
     if judged.not_told:
-        show.show_lines([f"not asked about again, since their keys are destroyed: {', '.join(judged.not_told)}"])
+        names = ", ".join(judged.not_told)
+        show.show_lines([f"not asked about again, since their keys or the first original are gone: {names}"])
     lost = ", ".join(f"{name} {value:+.3f}" for name, value in judged.drift.items()) or "not known"
     show.show_lines([f"lost against the first original: {lost}; {judged.advice}"])
 
@@ -202,5 +217,5 @@ def _rows(holdings: "Sequence[Holding]") -> list[Json]:
 
 def _show_holdings(holdings: "Sequence[Holding]") -> None:
     if holdings:
-        show.show_lines([f"{counted(len(holdings), 'things')} still know deleted pairs:"])
+        show.show_lines([f"deleted pairs are still known to {counted(len(holdings), 'things')}:"])
         show.show_table(["what", "digest", "where"], [[one.what, one.digest[:16], one.path] for one in holdings])

@@ -119,8 +119,10 @@ class HolderOptions:
     by: str | None = None
 
     def __post_init__(self) -> None:
+        alone = "gone" if self.by is None else "by"
+        other = {"gone": "by", "by": "gone"}[alone]
         fits = (self.gone is None) == (self.by is None)
-        check_settings(self, {"by": (fits, "given together with --gone")})
+        check_settings(self, {alone: (fits, f"given together with --{other}")})
 
 
 @dataclass(frozen=True, kw_only=True)

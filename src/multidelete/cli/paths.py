@@ -5,6 +5,7 @@ from pathlib import Path
 
 from multidelete.artifacts.overlap import paths_of_model, refuse_overlap
 from multidelete.core.errors import CheckpointError
+from multidelete.core.paths import lies_there, user_path
 
 
 def _paths_of_data(spec: str) -> list[Path]:
@@ -67,10 +68,10 @@ def refuse_touching(values: Mapping[str, object]) -> None:
             problems.extend(problem for problem in error.problems if problem not in problems)
 
     kept = [Path(text) for name in ADDS_TO for text in _texts(values.get(name))]
-    for name in WRITES:
-        for text in _texts(values.get(name)):
-            for output in _outputs(Path(text)):
-                check(output, [*others, *models, *([] if "experiment" in values else kept)])
+    outputs = [output for name in WRITES for text in _texts(values.get(name)) for output in _outputs(Path(text))]
+    told = [path for text in _texts(values.get("lineage")) if outputs for path in _told_by(user_path(text))]
+    for output in outputs:
+        check(output, [*others, *models, *told, *([] if "experiment" in values else kept)])
     for name in ADDS_TO:
         for text in _texts(values.get(name)):
             check(Path(text), others)
@@ -80,6 +81,17 @@ def refuse_touching(values: Mapping[str, object]) -> None:
         check(Path(text), [path for name, paths in read.items() if name != "key" for path in paths])
     if problems:
         raise CheckpointError(problems)
+
+
+def _told_by(lineage: Path) -> list[Path]:
+    """What the folder of a lineage says that its first model and its data are."""
+    from multidelete.ledger.places import PLACES, places_of  # which other commands do not need
+
+    if not lies_there(lineage / PLACES):
+        return []
+    places = places_of(lineage)
+    named = [Path(one) for one in (places.image_root, places.sign_key) if one]
+    return [*paths_of_model(places.model), *_paths_of_data(places.data), *named]
 
 
 def _outputs(out: Path) -> list[Path]:

@@ -31,7 +31,7 @@ def read_json_object(path: Path, remedy: str) -> dict[str, Json]:
         if "\\ud" in text.lower():  # half of a character, which nothing can write again
             json.dumps(content, ensure_ascii=False).encode()
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}. {remedy}") from error
     except RecursionError as error:
         raise CheckpointError(f"{path} is nested too deeply to be read. {remedy}") from error
     except ValueError as error:  # no text, no JSON, or a number of thousands of digits

@@ -69,7 +69,8 @@ def read_answers(path: Path) -> dict[Offer, str]:
     try:
         rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise LedgerError(f"{path} cannot be read: {error}. Give the folder of a plan, or plan again.") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise LedgerError(f"{path} cannot be read: {why}. Give the folder of a plan, or plan again.") from error
     lacking = [name for name in ("request", "reference", "take") if rows and name not in rows[0]]
     if lacking:
         raise LedgerError(f"{path} lacks the columns {', '.join(lacking)}. Keep the columns of the plan.")

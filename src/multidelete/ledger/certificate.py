@@ -14,17 +14,17 @@ from jinja2 import Environment, StrictUndefined
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
-from multidelete.artifacts.folders import refuse_existing, whole_or_nothing
+from multidelete.artifacts.folders import refuse_existing, refuse_other, whole_or_nothing
 from multidelete.artifacts.overlap import refuse_inside_result
 from multidelete.artifacts.room import write_whole
 from multidelete.core.errors import LedgerError
 from multidelete.core.json_files import Json, JsonObject
-from multidelete.core.paths import user_path
+from multidelete.core.paths import lies_there, user_path
 from multidelete.core.words import counted
 from multidelete.ledger.chain import Ledger
 from multidelete.ledger.clock import now, written
 from multidelete.ledger.events import Audited, CertificateIssued, Released
-from multidelete.ledger.places import places_of
+from multidelete.ledger.places import PLACES, places_of
 from multidelete.ledger.recorded import Recorded, canonical
 from multidelete.ledger.requests import known
 from multidelete.ledger.signing import private_key
@@ -52,8 +52,8 @@ def issue(ledger: Ledger, reference: str, out: Path, *, time: datetime | None = 
         LedgerError: There is no such request, it is not at an end, or the key to sign with is not that of the ledger.
         CheckpointError: The folder cannot be written.
     """
-    signer = ledger.opened.signer
-    crypto = None if signer is None else _signer(ledger.folder, signer)
+    signer, crypto = ledger.opened.signer, signer_of(ledger)
+    refuse_other(out, CERTIFICATE, overwrite=overwrite)
     with whole_or_nothing(out, overwrite=overwrite) as folder, ledger.writing():
         # The ledger ends first: nobody has a certificate that it does not know.
         at = time or now()
@@ -192,11 +192,23 @@ def enveloped(payload: str, signer: CryptoSigner | None) -> str:
     return canonical({**content, "sha256": whole}) + "\n"
 
 
-def _signer(folder: Path, public: str) -> CryptoSigner:
-    """The key to sign with, which must be that which the ledger was opened with."""
+def signer_of(ledger: Ledger) -> CryptoSigner | None:
+    """The key to sign with, which must be that which the ledger was opened with; None where it was with none.
+
+    Raises:
+        LedgerError: It is not there, or another one.
+    """
+    folder, public = ledger.folder, ledger.opened.signer
+    if public is None:
+        return None
     path = places_of(folder).sign_key
     if path is None:
         raise LedgerError(f"{folder} names no sign_key, and its ledger was opened with one. Name it in lineage.json.")
+    if not lies_there(user_path(path)):
+        raise LedgerError(
+            f"the key that certificates are signed with is not at {path}. Restore it, or say in {folder / PLACES} "
+            "where it lies: the ledger was opened with this one."
+        )
     key = private_key(user_path(path))
     raw = key.public_key().public_bytes_raw()
     if raw.hex() != public:

@@ -1,6 +1,7 @@
 """The ledger: an append-only SQLite file in which each event holds the hash of the one before."""
 
 import json
+import os
 import secrets
 import sqlite3
 from collections.abc import Iterator
@@ -113,6 +114,18 @@ class Ledger:
             raise LedgerError(f"{self.folder} holds no ledger: making it was cut off. Run ledger init again.")
         return events
 
+    def refuse_read_only(self) -> None:
+        """Refuse a folder that nothing can be written to, before anything is worked out that would be written down.
+
+        Raises:
+            LedgerError: It can be read alone.
+        """
+        if _is_read_only(self.folder):
+            raise LedgerError(
+                f"{self.folder} cannot be written to, and what is done must be written down there. Give the folder "
+                "itself, writable: of a copy that is read-only, ledger show, log and export tell what it holds."
+            )
+
     def requests(self) -> dict[str, RequestState]:
         """Where each request stands, by reference, in the order in which they came in."""
         self.events()
@@ -178,7 +191,7 @@ class Ledger:
         if not new and not path.is_file():
             raise LedgerError(f"{self.folder} holds no ledger ({FILE} is not there). Make one with ledger init.")
         try:
-            with closing(sqlite3.connect(path, timeout=_PATIENCE_S, isolation_level=None)) as connection:
+            with closing(_opened(path, is_new=new)) as connection:
                 connection.execute("PRAGMA synchronous=FULL")
                 yield connection
         except sqlite3.Error as error:
@@ -240,6 +253,18 @@ class Ledger:
         row = (number, ledger, event.kind, at, text, previous, own)
         connection.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         return self._read(connection)[-1]  # what could not be read again is not written
+
+
+def _opened(path: Path, *, is_new: bool) -> sqlite3.Connection:
+    """A connection; where nothing can be written, without the files that SQLite makes beside one in WAL mode."""
+    log = path.with_name(f"{path.name}-wal")
+    if is_new or not _is_read_only(path.parent) or (log.exists() and log.stat().st_size):
+        return sqlite3.connect(path, timeout=_PATIENCE_S, isolation_level=None)
+    return sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True, isolation_level=None)
+
+
+def _is_read_only(folder: Path) -> bool:
+    return not os.access(folder, os.W_OK)
 
 
 _RESTORE = "Restore the ledger from a backup; nothing is added to one that does not hold."

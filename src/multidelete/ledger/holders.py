@@ -70,11 +70,14 @@ def find_holders(
         data: The pairs; where they still hold deleted ones, they count too, and so do copies in the cache of
             `datasets`.
         also: Further places that the user names.
-        references: Requests whose pairs are about to be released, beside those that are.
+        references: Requests whose pairs are about to be released, beside those that are. Where none is, nothing is
+            deleted, and nothing is found.
 
     Raises:
         CheckpointError: A place that is named is not there.
     """
+    if not (released_requests(ledger) or references):
+        return []
     pairs = deleted_pairs(ledger, data, references)
     places = {one.path: one for one in _places(ledger)}
     found = [Holding(what=what, digest=_digest(path), path=str(path)) for what, path in _known(ledger, pairs)]

@@ -1,5 +1,6 @@
 """The audit of a lineage's model: of the newest requests and, again, of all earlier ones."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,7 +14,7 @@ from multidelete.data.pairs import PairData
 from multidelete.data.request import Request
 from multidelete.ledger.chain import Ledger
 from multidelete.ledger.drift import Advice, advice, drift_of, model_drift
-from multidelete.ledger.events import Unlearned
+from multidelete.ledger.events import Gone, Unlearned
 from multidelete.ledger.judged import audited_event
 from multidelete.ledger.models import (
     ORIGINAL,
@@ -26,6 +27,8 @@ from multidelete.ledger.models import (
 )
 from multidelete.ledger.requests import known, pairs_of
 from multidelete.models import Adapter
+
+logger = logging.getLogger(__name__)
 
 AUDITS = "audits"
 
@@ -129,12 +132,20 @@ def newest_run(ledger: Ledger, reference: str) -> str:
 
 def _against(ledger: Ledger, model: LineageModel) -> LineageModel:
     """What a model is judged against."""
-    first = original(ledger)
-    if not first.folder.exists():
-        runs = [one.event for one in ledger.events() if isinstance(one.event, Unlearned)]
-        first = next(model_of(ledger, run.before) for run in runs if run.after.digest == model.digest.digest)
-    first.check()
-    return first
+    first, events = original(ledger), [one.event for one in ledger.events()]
+    if first.folder.exists():
+        first.check()
+        return first
+    runs = [event for event in events if isinstance(event, Unlearned)]
+    before = model_of(ledger, next(run.before for run in runs if run.after.digest == model.digest.digest))
+    before.check()
+    if not any(isinstance(event, Gone) and event.digest == first.digest.digest for event in events):
+        logger.warning(
+            "the first original is not at %s: the model is judged beside %s, and earlier requests are not asked about "
+            "again. If it was moved, say in lineage.json where it lies, and audit again.",
+            *(first.folder, before.name),
+        )
+    return before
 
 
 def _fit_for(ledger: Ledger, data: PairData, references: Sequence[str], beside: Beside) -> Beside:

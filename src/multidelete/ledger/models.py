@@ -8,7 +8,7 @@ from multidelete.artifacts.keys import read_keys
 from multidelete.core.errors import LedgerError, MultideleteError
 from multidelete.data.pairs import Pair
 from multidelete.ledger.chain import KEYS, Ledger
-from multidelete.ledger.events import ModelDigest, Released, Unlearned
+from multidelete.ledger.events import KeyForgotten, ModelDigest, Released, Unlearned
 from multidelete.ledger.places import model_digest, places_of, write_places
 from multidelete.models.lineage import lineage_of
 
@@ -50,8 +50,21 @@ class LineageModel:
 
 
 def run_keys(ledger: Ledger) -> Path:
-    """The file of the keys that the models' records were made with."""
-    return ledger.folder / KEYS / RUN_KEYS
+    """The file of the keys that the models' records were made with; it is not there before the first run.
+
+    Raises:
+        LedgerError: It is lost.
+    """
+    file = ledger.folder / KEYS / RUN_KEYS
+    if not file.exists():
+        events = [one.event for one in ledger.events()]
+        gone = {key for event in events if isinstance(event, KeyForgotten) for key in event.keys}
+        if any(isinstance(event, Unlearned) and event.key and event.key not in gone for event in events):
+            raise LedgerError(
+                f"{file} is not there: the keys by which models of the lineage tell what they have forgotten. Restore "
+                "it from a backup."
+            )
+    return file
 
 
 def all_models(ledger: Ledger) -> tuple[LineageModel, ...]:
@@ -108,9 +121,10 @@ def _made(ledger: Ledger, run: Unlearned) -> LineageModel:
 
 def has_forgotten(ledger: Ledger, model: str | Path, pairs: Sequence[Pair]) -> bool:
     """Whether a model has forgotten all of these pairs, as far as the keys tell that lie beside it or in the ledger."""
+    keys = run_keys(ledger)
     try:
         lineage = lineage_of(model)
-        lineage = lineage.with_keys(read_keys(run_keys(ledger))) if run_keys(ledger).is_file() else lineage
+        lineage = lineage.with_keys(read_keys(keys)) if keys.is_file() else lineage
     except MultideleteError:
         return False
     return {pair.id for pair in pairs} <= lineage.earlier(pairs) and (bool(pairs) or lineage.deletions != ())

@@ -122,6 +122,12 @@ def absolute(place: str) -> str:
     return f"{reader}:{os.path.abspath(rest)}" if colon and lies_there(rest) else place
 
 
+def is_lost(place: str) -> bool:
+    """Whether a path that `absolute` gave leads nowhere now; of a pattern of several files nobody can tell."""
+    path = place if os.path.isabs(place) else place.partition(":")[2]
+    return os.path.isabs(path) and not lies_there(path) and not set(path) & set("*?[{")
+
+
 def model_digest(model: Path) -> ModelDigest:
     """Digests of all files of a model folder, but for the mark of who wrote it, or of a model that is one file.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from multidelete.artifacts.deletions import id_reference
-from multidelete.artifacts.folders import refuse_existing, whole_or_nothing
+from multidelete.artifacts.folders import refuse_other, whole_or_nothing
 from multidelete.artifacts.manifest import digest_file
 from multidelete.core.json_files import Json
 from multidelete.core.words import counted, indefinite
@@ -112,7 +112,7 @@ def write_plan(plan: Plan, out: Path, *, show: bool = False, overwrite: bool = F
         CheckpointError: The folder is there already, or cannot be written.
     """
     ledger, before = plan.work.ledger, {}
-    refuse_existing(out, overwrite=overwrite)
+    refuse_other(out, PLAN, overwrite=overwrite)
     if (out / ANSWERS).is_file():
         before = read_answers(out / ANSWERS)
     content = as_json(plan, show=show)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from multidelete.core.errors import LedgerError
-from multidelete.data.pairs import PairData
-from multidelete.ledger.certificate import issue
+from multidelete.data.pairs import Pair, PairData
+from multidelete.ledger.certificate import issue, signer_of
 from multidelete.ledger.chain import Ledger
 from multidelete.ledger.events import Audited, CertificateIssued, Refused, Released
 from multidelete.ledger.holders import Holding, find_holders, remember
@@ -62,6 +62,7 @@ def release(
         LedgerError: The request is not audited, the audit forbids it, or another model was released meanwhile.
     """
     state = known(ledger, reference)
+    signer_of(ledger)
     if state.state == "released" and state.released is not None:
         return _finished(ledger, state.released)
     if state.unlearned is None or state.state != "audited":
@@ -106,21 +107,36 @@ def refuse(ledger: Ledger, reference: str, reason: str, data: PairData, *, by: s
         ledger: Of the lineage.
         reference: The request.
         reason: Why; it names nobody.
-        data: The pairs, so that the reason can be checked not to name one.
+        data: The pairs, so that the reason can be checked not to name one of the request, or any, where its key is
+            lost.
         by: Role or name of who decided it.
 
     Raises:
         LedgerError: The request is done, or the reason is empty or names somebody.
     """
+    state = known(ledger, reference)
+    if state.state == "refused" and _is_certified(ledger, reference):
+        raise LedgerError(
+            f"{reference} is refused already: {state.reason}. For another copy of the certificate see ledger export."
+        )
+    signer_of(ledger)
     problems = [*odd_text("reason", reason), *([] if by is None else odd_text("by", by))]
-    wanted = set(pairs_of(ledger, reference, data).ids)
     texts = {"reason": reason, **({} if by is None else {"by": by})}
-    problems += naming(texts, [pair for pair in data.train if pair.id in wanted])
+    problems += naming(texts, _may_not_name(ledger, reference, data))
     if problems:
         raise LedgerError(problems)
-    if known(ledger, reference).state != "refused":
+    if state.state != "refused":
         ledger.append(Refused(reference=reference, reason=reason, by=by))
     return _certified(ledger, (reference,))[0]
+
+
+def _may_not_name(ledger: Ledger, reference: str, data: PairData) -> Sequence[Pair]:
+    """The pairs of a request; where its key or its pairs are lost, all of them."""
+    try:
+        wanted = set(pairs_of(ledger, reference, data).ids)
+    except LedgerError:
+        return data.train.pairs
+    return [pair for pair in data.train if pair.id in wanted]
 
 
 def _forbidden(ledger: Ledger, model: str, despite: str | None) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from multidelete.artifacts.deletions import content_reference, id_reference, record_of
 from multidelete.artifacts.keys import keyed_digest, new_key, read_keys, write_keys
 from multidelete.core.config import did_you_mean, shown
-from multidelete.core.errors import LedgerError
+from multidelete.core.errors import CheckpointError, LedgerError
 from multidelete.core.units import UNITS
 from multidelete.core.words import counted, share
 from multidelete.data.pairs import Pair, PairData
@@ -104,6 +104,13 @@ def known(ledger: Ledger, reference: str) -> RequestState:
     return requests[reference]
 
 
+def key_state(ledger: Ledger, request: RequestState) -> str:
+    """Whether the key of a request is kept, destroyed, or missing."""
+    if request.keys_gone:
+        return "destroyed"
+    return "kept" if key_path(ledger.folder, request.reference).is_file() else "missing"
+
+
 def request_key(ledger: Ledger, request: RequestState) -> bytes:
     """The key of a request.
 
@@ -115,7 +122,12 @@ def request_key(ledger: Ledger, request: RequestState) -> bytes:
         raise LedgerError(f"the key of {request.reference} was destroyed: nobody can tell its pairs any more.")
     if not path.is_file():
         raise LedgerError(f"the key of {request.reference} is not there ({path}). Restore it from a backup.")
-    keys = read_keys(path)
+    try:
+        keys = read_keys(path)
+    except CheckpointError as error:
+        raise LedgerError(
+            f"the key of {request.reference} cannot be read, or is damaged ({path}). Restore it from a backup."
+        ) from error
     if request.received.key not in keys:
         raise LedgerError(f"{path} holds another key than that of {request.reference}. Restore it from a backup.")
     return keys[request.received.key]

@@ -71,7 +71,19 @@ class Work:
     request: Request
 
     def arguments(self, how: How) -> DeletionArguments:
-        """What `unlearn` is given."""
+        """What `unlearn` is given.
+
+        Raises:
+            LedgerError: Keys of earlier requests were destroyed, and nobody says that their pairs are not in the data.
+        """
+        told = self.ledger.requests()
+        blind = [name for name in released_requests(self.ledger) if told[name].keys_gone]
+        if blind and not how.earlier_pairs_removed:
+            raise LedgerError(
+                f"the keys of {', '.join(blind)} were destroyed, so that nothing tells pairs of theirs in "
+                f"{self.everything.name}. They would be used again: take them out of the data first, and say so with "
+                "--earlier-pairs-removed."
+            )
         keys = run_keys(self.ledger)
         return DeletionArguments(
             original=self.base.folder, data=self.left, forget=self.request, method=how.method, settings=how.settings,
