@@ -6,6 +6,7 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
@@ -14,8 +15,18 @@ COLUMNS = {"image": "png", "text": "txt", "id": "__key__"}
 Row = Mapping[str, str]
 
 
+def noise(number: int) -> bytes:
+    """A PNG of 3 KB, which no compression makes smaller."""
+    file = io.BytesIO()
+    pixels = np.random.default_rng(number).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
 def picture(number: int) -> bytes:
-    """A PNG of 32 pixels."""
+    """A PNG of 32 pixels; from 1000 on `noise`."""
+    if number >= 1000:
+        return noise(number)
     file = io.BytesIO()
     Image.new("RGB", (32, 32), ((37 * number) % 256, (91 * number) % 256, (53 * number) % 256)).save(file, "PNG")
     return file.getvalue()
@@ -67,7 +78,7 @@ def write_parquet(path: Path, some: Sequence[Row], *, ids: bool = True, group: i
         | {"image": {"bytes": picture(int(row["picture"])), "path": None}}
         for row in some
     ]
-    pq.write_table(pa.Table.from_pylist(table), path, row_group_size=group)
+    pq.write_table(pa.Table.from_pylist(table), path, row_group_size=group, write_statistics=False)
 
 
 def write_jsonl(path: Path, some: Sequence[Row], *, ids: bool = True) -> None:

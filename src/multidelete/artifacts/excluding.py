@@ -15,6 +15,7 @@ from multidelete.core.progress import progress_bar
 from multidelete.core.words import counted
 from multidelete.data.index.dataset import IndexedDataset
 from multidelete.data.index.places import ShardRows, files_of_alone, ids_elsewhere, rows_of_pairs
+from multidelete.data.location import Location, location_of, only_here
 from multidelete.data.readers.parquet import is_read_as_written
 from multidelete.data.request import Request
 
@@ -41,7 +42,7 @@ class Excluded:
     pairs: int
     shards: Sequence[ShardRows]
     filters: Mapping[str, str]
-    pictures: Sequence[Path] = ()
+    pictures: Sequence[Location] = ()
 
     @property
     def touched(self) -> list[ShardRows]:
@@ -50,7 +51,13 @@ class Excluded:
 
 
 def exclude(
-    train: IndexedDataset, request: Request, out: Path, *, id_column: str | None, overwrite: bool = False
+    train: IndexedDataset,
+    request: Request,
+    out: Path,
+    *,
+    id_column: str | None,
+    overwrite: bool = False,
+    to_rewrite: bool = False,
 ) -> Excluded:
     """Write which rows of which shards hold the pairs of a request.
 
@@ -63,12 +70,16 @@ def exclude(
         out: The folder; it appears when it is whole.
         id_column: The column of ids as the data calls it, if there is one.
         overwrite: Replace the folder if it exists.
+        to_rewrite: Whether the shards are to be rewritten by the lists.
 
     Raises:
         RequestError: A row holds pairs that stay, too.
+        DataError: Shards on the hub are to be rewritten.
         CheckpointError: The folder cannot be written.
     """
     shards = rows_of_pairs(train, request.ids)
+    if to_rewrite:
+        only_here(train.pairs.file.meta.root)
     is_archive = any(shard.path.suffix.lower() == ".tar" for shard in shards)
     keys = [key for shard in shards for key in shard.keys]
     if is_archive and (broken := [key for key in keys if "\n" in key]):
@@ -117,7 +128,7 @@ def _shard(told: Mapping[str, object]) -> ShardRows:
     at, keys, split = told["at"], told["keys"], told["split"]
     numbers = {name: value for name, value in told.items() if isinstance(value, int)}
     return ShardRows(
-        str(told["name"]), Path(str(told["path"])), None if split is None else str(split),
+        str(told["name"]), location_of(str(told["path"])), None if split is None else str(split),
         numbers["size"], numbers["changed"], numbers["rows"],
         [row for row in at if isinstance(row, int)] if isinstance(at, list) else [],
         [str(key) for key in keys] if isinstance(keys, list) else [],
@@ -139,11 +150,11 @@ def rewritten(lists: Excluded, folder: Path | None) -> list[Path]:
         CheckpointError: The folder holds a shard, or a shard cannot be written.
     """
     if folder is not None:
-        refuse_overlap(folder, [shard.path for shard in lists.shards])
+        refuse_overlap(folder, [shard.here for shard in lists.shards])
     written = []
     with progress_bar("rewriting shards", len(lists.touched)) as bar:
         for number, shard in enumerate(lists.touched, start=1):
-            target = shard.path if folder is None else folder / shard.name
+            target = shard.here if folder is None else folder / shard.name
             if folder is not None and is_rewritten(shard):
                 raise DataError(f"{shard.path} has changed since the lists were written. Make them again.")
             if folder is not None or not is_rewritten(shard):

@@ -26,11 +26,11 @@ def rewrite(shard: ShardRows, target: Path) -> None:
         DataError: The shard does not hold the rows any more, or kept files of an archive are links to others of them.
         CheckpointError: The file cannot be written; it is as it was.
     """
-    write = {".tar": _archive, ".parquet": _parquet, ".jsonl": _lines}[shard.path.suffix.lower()]
+    write = {".tar": _archive, ".parquet": _parquet, ".jsonl": _lines}[shard.here.suffix.lower()]
 
     def written(unfinished: Path) -> None:
         write(shard, unfinished)
-        shutil.copymode(shard.path, unfinished)
+        shutil.copymode(shard.here, unfinished)
         with unfinished.open("rb") as file:
             os.fsync(file.fileno())
 
@@ -44,13 +44,13 @@ def is_rewritten(shard: ShardRows) -> bool:
         DataError: It has changed in another way, or is gone.
     """
     try:
-        status = shard.path.stat()
+        status = shard.here.stat()
     except OSError as error:
-        raise DataError(f"{shard.path} is gone: {error.strerror}. Bring it back, and run the command again.") from error
+        raise DataError(f"{shard.here} is gone: {error.strerror}. Bring it back, and run the command again.") from error
     if (status.st_size, status.st_mtime_ns) == (shard.size, shard.changed):
         return False
-    if _rows_in(shard.path) != shard.rows - len(shard.at):
-        raise DataError(f"{shard.path} has changed since the lists were written. Make them again, without --resume.")
+    if _rows_in(shard.here) != shard.rows - len(shard.at):
+        raise DataError(f"{shard.here} has changed since the lists were written. Make them again, without --resume.")
     return True
 
 
@@ -77,11 +77,11 @@ def _archive(shard: ShardRows, target: Path) -> None:
     gone = set(shard.keys)
     found: set[str] = set()
     names: set[str] = set()
-    with shard.path.open("rb") as source, target.open("wb") as file:
+    with shard.here.open("rb") as source, target.open("wb") as file:
         start = 0
-        for key, member in _members(shard.path):
+        for key, member in _members(shard.here):
             if member.islnk() and member.linkname in names:
-                raise DataError(f"{shard.path}: {member.name} is a link to a file that is to go. Write it as a file.")
+                raise DataError(f"{shard.here}: {member.name} is a link to a file that is to go. Write it as a file.")
             if key not in gone:
                 continue
             found.add(key)
@@ -101,7 +101,7 @@ def _copy(source: BinaryIO, target: BinaryIO, start: int, end: int) -> None:
 
 def _lines(shard: ShardRows, target: Path) -> None:
     gone, number = set(shard.at), 0
-    with shard.path.open("rb") as source, target.open("wb") as file:
+    with shard.here.open("rb") as source, target.open("wb") as file:
         for line in source:
             if line.strip():
                 number += 1
@@ -115,7 +115,7 @@ def _parquet(shard: ShardRows, target: Path) -> None:
     import numpy as np
     import pyarrow.parquet as pq
 
-    source = pq.ParquetFile(shard.path)
+    source = pq.ParquetFile(shard.here)
     gone, before = np.array(shard.at, dtype=np.int64), 0
     groups = source.metadata.num_row_groups
     codec = source.metadata.row_group(0).column(0).compression if groups else "SNAPPY"
@@ -132,6 +132,6 @@ def _parquet(shard: ShardRows, target: Path) -> None:
 def _refuse_missing(shard: ShardRows, missing: Collection[object]) -> None:
     if missing:
         raise DataError(
-            f"{shard.path} lacks {counted(len(missing), 'rows')} that it had when it was read: "
+            f"{shard.here} lacks {counted(len(missing), 'rows')} that it had when it was read: "
             f"{first_few(sorted(map(str, missing)))}. It has changed meanwhile: run the command again."
         )

@@ -44,7 +44,8 @@ def exclude(call: Call) -> None:
     """List the rows of a request, shard by shard, for a training loop of your own; or write the shards without them.
 
     The lists come with two lines for `webdataset` or `datasets` that leave the rows out. Shards (.tar, .parquet,
-    .jsonl) are named as a folder, a file, a pattern such as `shards/{0000..0999}.tar`, or by their index.
+    .jsonl) are named as a folder, a file, a pattern such as `shards/{0000..0999}.tar`, or by their index; on the hub
+    as `hf://datasets/OWNER/NAME`, where none are rewritten.
     """
     out, options = call.of(OutOptions), call.of(ExcludeOptions)
     from multidelete.artifacts.excluding import IMPORT, read_excluded, rewritten
@@ -76,9 +77,13 @@ def _lists(call: Call) -> "Excluded":
     from multidelete.artifacts.excluding import exclude as write_lists
     from multidelete.artifacts.indexing import index_for
     from multidelete.data.index.dataset import IndexedDataset, indexed_data
+    from multidelete.data.location import only_here
     from multidelete.data.repeats import kept_repeats, repeats_note
 
-    data, out = call.of(DataOptions), call.of(OutOptions)
+    data, out, options = call.of(DataOptions), call.of(OutOptions), call.of(ExcludeOptions)
+    to_rewrite = options.rewrite is not None or options.in_place
+    if to_rewrite:
+        only_here(data.data)
     with index_for(data.data, index_options(data)) as index:
         pairs = indexed_data(index)
         for note in pairs.notes:
@@ -91,4 +96,6 @@ def _lists(call: Call) -> "Excluded":
         if not isinstance(train, IndexedDataset):
             raise TypeError(f"{train!r} is of no index")
         id_column = train.pairs.file.meta.columns.get("id")
-        return write_lists(train, request, Path(out.out), id_column=id_column, overwrite=out.overwrite)
+        return write_lists(
+            train, request, Path(out.out), id_column=id_column, overwrite=out.overwrite, to_rewrite=to_rewrite
+        )

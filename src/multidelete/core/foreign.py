@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pickle import UnpicklingError
 
+from huggingface_hub.errors import HTTPError as HTTPError  # type: ignore[attr-defined]  # of what it asks the hub by
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
@@ -15,6 +16,7 @@ from multidelete.core.errors import CheckpointError, CodeError, MultideleteError
 LIBRARY_ERRORS = (
     OSError, ValueError, TypeError, LookupError, AttributeError, NameError, ImportError, RuntimeError, ArithmeticError,
     AssertionError, MemoryError, EOFError, SyntaxError, SafetensorError, StrictDataclassError, UnpicklingError,
+    HTTPError,
 )  # fmt: skip
 _OF_LIBRARIES = ("multidelete.", "torch.", "transformers.", "abc", "builtins")
 _LONGEST = 400  # characters of a library's sentence

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePath
 
+from multidelete.data.hub import is_on_hub
+from multidelete.data.location import location_of, size_at
 from multidelete.data.pairs import Pair, PairData, PairDataset, members
 from multidelete.data.picture_digests import input_digest
 
@@ -125,13 +127,15 @@ def _parted(group: list[Member], key: Callable[[str], object]) -> list[list[Memb
 
 def _size(file: str) -> int | None:
     try:
-        return os.stat(file).st_size
+        return size_at(location_of(file))
     except (OSError, ValueError):
         return None
 
 
 def _ends(file: str) -> bytes:
-    """The first and the last few thousand bytes of a file."""
+    """The first and the last few thousand bytes of a file that lies here."""
+    if is_on_hub(file):
+        return b""  # it mostly says the digest of the whole
     try:
         with open(file, "rb") as opened:
             start = opened.read(_END_BYTES)
@@ -142,7 +146,8 @@ def _ends(file: str) -> bytes:
 
 
 def _content(file: str) -> str:
-    return input_digest(Path(file), "image")
+    location = location_of(file)
+    return input_digest(location, "image") if isinstance(location, Path) else location.sha256()
 
 
 def _tails(files: list[str]) -> list[str]:

@@ -6,17 +6,19 @@ import secrets
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from multidelete.core.errors import DataError
 from multidelete.core.paths import lies_there, user_path
 from multidelete.core.progress import progress_bar
+from multidelete.data.hub import HubPath
 from multidelete.data.index.file import INDICES, SCHEMA, VERSION
 from multidelete.data.index.finish import finish
 from multidelete.data.index.rows import ShardReader, used_columns
 from multidelete.data.index.shards import Shards, find_shards
 from multidelete.data.index.writing import Before, Writer
+from multidelete.data.location import Location
 from multidelete.data.readers.folder import COLUMNS, check_names, check_tables, find_our_columns
 from multidelete.data.readers.tables import Table
 from multidelete.data.tables.columns import columns_of
@@ -73,12 +75,13 @@ def _built(spec: str, file: Path, options: IndexOptions, before: Path | None) ->
     shards = find_shards(spec)
     notes = list(shards.notes)
     at = _columns(spec, shards, options, notes)
-    read_as = [at, dict(options.splits), str(options.image_root), [len(shards.files) == 1, str(shards.root)]]
+    root = shards.root if isinstance(shards.root, Path) else replace(shards.root, commit="")
+    read_as = [at, dict(options.splits), str(options.image_root), [len(shards.files) == 1, str(root)]]
     with closing(sqlite3.connect(file)) as connection:
         connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -200000;")
         connection.executescript(SCHEMA)
         writer = Writer(connection, ShardReader(at, shards.root, options.image_root, alone=len(shards.files) == 1))
-        known = Before(connection, before, read_as, shards.files)
+        known = Before(connection, before, read_as, shards)
         with progress_bar("reading shards", len(shards.files)) as bar:
             for number, shard in enumerate(shards.files):
                 if not known.take(number, shard, writer):
@@ -86,9 +89,8 @@ def _built(spec: str, file: Path, options: IndexOptions, before: Path | None) ->
                 bar.to(number + 1)
         writer.told.refuse(spec)
         connection.executescript(INDICES)
-        name = (user_path(spec) if lies_there(user_path(spec)) else shards.root).resolve().name
         meta = {"version": VERSION, "made": secrets.token_hex(8), "read_as": read_as, "root": str(shards.root)}
-        meta |= {"name": name, "spec": spec, "columns": at}
+        meta |= {"name": _name(spec, shards.root), "spec": spec, "columns": at}
         meta |= {"image_root": None if options.image_root is None else str(options.image_root)}
         finish(connection, meta, notes + writer.told.lines(), options.splits, has_ids="id" in at)
         connection.commit()
@@ -99,11 +101,18 @@ def _built(spec: str, file: Path, options: IndexOptions, before: Path | None) ->
     return Built(len(shards.files), writer.number, pairs, told)
 
 
+def _name(spec: str, root: Location) -> str:
+    """What data is called: as its folder, on the hub with its repository."""
+    if isinstance(root, HubPath):
+        return f"{root.repository}/{root.path}".removesuffix("/")
+    return (user_path(spec) if lies_there(user_path(spec)) else root).resolve().name
+
+
 def _columns(spec: str, shards: Shards, options: IndexOptions, notes: list[str]) -> dict[str, str]:
     """Our names of columns to the data's."""
     several = len(shards.files) > 1
     tables = [
-        Table(split=shard.split, file=shard.name if several else "", columns=shard.columns(), rows=())
+        Table(split=shard.split, file=shard.name if several else "", columns=shard.columns, rows=())
         for shard in shards.files
     ]
     every = list(dict.fromkeys(column for table in tables for column in table.columns))

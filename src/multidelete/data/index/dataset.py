@@ -12,10 +12,12 @@ import numpy as np
 
 from multidelete.core.errors import DataError
 from multidelete.core.paths import user_path
-from multidelete.data.index.file import FILE, SPLIT_BITS, SplitMeta, Value, open_index, shard_problems
+from multidelete.data.index.file import FILE, SPLIT_BITS, SplitMeta, Value, open_index
 from multidelete.data.index.pairs import IndexedPairs
 from multidelete.data.index.rows import PARTS, digest_of_pair
 from multidelete.data.index.shards import beside
+from multidelete.data.index.stamps import shard_problems
+from multidelete.data.location import location_of
 from multidelete.data.lookalikes import loose_form
 from multidelete.data.pairs import INDEX_DIGEST, Pair, PairData, PairDataset, names_of, source_key
 from multidelete.data.tables.source import is_file
@@ -176,14 +178,14 @@ class IndexedDataset(PairDataset):
 
     def pictures(self, like: Collection[str] | None = None) -> Iterable[tuple[str, str, object]]:
         if like is None:
-            return [(source, source, Path(file)) for source, file in self.pairs.file.meta.places]
+            return [(source, source, location_of(file)) for source, file in self.pairs.file.meta.places]
         lasts = [spelt.rsplit("/", 1)[-1] for one in like for spelt in (one, one.replace("\\", "/"))]
         sizes = [os.path.getsize(one) for one in like if is_file(Path(one))]
         asked: Sequence[tuple[str, Iterable[Value]]] = [("last", lasts), ("source", like), ("size", sizes)]
         question = "SELECT source, file FROM pictures WHERE {} IN (*)"
         rows = {row for by, values in asked for row in self.pairs.file.rows_of(question.format(by), values)}
         return [
-            (str(source), str(source), None if file is None else Path(str(file)))
+            (str(source), str(source), None if file is None else location_of(str(file)))
             for source, file in sorted(rows, key=str)
         ]
 

@@ -11,8 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
 
-from multidelete.core.errors import DataError, first_few
-from multidelete.core.words import counted
+from multidelete.core.errors import DataError
 
 FOLDER = ".multidelete-index"
 """What the folder of an index is called beside the data."""
@@ -86,7 +85,7 @@ class Meta:
 
     name: str
     spec: str
-    root: Path
+    root: str
     columns: Mapping[str, str]
     classes: tuple[str, ...]
     labels: Mapping[str, int | None]
@@ -116,7 +115,7 @@ class IndexFile:
         told = {str(name): json.loads(str(content)) for name, content in self.rows("SELECT name, content FROM meta")}
         splits = {name: SplitMeta(**one) for name, one in told["splits"].items()}
         return Meta(
-            name=told["name"], spec=told["spec"], root=Path(told["root"]), columns=told["columns"],
+            name=told["name"], spec=told["spec"], root=told["root"], columns=told["columns"],
             classes=tuple(told["classes"]), labels=told["labels"], notes=tuple(told["notes"]),
             places=told["places"], splits=splits,
         )  # fmt: skip
@@ -184,23 +183,3 @@ def open_index(path: Path) -> IndexFile:
     if json.loads(told.get("version", "0")) != VERSION:
         raise DataError(f"{path} is an index of another version. Make it again: multidelete data DATA --index.")
     return IndexFile(path, json.loads(told["made"]))
-
-
-def shard_problems(index: IndexFile) -> list[str]:
-    """What is wrong with shards since the index was made: one line for each sort, with their names."""
-    wrong: dict[str, list[str]] = {}
-    for name, path, size, changed in index.rows("SELECT name, path, size, changed FROM shards ORDER BY number"):
-        try:
-            status = os.stat(str(path))
-        except OSError:
-            wrong.setdefault("are gone", []).append(str(name))
-            continue
-        if isinstance(size, int) and status.st_size < size:
-            wrong.setdefault("are shorter than when they were indexed: cut, or written anew", []).append(str(name))
-        elif (status.st_size, status.st_mtime_ns) != (size, changed):
-            wrong.setdefault("have changed since they were indexed", []).append(str(name))
-    return [
-        f"{counted(len(names), f'shards {what}')}: {first_few(names)}. Bring them back, or make the index again: "
-        "multidelete data DATA --index reads what changed."
-        for what, names in wrong.items()
-    ]

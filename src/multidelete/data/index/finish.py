@@ -9,14 +9,15 @@ from pathlib import Path
 
 from multidelete.core.errors import DataError, first_few
 from multidelete.core.words import counted
+from multidelete.data.hub import is_on_hub
 from multidelete.data.identity import true_names
 from multidelete.data.index.file import SPLIT_BITS
 from multidelete.data.index.rows import PARTS, digest_of_pair
+from multidelete.data.location import digest_at, location_of, size_at
 from multidelete.data.lookalikes import repeat_note
 from multidelete.data.member_sources import stored_source
 from multidelete.data.outside import outside_of
 from multidelete.data.pairs import Pair
-from multidelete.data.picture_digests import file_digest
 from multidelete.data.readers.folder import rename_splits
 from multidelete.data.readers.labels import Labelled, number_labels
 from multidelete.data.tables.strict_json import Literal
@@ -52,8 +53,9 @@ def finish(
     classes, labels = _classes(connection, name, counts, notes)
     _notes_on_repeats(connection, codes, notes)
     told = {ours: counted_in.meta(codes[ours]) for ours, counted_in in counts.items()}
-    files = (file for some in _files_of_pictures(connection) for _, file in some)
-    notes += outside_of(files, [Path(str(place)) for place in (meta["root"], meta["image_root"]) if place])
+    files = (file for some in _files_of_pictures(connection) for _, file in some if not is_on_hub(file))
+    places = [str(place) for place in (meta["root"], meta["image_root"]) if place]
+    notes += outside_of(files, [Path(place) for place in places if not is_on_hub(place)])
     rest = {"splits": told, "classes": list(classes), "labels": labels, "notes": notes,
             "places": _places(connection)}  # fmt: skip
     rows = [(key, json.dumps(value)) for key, value in {**meta, **rest}.items()]
@@ -110,7 +112,7 @@ def _true_pictures(connection: sqlite3.Connection, name: str) -> None:
         sizes: list[tuple[int, int]] = []
         for key, file in some:
             try:
-                sizes.append((os.stat(file).st_size, key))
+                sizes.append((size_at(location_of(file)), key))
             except OSError:
                 missing.append(file)
         connection.executemany("UPDATE pictures SET size = ? WHERE key = ?", sizes)
@@ -138,7 +140,7 @@ def _true_pictures(connection: sqlite3.Connection, name: str) -> None:
         )
     if stored:
         for key, file in (one for some in _files_of_pictures(connection) for one in some):
-            source = stored_source(file_digest(file))
+            source = stored_source(digest_at(location_of(file)))
             same = "UPDATE pictures SET source = ? WHERE key = ? AND EXISTS (SELECT 1 FROM pictures WHERE written = ?)"
             connection.execute(same, (source, key, source))
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multidelete.data.index.file import SPLIT_BITS, IndexFile, Value
+from multidelete.data.location import Location, location_of
 from multidelete.data.pairs import Pair, text_source
 from multidelete.data.readers.archive import ArchivedImage
 from multidelete.data.readers.parquet import ParquetImage
@@ -103,12 +103,12 @@ class IndexedPairs(Sequence[Pair]):
             kind=None if kind is None else str(kind),
         )
 
-    def _picture(self, file: Value, start: Value, size: Value, shard: Value) -> Path | ArchivedImage | ParquetImage:
+    def _picture(self, file: Value, start: Value, size: Value, shard: Value) -> Location | ArchivedImage | ParquetImage:
         if file is not None:
-            return Path(str(file))
+            return location_of(str(file))
         if isinstance(size, int):
-            return ArchivedImage(Path(str(shard)), int(start or 0), size)
-        return ParquetImage(Path(str(shard)), int(start or 0), self.image_column)
+            return ArchivedImage(location_of(str(shard)), int(start or 0), size)
+        return ParquetImage(location_of(str(shard)), int(start or 0), self.image_column)
 
     def is_here(self, place: Value) -> bool:
         """Whether a place of the index is that of a pair that is not left out."""

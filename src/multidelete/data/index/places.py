@@ -9,6 +9,7 @@ from multidelete.core.words import counted
 from multidelete.data.index.dataset import IndexedDataset
 from multidelete.data.index.file import IndexFile
 from multidelete.data.index.shards import Shard
+from multidelete.data.location import Location, location_of, only_here
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,18 @@ class ShardRows:
     """
 
     name: str
-    path: Path
+    path: Location
     split: str | None
     size: int
     changed: int
     rows: int
     at: Sequence[int] = field(default_factory=tuple)
     keys: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def here(self) -> Path:
+        """Its path on this machine; raises `DataError` where it lies on the hub."""
+        return only_here(str(self.path))
 
 
 def rows_of_pairs(train: IndexedDataset, ids: Collection[str]) -> list[ShardRows]:
@@ -58,10 +64,11 @@ def rows_of_pairs(train: IndexedDataset, ids: Collection[str]) -> list[ShardRows
         "SELECT number, name, path, split, size, changed FROM shards ORDER BY number"
     ):
         rows = by_shard.get(int(number or 0), {})
-        is_archive = Shard(Path(str(path)), str(name), None).kind == ".tar"
+        location = location_of(str(path))
+        is_archive = Shard(location, str(name), None).kind == ".tar"
         keys = [_key(rows[row], is_archive=is_archive) for row in sorted(rows)]
         shards.append(
-            ShardRows(str(name), Path(str(path)), None if split is None else str(split), int(size or 0),
+            ShardRows(str(name), location, None if split is None else str(split), int(size or 0),
                       int(changed or 0), _rows_of_shard(index, int(number or 0)), sorted(rows), keys)
         )  # fmt: skip
     return shards
@@ -103,7 +110,7 @@ def ids_elsewhere(train: IndexedDataset, ids: Collection[str]) -> bool:
     return any(isinstance(place, int) and not first <= place < end for (place,) in rows)
 
 
-def files_of_alone(train: IndexedDataset, ids: Collection[str]) -> list[Path]:
+def files_of_alone(train: IndexedDataset, ids: Collection[str]) -> list[Location]:
     """Files of pictures that these pairs have, and no other pair of any split."""
     index = train.pairs.file
     question = (
@@ -113,5 +120,5 @@ def files_of_alone(train: IndexedDataset, ids: Collection[str]) -> list[Path]:
     gone, files = set(ids), []
     for key, file in list(index.rows_of(question, ids)):
         if all(pair_id in gone for (pair_id,) in index.rows("SELECT id FROM pairs WHERE image = ?", (key,))):
-            files.append(Path(str(file)))
-    return sorted(files)
+            files.append(location_of(str(file)))
+    return sorted(files, key=str)

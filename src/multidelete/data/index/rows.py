@@ -9,6 +9,7 @@ from multidelete.core.errors import DataError, rule_lines
 from multidelete.core.words import counted
 from multidelete.data.index.file import Value
 from multidelete.data.index.shards import Shard
+from multidelete.data.location import Location
 from multidelete.data.lookalikes import loose_form, parts_of
 from multidelete.data.oddities import oddities
 from multidelete.data.pairs import Pair, source_key
@@ -94,7 +95,7 @@ class ShardReader:
         alone: Whether there is one shard only.
     """
 
-    def __init__(self, at: Mapping[str, str], root: Path, image_root: Path | None, *, alone: bool) -> None:
+    def __init__(self, at: Mapping[str, str], root: Location, image_root: Path | None, *, alone: bool) -> None:
         self.at, self.alone = at, alone
         self.told = Told()
         self.names: set[tuple[str, str, str]] = set()
@@ -108,7 +109,7 @@ class ShardReader:
             DataError: It is damaged, or too much is wrong with its rows.
         """
         reader, at = self._reader, self.at
-        used = used_columns(at, shard.columns())
+        used = used_columns(at, shard.columns)
         types = shard.types(used)
         names = {} if types is None else {name: list(known) for name, known in types.names.items()}
         table = Table(split=shard.split, file="" if self.alone else shard.name, columns=used, rows=(),

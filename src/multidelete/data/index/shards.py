@@ -4,22 +4,25 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
 from multidelete.core.errors import DataError, first_few
 from multidelete.core.paths import lies_there, user_path
 from multidelete.core.words import counted
+from multidelete.data.hub import HubPath, files_below, files_like, is_on_hub, pinned
 from multidelete.data.index.file import FOLDER
+from multidelete.data.location import BEGINNING, Location
 from multidelete.data.readers.archive import archive_rows
-from multidelete.data.readers.found import SPLIT_NAMES, find_files, splits_of
+from multidelete.data.readers.found import SPLIT_NAMES, Found, files_among, find_files, splits_of
 from multidelete.data.readers.json_lines import json_line_rows
 from multidelete.data.readers.parquet import parquet_columns, parquet_rows, parquet_types
 from multidelete.data.readers.typed import Types
 
 ENDINGS = (".tar", ".parquet", ".jsonl")
 _BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
-_PEEK = 1000  # rows that tell which columns a file without a header has
+_PEEK, _PEEK_OF_ARCHIVE = 1000, 10  # rows that tell which columns a file without a header has; on the hub of archives
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Shard:
         below: Folder that its pictures' paths start from, seen from that of all shards.
     """
 
-    path: Path
+    path: Location
     name: str
     split: str | None
     below: Path = Path()
@@ -42,6 +45,7 @@ class Shard:
     def kind(self) -> str:
         return self.path.suffix.lower()
 
+    @cached_property
     def columns(self) -> list[str]:
         """Names of its columns: of JSONL and tar, those of its first rows.
 
@@ -50,7 +54,14 @@ class Shard:
         """
         if self.kind == ".parquet":
             return parquet_columns(self.path)
-        return list(dict.fromkeys(name for row in islice(self.rows((), None, {}), _PEEK) for name in row))
+        is_far = isinstance(self.path, HubPath) and self.kind == ".tar"
+        return list(dict.fromkeys(name for row in self._first(_PEEK_OF_ARCHIVE if is_far else _PEEK) for name in row))
+
+    def _first(self, count: int) -> Iterator[Mapping[str, object]]:
+        """Its first rows, pictures unread."""
+        if self.kind == ".tar":
+            return islice(archive_rows(self.path, {}, digests=False), count)
+        return islice(json_line_rows(self.path, {}, BEGINNING), count)
 
     def types(self, columns: Sequence[str]) -> Types | None:
         """What the types of its columns say of their values, where they have any."""
@@ -79,7 +90,7 @@ class Shards:
         notes: What is odd about them.
     """
 
-    root: Path
+    root: Location
     files: Sequence[Shard]
     notes: Sequence[str] = field(default_factory=tuple)
 
@@ -87,11 +98,16 @@ class Shards:
 def find_shards(spec: str) -> Shards:
     """The files that a text names: a file, a folder, or a pattern such as ``shards/{0000..0999}.tar``.
 
+    On the hub it is ``hf://datasets/owner/name``, with ``@revision`` and a path or pattern behind it; there ``*`` and
+    ``**`` have their meaning too.
+
     Raises:
         DataError: There are none, some of a pattern are missing, or some are of a kind that no index reads.
     """
     path = user_path(spec)
-    if lies_there(path):
+    if is_on_hub(spec):
+        found = _on_hub(spec)
+    elif lies_there(path):
         found = _of_folder(path) if path.is_dir() else Shards(path.absolute().parent, _named([path.absolute()]))
     else:
         paths = [user_path(one) for one in expanded(spec)]
@@ -114,7 +130,13 @@ def find_shards(spec: str) -> Shards:
 
 
 def beside(spec: str) -> Path:
-    """The folder of the index of data, where none is named: in the folder that holds it."""
+    """The folder of the index of data, where none is named: in the folder that holds it.
+
+    Raises:
+        DataError: The data lies on the hub.
+    """
+    if is_on_hub(spec):
+        raise DataError(f"Nothing can be written beside {spec}. Name a folder here: --index-folder FOLDER.")
     path = user_path(spec)
     if path.is_dir():
         return path / FOLDER
@@ -137,14 +159,12 @@ def expanded(pattern: str) -> list[str]:
 
 
 def _of_folder(folder: Path) -> Shards:
-    listing, root = find_files(folder, in_shards=True), folder.absolute()
+    return _listed(folder.absolute(), find_files(folder, in_shards=True))
+
+
+def _listed(root: Location, listing: Found) -> Shards:
     files = [
-        Shard(
-            file.absolute(),
-            file.relative_to(folder).as_posix(),
-            split,
-            file.parent.relative_to(folder) if listing.metadata else Path(),
-        )
+        Shard(root / file, file.as_posix(), split, file.parent if listing.metadata else Path())
         for file, split in listing.files
     ]
     if listing.metadata:
@@ -153,16 +173,42 @@ def _of_folder(folder: Path) -> Shards:
     return Shards(root, files, listing.notes)
 
 
+def _on_hub(spec: str) -> Shards:
+    """The same of a data set on the hub, at the commit that its revision stands for now."""
+    repository, pattern = pinned(spec)
+    folder = repository / pattern
+    if below := [] if any(sign in pattern for sign in "*?{") else files_below(folder):
+        readme = folder / "README.md"
+        text = readme.content().decode(errors="replace") if "README.md" in below else ""
+        return _listed(folder, files_among(spec, map(Path, below), text, in_shards=True))
+    missing, files = [], []
+    for one in expanded(pattern):
+        is_pattern = any(sign in one for sign in "*?")
+        matching = files_like(repository, one) if is_pattern else [one] * ((repository / one).told() is not None)
+        files += matching
+        missing += [] if matching else [one]
+    if missing:
+        raise DataError(f"{spec}: there is no file {first_few(missing)} in {repository}. Name files that are there.")
+    names = list(dict.fromkeys(map(Path, files)))
+    below_root = os.path.commonpath([name.parent for name in names])
+    return _in_folder(repository / below_root, [name.relative_to(below_root) for name in names])
+
+
 def _named(paths: Sequence[Path]) -> list[Shard]:
     whole = [path.absolute() for path in paths]
     root = Path(os.path.commonpath([path.parent for path in whole]))
-    names = [path.relative_to(root) for path in whole]
-    return [Shard(p, n.as_posix(), s) for p, n, s in zip(whole, names, splits_of(names), strict=True)]
+    return list(_in_folder(root, [path.relative_to(root) for path in whole]).files)
+
+
+def _in_folder(root: Location, names: Sequence[Path]) -> Shards:
+    """Files by their paths below a folder."""
+    shards = [Shard(root / name, name.as_posix(), split) for name, split in zip(names, splits_of(names), strict=True)]
+    return Shards(root, shards)
 
 
 def _refuse_splits_by_folder(shard: Shard) -> None:
     """Refuse metadata whose pictures' folders tell the splits: an index takes them from a column alone."""
-    columns = shard.columns()
+    columns = shard.columns
     if shard.split is not None or "split" in map(str.lower, columns) or shard.kind == ".parquet":
         return
     row = next(iter(shard.rows((), None, {})), {})

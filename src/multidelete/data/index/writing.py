@@ -1,17 +1,17 @@
 """Writing the rows of an index: those that are read, and those that are taken over from the index before."""
 
-import hashlib
 import json
-import os
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from multidelete.data.hub import HUB
 from multidelete.data.index.file import SPLIT_BITS, VERSION, Value
 from multidelete.data.index.rows import PARTS, Entry, ShardReader, Told
-from multidelete.data.index.shards import Shard
+from multidelete.data.index.shards import Shard, Shards
+from multidelete.data.index.stamps import digest_of_shard, stamp
 
 _AT_ONCE = 5000  # pairs in one insertion
 
@@ -40,7 +40,7 @@ class Writer:
     def read(self, number: int, shard: Shard) -> None:
         """Read a shard."""
         self.number += 1
-        status = os.stat(shard.path)
+        size, changed = stamp(shard.path)
         runs: dict[int, _Run] = {}
         some: list[Entry] = []
         for entry in self.reader.entries(shard):
@@ -51,7 +51,7 @@ class Writer:
         self._insert(number, some, runs)
         for code, run in runs.items():
             self.connection.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?)", (number, code, *run.row()))
-        self.shard(number, shard, status.st_size, status.st_mtime_ns, digest_of_file(shard.path))
+        self.shard(number, shard, size, changed, digest_of_shard(shard.path))
 
     def shard(self, number: int, shard: Shard, size: int, changed: int, digest: str) -> None:
         row = (number, shard.name, str(shard.path), shard.split, size, changed, digest, str(shard.below))
@@ -99,10 +99,9 @@ class _Run:
 class Before:
     """The index before, of which shards that have not changed are taken over."""
 
-    def __init__(
-        self, connection: sqlite3.Connection, before: Path | None, read_as: object, shards: Sequence[Shard]
-    ) -> None:
+    def __init__(self, connection: sqlite3.Connection, before: Path | None, read_as: object, shards: Shards) -> None:
         self.connection = connection
+        self.commit = "" if isinstance(shards.root, Path) else f"{replace(shards.root, path='')}/"
         self.same: dict[int, _Same] = {}  # by new number
         connection.execute("CREATE TEMP TABLE moved (old INTEGER PRIMARY KEY, new INTEGER)")
         if before is None or not before.is_file():
@@ -112,13 +111,13 @@ class Before:
             told = dict(connection.execute("SELECT name, content FROM old.meta").fetchall())
             if json.loads(told["version"]) != VERSION or json.loads(told["read_as"]) != json.loads(json.dumps(read_as)):
                 return
-            rows = connection.execute("SELECT path, number, split, told, size, changed, digest FROM old.shards")
-            known = {path: tuple(rest) for path, *rest in rows.fetchall()}
+            rows = connection.execute("SELECT name, number, split, told, size, changed, digest FROM old.shards")
+            known = {name: tuple(rest) for name, *rest in rows.fetchall()}
             connection.execute("INSERT OR IGNORE INTO names SELECT * FROM old.names")
         except (sqlite3.DatabaseError, KeyError, ValueError):
             return
-        for number, shard in enumerate(shards):
-            if (one := _unchanged(shard, known.get(str(shard.path)))) is not None:
+        for number, shard in enumerate(shards.files):
+            if (one := _unchanged(shard, known.get(shard.name))) is not None:
                 self.same[number] = one
         connection.executemany("INSERT INTO moved VALUES (?, ?)", [(s.old, new) for new, s in self.same.items()])
 
@@ -132,12 +131,13 @@ class Before:
         return True
 
     def _needs_another(self, old: int) -> bool:
-        """Whether pictures of its pairs were taken from a shard that has changed, where the same bytes lay."""
-        question = """
+        """Whether its pictures lie in a shard that has changed, where the same bytes lay, or in another commit."""
+        question = f"""
             SELECT 1 FROM old.runs r JOIN old.pairs p ON p.at >= r.first AND p.at < r.first + r.pairs
             JOIN old.pictures q ON q.key = p.image
-            WHERE r.shard = ? AND q.shard IS NOT NULL AND q.shard NOT IN (SELECT old FROM moved) LIMIT 1"""
-        return self.connection.execute(question, (old,)).fetchone() is not None
+            WHERE r.shard = ? AND (q.shard IS NOT NULL AND q.shard NOT IN (SELECT old FROM moved)
+            OR q.file LIKE '{HUB}%' AND substr(q.file, 1, length(?)) != ?) LIMIT 1"""
+        return self.connection.execute(question, (old, self.commit, self.commit)).fetchone() is not None
 
     def _copy(self, old: int, number: int, writer: Writer) -> None:
         runs = self.connection.execute(
@@ -177,14 +177,9 @@ def _unchanged(shard: Shard, known: tuple[int, str | None, str, int, int, str] |
     if known is None:
         return None
     old, split, below, size, changed, digest = known
-    status = os.stat(shard.path)
-    is_same = status.st_size == size and (split, below) == (shard.split, str(shard.below))
-    if not is_same or (status.st_mtime_ns != changed and digest_of_file(shard.path) != digest):
+    is_so_long, changed_now = stamp(shard.path)
+    is_same = is_so_long == size and (split, below) == (shard.split, str(shard.below))
+    says_so = isinstance(shard.path, Path) and changed_now == changed
+    if not is_same or not (says_so or digest_of_shard(shard.path) == digest):
         return None
-    return _Same(old, size, status.st_mtime_ns, digest)
-
-
-def digest_of_file(path: Path) -> str:
-    """SHA-256 of a shard."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return _Same(old, size, changed_now, digest)

@@ -11,6 +11,7 @@ from multidelete.core.arguments import Wanted, whole
 from multidelete.core.errors import ConfigError, DataError
 from multidelete.core.paths import lies_there, user_path
 from multidelete.data.generated.personas import personas
+from multidelete.data.hub import is_on_hub
 from multidelete.data.pairs import PairData
 from multidelete.data.readers.checked import check_options, checked
 from multidelete.data.readers.folder import read_folder
@@ -210,7 +211,12 @@ def _refuse_missing_path(spec: str, path: Path) -> None:
         return
     close = difflib.get_close_matches(spec.partition(":")[0], READERS, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    if "{" in spec:
+    if is_on_hub(spec):
+        hint = (
+            f" Data on the hub is read by an index: multidelete data '{spec}' --index-folder FOLDER; then give "
+            "index:FOLDER. Or give its id, OWNER/NAME, to hold it in memory."
+        )
+    elif "{" in spec:
         hint = f" A pattern names shards for an index: multidelete data '{spec}' --index; then give index:{spec}."
     raise DataError(
         f"There is no file or folder {spec}.{hint} Data is a file, a folder, a hub id owner/name, "

@@ -3,13 +3,16 @@
 import re
 import tarfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image
 
 from multidelete.core.errors import DataError, rule_lines
 from multidelete.data.decode import ImageError, open_encoded
+from multidelete.data.location import BEGINNING, THROUGH, Location, open_shard
+from multidelete.data.member_sources import picture_digest
 from multidelete.data.tables.strict_json import JsonError, decode_json
 
 _NAME = re.compile(r"((?:.*/|)[^./]+)\.([^/]+)")
@@ -19,16 +22,24 @@ _TEXTS = set("txt text caption transcript cls id subject label kind".split())
 
 @dataclass(frozen=True)
 class ArchivedImage:
-    """A picture in an archive: read from its place there when called."""
+    """A picture in an archive: read from its place there when called.
 
-    archive: Path
+    Attributes:
+        archive: The file.
+        start: Where in it the picture begins.
+        size: How many bytes it has.
+        digest: SHA-256 of these, where they have been read.
+    """
+
+    archive: Location
     start: int
     size: int
+    digest: str | None = field(default=None, compare=False)
 
     def content(self) -> bytes:
         """Its bytes; raises `ImageError` with the archive where that is gone or cut meanwhile."""
         try:
-            with self.archive.open("rb") as file:
+            with open_shard(self.archive) as file:
                 file.seek(self.start)
                 content = file.read(self.size)
         except OSError as error:
@@ -57,8 +68,15 @@ def read_archive(path: Path) -> tuple[list[str], list[Mapping[str, object]]]:
     return list(dict.fromkeys(column for row in rows for column in row)), rows
 
 
-def archive_rows(path: Path, problems: dict[str, list[str]]) -> Iterator[Mapping[str, object]]:
+def archive_rows(
+    path: Location, problems: dict[str, list[str]], *, digests: bool = True
+) -> Iterator[Mapping[str, object]]:
     """The rows of an archive one after the other; what is wrong with them goes to ``problems``.
+
+    Args:
+        path: The archive.
+        problems: For each rule that is broken, where.
+        digests: Whether pictures are read for their digests, or passed over.
 
     Raises:
         DataError: It is no archive, or truncated.
@@ -66,7 +84,10 @@ def archive_rows(path: Path, problems: dict[str, list[str]]) -> Iterator[Mapping
     row: dict[str, object] = {}
     keys: set[str] = set()
     try:
-        with tarfile.open(path, "r:") as archive:
+        with (
+            open_shard(path, THROUGH if digests else BEGINNING) as file,
+            tarfile.open(fileobj=file, mode="r:") as archive,
+        ):
             for member in archive:
                 vars(archive)["members"] = []  # which it would keep, of millions of files
                 name = name_of_row(member)
@@ -82,20 +103,30 @@ def archive_rows(path: Path, problems: dict[str, list[str]]) -> Iterator[Mapping
                     row = {"__key__": key}
                 if ending in row:
                     problems.setdefault("names occur twice", []).append(member.name)
-                row |= dict(_fields(path, archive, member, ending, row, problems))
-            _refuse_cut(path, archive.offset)
+                if ending.rsplit(".", 1)[-1].lower() in _PICTURES:
+                    digest = picture_digest(_content(archive, member)) if digests else None
+                    row[ending] = ArchivedImage(path, member.offset_data, member.size, digest)
+                else:
+                    row |= dict(_fields(archive, member, ending, row, problems))
+            _refuse_cut(path, file, archive.offset)
     except (tarfile.TarError, OSError, EOFError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise DataError(f"{path} cannot be read: {error.strerror}.") from error
         raise DataError(f"{path} cannot be loaded as a data set: it is no whole tar archive ({error}).") from error
     if row:
         yield row
 
 
-def _refuse_cut(path: Path, end: int) -> None:
+def _refuse_cut(path: Location, file: BinaryIO, end: int) -> None:
     """Raise `DataError` where an archive ends between two files, without the empty block that ends it."""
-    with path.open("rb") as file:
-        file.seek(end)
-        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise DataError(f"{path} cannot be loaded as a data set: it is cut, or was never closed. Write it again.")
+    file.seek(end)
+    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise DataError(f"{path} cannot be loaded as a data set: it is cut, or was never closed. Write it again.")
+
+
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    opened = archive.extractfile(member)
+    return b"" if opened is None else opened.read()
 
 
 def name_of_row(member: tarfile.TarInfo) -> tuple[str, str] | None:
@@ -105,24 +136,19 @@ def name_of_row(member: tarfile.TarInfo) -> tuple[str, str] | None:
 
 
 def _fields(
-    path: Path,
     archive: tarfile.TarFile,
     member: tarfile.TarInfo,
     ending: str,
     row: Mapping[str, object],
     problems: dict[str, list[str]],
 ) -> Iterator[tuple[str, object]]:
-    """What one file adds to its row."""
+    """What one file that is no picture adds to its row."""
     kind = ending.rsplit(".", 1)[-1].lower()
-    if kind in _PICTURES:
-        yield ending, ArchivedImage(path, member.offset_data, member.size)
-        return
     if kind not in _TEXTS and kind != "json":
         yield ending, None
         return
-    opened = archive.extractfile(member)
     try:
-        text = opened.read().decode("utf-8-sig") if opened is not None else ""
+        text = _content(archive, member).decode("utf-8-sig")
         value = decode_json(text) if kind == "json" else text.strip() or None
     except UnicodeDecodeError:
         problems.setdefault("files are no UTF-8 text", []).append(member.name)

@@ -1,7 +1,7 @@
 """Which files of a folder hold its pairs, and of which split each is."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,7 @@ class Found:
     """Files with pairs.
 
     Attributes:
-        files: Each file, and the split that its name or folder tells; None where none tells one.
+        files: Each file, seen from the folder, and the split that its name or folder tells; None where none tells one.
         metadata: Whether they are the metadata of image folders: paths in them start from each one's own folder.
         notes: What was left out.
     """
@@ -41,23 +41,32 @@ class Found:
 
 
 def find_files(folder: Path, *, in_shards: bool = False) -> Found:
-    """The tables of a folder: the metadata of its images, or else all tables of one kind.
+    """The tables of a folder that lies here; as `files_among`."""
+    readme = folder / "README.md"
+    text = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
+    names = [file.relative_to(folder) for file in folder.rglob("*") if file.is_file()]
+    return files_among(folder, names, text, in_shards=in_shards)
+
+
+def files_among(folder: object, names: Iterable[Path], readme: str, *, in_shards: bool = False) -> Found:
+    """The tables among the files of a folder: the metadata of its images, or else all tables of one kind.
 
     Splits are told as in the `datasets` library: by the names of folders, or else of files (``test.csv``,
     ``train-00000-of-00002.parquet``). Nothing but names is looked at; addresses that a ``README.md`` gives are
     never followed.
 
     Args:
-        folder: The folder.
+        folder: The folder, for messages.
+        names: All files below it, seen from it.
+        readme: The text of its ``README.md``.
         in_shards: Whether several tables for one split are what is expected.
 
     Raises:
         DataError: There are none, or some of which it is not clear which are meant.
     """
-    notes = _notes_on_readme(folder)
+    notes = _notes_on_readme(folder, readme)
     hidden = (".", "__")
-    shown = [f for f in folder.rglob("*") if not any(p.startswith(hidden) for p in f.relative_to(folder).parts)]
-    every = sorted(file for file in shown if file.is_file())
+    every = sorted(file for file in names if not any(part.startswith(hidden) for part in file.parts))
     metadata = [file for file in every if file.name.lower() in _METADATA]
     tables = [file for file in every if file.suffix.lower() in ENDINGS and file.name not in _NOT_TABLES]
     if metadata:
@@ -69,34 +78,35 @@ def find_files(folder: Path, *, in_shards: bool = False) -> Found:
             f"{folder} cannot be loaded as a data set: it holds no table of pairs. Write metadata.jsonl or "
             f"metadata.csv beside the images, or a table ({', '.join(ENDINGS)}).{hint}"
         )
-    splits = splits_of([file.relative_to(folder) for file in tables])
+    splits = splits_of(tables)
     named = [(file, split) for file, split in zip(tables, splits, strict=True) if split is not None]
     if named and len(named) < len(tables):
-        left = [str(file.relative_to(folder)) for file, split in zip(tables, splits, strict=True) if split is None]
+        left = [str(file) for file, split in zip(tables, splits, strict=True) if split is None]
         notes.append(f"not read, as other tables are named after splits: {first_few(left)}")
     chosen: list[tuple[Path, str | None]] = [*named] or [(file, None) for file in tables]
     several = [(file, split) for file, split in chosen if sum(one == split for _, one in chosen) > 1]
     if several and not in_shards and not all(_SHARD.fullmatch(file.name) for file, _ in several):
-        names = first_few([str(file.relative_to(folder)) for file, _ in several])
-        notes.append(f"{several[0][1] or 'the data'} is read from several tables together: {names}")
+        read = first_few([str(file) for file, _ in several])
+        notes.append(f"{several[0][1] or 'the data'} is read from several tables together: {read}")
     kinds = {file.suffix.lower() for file, _ in chosen}
     if len(kinds) > 1:
-        names = first_few([str(file.relative_to(folder)) for file, _ in chosen])
-        raise DataError(f"{folder} holds tables of several kinds: {names}. Name the file that is meant.")
+        found = first_few([str(file) for file, _ in chosen])
+        raise DataError(f"{folder} holds tables of several kinds: {found}. Name the file that is meant.")
     return Found(chosen, metadata=False, notes=tuple(notes))
 
 
-def _metadata(folder: Path, files: Sequence[Path], notes: list[str]) -> Found:
+def _metadata(folder: object, files: Sequence[Path], notes: list[str]) -> Found:
     """Metadata at the top, or else one in each folder below it."""
-    top = [file for file in files if file.parent == folder]
-    below = [file for file in files if file.parent != folder]
-    twice = sorted({str(file.parent) for file in files if sum(one.parent == file.parent for one in files) > 1})
+    top = [file for file in files if file.parent == Path()]
+    below = [file for file in files if file.parent != Path()]
+    folders = [file.parent for file in files]
+    twice = sorted({f"{folder}/{one}".removesuffix("/.") for one in folders if folders.count(one) > 1})
     if twice:
         raise DataError(f"{first_few(twice)} holds several metadata files. Keep one in each folder.")
     if top and below:
         notes.append(f"{top[0].name} at the top is not read: folders below have their own")
     chosen = below or top
-    splits = [_word(file.relative_to(folder).parent.parts) for file in chosen]
+    splits = [_word(file.parent.parts) for file in chosen]
     return Found(list(zip(chosen, splits, strict=True)), metadata=True, notes=tuple(notes))
 
 
@@ -120,16 +130,12 @@ def _word(names: Sequence[str]) -> str | None:
     return None
 
 
-def _notes_on_readme(folder: Path) -> list[str]:
+def _notes_on_readme(folder: object, text: str) -> list[str]:
     """A note where a README names data files, which are found by their own names instead.
 
     Raises:
         DataError: It names several configurations, of which only one can be meant.
     """
-    readme = folder / "README.md"
-    if not readme.is_file():
-        return []
-    text = readme.read_text(encoding="utf-8", errors="replace")
     head = text.split("\n---", 1)[0] if text.startswith("---") else ""
     configs = re.findall(r"^[\s-]*config_name:\s*(.+)$", head, re.MULTILINE)
     if len(set(configs)) > 1 and "data_files" in head:

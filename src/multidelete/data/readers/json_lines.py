@@ -1,23 +1,30 @@
 """The objects of a JSONL file one after the other, for files that are larger than memory."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from multidelete.core.errors import DataError
+from multidelete.data.location import THROUGH, Location, open_shard
 from multidelete.data.tables.json_rows import as_row
 from multidelete.data.tables.strict_json import JsonError, decode_json
 
 _MARK = b"\xef\xbb\xbf"  # of UTF-8, which some programs begin files with
 
 
-def json_line_rows(path: Path, problems: dict[str, list[str]]) -> Iterator[Mapping[str, object]]:
+def json_line_rows(
+    path: Location, problems: dict[str, list[str]], ahead: int = THROUGH
+) -> Iterator[Mapping[str, object]]:
     """The objects of a JSONL file, blank strings in them as None; lines that are none go to ``problems``.
+
+    Args:
+        path: The file.
+        problems: For each rule that is broken, where.
+        ahead: As in `open_shard`.
 
     Raises:
         DataError: The file cannot be read, or ends in the middle of a line.
     """
     try:
-        with path.open("rb") as file:
+        with open_shard(path, ahead) as file:
             for number, line in enumerate(file, start=1):
                 text = line.removeprefix(_MARK).strip() if number == 1 else line.strip()
                 if not text:

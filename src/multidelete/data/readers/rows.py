@@ -10,14 +10,13 @@ from PIL import Image
 
 from multidelete.core.words import counted
 from multidelete.data.decode import ImageError
+from multidelete.data.location import Location, digest_at, lies_at
 from multidelete.data.member_sources import picture_digest, stored_source
 from multidelete.data.pairs import ImageInput, Pair, text_source
-from multidelete.data.picture_digests import file_digest
 from multidelete.data.readers.archive import ArchivedImage
 from multidelete.data.readers.cells import CellReader
 from multidelete.data.readers.labels import Labelled
 from multidelete.data.readers.tables import StoredImage, Table
-from multidelete.data.tables.source import is_file
 
 _ENCODED = re.compile(r"[A-Za-z0-9+/=\s]{200,}")
 
@@ -35,7 +34,7 @@ class RowReader:
 
     Args:
         at: Our column names to the data's.
-        root: Folder of the data, which sources are relative to; None for the hub.
+        root: Folder of the data, which sources are relative to; None for a hub id.
         image_root: Folder that relative image paths start from, ``root`` by default.
 
     Attributes:
@@ -43,9 +42,9 @@ class RowReader:
         files: What is known of the picture files that were named.
     """
 
-    def __init__(self, at: Mapping[str, str], root: Path | None, image_root: Path | None) -> None:
+    def __init__(self, at: Mapping[str, str], root: Location | None, image_root: Path | None) -> None:
         self.at = at
-        self.root = None if root is None else root.resolve()
+        self.root = root.resolve() if isinstance(root, Path) else root
         self.image_root = image_root or root
         self.cells = CellReader()
         self.files: dict[str, tuple[ImageInput, str, str] | None] = {}
@@ -101,7 +100,7 @@ class RowReader:
         if isinstance(stored, bytes | Image.Image):
             return self._stored(table, number, stored, where)
         if isinstance(value, ArchivedImage):
-            digest = picture_digest(value.content())
+            digest = value.digest or picture_digest(value.content())
             return value, stored_source(digest), digest
         path = value.get("path") if isinstance(value, dict) else value
         path = str(path) if isinstance(path, Path) else path
@@ -115,7 +114,7 @@ class RowReader:
     def _file(self, path: str, where: str) -> tuple[ImageInput, str, str] | None:
         """The same of a picture that is a file."""
         file = Path(path) if self.image_root is None else self.image_root / path
-        if not is_file(file):
+        if not lies_at(file):
             if path.startswith("data:") or _ENCODED.fullmatch(path):
                 self.cells.problem("rows hold encoded pictures where file names are read; write them as files", where)
             else:
@@ -138,16 +137,16 @@ class RowReader:
         image = stored if table.dataset is None else StoredImage(table.dataset, number, self.at["image"])
         return image, stored_source(digest), digest
 
-    def _source(self, path: str, root: Path) -> str:
+    def _source(self, path: str, root: Location) -> str:
         """The path as the data writes it, relative to its folder where it lies there."""
         written = PurePosixPath(path)
-        if written.is_absolute() and written.is_relative_to(root.as_posix()):
+        if isinstance(root, Path) and written.is_absolute() and written.is_relative_to(root.as_posix()):
             written = written.relative_to(root.as_posix())
         return str(written)
 
-    def _digest(self, file: Path) -> str | None:
+    def _digest(self, file: Location) -> str | None:
         try:
-            return file_digest(file)
+            return digest_at(file)
         except OSError as error:
             self.cells.problem(f"image files cannot be read ({error.strerror})", str(file))
             return None

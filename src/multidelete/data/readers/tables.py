@@ -111,15 +111,15 @@ def open_tables(spec: str, *, split_column: str, image_column: str | None) -> tu
     listing = find_files(path)
     tables: list[Table] = []
     for file, split in listing.files:
-        opened = _open_file(file, split)
+        opened = _open_file(path / file, split)
         if listing.metadata:
-            below = file.parent.relative_to(path)
+            below = file.parent
             opened = [_within(below, table, image_column) for table in opened]
             if split is None and below == Path():
                 opened = [_split_by_folder(table, split_column, image_column) for table in opened]
         tables += opened
     several = len(listing.files) > len({split for _, split in listing.files})
-    names = [str(file.relative_to(path)) for file, _ in listing.files]
+    names = [str(file) for file, _ in listing.files]
     if several and len(names) == len(tables):
         tables = [replace(table, file=name) for table, name in zip(tables, names, strict=True)]
     return [replace(table, notes=(*table.notes, *listing.notes)) for table in tables], path

@@ -1,0 +1,274 @@
+"""Files of data sets on the Hugging Face hub, read where they lie: some bytes of them, at one commit, never stored."""
+
+import errno
+import hashlib
+import io
+import posixpath
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import PurePath
+from typing import TYPE_CHECKING, BinaryIO
+
+from huggingface_hub.errors import OfflineModeIsEnabled
+from PIL import Image
+
+from multidelete.core.errors import DataError, short
+from multidelete.core.foreign import HTTPError, explained
+from multidelete.data.decode import ImageError, open_encoded
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfFileSystem
+
+HUB = "hf://"
+"""What a place on the hub begins with."""
+_DATASETS = f"{HUB}datasets/"
+_HANDED_ON = 1 << 20  # bytes
+_REMEDY = (
+    "Check its name and the network, and log in ('hf auth login') where it is not public; or fetch it ('hf download') "
+    "and name its folder."
+)
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """What the hub says of a file.
+
+    Attributes:
+        size: Its size in bytes.
+        digest: What tells its content: ``sha256:`` of large files, ``git:`` (the blob's id) of others.
+    """
+
+    size: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class HubPath:
+    """A file or folder of a data set on the hub, at one commit. Called, it is a picture.
+
+    Attributes:
+        repository: ``owner/name``.
+        commit: The commit, which nothing can change.
+        path: Where it lies in the repository; empty for all of it.
+    """
+
+    repository: str
+    commit: str
+    path: str = ""
+
+    def __str__(self) -> str:
+        return f"{_DATASETS}{self.repository}@{self.commit}" + (f"/{self.path}" if self.path else "")
+
+    def __truediv__(self, name: str | PurePath) -> "HubPath":
+        joined = posixpath.normpath(posixpath.join(self.path, PurePath(name).as_posix()))
+        return replace(self, path="" if joined == "." else joined)
+
+    def __call__(self) -> Image.Image:
+        return open_encoded(self.content())
+
+    @property
+    def suffix(self) -> str:
+        return posixpath.splitext(self.path)[1]
+
+    @property
+    def parent(self) -> "HubPath":
+        return replace(self, path=posixpath.dirname(self.path))
+
+    def told(self) -> HubFile | None:
+        """What the hub says of it; None where there is no such file.
+
+        Raises:
+            DataError: The hub cannot be asked.
+        """
+        return _files_in(self.parent).get(posixpath.basename(self.path))
+
+    def open(self, ahead: int = 0) -> io.BufferedReader:
+        """The file, of which those bytes are fetched that are read, and ``ahead`` more of what follows.
+
+        Raises:
+            OSError: The hub cannot be asked, now or while it is read.
+        """
+        with _as_os_errors():
+            cache = {"block_size": ahead, "cache_type": "readahead"} if ahead else {"cache_type": "none"}
+            raw = _file_system().open(str(self), "rb", **cache)
+        return io.BufferedReader(_Ranges(raw), min(ahead, _HANDED_ON) or 1)  # 1: nothing but what is asked for
+
+    def content(self) -> bytes:
+        """All of it.
+
+        Raises:
+            ImageError: It cannot be fetched.
+        """
+        try:
+            with self.open() as file:
+                return file.read()
+        except OSError as error:
+            raise ImageError(f"{self}: {error.strerror}") from error
+
+    def sha256(self) -> str:
+        """SHA-256 of its content, which is fetched where the hub does not say it.
+
+        Raises:
+            OSError: It cannot be fetched.
+        """
+        told = self.told()
+        known = "" if told is None else told.digest
+        return (
+            known.removeprefix("sha256:") if known.startswith("sha256:") else hashlib.sha256(self.content()).hexdigest()
+        )
+
+
+def is_on_hub(spec: str) -> bool:
+    """Whether a text names a place on the hub.
+
+    >>> is_on_hub("hf://datasets/owner/name"), is_on_hub("owner/name")
+    (True, False)
+    """
+    return spec.startswith(HUB)
+
+
+def place_on_hub(text: str) -> HubPath:
+    """The place that `HubPath` writes as a text.
+
+    >>> place_on_hub("hf://datasets/owner/name@0a1b/data/0.tar")
+    HubPath(repository='owner/name', commit='0a1b', path='data/0.tar')
+    """
+    repository, _, rest = text.removeprefix(_DATASETS).partition("@")
+    commit, _, path = rest.partition("/")
+    return HubPath(repository, commit, path)
+
+
+def pinned(spec: str) -> tuple[HubPath, str]:
+    """A data set at the commit that a revision stands for now, and the path or pattern behind it.
+
+    Args:
+        spec: ``hf://datasets/owner/name``, with ``@revision`` and a path or pattern behind it where these are given.
+
+    Raises:
+        DataError: There is no such data set or revision, or the hub cannot be asked.
+    """
+    if not spec.startswith(_DATASETS):
+        raise DataError(f"{spec!r} names no data set on the hub. Write {_DATASETS}OWNER/NAME.")
+    with _explained(spec):
+        from huggingface_hub import HfApi
+        from huggingface_hub.hf_file_system import HfFileSystemResolvedRepositoryPath
+
+        check_again()
+        named = _file_system().resolve_path(spec)
+        if not isinstance(named, HfFileSystemResolvedRepositoryPath):
+            raise DataError(f"{spec!r} names no data set on the hub. Write {_DATASETS}OWNER/NAME.")
+        commit = HfApi().dataset_info(named.repo_id, revision=named.revision).sha
+    return HubPath(named.repo_id, str(commit)), named.path_in_repo
+
+
+def files_below(folder: HubPath) -> list[str]:
+    """The paths of all files below a folder, seen from it; of a file itself none.
+
+    Raises:
+        DataError: The hub cannot be asked.
+    """
+    with _explained(folder):
+        below = f"{str(folder).removeprefix(HUB)}/"
+        return [name.removeprefix(below) for name in _file_system().find(str(folder)) if name.startswith(below)]
+
+
+def files_like(folder: HubPath, pattern: str) -> list[str]:
+    """The paths of files below a folder that a pattern with ``*``, ``**`` or ``?`` means, seen from it.
+
+    Raises:
+        DataError: The hub cannot be asked.
+    """
+    with _explained(folder / pattern):
+        below = f"{str(folder).removeprefix(HUB)}/"
+        names = [str(name).removeprefix(below) for name in _file_system().glob(f"{folder}/{pattern}")]
+        return sorted(name for name in names if (folder / name).told() is not None)
+
+
+def check_again() -> None:
+    """Ask the hub anew from here on, whatever it said before."""
+    _files_in.cache_clear()
+    _file_system.cache_clear()
+
+
+@lru_cache(maxsize=1000)
+def _files_in(folder: HubPath) -> Mapping[str, HubFile]:
+    """The files in a folder by their names; none where there is no such folder."""
+    with _explained(folder):
+        try:
+            listed = _file_system().ls(str(folder), detail=True)
+        except FileNotFoundError:
+            _file_system().resolve_path(str(folder))  # which raises where the repository or commit is not there
+            return {}
+        return {
+            posixpath.basename(one["name"]): HubFile(int(one["size"]), _digest(one))
+            for one in listed
+            if isinstance(one, dict) and one["type"] == "file"
+        }
+
+
+def _digest(told: Mapping[str, object]) -> str:
+    stored = told.get("lfs")
+    sha256 = stored.get("sha256") if isinstance(stored, Mapping) else getattr(stored, "sha256", None)
+    return f"sha256:{sha256}" if sha256 else f"git:{told.get('blob_id')}"
+
+
+@lru_cache(maxsize=1)
+def _file_system() -> "HfFileSystem":
+    from huggingface_hub import HfFileSystem
+
+    return HfFileSystem(skip_instance_cache=True)
+
+
+@contextmanager
+def _explained(what: object) -> Iterator[None]:
+    with explained(f"{what} cannot be read", _REMEDY, DataError), _offline_told():
+        yield
+
+
+@contextmanager
+def _offline_told() -> Iterator[None]:
+    try:
+        yield
+    except OfflineModeIsEnabled as error:
+        raise OSError(errno.ENETUNREACH, "it lies on the hub, and HF_HUB_OFFLINE is set") from error
+
+
+@contextmanager
+def _as_os_errors() -> Iterator[None]:
+    """Within it, what goes wrong with the network is an `OSError` with one line that says so."""
+    try:
+        with _offline_told():
+            yield
+    except (HTTPError, OSError) as error:
+        raise OSError(errno.EIO, short(str(error).strip().split("\n")[0])) from error
+
+
+class _Ranges(io.RawIOBase):
+    """A file of the hub's library, which fetches what is read."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readall(self) -> bytes:
+        with _as_os_errors():
+            return self._file.read()
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        with _as_os_errors():
+            some = self._file.read(len(buffer))
+        buffer[: len(some)] = some
+        return len(some)
