@@ -16,6 +16,7 @@ from urllib.parse import quote
 import pytest
 
 import multidelete.ledger as ledger_package
+from multidelete.cli import run as command
 from multidelete.core.errors import LedgerError, MultideleteError, RequestError, UnsupportedError
 from multidelete.core.settings import LoraSettings
 from multidelete.data.pairs import Pair, PairData, PairDataset
@@ -34,7 +35,7 @@ from multidelete.ledger.work import How, taken_up
 from multidelete.methods import METHODS
 from multidelete.models import load_adapter
 from multidelete.unlearning import carried_out, unlearn
-from tests.ledger.operated import QUICK, Killed, Watched, ask, lineage, watched
+from tests.ledger.operated import DATA, QUICK, Killed, Watched, ask, lineage, watched
 from tests.tiny import differing, people, weights
 
 FIRST, SECOND = "person-0001", "person-0004"
@@ -219,6 +220,25 @@ def test_killed_run_goes_on_when_it_is_called_again(first: tuple[Ledger, Watched
     assert [path.name for path in (ledger.folder / "models").iterdir() if path.is_dir()] == ["0001"]
 
 
+def test_lineage_of_a_model_that_has_forgotten_before_keeps_its_keys(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    earlier, data = tmp_path / "earlier", people(12, unseen=6)
+    ids = [pair.id for pair in pairs_of_person(data, SECOND)]
+    settings = {"passes": 1, "device": "cpu"}
+    unlearn(trained, data, ids, method="finetune", settings=settings, out=earlier, key=tmp_path / "key")
+    begun = ["ledger", "init", str(tmp_path / "other"), "--model", str(earlier), "--data", DATA]
+    assert command(begun) == 2
+    assert "Name the key file with --key" in capsys.readouterr().err
+    assert command([*begun, "--key", str(tmp_path / "key")]) == 0
+    (tmp_path / "key").unlink()
+    other = Ledger.open(tmp_path / "other")
+    asked = ("--forget-subject", FIRST, "--reference", "T-1", "--due", "2099-12-28", "--basis", "GDPR")
+    assert command(["ledger", "receive", str(other.folder), *asked]) == 0
+    resolved = taken_up(other, data).arguments(QUICK).resolved()
+    assert not set(ids) & set(resolved.data.train.ids)
+
+
 def test_lora_is_merged_before_the_model_enters_the_lineage(trained: Path, tmp_path: Path) -> None:
     """It needs no other model, is killed and goes on as other runs, and ledger and certificate say how it was made."""
     seen = watched()
@@ -228,10 +248,10 @@ def test_lora_is_merged_before_the_model_enters_the_lineage(trained: Path, tmp_p
     with pytest.raises(UnsupportedError, match="cannot train LoRA"):
         run(ledger, seen.data, replace(QUICK, method="ssd", lora=LORA))
     assert kinds(ledger) == ["opened", "received"]
-    seen.ends_after = 40
+    seen.ends_after, how = 40, replace(QUICK, lora=LORA, trainable="text")
     for _ in range(2):
         with suppress(Killed):
-            made = run(ledger, seen.data, replace(QUICK, lora=LORA, trainable="text")).model
+            made = run(ledger, seen.data, how, out=tmp_path / FIRST).model  # however the user calls the folder
     release(ledger, "T-1", seen.data, by=OFFICER, despite="a model of a test")
     assert kinds(ledger)[2:4] == ["started", "unlearned"]
     before, after = (weights(load_adapter(folder)) for folder in (tmp_path / "original", made.folder))
@@ -240,6 +260,7 @@ def test_lora_is_merged_before_the_model_enters_the_lineage(trained: Path, tmp_p
     assert all(name.startswith("model.text_") and name.endswith("weight") and after[name].ndim == 2 for name in changed)
     shutil.rmtree(tmp_path / "original")
     load_adapter(made.folder)
+    assert [path.name for path in (ledger.folder / "audits").iterdir()] == ["0001-T-1"]
     certificate = ledger.folder / "certificates" / "T-1" / "certificate.json"
     assert verifier.main([str(certificate), "--ledger", str(ledger.folder), "--model", str(made.folder)]) == 0
     told = json.loads(base64.b64decode(json.loads(certificate.read_text())["payload"]))["predicate"]["run"]["told"]

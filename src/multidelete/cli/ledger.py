@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from multidelete.cli import show
 from multidelete.cli.flags import Call
-from multidelete.cli.inputs import read_for, read_forget
+from multidelete.cli.inputs import given_keys, read_for, read_forget
 from multidelete.cli.lineages import LineageDataOptions, LineageOptions, lineage_data, opened_ledger
-from multidelete.cli.options import DataOptions, ForgetOptions, KeyOptions
+from multidelete.cli.options import DataOptions, ForgetOptions
 from multidelete.core.config import check_settings
 from multidelete.core.errors import ConfigError, LedgerError
 from multidelete.core.json_files import Json
@@ -110,6 +110,7 @@ def init(call: Call) -> None:
     from multidelete.ledger.places import Places, absolute, begin
     from multidelete.ledger.signing import public_key
     from multidelete.models.families import recognise
+    from multidelete.models.lineage import lineage_of
     from multidelete.models.sources import refuse_missing
 
     refuse_missing({"model": options.model})
@@ -126,8 +127,10 @@ def init(call: Call) -> None:
         sign_key=None if sign_key is None else absolute(str(sign_key)),
     )
     budget = Budget(retain=options.retain_budget, test=options.test_budget)
-    pairs, _ = read_for(data, places.model, KeyOptions())
-    ledger = begin(user_path(options.lineage), pairs, places, budget=budget, signer=signer)
+    keys = given_keys(call)
+    pairs, _ = read_for(data, places.model, keys)
+    earlier = lineage_of(places.model, keys.key).own_keys
+    ledger = begin(user_path(options.lineage), pairs, places, budget=budget, signer=signer, keys=earlier)
     told: dict[str, Json] = {"ledger": ledger.id, "folder": str(ledger.folder), "signed": signer is not None}
     if call.json:
         show.show_json({**told, "event": ledger.head.number, "hash": ledger.head.hash})

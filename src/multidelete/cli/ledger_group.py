@@ -31,6 +31,7 @@ from multidelete.cli.options import (
     CheckpointOptions,
     DataOptions,
     ForgetOptions,
+    KeyOptions,
     MethodOptions,
 )
 from multidelete.core.settings import LoopSettings
@@ -44,7 +45,7 @@ ledger = typer.Typer(
 add_command(
     ledger,
     init,
-    *(InitOptions, DataOptions, CheckpointOptions),
+    *(InitOptions, DataOptions, KeyOptions, CheckpointOptions),
     arguments=("lineage",),
     example="multidelete ledger init lineage --model original --data photos/ --sign-key sign.pem",
 )

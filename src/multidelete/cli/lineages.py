@@ -49,14 +49,17 @@ def opened_ledger(options: LineageOptions, *, to_read: bool = False) -> "Ledger"
 
 def lineage_data(folder: Path, options: LineageDataOptions) -> "PairData":
     """The pairs of a lineage, with those held out that its first model records."""
-    from multidelete.ledger.places import PLACES, is_lost, places_of
+    from multidelete.ledger.chain import KEYS
+    from multidelete.ledger.places import PLACES, RUN_KEYS, is_lost, places_of
 
     places = places_of(folder)
     if options.data is None and is_lost(places.data):
         raise DataError(
             f"the data of the lineage is not at {places.data} any more. Name it with --data, or in {folder / PLACES}."
         )
-    pairs, _ = read_for(given_data(options, places), places.model, KeyOptions())
+    keys = folder / KEYS / RUN_KEYS  # of pairs that these do not tell, runs and audits speak themselves
+    known = KeyOptions(key=str(keys) if keys.exists() else None, earlier_pairs_removed=True)
+    pairs, _ = read_for(given_data(options, places), places.model, known)
     return pairs
 
 

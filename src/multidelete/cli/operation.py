@@ -203,7 +203,9 @@ def _show_judged(call: Call, judged: "Judged", told: dict[str, Json]) -> None:
     show.show_lines(f"{name}: {', '.join(one) if isinstance(one, list) else one}" for name, one in told.items())
     show.show_verdict(judged.newest.verdict, judged.newest.folder)
     if earlier is not None:
-        show.show_lines([f"all earlier requests together: {earlier.verdict.headline}", f"report: {earlier.folder}"])
+        show.show_lines(
+            [f"all earlier requests together: {earlier.verdict.headline}", f"report: {earlier.folder}/report.html"]
+        )
     if judged.not_told:
         names = ", ".join(judged.not_told)
         show.show_lines([f"not asked about again, since their keys or the first original are gone: {names}"])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from multidelete.artifacts.deletions import Lineage
 from multidelete.artifacts.keys import keyed_digest, new_key
-from multidelete.artifacts.manifest import MANIFEST, digest_file
+from multidelete.artifacts.manifest import MANIFEST
 from multidelete.artifacts.marks import MARK, beside
 from multidelete.artifacts.room import write_whole
 from multidelete.core.config import shown
@@ -179,7 +179,7 @@ def _text(path: Path) -> str:
 def _digest(path: Path) -> str:
     """Of all files of a folder, or of a file; empty where they cannot be read, or there are none."""
     try:
-        return model_digest(path).digest if path.is_dir() else digest_file(path)
+        return model_digest(path).digest
     except (MultideleteError, OSError):
         return ""
 

@@ -93,12 +93,13 @@ def judge(ledger: Ledger, model: LineageModel, data: PairData, beside: Beside | 
         UserError: What `multidelete.audit` refuses.
     """
     beside = beside or Beside()
-    folder, everything = model.check(), with_true_sources(data)
+    model.check()
+    everything = with_true_sources(data)
     against = _against(ledger, model)
     before = [known(ledger, name) for name in released_requests(ledger) if name not in model.requests]
     is_first = against.name == ORIGINAL
     told = [one.reference for one in before if is_first and not one.keys_gone]
-    audits = partial(_audit, ledger, folder, against.folder, everything)
+    audits = partial(_audit, ledger, model, against.folder, everything)
     newest = audits(beside, model.requests)
     earlier = audits(_fit_for(ledger, everything, told, beside), told) if told else None
     lost = {} if is_first else model_drift(ledger, against)
@@ -162,7 +163,7 @@ def _fit_for(ledger: Ledger, data: PairData, references: Sequence[str], beside: 
 
 
 def _audit(
-    ledger: Ledger, folder: Path, against: Path, data: PairData, beside: Beside, references: Sequence[str]
+    ledger: Ledger, model: LineageModel, against: Path, data: PairData, beside: Beside, references: Sequence[str]
 ) -> AuditResult:
     requests = [pairs_of(ledger, reference, data) for reference in references]
     wanted = {pair_id for request in requests for pair_id in request.ids}
@@ -172,9 +173,9 @@ def _audit(
         units.pop() if len(units) == 1 else "pair",
         f"the pairs of {', '.join(references)}",
     )
-    name = f"{folder.name}-{references[0]}" + (f"-and-{len(references) - 1}-more" if len(references) > 1 else "")
+    name = f"{model.name}-{references[0]}" + (f"-and-{len(references) - 1}-more" if len(references) > 1 else "")
     return audit(
-        folder, against, data, request, retrained=beside.retrained,
+        model.folder, against, data, request, retrained=beside.retrained,
         retrained_again=beside.retrained_again, out=ledger.folder / AUDITS / name, noun=beside.noun,
         device=beside.device, seed=beside.seed, overwrite=True, allow_pickle=beside.allow_pickle,
         key=run_keys(ledger), earlier_pairs_removed=beside.earlier_pairs_removed,

@@ -9,13 +9,11 @@ from multidelete.core.errors import LedgerError, MultideleteError
 from multidelete.data.pairs import Pair
 from multidelete.ledger.chain import KEYS, Ledger
 from multidelete.ledger.events import KeyForgotten, ModelDigest, Released, Unlearned
-from multidelete.ledger.places import model_digest, places_of, write_places
+from multidelete.ledger.places import RUN_KEYS, model_digest, places_of, write_places
 from multidelete.models.lineage import lineage_of
 
 ORIGINAL = "original"
 MODELS = "models"
-RUN_KEYS = "_models.key"
-"""In the folder of keys: what the models' own records were made with."""
 
 
 @dataclass(frozen=True)

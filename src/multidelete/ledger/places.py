@@ -26,6 +26,8 @@ from multidelete.ledger.recorded import canonical
 PLACES = "lineage.json"
 DATA_KEY = "_data.key"
 """In the folder of keys: what the digest of the first data was made with. No request has such a name."""
+RUN_KEYS = "_models.key"
+"""In the folder of keys: what the models' own records were made with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,7 @@ def begin(
     *,
     budget: Budget | None = None,
     signer: str | None = None,
+    keys: Mapping[str, bytes] | None = None,
     time: datetime | None = None,
 ) -> Ledger:
     """Open the ledger of a lineage.
@@ -72,6 +75,7 @@ def begin(
         places: Where model and data lie.
         budget: What the lineage may lose.
         signer: Public key of certificates, in hexadecimal.
+        keys: By id, keys of what the first model has forgotten before.
         time: Of the event.
 
     Raises:
@@ -87,6 +91,8 @@ def begin(
         (folder / KEYS).mkdir(mode=0o700, exist_ok=True)
         write_places(folder, places)
         write_keys(folder / KEYS / DATA_KEY, {key_id(key): key})
+        if keys:
+            write_keys(folder / KEYS / RUN_KEYS, keys)
         opened = Opened(
             lineage=folder.resolve().name,
             original=original,

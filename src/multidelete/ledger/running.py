@@ -26,6 +26,7 @@ from multidelete.ledger.models import (
 )
 from multidelete.ledger.places import model_digest, places_of
 from multidelete.ledger.work import How, Work, open_requests, taken_up
+from multidelete.models import load_adapter
 from multidelete.unlearning import carried_out
 
 logger = logging.getLogger(__name__)
@@ -75,8 +76,19 @@ def run(
     work = taken_up(ledger, data, only)
     model = None if how.overwrite or out is not None else _not_yet_judged(ledger, work)
     if model is None:
+        _say_again(ledger, work)
         model = _unlearned(ledger, work, how, None if out is None else Path(out))
     return RunResult(model, judge(ledger, model, data, beside))
+
+
+def _say_again(ledger: Ledger, work: Work) -> None:
+    requests = ledger.requests()
+    if again := [name for name in work.references if requests[name].state == "audited"]:
+        logger.warning(
+            "%s: a model was made and audited already, and another one is made now. Release the first "
+            "if it is the one to use.",
+            ", ".join(again),
+        )
 
 
 def _unlearned(ledger: Ledger, work: Work, how: How, out: Path | None) -> LineageModel:
@@ -89,13 +101,14 @@ def _unlearned(ledger: Ledger, work: Work, how: How, out: Path | None) -> Lineag
     is_begun = any(one.event == started for one in ledger.events())
     if not is_begun:
         refuse_existing(folder, overwrite=False)
-    if not folder.is_dir():
+    if not folder.exists():
         arguments.resolved()  # what is refused is refused before anything is written down
+        load_adapter(work.base.folder, allow_pickle=how.allow_pickle)
         refuse_overlap(folder, [work.base.folder])
     if not is_begun:
         remember_place(ledger, name, folder)
         ledger.append(started)
-    if not folder.is_dir():
+    if not folder.exists():
         try:
             carried_out(arguments, folder, overwrite=how.overwrite, resume=not how.overwrite, merge=True)
         except (ConfigError, CheckpointError):  # of a killed run with other settings, or another process runs
