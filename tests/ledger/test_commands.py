@@ -185,7 +185,7 @@ def test_what_is_lost_is_named_with_its_remedy(
     key, places = key_path(Path(lineage), "TICKET-17"), Path(lineage, "lineage.json")
     kept, known = key.read_bytes(), places.read_text()
     key.write_text("junk")
-    assert "is damaged" in (said := refused(capsys, "plan", lineage))
+    assert "or is damaged" in (said := refused(capsys, "plan", lineage))
     assert "Restore it from a backup" in said
     key.unlink()
     assert "Restore it from a backup" in refused(capsys, "run", lineage)
@@ -202,11 +202,19 @@ def test_what_is_lost_is_named_with_its_remedy(
 
 def test_request_whose_key_is_lost_can_be_refused_once(lineage: str, capsys: pytest.CaptureFixture[str]) -> None:
     told(capsys, "receive", lineage, "--forget-subject", "person-0001", *RECEIVE)
-    key_path(Path(lineage), "TICKET-17").unlink()
+    key, other = key_path(Path(lineage), "TICKET-17"), Path(lineage, "keys", "_data.key")
+    held, kept = key.read_bytes(), other.read_bytes()
+    key.unlink()
     refuse = ("refuse", lineage, "TICKET-17", "--reason")
     assert "names a pair" in refused(capsys, *refuse, "as person-0004 said")
     told(capsys, *refuse, "its key was lost")
     assert "is refused already: its key was lost" in refused(capsys, *refuse, "another reason")
+    key.write_bytes(held)
+    other.write_text("junk")
+    assert "_data.key cannot be read as keys" in refused(capsys, "forget-key", lineage, "TICKET-17")
+    assert key.read_bytes() == held
+    other.write_bytes(kept)
+    told(capsys, "forget-key", lineage, "TICKET-17")
 
 
 def test_nothing_ends_without_the_key_that_certificates_are_signed_with(

@@ -16,17 +16,20 @@ from urllib.parse import quote
 import pytest
 
 import multidelete.ledger as ledger_package
+from multidelete.artifacts.manifest import digest_file
 from multidelete.cli import run as command
 from multidelete.core.errors import LedgerError, MultideleteError, RequestError, UnsupportedError
 from multidelete.core.settings import LoraSettings
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.ledger import verifier
+from multidelete.ledger.answers import take_newest
 from multidelete.ledger.chain import Ledger
 from multidelete.ledger.drift import advice
-from multidelete.ledger.events import Audited, Budget, Started
+from multidelete.ledger.events import Audited, Budget, Planned, Started
 from multidelete.ledger.holders import check_gone, listed, look_again, say_gone
 from multidelete.ledger.judging import Beside, judge
 from multidelete.ledger.models import newest
+from multidelete.ledger.places import places_of
 from multidelete.ledger.plan import make_plan, write_plan
 from multidelete.ledger.releasing import refuse, release
 from multidelete.ledger.requests import forget_key, pairs_of
@@ -153,6 +156,25 @@ def test_near_duplicates_go_when_somebody_says_yes(trained: Path, tmp_path: Path
     assert done.judged.newest.figures
     assert "near-duplicates" in kinds(ledger)
     assert names_in(ledger.folder, [pair for pair in data.train if pair.id in copies]) == []
+
+
+def test_plan_is_read_where_the_lineage_lies_and_missed_where_it_is_not(
+    first: tuple[Ledger, Watched], caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger, seen = first
+    plan = replace(make_plan(ledger, seen.data, QUICK), offers=())
+    write_plan(plan, ledger.folder / "plan")
+    assert places_of(ledger.folder).plan == "plan"
+    moved = Ledger.open(ledger.folder.rename(ledger.folder.with_name("moved")))
+    moved.append(Planned(references=("T-1",), plan=digest_file(moved.folder / "plan" / "plan.json"), offered=2))
+    answers = moved.folder / "plan" / "near-duplicates.csv"
+    answers.write_text("number,request,reference,take\n1,T-1,00,yes\n")
+    with pytest.raises(LedgerError, match="says yes to pairs of T-1 that are not in"):
+        take_newest(moved, seen.data, ["T-1"])
+    assert caplog.text == ""
+    shutil.rmtree(answers.parent)
+    assert take_newest(moved, seen.data, ["T-1"]) == 0
+    assert "T-1: the plan that offered near-duplicates is not the newest one" in caplog.text
 
 
 @pytest.mark.parametrize("answer", ["perhaps", "ja"])

@@ -31,7 +31,8 @@ def plan(call: Call) -> None:
     """Say what a run would do: what goes, what stays, what else might be meant, what it costs. Nothing is changed."""
     options, how = call.of(PlanOptions), call.of(HowOptions)
     from multidelete.artifacts.folders import refuse_other
-    from multidelete.ledger.plan import PLAN, as_json, make_plan, said, write_plan
+    from multidelete.ledger.answers import PLAN
+    from multidelete.ledger.plan import as_json, make_plan, said, write_plan
 
     ledger = opened_ledger(call.of(LineageOptions))
     out = ledger.folder / "plan" if options.out is None else user_path(options.out)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from multidelete.artifacts.deletions import id_reference
+from multidelete.artifacts.manifest import digest_file
 from multidelete.artifacts.room import write_whole
 from multidelete.core.errors import LedgerError, first_few
 from multidelete.core.words import counted
@@ -15,10 +16,13 @@ from multidelete.data.identity import with_true_sources
 from multidelete.data.near.found import NearDuplicate
 from multidelete.data.pairs import PairData
 from multidelete.ledger.chain import Ledger
+from multidelete.ledger.events import Planned
+from multidelete.ledger.places import places_of
 from multidelete.ledger.requests import add_near_duplicates, known, request_key
 
 logger = logging.getLogger(__name__)
 
+PLAN = "plan.json"
 ANSWERS = "near-duplicates.csv"
 COLUMNS = ("number", "request", "reference", "distance", "why", "take")
 _YES, _NO = {"yes", "y", "true", "1", "x"}, {"no", "n", "false", "0", ""}
@@ -84,6 +88,32 @@ def read_answers(path: Path) -> dict[Offer, str]:
     if problems:
         raise LedgerError(problems)
     return answers
+
+
+def take_newest(ledger: Ledger, data: PairData, references: Sequence[str]) -> int:
+    """`take` from the newest plan, where it is still there; requests whose offers are not in it are named.
+
+    Raises:
+        LedgerError: As `take`.
+    """
+    plan = places_of(ledger.folder).plan
+    folder = None if plan is None else ledger.folder / plan  # of an absolute path the path itself
+    is_there = folder is not None and (folder / ANSWERS).is_file()
+    read = digest_file(folder / PLAN) if folder is not None and (folder / PLAN).is_file() else None
+    offered = {
+        name: event.plan
+        for event in (one.event for one in ledger.events())
+        if isinstance(event, Planned)
+        for name in event.references
+        if event.offered
+    }
+    if elsewhere := [name for name in references if name in offered and offered[name] != read]:
+        logger.warning(
+            "%s: the plan that offered near-duplicates is not the newest one, or not where it was written. What "
+            "somebody said yes to in it is not read, and stays: name it with --plan.",
+            ", ".join(elsewhere),
+        )
+    return take(ledger, data, folder, references) if folder is not None and is_there else 0
 
 
 def take(ledger: Ledger, data: PairData, plan: Path, references: Sequence[str]) -> int:

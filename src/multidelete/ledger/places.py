@@ -43,7 +43,7 @@ class Places(Record):
         classes: As ``--classes``.
         sign_key: File of the private key that certificates are signed with.
         models: By name, models of the lineage that lie elsewhere than in its folder.
-        plan: Folder of the newest plan.
+        plan: Folder of the newest plan; within the lineage's folder as it lies there.
     """
 
     model: str

@@ -12,7 +12,7 @@ from multidelete.core.json_files import Json
 from multidelete.core.words import counted, indefinite
 from multidelete.data.near.found import NearDuplicate, near_duplicates
 from multidelete.data.pairs import Pair, PairData, members
-from multidelete.ledger.answers import ANSWERS, Offered, read_answers, write_answers
+from multidelete.ledger.answers import ANSWERS, PLAN, Offered, read_answers, write_answers
 from multidelete.ledger.chain import Ledger
 from multidelete.ledger.drift import Advice, advice, model_drift
 from multidelete.ledger.events import Planned
@@ -28,7 +28,6 @@ from multidelete.models import load_adapter
 from multidelete.models.initial import fitted
 from multidelete.rehearsal import Rehearsal, rehearse
 
-PLAN = "plan.json"
 RULES = {
     "pair": "the pairs that were named, one by one",
     "image": "everything that belongs to the images that were named",
@@ -120,7 +119,9 @@ def write_plan(plan: Plan, out: Path, *, show: bool = False, overwrite: bool = F
         (folder / PLAN).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         (folder / "plan.html").write_text(plan_page(plan, content, show=show), encoding="utf-8")
         write_answers(folder / ANSWERS, plan.offers, before)
-    write_places(ledger.folder, replace(places_of(ledger.folder), plan=str(out.absolute())))
+    whole, own = out.absolute(), ledger.folder.absolute()
+    place = str(whole.relative_to(own) if whole.is_relative_to(own) else whole)
+    write_places(ledger.folder, replace(places_of(ledger.folder), plan=place))
     return ledger.append(
         Planned(
             references=plan.work.references,

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -122,15 +122,17 @@ def request_key(ledger: Ledger, request: RequestState) -> bytes:
         raise LedgerError(f"the key of {request.reference} was destroyed: nobody can tell its pairs any more.")
     if not path.is_file():
         raise LedgerError(f"the key of {request.reference} is not there ({path}). Restore it from a backup.")
-    try:
-        keys = read_keys(path)
-    except CheckpointError as error:
-        raise LedgerError(
-            f"the key of {request.reference} cannot be read, or is damaged ({path}). Restore it from a backup."
-        ) from error
+    keys = _keys_in(path)
     if request.received.key not in keys:
         raise LedgerError(f"{path} holds another key than that of {request.reference}. Restore it from a backup.")
     return keys[request.received.key]
+
+
+def _keys_in(file: Path) -> dict[str, bytes]:
+    try:
+        return read_keys(file)
+    except CheckpointError as error:
+        raise LedgerError(f"{file} cannot be read as keys, or is damaged. Restore it from a backup.") from error
 
 
 def pairs_of(ledger: Ledger, reference: str, data: PairData) -> Request:
@@ -227,8 +229,9 @@ def forget_key(ledger: Ledger, reference: str, *, time: datetime | None = None) 
     pairs that are missing now could be tried out. Copies elsewhere, such as backups, are not reached.
 
     Raises:
-        LedgerError: There is no such request, it is not done, or its key was destroyed before.
-        CheckpointError: A file of keys cannot be read or written.
+        LedgerError: There is no such request, it is not done, its key was destroyed before, or a file of keys is
+            damaged; then nothing is destroyed.
+        CheckpointError: A file of keys cannot be written.
     """
     with ledger.writing():
         request = known(ledger, reference)
@@ -237,20 +240,20 @@ def forget_key(ledger: Ledger, reference: str, *, time: datetime | None = None) 
         runs = [one.event for one in ledger.events() if one.kind == "unlearned" and reference in one.event.about]
         gone = {request.received.key, *(run.as_json().get("key") for run in runs)}
         first = ledger.folder / KEYS / DATA_KEY
-        gone |= set(read_keys(first)) if first.is_file() else set()
+        gone |= set(_keys_in(first)) if first.is_file() else set()
         keys = tuple(sorted(str(one) for one in gone if one))
-        recorded = ledger.append(KeyForgotten(reference=reference, keys=keys), time=time)  # refused where it may not be
         folder = ledger.folder / KEYS
+        held = {file: _keys_in(file) for file in sorted(folder.glob("*.key"))}  # one that is damaged stops it here
+        recorded = ledger.append(KeyForgotten(reference=reference, keys=keys), time=time)  # refused where it may not be
         for left in {*folder.glob("*.key.old"), *folder.glob(f"{reference}.key.*")}:  # by a process that was killed
             _wipe(left)
-        for file in sorted(folder.glob("*.key")):
-            _destroy(file, set(keys))
+        for file, kept in held.items():
+            _destroy(file, kept, set(keys))
     return recorded
 
 
-def _destroy(file: Path, gone: set[str]) -> None:
-    """Take keys out of a file."""
-    keys = read_keys(file)
+def _destroy(file: Path, keys: Mapping[str, bytes], gone: set[str]) -> None:
+    """Take keys out of a file that holds these."""
     if not gone.intersection(keys):
         return
     old = file.with_name(f"{file.name}.old")

@@ -13,7 +13,7 @@ from multidelete.artifacts.overlap import refuse_overlap
 from multidelete.artifacts.record import RunRecord
 from multidelete.core.errors import CheckpointError, ConfigError, DivergedError, LedgerError, MultideleteError
 from multidelete.data.pairs import PairData
-from multidelete.ledger.answers import ANSWERS, take
+from multidelete.ledger.answers import take, take_newest
 from multidelete.ledger.chain import Ledger
 from multidelete.ledger.events import Failed, Started, Unlearned
 from multidelete.ledger.judging import Beside, Judged, judge
@@ -24,7 +24,7 @@ from multidelete.ledger.models import (
     remember_place,
     run_keys,
 )
-from multidelete.ledger.places import model_digest, places_of
+from multidelete.ledger.places import model_digest
 from multidelete.ledger.work import How, Work, open_requests, taken_up
 from multidelete.models import load_adapter
 from multidelete.unlearning import carried_out
@@ -70,9 +70,11 @@ def run(
     """
     how, beside = how or How(), beside or Beside()
     beside = replace(beside, earlier_pairs_removed=beside.earlier_pairs_removed or how.earlier_pairs_removed)
-    known_plan = places_of(ledger.folder).plan if plan is None else str(plan)
-    if known_plan is not None and (plan is not None or (Path(known_plan) / ANSWERS).is_file()):
-        take(ledger, data, Path(known_plan), [one.reference for one in open_requests(ledger, only)])
+    references = [one.reference for one in open_requests(ledger, only)]
+    if plan is None:
+        take_newest(ledger, data, references)
+    else:
+        take(ledger, data, Path(plan), references)
     work = taken_up(ledger, data, only)
     model = None if how.overwrite or out is not None else _not_yet_judged(ledger, work)
     if model is None:
