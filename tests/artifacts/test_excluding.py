@@ -24,7 +24,7 @@ from multidelete.core.errors import DataError, RequestError
 from multidelete.data.index.build import IndexOptions
 from multidelete.data.index.dataset import IndexedDataset, indexed_data
 from multidelete.data.request import resolve_request
-from tests.data.sharded import COLUMNS, rows, write_jsonl, write_parquet, write_pictures, write_tar
+from tests.data.sharded import COLUMNS, rows, write_csv, write_jsonl, write_parquet, write_pictures, write_tar
 
 SHARDS, EACH = 100, 3
 GONE = ["row-0", "row-7", "row-8", "row-150", "row-299"]
@@ -81,20 +81,20 @@ def test_datasets_leaves_out_what_is_on_the_lists(shards: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("ids", [True, False], ids=["ids", "row numbers"])
-@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+@pytest.mark.parametrize("kind", ["parquet", "jsonl", "csv"])
 def test_datasets_leaves_rows_of_tables_out(kind: str, ids: bool, tmp_path: Path) -> None:
-    write = write_parquet if kind == "parquet" else write_jsonl
+    write = {"parquet": write_parquet, "jsonl": write_jsonl, "csv": write_csv}[kind]
     for number in range(3):
         write(tmp_path / "data" / f"{number}.{kind}", rows(number * 5, 5), ids=ids)
     spec, out = str(tmp_path / "data"), tmp_path / "lists"
     with index_for(spec, IndexOptions()) as file:
         train = indexed_data(file).train
         known = {str(pair.inputs["text"]): pair.id for pair in train}
-    texts = [row["text"] for row in rows(0, 15)]
+    texts = list(known)
     gone = [texts[3], texts[4], texts[12]]
     done = lists_of(spec, out, [known[text] for text in gone])
     files = [str(tmp_path / "data" / f"{number}.{kind}") for number in range(3)]
-    builder = "parquet" if kind == "parquet" else "json"
+    builder = kind.removesuffix("l")
     kept = left_by(done.filters["datasets"], datasets.load_dataset(builder, data_files=files, split="train"))
     assert [row["text"] for row in kept] == [text for text in texts if text not in gone]
 
@@ -185,6 +185,37 @@ def test_rewritten_lines_are_the_others_byte_by_byte(tmp_path: Path) -> None:
     done = lists_of(str(tmp_path / "data"), tmp_path / "lists", ["row-1"])
     rewritten(done, None)
     assert file.read_bytes() == lines[0] + b"\n" + lines[2] + lines[3]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_rewritten_delimited_shards_are_the_others_byte_by_byte(end: str, mark: str, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "data")
+    lines = [
+        "file_name,id,text", "images/0.png,a,one", f'images/1.png,b,"two,{end}{end}lines of ""it"""', "",
+        "images/2.png,c,x",
+        f'images/3.png,007,"three{end}"', 'images/3.png,"e",é',
+    ]  # fmt: skip
+    file = tmp_path / "data" / "0.csv"
+    for gone, without in ((["b", "007"], (2, 5)), (["e"], (6,)), (["a", "c"], (1, 4))):
+        file.write_bytes((mark + end.join(lines)).encode())
+        done = lists_of(str(tmp_path / "data"), tmp_path / "lists", gone)
+        rewritten(done, None)
+        kept = [line + end * (at < 6) for at, line in enumerate(lines) if at not in without]
+        assert file.read_bytes() == (mark + "".join(kept)).encode()
+        assert rewritten(done, None) == [file]  # which finds it done
+        shutil.rmtree(tmp_path / "lists")
+
+
+def test_table_that_would_be_read_in_another_way_is_not_rewritten(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "data")
+    file = tmp_path / "data" / "0.tsv"
+    file.write_text('file_name\tid\ttext\nimages/0.png\ta\t"12"" disc"\nimages/1.png\tb\t"x"\nimages/1.png\tc\ty\n')
+    done = lists_of(str(file), tmp_path / "lists", ["a"])
+    before = file.read_bytes()
+    with pytest.raises(DataError, match="without these rows, quotation marks around other cells would be read as part"):
+        rewritten(done, None)
+    assert file.read_bytes() == before
 
 
 def copied(shards: Path, tmp_path: Path) -> Path:

@@ -1,5 +1,6 @@
 """Pairs in shards: a few pictures, and rows that each have a text of their own."""
 
+import csv
 import io
 import json
 import tarfile
@@ -79,6 +80,18 @@ def write_parquet(path: Path, some: Sequence[Row], *, ids: bool = True, group: i
         for row in some
     ]
     pq.write_table(pa.Table.from_pylist(table), path, row_group_size=group, write_statistics=False)
+
+
+def write_csv(path: Path, some: Sequence[Row], *, ids: bool = True) -> None:
+    """The same, with a text of two lines in every third row."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_pictures(path.parent)
+    flattened = [flat(row, ids=ids) for row in some]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(flattened[0]))
+        writer.writeheader()
+        writer.writerows({**row, "text": row["text"].replace(" of ", ',\nor "one" of ') if at % 3 == 1 else row["text"]}
+                         for at, row in enumerate(flattened))  # fmt: skip
 
 
 def write_jsonl(path: Path, some: Sequence[Row], *, ids: bool = True) -> None:

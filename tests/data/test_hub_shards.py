@@ -70,7 +70,7 @@ def test_pairs_on_the_hub_are_those_of_local_files(form: str, hub: DataHub, tmp_
     assert image().convert("RGB").getpixel((0, 0)) == (37, 91, 53)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", ["tar", "parquet", "jsonl"])
 def test_deletion_fetches_few_rows_and_gives_the_same_weights(form: str, hub: DataHub, tmp_path: Path) -> None:
     local, far = both(hub, tmp_path / "data", write_many(tmp_path / "data", form), tmp_path)
     model = own_clip(local)

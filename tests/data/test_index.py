@@ -23,14 +23,14 @@ from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.data.readers import load_data
 from multidelete.data.repeats import kept_repeats
 from multidelete.data.request import resolve_request
-from tests.data.sharded import COLUMNS, rows, write_jsonl, write_parquet, write_tar
+from tests.data.sharded import COLUMNS, rows, write_csv, write_jsonl, write_parquet, write_pictures, write_tar
 
-FORMS = ("tar", "parquet", "jsonl")
+FORMS = ("tar", "parquet", "jsonl", "csv")
 
 
 def write(folder: Path, form: str, shards: int = 3, each: int = 8) -> dict[str, str]:
     """Shards of a form, the last one of val; gives the columns to map."""
-    writers = {"tar": write_tar, "parquet": write_parquet, "jsonl": write_jsonl}
+    writers = {"tar": write_tar, "parquet": write_parquet, "jsonl": write_jsonl, "csv": write_csv}
     for number in range(shards):
         split = "val" if number == shards - 1 else "train"
         writers[form](folder / f"{split}-{number}.{form}", rows(number * each, each, split=split))
@@ -296,6 +296,33 @@ def test_what_is_odd_is_noted(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "data" / "0.jsonl", some)
     notes = indexed(tmp_path / "data", tmp_path).notes
     assert any("signs as of text that was read in another encoding in the text: row 3" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("0.csv", 'file_name,id,text\nimages/0.png,a,"x\nimages/1.png,b,y\n', "line 2 has quotation marks that do not"),
+        ("0.csv", "file_name,id,text\nimages/0.png,a\n", "1 row has more or fewer cells"),
+        ("0.tsv", "file_name,id,text\nimages/0.png,a,x\n", "separated by commas"),
+        ("0.csv", "file_name,id,text\nimages/0.png,a,\n", "rows? ha(s|ve) no text, .*row 1"),
+        ("0.csv", "file_name,text,text\nimages/0.png,a,b\n", "stands twice in its header"),
+    ],
+)
+def test_delimited_shards_are_refused_as_other_tables(name: str, content: str, says: str, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "data")
+    (tmp_path / "data" / name).write_text(content)
+    for read in (lambda: load_data(str(tmp_path / "data")), lambda: indexed(tmp_path / "data", tmp_path)):
+        with pytest.raises(DataError, match=says):
+            read()
+
+
+def test_delimited_shards_are_read_with_their_notes(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "data")
+    (tmp_path / "data" / "0.tsv").write_text('file_name\tid\ttext\nimages/0.png\ta\t12" disc\nimages/1.png\tb\t"x"\n')
+    memory, index = load_data(str(tmp_path / "data")), indexed(tmp_path / "data", tmp_path)
+    assert [told(pair) for pair in index.train] == [told(pair) for pair in memory.train]
+    assert index.train[1].text == '"x"'
+    assert set(index.notes) == set(memory.notes) != set()
 
 
 def test_wrong_rows_are_refused_with_their_places(tmp_path: Path) -> None:

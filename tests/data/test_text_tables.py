@@ -7,13 +7,20 @@ from pathlib import Path
 import pytest
 
 from multidelete.core.errors import DataError
+from multidelete.data.readers.delimited_file import ENDINGS, delimited_file
 from multidelete.data.tables import read_text_table
 from multidelete.data.tables.strict_json import JsonError, decode_json
 
 
 def table(folder: Path, name: str, content: str | bytes) -> list[list[object]]:
+    """The cells of a file, read whole; and by rows, where it may be larger than memory: both ways are one."""
     (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    return [list(row.values()) for row in read_text_table(folder / name).rows]
+    cells = read_text_table(folder / name)
+    if name.endswith(ENDINGS):
+        by_rows = delimited_file(folder / name)
+        assert (by_rows.columns, by_rows.notes) == (cells.columns, cells.notes)
+        assert list(by_rows.rows()) == cells.rows
+    return [list(row.values()) for row in cells.rows]
 
 
 @pytest.mark.parametrize(
@@ -26,6 +33,8 @@ def table(folder: Path, name: str, content: str | bytes) -> list[list[object]]:
         ("x.csv", "id, n\na, b\n", [["a", "b"]]),  # a blank after every comma, as a style
         ("x.csv", "id,n\na,b\u2028c\u0085d\n", [["a", "b\u2028c\u0085d"]]),
         ("x.csv", "\ufeffid,n\na,b", [["a", "b"]]),
+        ("x.csv", "id,n\ra,b\rc,d", [["a", "b"], ["c", "d"]]),
+        ("x.csv", 'id,n\r\n"a",b\r\n\r\n"c\r\ne",d\r\n', [["a", "b"], ["c\r\ne", "d"]]),
         ("x.tsv", 'id\tn\na\t"b" c\nd\t"e\n', [["a", '"b" c'], ["d", '"e']]),
         ("x.tsv", 'id\tn\na\t12" disc\nd\t"e"\n', [["a", '12" disc'], ["d", '"e"']]),
         ("x.tsv", 'id\tn\na\t"12"" disc"\nd\te\n', [["a", '12" disc'], ["d", "e"]]),  # as csv modules write it
@@ -78,6 +87,9 @@ def test_what_has_two_readings_is_refused_with_its_line(
 ) -> None:
     with pytest.raises(DataError, match=message):
         table(tmp_path, name, content)
+    if name.endswith(ENDINGS):
+        with pytest.raises(DataError, match=message):
+            delimited_file(tmp_path / name)
 
 
 def test_what_the_csv_module_writes_is_read_back(tmp_path: Path) -> None:

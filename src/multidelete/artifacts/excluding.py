@@ -16,6 +16,7 @@ from multidelete.core.words import counted
 from multidelete.data.index.dataset import IndexedDataset
 from multidelete.data.index.places import ShardRows, files_of_alone, ids_elsewhere, rows_of_pairs
 from multidelete.data.location import Location, location_of, only_here
+from multidelete.data.readers.delimited_file import ENDINGS as DELIMITED
 from multidelete.data.readers.parquet import is_read_as_written
 from multidelete.data.request import Request
 
@@ -86,6 +87,7 @@ def exclude(
         raise RequestError(f"{counted(len(broken), 'keys hold')} a line break, and lists have one key a line.")
     by_id = (
         id_column is not None
+        and not any(shard.path.suffix.lower() in DELIMITED for shard in shards)  # whose types are guessed
         and all(map(_PLAIN.fullmatch, keys))
         and all(is_read_as_written(shard.path, id_column) for shard in shards if shard.path.suffix == ".parquet")
         and not ids_elsewhere(train, keys)

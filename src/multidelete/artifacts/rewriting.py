@@ -3,7 +3,10 @@
 import os
 import shutil
 import tarfile
-from collections.abc import Collection, Iterator
+from codecs import BOM_UTF8
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,6 +15,9 @@ from multidelete.core.errors import DataError, first_few
 from multidelete.core.words import counted
 from multidelete.data.index.places import ShardRows
 from multidelete.data.readers.archive import name_of_row
+from multidelete.data.readers.delimited_file import ENDINGS as DELIMITED
+from multidelete.data.readers.delimited_file import delimited_file
+from multidelete.data.tables.source import text_lines
 
 _AT_ONCE = 1 << 20
 
@@ -19,14 +25,15 @@ _AT_ONCE = 1 << 20
 def rewrite(shard: ShardRows, target: Path) -> None:
     """Write a shard without its rows that are named to a file, which may be the shard itself.
 
-    What stays is copied as it is: of archives and JSONL byte by byte, of parquet in the same groups of rows, with the
+    What stays is copied as it is: of archives and texts byte by byte, of parquet in the same groups of rows, with the
     same types and the same compression.
 
     Raises:
         DataError: The shard does not hold the rows any more, or kept files of an archive are links to others of them.
         CheckpointError: The file cannot be written; it is as it was.
     """
-    write = {".tar": _archive, ".parquet": _parquet, ".jsonl": _lines}[shard.here.suffix.lower()]
+    ways = {".tar": _archive, ".parquet": _parquet, ".jsonl": _lines, **dict.fromkeys(DELIMITED, _delimited)}
+    write = ways[shard.here.suffix.lower()]
 
     def written(unfinished: Path) -> None:
         write(shard, unfinished)
@@ -61,6 +68,8 @@ def _rows_in(path: Path) -> int:
         return int(pq.read_metadata(path).num_rows)
     if path.suffix.lower() == ".tar":
         return len({key for key, _ in _members(path) if key is not None})
+    if path.suffix.lower() in DELIMITED:
+        return sum(1 for _ in delimited_file(path).rows())
     with path.open("rb") as file:
         return sum(1 for line in file if line.strip())
 
@@ -109,6 +118,34 @@ def _lines(shard: ShardRows, target: Path) -> None:
                     continue
             file.write(line)
     _refuse_missing(shard, {row for row in gone if row >= number})
+
+
+def _delimited(shard: ShardRows, target: Path) -> None:
+    gone, number = set(shard.at), -1  # the header
+    reading = delimited_file(shard.here).reading
+    pending: list[str] = []  # lines of the next row, and blank ones before it
+
+    def lines(source: Iterable[bytes]) -> Iterator[str]:
+        for line in text_lines(shard.here, source):
+            pending.append(line)
+            yield line
+
+    with shard.here.open("rb") as source, target.open("wb") as file:
+        if source.read(len(BOM_UTF8)) == BOM_UTF8:
+            file.write(BOM_UTF8)
+        else:
+            source.seek(0)
+        for number, _ in enumerate(reading.rows(lines(source)), start=-1):
+            kept = takewhile(lambda line: not line.strip("\r\n"), pending) if number in gone else pending
+            file.write("".join(kept).encode())
+            pending.clear()
+        file.write("".join(pending).encode())
+    _refuse_missing(shard, {row for row in gone if row > number})
+    if replace(delimited_file(shard.here, target).reading, notes=()) != replace(reading, notes=()):
+        raise DataError(
+            f"{shard.here}: without these rows, quotation marks around other cells would be read as part of them. "
+            "Write the table anew as CSV, without these rows."
+        )
 
 
 def _parquet(shard: ShardRows, target: Path) -> None:

@@ -22,8 +22,8 @@ class LookOptions(DataOptions):
         model: Model folder: with --check, each image also goes through its processor, and the oddest pairs of each
             split through the model.
         write: Folder to write generated people to, as an ordinary image folder.
-        index: Make the index of data that is larger than memory (.tar, .parquet, .jsonl), or bring it up to date. Other
-            commands take it as `--data index:DATA`. Shards on the hub are `hf://datasets/OWNER/NAME`.
+        index: Make the index of data that is larger than memory (.tar, .parquet, .jsonl, .csv, .tsv), or bring it up to
+            date. Other commands take it as `--data index:DATA`. Shards on the hub are `hf://datasets/OWNER/NAME`.
         index_folder: Folder of that index, which others take as `--data index:FOLDER`; without it
             `.multidelete-index` beside the data. Data on the hub needs it.
     """

@@ -44,8 +44,8 @@ def exclude(call: Call) -> None:
     """List the rows of a request, shard by shard, for a training loop of your own; or write the shards without them.
 
     The lists come with two lines for `webdataset` or `datasets` that leave the rows out. Shards (.tar, .parquet,
-    .jsonl) are named as a folder, a file, a pattern such as `shards/{0000..0999}.tar`, or by their index; on the hub
-    as `hf://datasets/OWNER/NAME`, where none are rewritten.
+    .jsonl, .csv, .tsv) are named as a folder, a file, a pattern such as `shards/{0000..0999}.tar`, or by their index;
+    on the hub as `hf://datasets/OWNER/NAME`, where none are rewritten.
     """
     out, options = call.of(OutOptions), call.of(ExcludeOptions)
     from multidelete.artifacts.excluding import IMPORT, read_excluded, rewritten

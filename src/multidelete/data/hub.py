@@ -69,6 +69,10 @@ class HubPath:
         return open_encoded(self.content())
 
     @property
+    def name(self) -> str:
+        return posixpath.basename(self.path)
+
+    @property
     def suffix(self) -> str:
         return posixpath.splitext(self.path)[1]
 
@@ -82,7 +86,7 @@ class HubPath:
         Raises:
             DataError: The hub cannot be asked.
         """
-        return _files_in(self.parent).get(posixpath.basename(self.path))
+        return _files_in(self.parent).get(self.name)
 
     def open(self, ahead: int = 0) -> io.BufferedReader:
         """The file, of which those bytes are fetched that are read, and ``ahead`` more of what follows.

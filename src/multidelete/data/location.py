@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 
 from multidelete.core.errors import DataError
+from multidelete.core.paths import lies_there
 from multidelete.data.hub import HubPath, is_on_hub, place_on_hub
 from multidelete.data.picture_digests import file_digest
-from multidelete.data.tables.source import is_file
 
 Location = Path | HubPath
 THROUGH, BEGINNING = 8 << 20, 1 << 20
@@ -58,7 +58,9 @@ def only_here(spec: str) -> Path:
 
 def lies_at(location: Location) -> bool:
     """Whether there is such a file."""
-    return is_file(location) if isinstance(location, Path) else location.told() is not None
+    if isinstance(location, Path):
+        return lies_there(location) and location.is_file()
+    return location.told() is not None
 
 
 def size_at(location: Location) -> int:

@@ -34,10 +34,12 @@ class Told:
     Attributes:
         notes: For each thing that is worth a look, how often it is there and the first few places.
         problems: For each rule that rows break, where.
+        of_files: What is said of single files.
     """
 
     notes: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
     problems: dict[str, list[str]] = field(default_factory=dict)
+    of_files: list[str] = field(default_factory=list)
 
     def take(self, reader: RowReader) -> None:
         """Take over what a reader of rows has collected."""
@@ -55,7 +57,7 @@ class Told:
             raise DataError(rule_lines(name, self.problems))
 
     def lines(self) -> list[str]:
-        return [
+        return self.of_files + [
             f"{counted(count, f'rows {what}')}: {', '.join(first)}" + (f", and {count - 10} more" if count > 10 else "")
             for what, (count, first) in self.notes.items()
         ]
@@ -115,6 +117,7 @@ class ShardReader:
         table = Table(split=shard.split, file="" if self.alone else shard.name, columns=used, rows=(),
                       class_names=names)  # fmt: skip
         image, below = at["image"], shard.below
+        self.told.of_files += [note if self.alone else f"{shard.name}: {note}" for note in shard.notes]
         late: dict[str, int] = {}
         for number, row in enumerate(shard.rows(used, types, self.told.problems)):
             for column in row.keys() - late.keys():

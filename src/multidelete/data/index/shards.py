@@ -15,12 +15,14 @@ from multidelete.data.hub import HubPath, files_below, files_like, is_on_hub, pi
 from multidelete.data.index.file import FOLDER
 from multidelete.data.location import BEGINNING, Location
 from multidelete.data.readers.archive import archive_rows
+from multidelete.data.readers.delimited_file import ENDINGS as DELIMITED
+from multidelete.data.readers.delimited_file import DelimitedFile, delimited_file
 from multidelete.data.readers.found import SPLIT_NAMES, Found, files_among, find_files, splits_of
 from multidelete.data.readers.json_lines import json_line_rows
 from multidelete.data.readers.parquet import parquet_columns, parquet_rows, parquet_types
 from multidelete.data.readers.typed import Types
 
-ENDINGS = (".tar", ".parquet", ".jsonl")
+ENDINGS = (".tar", ".parquet", ".jsonl", ".csv", ".tsv")
 _BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
 _PEEK, _PEEK_OF_ARCHIVE = 1000, 10  # rows that tell which columns a file without a header has; on the hub of archives
 
@@ -54,8 +56,19 @@ class Shard:
         """
         if self.kind == ".parquet":
             return parquet_columns(self.path)
+        if self.kind in DELIMITED:
+            return list(self._delimited.columns)
         is_far = isinstance(self.path, HubPath) and self.kind == ".tar"
         return list(dict.fromkeys(name for row in self._first(_PEEK_OF_ARCHIVE if is_far else _PEEK) for name in row))
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a reader of it should know."""
+        return self._delimited.notes if self.kind in DELIMITED else ()
+
+    @cached_property
+    def _delimited(self) -> DelimitedFile:
+        return delimited_file(self.path)
 
     def _first(self, count: int) -> Iterator[Mapping[str, object]]:
         """Its first rows, pictures unread."""
@@ -77,6 +90,8 @@ class Shard:
         """
         if types is not None:
             return parquet_rows(self.path, columns, types)
+        if self.kind in DELIMITED:
+            return self._delimited.rows()
         return (archive_rows if self.kind == ".tar" else json_line_rows)(self.path, problems)
 
 

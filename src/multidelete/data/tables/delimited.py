@@ -3,23 +3,84 @@
 import csv
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from io import StringIO
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from multidelete.core.errors import DataError, first_few
 from multidelete.core.words import counted
 
-Rows = list[tuple[int, list[str]]]
-"""Rows with the line that each begins on."""
+if TYPE_CHECKING:
+    from multidelete.data.location import Location
+
+Row = tuple[int, list[str]]
+"""The cells of a row, and the line that it begins on."""
+Rows = list[Row]
+Lines = Callable[[], Iterable[str]]
+"""The lines of a file with their ends, from its beginning whenever it is called."""
 
 _SEPARATORS = {";": "semicolons", "\t": "tabs", ",": "commas", "|": "vertical bars"}
 _QUOTED = re.compile(r'"(?:[^"]|"")*"', re.DOTALL)
 
 
-def read_rows(path: Path, text: str) -> tuple[Rows, list[str]]:
-    """The rows of a file, the header among them, and notes on how it was read.
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How the cells of a file are told apart, once it is known that there is one way.
+
+    Attributes:
+        path: The file.
+        delimiter: What stands between cells.
+        quoting: Whether quotation marks stand around cells, or are part of them.
+        spaced: Whether a blank after a delimiter is style.
+        header: The cells of the first row.
+        notes: What a reader of the rows should know.
+    """
+
+    path: "Location"
+    delimiter: str
+    quoting: bool = True
+    spaced: bool = False
+    header: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+    def rows(self, lines: Iterable[str]) -> Iterator[Row]:
+        """The rows of lines, the header among them, each as soon as its last line is taken; blank lines are none.
+
+        Raises:
+            DataError: A quotation mark opens and never closes, or closes within a cell.
+        """
+        reader = csv.reader(
+            lines,
+            delimiter=self.delimiter,
+            quoting=csv.QUOTE_MINIMAL if self.quoting else csv.QUOTE_NONE,
+            skipinitialspace=self.spaced,
+            strict=True,
+        )
+        line = 1
+        try:
+            while (cells := _next(reader)) is not None:
+                if cells:
+                    yield line, cells
+                line = reader.line_num + 1
+        except csv.Error as error:
+            raise DataError(
+                f"{self.path}: the row on line {line} has quotation marks that do not fit ({_reason(error)}). A cell "
+                "that holds a comma, a line end or a quotation mark stands in double quotation marks, and each one "
+                "inside is written twice; a backslash before it does not help."
+            ) from error
+
+
+def read_rows(path: Path, text: str) -> tuple[Rows, Sequence[str]]:
+    """The rows of a text, the header among them, and notes on how it was read: see `reading_of`."""
+    reading = reading_of(path, lambda: StringIO(text, newline=""))
+    return list(reading.rows(StringIO(text, newline=""))), reading.notes
+
+
+def reading_of(path: "Location", lines: Lines) -> Reading:
+    """How a file is read, which is gone through once for it, or some times where cells hold line ends.
 
     In CSV a cell in double quotation marks may hold commas and line ends, and a quotation mark written twice. Exports
     to TSV mostly do not quote, so there quotation marks are read as they stand, unless all of them are such quoting.
@@ -28,25 +89,23 @@ def read_rows(path: Path, text: str) -> tuple[Rows, list[str]]:
         DataError: A quotation mark opens and never closes, or closes within a cell; rows differ in their
             number of cells; a cell seems to hold rows.
     """
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    first = text[: text.find("\n")].strip() if "\n" in text else text.strip()
+    beginning = iter(lines())
+    line = next(beginning, "")
+    first = line.strip()
     if first.lower().startswith("sep="):
         raise DataError(f"{path}: its first line is {first!r}, a sign for Excel. Remove it, and separate by commas.")
-    if delimiter == "\t":
-        return _tab_separated(path, text)
-    rows = _parse(path, text, delimiter)
-    if rows and _is_spaced(rows[0][1]):
-        rows = _parse(path, text, delimiter, spaced=True)
-    _check_widths(path, rows, delimiter)
-    _check_swallowed(path, text, rows, delimiter)
-    return rows, _notes_on(text, rows)
+    if path.suffix.lower() == ".tsv":
+        return _tab_separated(path, lines)
+    reading = Reading(path=path, delimiter=",")
+    _, header = next(reading.rows(chain([line], beginning)), (1, list[str]()))
+    return _checked(replace(reading, spaced=_is_spaced(header)), lines)
 
 
 def read_unquoted(path: Path, text: str) -> Rows:
     """The rows of a file of tab-separated cells in which quotation marks mean nothing; rows of unequal length raise."""
-    rows = _parse(path, text, "\t", quoting=False)
-    _check_widths(path, rows, "\t")
-    return rows
+    reading = Reading(path=path, delimiter="\t", quoting=False)
+    _Look.at(reading, lambda: StringIO(text, newline="")).check_widths(reading)
+    return list(reading.rows(StringIO(text, newline="")))
 
 
 def other_separator(header: Sequence[str], delimiter: str) -> str | None:
@@ -57,29 +116,13 @@ def other_separator(header: Sequence[str], delimiter: str) -> str | None:
     return others[0] if others else None
 
 
-def _parse(path: Path, text: str, delimiter: str, *, quoting: bool = True, spaced: bool = False) -> Rows:
-    rows: Rows = []
-    reader = csv.reader(
-        StringIO(text, newline=""),
-        delimiter=delimiter,
-        quoting=csv.QUOTE_MINIMAL if quoting else csv.QUOTE_NONE,
-        skipinitialspace=spaced,
-        strict=True,
-    )
-    line = 1
-    with _cells_of_any_length():
-        try:
-            for cells in reader:
-                if cells:
-                    rows.append((line, cells))
-                line = reader.line_num + 1
-        except csv.Error as error:
-            raise DataError(
-                f"{path}: the row on line {line} has quotation marks that do not fit ({_reason(error)}). A cell that "
-                "holds a comma, a line end or a quotation mark stands in double quotation marks, and each one "
-                "inside is written twice; a backslash before it does not help."
-            ) from error
-    return rows
+def _next(reader: Iterator[list[str]]) -> list[str] | None:
+    """The next row, whose cells may be of any length."""
+    before = csv.field_size_limit(sys.maxsize)
+    try:
+        return next(reader, None)
+    finally:
+        csv.field_size_limit(before)
 
 
 def _reason(error: csv.Error) -> str:
@@ -88,50 +131,118 @@ def _reason(error: csv.Error) -> str:
     return "a cell goes on after the one that closes it"
 
 
-@contextmanager
-def _cells_of_any_length() -> Iterator[None]:
-    before = csv.field_size_limit(sys.maxsize)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
-
-
 def _is_spaced(header: Sequence[str]) -> bool:
     """Whether a blank follows every comma of the header, as a style."""
     return len(header) > 1 and all(cell.startswith(" ") for cell in header[1:])
 
 
-def _check_widths(path: Path, rows: Rows, delimiter: str) -> None:
-    width = len(rows[0][1]) if rows else 0
-    wrong = [f"line {line} ({len(cells)})" for line, cells in rows if len(cells) != width]
-    if not wrong:
-        return
-    separator = other_separator(rows[0][1], delimiter)
-    if separator is not None:
+@dataclass
+class _Look:
+    """What is seen of all rows in one pass.
+
+    Attributes:
+        header: The cells of the first row.
+        wrong: Rows with more or fewer cells, and how many.
+        several: Lines of rows that have cells of several lines.
+        escaped: Lines of rows with quotation marks after backslashes.
+        blank: Lines of rows with cells that begin with a blank.
+        around: Lines of cells in quotation marks.
+        within: Whether quotation marks stand elsewhere than around cells.
+        begun: Whether cells begin with one.
+        doubled: Whether cells in quotation marks hold doubled ones.
+    """
+
+    header: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    several: list[int] = field(default_factory=list)
+    escaped: list[int] = field(default_factory=list)
+    blank: list[int] = field(default_factory=list)
+    around: list[int] = field(default_factory=list)
+    within: bool = False
+    begun: bool = False
+    doubled: bool = False
+
+    @classmethod
+    def at(cls, reading: Reading, lines: Lines) -> "_Look":
+        look = cls()
+        for number, (line, cells) in enumerate(reading.rows(lines())):
+            if number == 0:
+                look.header = cells
+            if len(cells) != len(look.header):
+                look.wrong.append(f"line {line} ({len(cells)})")
+            joined = "\0".join(cells)
+            if "\n" in joined:
+                look.several.append(line)
+            if '\\"' in joined:
+                look.escaped.append(line)
+            if "\0 " in joined and any(map(begins_with_blank, cells[1:])):
+                look.blank.append(line)
+            if '"' in joined:
+                look._marks(line, cells)
+        return look
+
+    def _marks(self, line: int, cells: Sequence[str]) -> None:
+        for cell in cells:
+            if '"' in cell:
+                is_around = _QUOTED.fullmatch(cell) is not None
+                self.around += [line] if is_around else []
+                self.within |= not is_around
+                self.begun |= cell.startswith('"')
+                self.doubled |= is_around and '""' in cell[1:-1]
+
+    def check_widths(self, reading: Reading) -> None:
+        """Raise `DataError` where rows have more or fewer cells than the header."""
+        if not self.wrong:
+            return
+        separator = other_separator(self.header, reading.delimiter)
+        if separator is not None:
+            raise DataError(
+                f"{reading.path}: its cells seem to be separated by {separator}. A .csv is separated by commas, a "
+                ".tsv by tabs."
+            )
+        is_csv = reading.delimiter == ","
+        remedy = "Put a cell that holds a comma in double quotation marks" if is_csv else "Cells hold no tabs"
         raise DataError(
-            f"{path}: its cells seem to be separated by {separator}. A .csv is separated by commas, a .tsv by tabs."
+            f"{reading.path}: {counted(len(self.wrong), 'rows have')} more or fewer cells than the first row, which "
+            f"has {len(self.header)}: {first_few(self.wrong)}. {remedy}; write an empty cell where there is nothing."
         )
-    remedy = "Put a cell that holds a comma in double quotation marks" if delimiter == "," else "Cells hold no tabs"
-    raise DataError(
-        f"{path}: {counted(len(wrong), 'rows have')} more or fewer cells than the first row, which has {width}: "
-        f"{first_few(wrong)}. {remedy}; write an empty cell where there is nothing."
-    )
+
+    def notes(self) -> list[str]:
+        odd = {
+            "rows have cells of several lines": self.several,
+            'rows hold \\" and keep the backslash, which is no escape': self.escaped,
+            "rows have a cell that begins with a blank, as what follows a comma in a text does": self.blank,
+        }
+        return [f"{counted(len(lines), what)}: lines {first_few(lines)}" for what, lines in odd.items() if lines]
 
 
-def _check_swallowed(path: Path, text: str, rows: Rows, delimiter: str) -> None:
+def _checked(reading: Reading, lines: Lines) -> Reading:
+    """The reading with its notes; raises `DataError` where rows do not fit it."""
+    look = _Look.at(reading, lines)
+    look.check_widths(reading)
+    if look.several and len(look.header) > 1:
+        _check_swallowed(reading, lines)
+    return replace(reading, header=look.header, notes=(*reading.notes, *look.notes()))
+
+
+def _check_swallowed(reading: Reading, lines: Lines) -> None:
     """Refuse cells of several lines where a line looks like another row: a quotation mark that was never meant."""
-    several = [(line, cells) for line, cells in rows if any("\n" in cell for cell in cells)] if '"' in text else []
-    if not several or len(several[0][1]) < 2:
-        return
-    single = [cells for _, cells in rows[1:] if not any("\n" in cell for cell in cells)]
-    shapes = [{_shape(cell) for cell in column} for column in zip(*single, strict=True)]
-    swallowing = [line for line, cells in several if shapes and _holds_rows(cells, shapes, delimiter)]
+    shapes: list[set[str]] = []
+    for number, (_, cells) in enumerate(reading.rows(lines())):
+        if number and not any("\n" in cell for cell in cells):
+            shapes = shapes or [set() for _ in cells]
+            for known, cell in zip(shapes, cells, strict=True):
+                known.add(_shape(cell))
+    swallowing = [
+        line
+        for line, cells in reading.rows(lines())
+        if shapes and any("\n" in cell for cell in cells) and _holds_rows(cells, shapes, reading.delimiter)
+    ]
     if swallowing:
         raise DataError(
-            f"{path}: {counted(len(swallowing), 'cells hold')} lines that look like rows of their own: rows on lines "
-            f"{first_few(swallowing)}. A quotation mark that opens a cell and is part of its text is written twice, "
-            "inside two more."
+            f"{reading.path}: {counted(len(swallowing), 'cells hold')} lines that look like rows of their own: rows "
+            f"on lines {first_few(swallowing)}. A quotation mark that opens a cell and is part of its text is written "
+            "twice, inside two more."
         )
 
 
@@ -156,41 +267,20 @@ def _shape(cell: str) -> str:
     return re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "0", cell.strip()))
 
 
-def _notes_on(text: str, rows: Rows) -> list[str]:
-    # What cannot be there is not looked for: most tables have none of it, and are long.
-    several = [line for line, cells in rows if any("\n" in cell for cell in cells)] if '"' in text else []
-    escaped = [line for line, cells in rows if any('\\"' in cell for cell in cells)] if '\\"' in text else []
-    blank = [line for line, cells in rows if any(map(begins_with_blank, cells[1:]))]
-    odd = {
-        "rows have cells of several lines": several,
-        'rows hold \\" and keep the backslash, which is no escape': escaped,
-        "rows have a cell that begins with a blank, as what follows a comma in a text does": blank,
-    }
-    return [f"{counted(len(lines), what)}: lines {first_few(lines)}" for what, lines in odd.items() if lines]
-
-
 def begins_with_blank(cell: str) -> bool:
     return cell[:1] == " " and not cell.isspace()
 
 
-def _tab_separated(path: Path, text: str) -> tuple[Rows, list[str]]:
-    literal = _parse(path, text, "\t", quoting=False)
-    with_marks = [(line, cell) for line, cells in literal for cell in cells if '"' in cell]
-    header = literal[0][1] if literal else []
-    fits = all(len(cells) == len(header) for _, cells in literal)
-    quoted_header = bool(header) and all(_QUOTED.fullmatch(cell) for cell in header)
-    sure = [cell for _, cell in with_marks if _QUOTED.fullmatch(cell) and '""' in cell[1:-1]]
-    if not fits or quoted_header or (sure and all(_QUOTED.fullmatch(cell) for _, cell in with_marks)):
-        if not fits and not any(cell.startswith('"') for _, cell in with_marks):
-            _check_widths(path, literal, "\t")
-        rows = _parse(path, text, "\t")
-        _check_widths(path, rows, "\t")
-        _check_swallowed(path, text, rows, "\t")
-        return rows, [*_notes_on(text, rows), f"{path.name} quotes its cells; the marks around them were taken off"]
-    notes = _notes_on(text, literal)
-    around = [line for line, cell in with_marks if _QUOTED.fullmatch(cell)]
-    if around:
-        notes.append(
-            f"{counted(len(around), 'cells stand')} in quotation marks, which were kept: lines {first_few(around)}"
-        )
-    return literal, notes
+def _tab_separated(path: "Location", lines: Lines) -> Reading:
+    literal = Reading(path=path, delimiter="\t", quoting=False)
+    look = _Look.at(literal, lines)
+    quoted_header = bool(look.header) and all(_QUOTED.fullmatch(cell) for cell in look.header)
+    if look.wrong or quoted_header or (look.doubled and not look.within):
+        if look.wrong and not look.begun:
+            look.check_widths(literal)
+        reading = _checked(replace(literal, quoting=True), lines)
+        taken_off = f"{path.name} quotes its cells; the marks around them were taken off"
+        return replace(reading, notes=(*reading.notes, taken_off))
+    around = look.around
+    kept = [f"{counted(len(around), 'cells stand')} in quotation marks, which were kept: lines {first_few(around)}"]
+    return replace(literal, header=look.header, notes=(*look.notes(), *(kept if around else ())))

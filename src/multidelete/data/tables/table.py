@@ -2,16 +2,21 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from multidelete.core.errors import DataError, first_few
 from multidelete.core.words import counted
+from multidelete.data.tables.delimited import Row as Cells
 from multidelete.data.tables.delimited import Rows, other_separator, read_rows
 from multidelete.data.tables.json_rows import read_objects
 from multidelete.data.tables.source import read_text
 from multidelete.data.tables.strict_json import Json
+
+if TYPE_CHECKING:
+    from multidelete.data.location import Location
 
 Row = Mapping[str, Json]
 _INDEX = re.compile(r"|unnamed: ?\d+|level_\d+|index|\.\.\.1|rownames|row\.names", re.IGNORECASE)
@@ -60,7 +65,35 @@ def read_text_table(path: Path) -> TextTable:
 
 def with_header(path: Path, rows: Rows, notes: Sequence[str] = ()) -> TextTable:
     """A table whose first row names the columns."""
-    header = [cell.strip() for cell in rows[0][1]] if rows else []
+    columns, notes = header_of(path, rows[0][1] if rows else (), rows[1:], notes)
+    return TextTable(
+        columns=columns,
+        rows=[by_column(columns, cells) for _, cells in rows[1:]],
+        lines=[line for line, _ in rows[1:]],
+        notes=notes,
+    )
+
+
+def by_column(columns: Sequence[str], cells: Sequence[str]) -> dict[str, str | None]:
+    """The cells of a row by their columns, blank ones as None."""
+    return {name: None if not cell or cell.isspace() else cell for name, cell in zip(columns, cells, strict=True)}
+
+
+def header_of(
+    path: "Location", first: Sequence[str], others: Iterable[Cells], notes: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """The columns that the first row names, and the notes with what is odd about these.
+
+    Args:
+        path: The file.
+        first: The cells of the first row.
+        others: All other rows, which are gone through where a column has no name.
+        notes: What is known already.
+
+    Raises:
+        DataError: Columns have one name, or none while rows have something there, or are separated in another way.
+    """
+    header = [cell.strip() for cell in first]
     twice = [name for name, times in Counter(header).items() if times > 1 and name]
     if twice:
         raise DataError(
@@ -70,7 +103,7 @@ def with_header(path: Path, rows: Rows, notes: Sequence[str] = ()) -> TextTable:
     if header.count("") > 1:
         raise DataError(f"{path}: {counted(header.count(''), 'columns have')} no name; give each one.")
     nameless = header.index("") if "" in header[1:] and header[0] else 0
-    cut = [line for line, cells in rows[1:] if nameless and cells[nameless].strip()]
+    cut = [line for line, cells in others if cells[nameless].strip()] if nameless else []
     if cut:
         raise DataError(
             f"{path}: {counted(len(cut), 'rows have')} a cell in column {nameless + 1}, which has no name: lines "
@@ -85,13 +118,7 @@ def with_header(path: Path, rows: Rows, notes: Sequence[str] = ()) -> TextTable:
     notes = list(notes)
     if header and len(header) > 1 and is_index(header[0]):
         notes.append(f"the first column of {path.name} {named(header[0])} and is read as no more than that")
-    return TextTable(
-        columns=header,
-        rows=[{name: None if not cell or cell.isspace() else cell for name, cell in zip(header, cells, strict=True)}
-              for _, cells in rows[1:]],
-        lines=[line for line, _ in rows[1:]],
-        notes=notes,
-    )  # fmt: skip
+    return header, notes
 
 
 def is_index(column: str) -> bool:
