@@ -120,7 +120,7 @@ class Ledger:
         Raises:
             LedgerError: It can be read alone.
         """
-        if _is_read_only(self.folder):
+        if not os.access(self.folder, os.W_OK):
             raise LedgerError(
                 f"{self.folder} cannot be written to, and what is done must be written down there. Give the folder "
                 "itself, writable: of a copy that is read-only, ledger show, log and export tell what it holds."
@@ -258,13 +258,9 @@ class Ledger:
 def _opened(path: Path, *, is_new: bool) -> sqlite3.Connection:
     """A connection; where nothing can be written, without the files that SQLite makes beside one in WAL mode."""
     log = path.with_name(f"{path.name}-wal")
-    if is_new or not _is_read_only(path.parent) or (log.exists() and log.stat().st_size):
+    if is_new or os.access(path.parent, os.W_OK) or (log.exists() and log.stat().st_size):
         return sqlite3.connect(path, timeout=_PATIENCE_S, isolation_level=None)
     return sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True, isolation_level=None)
-
-
-def _is_read_only(folder: Path) -> bool:
-    return not os.access(folder, os.W_OK)
 
 
 _RESTORE = "Restore the ledger from a backup; nothing is added to one that does not hold."
