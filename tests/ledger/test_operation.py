@@ -16,6 +16,7 @@ from urllib.parse import quote
 import pytest
 
 import multidelete.ledger as ledger_package
+from multidelete.artifacts.keys import key_id, new_key, read_keys, write_keys
 from multidelete.artifacts.manifest import digest_file
 from multidelete.cli import run as command
 from multidelete.core.errors import LedgerError, MultideleteError, RequestError, UnsupportedError
@@ -433,7 +434,11 @@ def test_pairs_that_no_key_tells_are_not_used_again_in_silence(second: tuple[Led
         with pytest.raises(LedgerError, match=r"_models.key is not there: .* Restore it from a backup"):
             step()
     kept.rename(models_keys)
+    of_first, beside = set(read_keys(models_keys)), new_key()  # beside: of a model that was retrained with --key
+    write_keys(models_keys, {**read_keys(models_keys), key_id(beside): beside})
     forget_key(ledger, "T-1")
+    assert not models_keys.exists()
+    assert {*of_first, key_id(beside)} <= set(ledger.head.body["keys"])  # type: ignore[arg-type]
     with pytest.raises(LedgerError, match=r"the keys of T-1 were destroyed, .* --earlier-pairs-removed"):
         run(ledger, seen.data, QUICK)
     taken_up(ledger, seen.data).arguments(replace(QUICK, earlier_pairs_removed=True)).resolved()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from multidelete.artifacts.keys import read_keys
+from multidelete.artifacts.manifest import read_record
 from multidelete.core.errors import LedgerError, MultideleteError
 from multidelete.data.pairs import Pair
 from multidelete.ledger.chain import KEYS, Ledger
@@ -63,6 +64,14 @@ def run_keys(ledger: Ledger) -> Path:
                 "it from a backup."
             )
     return file
+
+
+def needed_keys(ledger: Ledger) -> set[str]:
+    """Ids of the keys that records of the lineage's models were made with, those before its first run included."""
+    runs = {one.event.key for one in ledger.events() if isinstance(one.event, Unlearned)}
+    records = [read_record(model.folder) for model in all_models(ledger) if model.folder.exists()]
+    earlier = {one.key for record in records if record is not None for one in record.forgotten}
+    return {key for key in runs | earlier if key}
 
 
 def all_models(ledger: Ledger) -> tuple[LineageModel, ...]:

@@ -18,7 +18,7 @@ from multidelete.data.request import Request
 from multidelete.ledger.chain import KEYS, Ledger
 from multidelete.ledger.clock import today
 from multidelete.ledger.events import KeyForgotten, NearDuplicates, Received
-from multidelete.ledger.places import DATA_KEY
+from multidelete.ledger.places import DATA_KEY, RUN_KEYS
 from multidelete.ledger.recorded import Recorded
 from multidelete.ledger.states import RequestState
 from multidelete.ledger.texts import naming, odd_text
@@ -225,14 +225,17 @@ def _references(key: bytes, pair: Pair) -> set[str]:
 def forget_key(ledger: Ledger, reference: str, *, time: datetime | None = None) -> Recorded:
     """Destroy what tells the pairs of a request that is done: from then on nobody can confirm that one was in it.
 
-    That is its key, those of the runs that made models for it, and that of the digest of the first data, by which the
-    pairs that are missing now could be tried out. Copies elsewhere, such as backups, are not reached.
+    That is its key, those of the runs that made models for it, those of models beside the lineage that lie with them,
+    and that of the digest of the first data, by which the pairs that are missing now could be tried out. Copies
+    elsewhere, such as backups, are not reached.
 
     Raises:
         LedgerError: There is no such request, it is not done, its key was destroyed before, or a file of keys is
             damaged; then nothing is destroyed.
         CheckpointError: A file of keys cannot be written.
     """
+    from multidelete.ledger.models import needed_keys  # which imports transformers
+
     with ledger.writing():
         request = known(ledger, reference)
         if request.keys_gone:
@@ -241,9 +244,12 @@ def forget_key(ledger: Ledger, reference: str, *, time: datetime | None = None) 
         gone = {request.received.key, *(run.as_json().get("key") for run in runs)}
         first = ledger.folder / KEYS / DATA_KEY
         gone |= set(_keys_in(first)) if first.is_file() else set()
-        keys = tuple(sorted(str(one) for one in gone if one))
         folder = ledger.folder / KEYS
         held = {file: _keys_in(file) for file in sorted(folder.glob("*.key"))}  # one that is damaged stops it here
+        gone |= set(held.get(folder / RUN_KEYS, {})) - needed_keys(
+            ledger
+        )  # of models beside it, such as retrained ones
+        keys = tuple(sorted(str(one) for one in gone if one))
         recorded = ledger.append(KeyForgotten(reference=reference, keys=keys), time=time)  # refused where it may not be
         for left in {*folder.glob("*.key.old"), *folder.glob(f"{reference}.key.*")}:  # by a process that was killed
             _wipe(left)

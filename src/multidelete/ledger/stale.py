@@ -8,9 +8,8 @@ from pathlib import Path
 
 import torch
 
-from multidelete.artifacts.folders import refuse_existing
 from multidelete.artifacts.room import write_whole
-from multidelete.core.errors import LedgerError
+from multidelete.core.errors import CheckpointError, LedgerError
 from multidelete.data.pairs import PairData
 from multidelete.data.request import Request
 from multidelete.ledger.chain import Ledger
@@ -103,7 +102,8 @@ def write_stale_ids(path: Path, ledger: Ledger, stale: Stale, left: PairData, re
     """
     if Path(os.path.abspath(path)).is_relative_to(ledger.folder.absolute()):
         raise LedgerError(f"{path} lies in the lineage's folder, and names pairs. Give a place outside of it.")
-    refuse_existing(path, overwrite=False)
+    if os.path.lexists(path):
+        raise CheckpointError(f"{path} already exists, and is not replaced. Give another place for the ids.")
     kept: Sequence[str] = left.train.without(request.ids, "kept").ids
     content = {
         "model": {"before": stale.before, "after": stale.after},
