@@ -107,6 +107,14 @@ def test_network_in_memory_stays_as_it_was() -> None:
     assert differing(before, weights(adapter)) == []
 
 
+def test_lora_is_named_with_its_part(original: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["unlearn", str(original), "--data", SPEC, "--forget-subject", "person-0001", "--out", "o", "--dry-run"]
+    assert run([*asked, "--lora", "r=2", "--trainable", "text"]) == 0
+    assert "LoRA beside text: " in capsys.readouterr().out
+    assert run([*asked, "--lora", "r=2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["trainable"]["lora"] == {"r": 2, "alpha": 16.0}
+
+
 def test_what_a_run_would_refuse_is_refused(original: Path, tmp_path: Path) -> None:
     adapter = own_clip(DATA)
     with pytest.raises(RequestError, match="not among the training pairs"):

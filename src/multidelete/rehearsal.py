@@ -44,7 +44,8 @@ class Rehearsal:
         kept_repeats: Ids of kept pairs that are the same as one that goes, and would go on teaching it.
         method: Its name and hyperparameters.
         loop: How the loop would run.
-        trainable: Which part of the model would be trained, and of how many parameters it is.
+        trainable: Which part of the model would be trained, and of how many parameters it is; LoRA's sizes, where it
+            is trained in that place.
         steps: Optimizer steps.
         pairs_backward: Pairs trained on; None where the method does not say.
         pairs_forward: Pairs asked of frozen models.
@@ -107,7 +108,8 @@ def rehearse(arguments: DeletionArguments, out: str | Path | None = None, *, ove
         kept_repeats=tuple(deletion.repeats),
         method={"name": method.name, **asdict(method)},
         loop=asdict(deletion.loop),
-        trainable={"chosen": prepared.part, "parameters": prepared.parameters},
+        trainable={"chosen": prepared.part, "parameters": prepared.parameters}
+        | ({} if deletion.lora is None else {"lora": asdict(deletion.lora)}),
         steps=None if plan is None else plan.steps,
         pairs_backward=None if plan is None else plan.pairs_backward,
         pairs_forward=None if plan is None else plan.pairs_forward,

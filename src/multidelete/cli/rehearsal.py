@@ -38,7 +38,8 @@ def show_rehearsal(rehearsal: "Rehearsal", out: Path, *, named: bool, as_json: b
     rows.append(["hyperparameters", ", ".join(f"{name}={value}" for name, value in settings.items()) or "none"])
     rows.append(["loop", ", ".join(f"{name}={value}" for name, value in rehearsal.loop.items())])
     part = rehearsal.trainable
-    rows.append(["trained", f"{part['chosen']}: {_counted(part['parameters'], 'tensors of parameters')}"])
+    beside = "LoRA beside " if "lora" in part else ""
+    rows.append(["trained", f"{beside}{part['chosen']}: {_counted(part['parameters'], 'tensors of parameters')}"])
     if rehearsal.pairs_backward is not None:
         asked = f", {rehearsal.pairs_forward:,} asked of frozen models" if rehearsal.pairs_forward else ""
         steps = f"{counted(rehearsal.steps, 'steps')}, " if rehearsal.steps else ""

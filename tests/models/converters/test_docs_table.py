@@ -55,7 +55,7 @@ def test_every_line_of_the_table_runs(tmp_path: Path, monkeypatch: pytest.Monkey
     prepare(tmp_path)
     monkeypatch.chdir(tmp_path)
     typed = lines()
-    assert len(typed) == 13
+    assert len(typed) == 14
     for line in typed:
         words = shlex.split(line)[1:]
         out = Path(words[words.index("--out") + 1])
