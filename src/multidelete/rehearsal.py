@@ -101,6 +101,7 @@ def rehearse(arguments: DeletionArguments, out: str | Path | None = None, *, ove
         wall_s, estimated, peak_bytes = _estimate(method, job, plan)
         if kept is not None and wall_s is not None:
             wall_s += kept.seconds
+    lora: JsonObject = {} if deletion.lora is None else {"lora": asdict(deletion.lora)}
     return Rehearsal(
         request={"pairs": len(job.forget), "of": len(job.train), "unit": request.unit, "units": _units(job, request)},
         kinds=_kinds(job),
@@ -108,8 +109,7 @@ def rehearse(arguments: DeletionArguments, out: str | Path | None = None, *, ove
         kept_repeats=tuple(deletion.repeats),
         method={"name": method.name, **asdict(method)},
         loop=asdict(deletion.loop),
-        trainable={"chosen": prepared.part, "parameters": prepared.parameters}
-        | ({} if deletion.lora is None else {"lora": asdict(deletion.lora)}),
+        trainable={"chosen": prepared.part, "parameters": prepared.parameters, **lora},
         steps=None if plan is None else plan.steps,
         pairs_backward=None if plan is None else plan.pairs_backward,
         pairs_forward=None if plan is None else plan.pairs_forward,
