@@ -27,7 +27,7 @@ from multidelete.ledger.answers import take_newest
 from multidelete.ledger.chain import Ledger
 from multidelete.ledger.drift import advice
 from multidelete.ledger.events import Audited, Budget, Planned, Started
-from multidelete.ledger.holders import check_gone, listed, look_again, say_gone
+from multidelete.ledger.holders import check_gone, find_holders, listed, look_again, say_gone
 from multidelete.ledger.judging import Beside, judge
 from multidelete.ledger.models import newest
 from multidelete.ledger.places import places_of
@@ -443,6 +443,18 @@ def test_pairs_that_no_key_tells_are_not_used_again_in_silence(second: tuple[Led
         run(ledger, seen.data, QUICK)
     taken_up(ledger, seen.data).arguments(replace(QUICK, earlier_pairs_removed=True)).resolved()
     assert kinds(ledger)[-1] == "key forgotten"
+
+
+def test_what_an_adapter_was_trained_on_still_knows_too(trained: Path, tmp_path: Path) -> None:
+    data, adapter = people(12, unseen=6), tmp_path / "adapter"
+    shutil.copytree(trained, tmp_path / "far" / "base")
+    ids = [pair.id for pair in pairs_of_person(data, SECOND)]
+    settings = {"passes": 1, "device": "cpu"}
+    unlearn(tmp_path / "far" / "base", data, ids, method="finetune", settings=settings, lora=LORA, out=adapter)
+    ledger = lineage(tmp_path / "lineage", adapter, data)
+    ask(ledger, data, "T-1", FIRST)
+    found = {(one.what, Path(one.path).name) for one in find_holders(ledger, data, references=["T-1"])}
+    assert found >= {("adapter", "adapter"), ("model", "base")}
 
 
 def test_model_whose_files_changed_is_neither_judged_nor_run_from(second: tuple[Ledger, Watched]) -> None:

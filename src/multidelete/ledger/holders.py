@@ -27,6 +27,7 @@ from multidelete.ledger.models import all_models, has_forgotten, released_reques
 from multidelete.ledger.places import model_digest, places_of
 from multidelete.ledger.requests import known, request_key
 from multidelete.ledger.texts import odd_text
+from multidelete.models.checkpoint import lora_base
 
 PLACES = "still-knowing.json"
 DATA = "training data"
@@ -118,6 +119,7 @@ def _known(ledger: Ledger, pairs: Sequence[Pair]) -> Iterator[tuple[str, Path]]:
     around = dict.fromkeys([ledger.folder.absolute(), *(model.folder.absolute().parent for model in models)])
     seen: set[Path] = set()
     own = [model.folder for model in models]
+    own += [base for folder in own if (base := _base(folder)) is not None]
     for path in (*own, *(path for place in around for path in _inside(place, ledger))):
         sort = _sort_of(path) or ("model" if path in own and path.exists() else None)
         if path.resolve() in seen or sort is None:
@@ -125,6 +127,15 @@ def _known(ledger: Ledger, pairs: Sequence[Pair]) -> Iterator[tuple[str, Path]]:
         seen.add(path.resolve())
         if sort not in ("model", "adapter") or not has_forgotten(ledger, path, pairs):
             yield sort, path.absolute()
+
+
+def _base(folder: Path) -> Path | None:
+    """The model that an adapter names, where it lies here."""
+    try:
+        base = lora_base(folder)
+    except MultideleteError:
+        return None
+    return None if base is None or not Path(base).exists() else Path(base)
 
 
 def _inside(place: Path, ledger: Ledger) -> Iterator[Path]:
