@@ -132,6 +132,9 @@ def test_wrong_name_token_and_place_are_told_before_anything_is_trained(
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     assert run([*words, "me/model"]) == 2
     assert "nothing can be uploaded to me/model" in capsys.readouterr().err
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    assert run([*words, "me/model"]) == 2
+    assert "nothing can be uploaded to me/model: [Errno 111] Connection refused" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

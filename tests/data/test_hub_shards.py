@@ -1,5 +1,6 @@
 """Data sets of the hub, read where they lie: to a small stand-in of it; the library that asks is real."""
 
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from multidelete.artifacts.indexing import write_index
 from multidelete.cli import run
 from multidelete.core.errors import DataError
+from multidelete.data.generated.personas import write_personas
 from multidelete.data.index.build import IndexOptions, build_index
 from multidelete.data.index.dataset import indexed_data
 from multidelete.data.index.file import FILE
@@ -19,7 +21,7 @@ from multidelete.data.readers import load_data
 from multidelete.data.request import resolve_request
 from multidelete.unlearning import unlearn
 from tests.data.hub_of_data import NAME, SPEC, DataHub, data_hub
-from tests.data.sharded import COLUMNS, Row, picture, rows, write_jsonl, write_parquet, write_tar
+from tests.data.sharded import COLUMNS, Row, picture, rows, write_csv, write_jsonl, write_parquet, write_tar
 from tests.data.test_index import FORMS, told, write
 from tests.tiny import own_clip
 
@@ -114,6 +116,27 @@ def test_index_stays_with_its_commit_and_reads_only_what_a_later_one_changed(hub
     assert write_index(pinned, tmp_path / "old", IndexOptions(columns=columns))[1].pairs == 24
 
 
+def test_image_folders_are_read_with_their_splits_and_pictures(hub: DataHub, tmp_path: Path) -> None:
+    write_personas(tmp_path / "data", people=4, unseen=2, size=32)
+    (tmp_path / "data" / "README.md").write_text("---\nconfigs:\n- config_name: default\n  data_files: x\n---\n")
+    source = sorted((tmp_path / "data" / "images").rglob("*.png"))
+    shutil.copy(source[0], source[1])  # which are one picture then
+    local, far = both(hub, tmp_path / "data", {}, tmp_path)
+    assert {name: pairs.digest for name, pairs in far.splits.items()} == {
+        name: pairs.digest for name, pairs in local.splits.items()
+    }
+    assert [pair.sources for pair in far.train] == [pair.sources for pair in local.train]
+    assert far.notes == local.notes
+    assert any("README.md names data files" in note for note in far.notes)
+
+
+def test_ids_made_from_the_content_are_the_same(hub: DataHub, tmp_path: Path) -> None:
+    write_csv(tmp_path / "data" / "0.csv", rows(0, 6), ids=False)
+    local, far = both(hub, tmp_path / "data", {}, tmp_path)
+    assert far.train.ids == local.train.ids
+    assert not [name for name, _ in hub.fetched if name.endswith(".png")]  # whose digests the hub says
+
+
 def test_pictures_of_a_later_commit_are_seen(hub: DataHub, tmp_path: Path) -> None:
     write(tmp_path / "data", "jsonl")
     hub.commit(tmp_path / "data")
@@ -162,6 +185,7 @@ WRONG = (
     (f"{SPEC}/nowhere", "there is no file nowhere"),
     ("hf://datasets/me", "must be 'namespace/name'"),
     ("hf://me/pairs", "names no data set on the hub"),
+    ("me/pairs", "or a data set of the hub: hf://datasets/OWNER/NAME"),
 )
 
 

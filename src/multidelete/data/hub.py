@@ -66,7 +66,11 @@ class HubPath:
         return replace(self, path="" if joined == "." else joined)
 
     def __call__(self) -> Image.Image:
-        return open_encoded(self.content())
+        try:
+            content = self.content()
+        except OSError as error:
+            raise ImageError(f"{self}: {error.strerror}") from error
+        return open_encoded(content)
 
     @property
     def name(self) -> str:
@@ -103,13 +107,10 @@ class HubPath:
         """All of it.
 
         Raises:
-            ImageError: It cannot be fetched.
+            OSError: It cannot be fetched.
         """
-        try:
-            with self.open() as file:
-                return file.read()
-        except OSError as error:
-            raise ImageError(f"{self}: {error.strerror}") from error
+        with self.open() as file:
+            return file.read()
 
     def sha256(self) -> str:
         """SHA-256 of its content, which is fetched where the hub does not say it.
@@ -176,6 +177,16 @@ def files_below(folder: HubPath) -> list[str]:
     with _explained(folder):
         below = f"{str(folder).removeprefix(HUB)}/"
         return [name.removeprefix(below) for name in _file_system().find(str(folder)) if name.startswith(below)]
+
+
+def text_at(place: HubPath) -> str:
+    """The text of a file.
+
+    Raises:
+        DataError: The hub cannot be asked.
+    """
+    with _explained(place):
+        return place.content().decode(errors="replace")
 
 
 def files_like(folder: HubPath, pattern: str) -> list[str]:

@@ -65,6 +65,8 @@ def build_index(spec: str, file: Path, options: IndexOptions, *, before: Path | 
     check_names(options.columns, options.splits)
     try:
         return _built(spec, file, options, before)
+    except OSError as error:
+        raise DataError(f"The index of {spec} cannot be made: {error}.") from error
     except sqlite3.OperationalError as error:
         raise DataError(
             f"The index of {spec} cannot be written: {error}. Make room, or name another folder: --index-folder FOLDER."

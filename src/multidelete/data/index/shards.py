@@ -11,7 +11,7 @@ from pathlib import Path
 from multidelete.core.errors import DataError, first_few
 from multidelete.core.paths import lies_there, user_path
 from multidelete.core.words import counted
-from multidelete.data.hub import HubPath, files_below, files_like, is_on_hub, pinned
+from multidelete.data.hub import HubPath, files_below, files_like, is_on_hub, pinned, text_at
 from multidelete.data.index.file import FOLDER
 from multidelete.data.location import BEGINNING, Location
 from multidelete.data.readers.archive import archive_rows
@@ -133,7 +133,10 @@ def find_shards(spec: str) -> Shards:
                 if len(paths) > 1
                 else "There is no file or folder"
             )
-            raise DataError(f"{what}: {first_few(missing)}. Name files that are here.")
+            raise DataError(
+                f"{what}: {first_few(missing)}. Name files that are here, or a data set of the hub: "
+                "hf://datasets/OWNER/NAME."
+            )
         found = Shards(Path(os.path.commonpath([one.absolute().parent for one in paths])), _named(paths))
     other = [shard.name for shard in found.files if shard.kind not in ENDINGS]
     if other:
@@ -194,7 +197,7 @@ def _on_hub(spec: str) -> Shards:
     folder = repository / pattern
     if below := [] if any(sign in pattern for sign in "*?{") else files_below(folder):
         readme = folder / "README.md"
-        text = readme.content().decode(errors="replace") if "README.md" in below else ""
+        text = text_at(readme) if "README.md" in below else ""
         return _listed(folder, files_among(spec, map(Path, below), text, in_shards=True))
     missing, files = [], []
     for one in expanded(pattern):
