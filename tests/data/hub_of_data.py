@@ -26,7 +26,7 @@ class DataHub(ThreadingHTTPServer):
     Attributes:
         commits: By commit, the files by their paths.
         revisions: By name (``main``), the commit.
-        fetched: Of each file that was fetched, its path and how many bytes of it.
+        fetched: Of each file that was fetched, its path, and from where how many bytes of it.
         asked: Addresses of all requests.
     """
 
@@ -36,7 +36,7 @@ class DataHub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.commits: dict[str, Mapping[str, bytes]] = {}
         self.revisions: dict[str, str] = {}
-        self.fetched: list[tuple[str, int]] = []
+        self.fetched: list[tuple[str, int, int]] = []
         self.asked: list[str] = []
 
     def commit(self, folder: Path, revision: str = "main") -> str:
@@ -49,7 +49,7 @@ class DataHub(ThreadingHTTPServer):
 
     def bytes_of(self, path: str) -> int:
         """How many bytes of a file were fetched."""
-        return sum(size for name, size in self.fetched if name == path)
+        return sum(size for name, _, size in self.fetched if name == path)
 
     def size_of(self, path: str) -> int:
         return len(self.commits[self.revisions["main"]][path])
@@ -142,11 +142,12 @@ class _Handler(BaseHTTPRequestHandler):
         files = self._files(revision)
         if files is None or name not in files:
             return self._missing("EntryNotFound" if files is not None else "RevisionNotFound")
-        content, status = files[name], 200
+        content, status, start = files[name], 200, 0
         match = _RANGE.fullmatch(self.headers.get("Range", ""))
         if match is not None:
-            content, status = content[int(match[1]) : int(match[2]) + 1], 206
-        self.server.fetched.append((name, len(content)))
+            start = int(match[1])
+            content, status = content[start : int(match[2]) + 1], 206
+        self.server.fetched.append((name, start, len(content)))
         return self._answer(status, content, Content_Type="application/octet-stream")
 
 

@@ -83,8 +83,9 @@ def test_deletion_fetches_few_rows_and_gives_the_same_weights(form: str, hub: Da
         weights.append(unlearn(model, data, request, method="npo", settings=QUICK).model.state_dict())
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     everything = sum(map(len, hub.commits[hub.revisions["main"]].values()))
-    assert 0 < sum(size for _, size in hub.fetched) < everything / 2
-    assert not [name for name, _ in hub.fetched if name.endswith(".jsonl")]
+    assert 0 < sum(size for _, _, size in hub.fetched) < everything / 3
+    assert len(set(hub.fetched)) == len(hub.fetched)  # each once
+    assert not [name for name, *_ in hub.fetched if name.endswith(".jsonl")]
 
 
 def test_index_is_made_in_one_pass_and_writes_no_shards(
@@ -134,7 +135,7 @@ def test_ids_made_from_the_content_are_the_same(hub: DataHub, tmp_path: Path) ->
     write_csv(tmp_path / "data" / "0.csv", rows(0, 6), ids=False)
     local, far = both(hub, tmp_path / "data", {}, tmp_path)
     assert far.train.ids == local.train.ids
-    assert not [name for name, _ in hub.fetched if name.endswith(".png")]  # whose digests the hub says
+    assert not [name for name, *_ in hub.fetched if name.endswith(".png")]  # whose digests the hub says
 
 
 def test_pictures_of_a_later_commit_are_seen(hub: DataHub, tmp_path: Path) -> None:
@@ -227,6 +228,8 @@ def test_nothing_is_written_beside_it_and_nothing_rewritten(
     hub.commit(tmp_path / "data")
     assert run(["data", SPEC, "--index"]) == 2
     assert "Nothing can be written beside hf://datasets/me/pairs. Name a folder here" in capsys.readouterr().err
+    assert run(["data", f"index:{SPEC}"]) == 2
+    assert "Name the folder of the index of hf://datasets/me/pairs" in capsys.readouterr().err
     assert hub.asked == []
     assert run(["data", SPEC]) == 2
     assert "--index-folder" in capsys.readouterr().err

@@ -17,6 +17,7 @@ from PIL import Image
 from multidelete.core.errors import DataError, short
 from multidelete.core.foreign import HTTPError, explained
 from multidelete.data.decode import ImageError, open_encoded
+from multidelete.data.kept import read_once
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileSystem
@@ -67,7 +68,7 @@ class HubPath:
 
     def __call__(self) -> Image.Image:
         try:
-            content = self.content()
+            content = read_once(self, self, self.content)
         except OSError as error:
             raise ImageError(f"{self}: {error.strerror}") from error
         return open_encoded(content)

@@ -12,6 +12,7 @@ import numpy as np
 
 from multidelete.core.errors import DataError
 from multidelete.core.paths import user_path
+from multidelete.data.hub import is_on_hub
 from multidelete.data.index.file import FILE, SPLIT_BITS, SplitMeta, Value, open_index
 from multidelete.data.index.pairs import IndexedPairs
 from multidelete.data.index.rows import PARTS, digest_of_pair
@@ -199,7 +200,13 @@ class IndexedDataset(PairDataset):
 
 
 def index_of(spec: str) -> Path:
-    """The file of an index: of the folder that holds it, or beside the data that a text names."""
+    """The file of an index: of the folder that holds it, or beside the data that a text names.
+
+    Raises:
+        DataError: There is none.
+    """
+    if is_on_hub(spec):
+        raise DataError(f"Name the folder of the index of {spec}, which lies here: index:FOLDER.")
     path = user_path(spec)
     for folder in (path, beside(spec)):
         if (folder / FILE).is_file():

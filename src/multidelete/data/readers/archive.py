@@ -11,6 +11,7 @@ from PIL import Image
 
 from multidelete.core.errors import DataError, rule_lines
 from multidelete.data.decode import ImageError, open_encoded
+from multidelete.data.kept import read_once
 from multidelete.data.location import BEGINNING, THROUGH, Location, open_shard
 from multidelete.data.member_sources import picture_digest
 from multidelete.data.tables.strict_json import JsonError, decode_json
@@ -36,6 +37,9 @@ class ArchivedImage:
     size: int
     digest: str | None = field(default=None, compare=False)
 
+    def __call__(self) -> Image.Image:
+        return open_encoded(read_once(self, self.archive, self.content))
+
     def content(self) -> bytes:
         """Its bytes; raises `ImageError` with the archive where that is gone or cut meanwhile."""
         try:
@@ -47,9 +51,6 @@ class ArchivedImage:
         if len(content) < self.size:
             raise ImageError(f"{self.archive} is cut")
         return content
-
-    def __call__(self) -> Image.Image:
-        return open_encoded(self.content())
 
 
 def read_archive(path: Path) -> tuple[list[str], list[Mapping[str, object]]]:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from multidelete.core.errors import DataError, short
 from multidelete.data.decode import ImageError, open_encoded
+from multidelete.data.kept import read_once
 from multidelete.data.location import THROUGH, Location, arrow_source
 from multidelete.data.readers.typed import Types, as_name, as_text, types_of
 
@@ -41,7 +42,7 @@ class ParquetImage:
         raise ImageError(f"{self.file} has no row {self.row + 1} any more")
 
     def __call__(self) -> Image.Image:
-        return open_encoded(self.content())
+        return open_encoded(read_once(self, self.file, self.content))
 
 
 # Without threads, which a forked process that prepares batches does not have.
