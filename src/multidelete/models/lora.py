@@ -141,7 +141,9 @@ def load_lora(adapter: Adapter, folder: Path) -> None:
     with explained(f"{folder} does not fit its base model", _OTHER):
         inject_adapter_in_model(config, network)
         loaded: Any = set_peft_model_state_dict(network, tensors)
-        missing = sorted(set(get_peft_model_state_dict(network)) - set(tensors))
+        # "auto" would ask the hub whether the vocabulary grew, which a folder of another kind does not tell
+        wanted = get_peft_model_state_dict(network, save_embedding_layers=False)
+        missing = sorted(set(wanted) - set(tensors))
     if loaded.unexpected_keys or missing:
         raise CheckpointError(
             f"{folder} does not fit its base model: {first_few([*loaded.unexpected_keys, *missing])}. {_OTHER}"

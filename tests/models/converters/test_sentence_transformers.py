@@ -15,7 +15,7 @@ from multidelete.cli.commands import run
 from multidelete.core.errors import CheckpointError, UnsupportedError
 from multidelete.models import load_adapter
 from multidelete.models.checkpoint import stored_weights_digest
-from tests.tiny import own_clip, people
+from tests.tiny import differing, own_clip, people, weights
 
 DATA = people(6, unseen=3, views=1)
 MODULE = {"idx": 0, "name": "0", "path": "0_CLIPModel", "type": "sentence_transformers.models.CLIPModel"}
@@ -70,6 +70,18 @@ def test_unlearn_reads_and_writes_such_folders(form: str, clip: Path, tmp_path: 
     assert (out / "multidelete.json").is_file()
     assert "checkpoint_layout" not in next(out.rglob("config.json")).read_text()
     assert len(multidelete.load_adapter(out).model.state_dict()) == 62  # type: ignore[union-attr]
+
+
+@pytest.mark.filterwarnings("error:Could not find a config file")
+def test_lora_is_an_adapter_of_such_a_folder_and_merges_into_one(clip: Path, tmp_path: Path) -> None:
+    original, adapter, merged = old_form(clip, tmp_path / "st", NORMAL), tmp_path / "adapter", tmp_path / "merged"
+    settings: dict[str, object] = {"passes": 1, "retain_sample": 0, "device": "cpu", "lr": 1e-2}
+    lora, ids = multidelete.LoraSettings(r=2), [DATA.train.pairs[0].id]
+    multidelete.unlearn(original, DATA, ids, lora=lora, settings=settings, out=adapter)  # type: ignore[arg-type]
+    assert (adapter / "adapter_config.json").is_file()
+    multidelete.merge(adapter, merged)
+    assert differing(weights(load_adapter(adapter)), weights(load_adapter(merged))) == []
+    assert np.abs(embedded(original)[0] - embedded(merged)[0]).max() > 1e-4
 
 
 def test_nothing_trained_is_the_same_to_the_bit(clip: Path, tmp_path: Path) -> None:
