@@ -15,7 +15,7 @@ import pytest
 
 from multidelete.data.hub import check_again
 
-NAME = "me/pairs"
+NAME = "owner/name"
 SPEC = f"hf://datasets/{NAME}"
 _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 

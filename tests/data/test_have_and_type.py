@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from datasets import Dataset
 from multidelete.cli import run
 from multidelete.data.generated.personas import write_personas
 from tests.data import trouble
+from tests.data.hub_of_data import data_hub
 from tests.data.sharded import rows, write_tar
 
 PAGE = Path(__file__).parents[2] / "docs" / "data.md"
@@ -81,6 +82,14 @@ HAVE: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.fixture
+def hub(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The shards on a stand-in of the hub."""
+    with data_hub(monkeypatch) as server:
+        server.commit(place / "shards")
+        yield
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one of each."""
@@ -92,10 +101,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_table_names_all_that_there_is() -> None:
-    assert len(LINES) == 24
+    assert len(LINES) == 26
     assert [name for name in HAVE if not any(re.search(rf"[ :']{name}\b", command) for _, command in LINES)] == []
 
 
+@pytest.mark.usefixtures("hub")
 @pytest.mark.parametrize("command", [command for _, command in LINES], ids=[have for have, _ in LINES])
 def test_line_of_the_table_runs(command: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)

@@ -185,8 +185,8 @@ WRONG = (
     (f"{SPEC}/nowhere/*.parquet", "there is no file nowhere/*.parquet"),
     (f"{SPEC}/nowhere", "there is no file nowhere"),
     ("hf://datasets/me", "must be 'namespace/name'"),
-    ("hf://me/pairs", "names no data set on the hub"),
-    ("me/pairs", "or a data set of the hub: hf://datasets/OWNER/NAME"),
+    ("hf://owner/name", "names no data set on the hub"),
+    ("owner/name", "or a data set of the hub: hf://datasets/OWNER/NAME"),
 )
 
 
@@ -227,9 +227,9 @@ def test_nothing_is_written_beside_it_and_nothing_rewritten(
     columns = write(tmp_path / "data", "tar")
     hub.commit(tmp_path / "data")
     assert run(["data", SPEC, "--index"]) == 2
-    assert "Nothing can be written beside hf://datasets/me/pairs. Name a folder here" in capsys.readouterr().err
+    assert "Nothing can be written beside hf://datasets/owner/name. Name a folder here" in capsys.readouterr().err
     assert run(["data", f"index:{SPEC}"]) == 2
-    assert "Name the folder of the index of hf://datasets/me/pairs" in capsys.readouterr().err
+    assert "Name the folder of the index of hf://datasets/owner/name" in capsys.readouterr().err
     assert hub.asked == []
     assert run(["data", SPEC]) == 2
     assert "--index-folder" in capsys.readouterr().err
