@@ -104,6 +104,8 @@ def test_what_cannot_be_read_is_no_lie(done: Lineage, said: Told, tmp_path: Path
     assert "give a certificate, a ledger, or both" in said(2)
     assert "--key and --id go together" in said(2, done.certificate, "--key", done.public)
     assert "holds no Ed25519 public key" in said(2, done.certificate, "--public-key", done.certificate)
+    pem = done.public.with_name("sign.pem")
+    assert f"{pem} holds no Ed25519 public key in PEM, but a private" in said(2, done.certificate, "--public-key", pem)
 
 
 def test_json_tells_the_same(done: Lineage, said: Told) -> None:

@@ -396,15 +396,15 @@ def check_signature(data: bytes, statement: Object, public_key: Path | None, fin
     findings.checked.append(f"the signature, of the key {signer}")
     if public_key is None:
         findings.unchecked.append("whose that key is: give --public-key, from somewhere else than the certificate")
-    elif _public(read_file(public_key)) != signer:
+    elif _public(public_key) != signer:
         raise FalseError("the certificate is signed by another key than the one given.")
     else:
         findings.checked.append("that is the key given")
 
 
-def _public(data: bytes) -> str:
+def _public(path: Path) -> str:
     """A public key in PEM, or 64 digits of hexadecimal."""
-    text = data.strip().decode(errors="replace")
+    text = read_file(path).strip().decode(errors="replace")
     if re.fullmatch("[0-9a-f]{64}", text):
         return text
     inner = re.search(r"-----BEGIN PUBLIC KEY-----([^-]*)-----END PUBLIC KEY-----", text)
@@ -413,7 +413,10 @@ def _public(data: bytes) -> str:
     except ValueError:
         key = b""
     if len(key) != 44 or not key.startswith(bytes.fromhex("302a300506032b6570032100")):
-        raise UnusableError("--public-key holds no Ed25519 public key in PEM.")
+        private = ", but a private one" if "PRIVATE KEY-----" in text else ""
+        raise UnusableError(
+            f"{path} holds no Ed25519 public key in PEM{private}. Give what 'openssl pkey -in KEY -pubout' writes."
+        )
     return key[12:].hex()
 
 
@@ -575,7 +578,7 @@ def model_files(model: Path) -> dict[str, str]:
     if model.is_file():
         return {model.name: _of_file(model)}
     if not model.is_dir():
-        raise UnusableError(f"{model} is not there.")
+        raise UnusableError(f"{model} is not there. Give the folder or the file of the model.")
     names = sorted(path.relative_to(model).as_posix() for path in model.rglob("*") if path.is_file())
     return {name: _of_file(model / name) for name in names if name != MARK}
 
@@ -610,7 +613,7 @@ def check_id(key_file: Path, asked: str, events: Sequence[Object], findings: Fin
     try:
         keys = [bytes.fromhex(key) for key in json.loads(read_file(key_file))["keys"].values()]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UnusableError(f"{key_file} is no file of keys.") from error
+        raise UnusableError(f"{key_file} is no file of keys. Give keys/REFERENCE.key of the lineage.") from error
     by_id = {hashlib.sha256(b"multidelete key\0" + key).hexdigest()[:16]: key for key in keys}
     keyed = [event for event in events if _part(event, "body").get("key") in by_id and "ids" in _part(event, "body")]
     if not keyed:
