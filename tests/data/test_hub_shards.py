@@ -180,11 +180,11 @@ def test_shard_that_is_gone_or_another_is_named_before_anything_runs(hub: DataHu
 
 
 WRONG = (
-    ("hf://datasets/me/nothing", "repository not found"),
-    (f"{SPEC}@v9", "revision not found"),
+    ("hf://datasets/me/nothing", "hf://datasets/me/nothing is not on the hub, or not public"),
+    (f"{SPEC}@v9", "hf://datasets/owner/name has no revision 'v9'"),
     (f"{SPEC}/nowhere/*.parquet", "there is no file nowhere/*.parquet"),
     (f"{SPEC}/nowhere", "there is no file nowhere"),
-    ("hf://datasets/me", "must be 'namespace/name'"),
+    ("hf://datasets/me", "names no data set on the hub. Write hf://datasets/OWNER/NAME"),
     ("hf://owner/name", "names no data set on the hub"),
     ("owner/name", "or a data set of the hub: hf://datasets/OWNER/NAME"),
 )

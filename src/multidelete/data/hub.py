@@ -1,23 +1,25 @@
 """Files of data sets on the Hugging Face hub, read where they lie: some bytes of them, at one commit, never stored."""
 
-import errno
 import hashlib
 import io
 import posixpath
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import PurePath
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
-from huggingface_hub.errors import OfflineModeIsEnabled
+from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 from PIL import Image
 
-from multidelete.core.errors import DataError, short
-from multidelete.core.foreign import HTTPError, explained
+from multidelete.core.errors import DataError
+from multidelete.core.foreign import explained
 from multidelete.data.decode import ImageError, open_encoded
 from multidelete.data.kept import read_once
+from multidelete.data.ranges import Ranges, as_os_errors, offline_told
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileSystem
@@ -26,10 +28,9 @@ HUB = "hf://"
 """What a place on the hub begins with."""
 _DATASETS = f"{HUB}datasets/"
 _HANDED_ON = 1 << 20  # bytes
-_REMEDY = (
-    "Check its name and the network, and log in ('hf auth login') where it is not public; or fetch it ('hf download') "
-    "and name its folder."
-)
+_SPEC = re.compile(rf"{_DATASETS}([\w.-]+/[\w.-]+)(?:@(refs/[^/]+/[^/]+|[^/]+))?(?:/(.*))?")
+_LOGIN = "Check its name, and log in ('hf auth login') where it is not public."
+_REMEDY = f"{_LOGIN} Without a network, name a folder with its files ('hf download')."
 
 
 @dataclass(frozen=True)
@@ -99,10 +100,10 @@ class HubPath:
         Raises:
             OSError: The hub cannot be asked, now or while it is read.
         """
-        with _as_os_errors():
+        with as_os_errors():
             cache = {"block_size": ahead, "cache_type": "readahead"} if ahead else {"cache_type": "none"}
             raw = _file_system().open(str(self), "rb", **cache)
-        return io.BufferedReader(_Ranges(raw), min(ahead, _HANDED_ON) or 1)  # 1: nothing but what is asked for
+        return io.BufferedReader(Ranges(raw), min(ahead, _HANDED_ON) or 1)  # 1: nothing but what is asked for
 
     def content(self) -> bytes:
         """All of it.
@@ -155,18 +156,25 @@ def pinned(spec: str) -> tuple[HubPath, str]:
     Raises:
         DataError: There is no such data set or revision, or the hub cannot be asked.
     """
-    if not spec.startswith(_DATASETS):
-        raise DataError(f"{spec!r} names no data set on the hub. Write {_DATASETS}OWNER/NAME.")
-    with _explained(spec):
-        from huggingface_hub import HfApi
-        from huggingface_hub.hf_file_system import HfFileSystemResolvedRepositoryPath
+    match = _SPEC.fullmatch(spec)
+    if match is None:
+        raise DataError(
+            f"{spec!r} names no data set on the hub. Write {_DATASETS}OWNER/NAME, or behind it @REVISION/PATH."
+        )
+    repository, revision, path = match.groups()
+    check_again()
+    from huggingface_hub import HfApi
 
-        check_again()
-        named = _file_system().resolve_path(spec)
-        if not isinstance(named, HfFileSystemResolvedRepositoryPath):
-            raise DataError(f"{spec!r} names no data set on the hub. Write {_DATASETS}OWNER/NAME.")
-        commit = HfApi().dataset_info(named.repo_id, revision=named.revision).sha
-    return HubPath(named.repo_id, str(commit)), named.path_in_repo
+    with _explained(spec):
+        try:
+            commit = HfApi().dataset_info(repository, revision=None if revision is None else unquote(revision)).sha
+        except RevisionNotFoundError as error:
+            raise DataError(
+                f"{_DATASETS}{repository} has no revision {revision!r}. Name a branch, tag or commit."
+            ) from error
+        except RepositoryNotFoundError as error:
+            raise DataError(f"{_DATASETS}{repository} is not on the hub, or not public. {_LOGIN}") from error
+    return HubPath(repository, str(commit)), path or ""
 
 
 def files_below(folder: HubPath) -> list[str]:
@@ -239,52 +247,5 @@ def _file_system() -> "HfFileSystem":
 
 @contextmanager
 def _explained(what: object) -> Iterator[None]:
-    with explained(f"{what} cannot be read", _REMEDY, DataError), _offline_told():
+    with explained(f"{what} cannot be read", _REMEDY, DataError), offline_told():
         yield
-
-
-@contextmanager
-def _offline_told() -> Iterator[None]:
-    try:
-        yield
-    except OfflineModeIsEnabled as error:
-        raise OSError(errno.ENETUNREACH, "it lies on the hub, and HF_HUB_OFFLINE is set") from error
-
-
-@contextmanager
-def _as_os_errors() -> Iterator[None]:
-    """Within it, what goes wrong with the network is an `OSError` with one line that says so."""
-    try:
-        with _offline_told():
-            yield
-    except (HTTPError, OSError) as error:
-        raise OSError(errno.EIO, short(str(error).strip().split("\n")[0])) from error
-
-
-class _Ranges(io.RawIOBase):
-    """A file of the hub's library, which fetches what is read."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def readall(self) -> bytes:
-        with _as_os_errors():
-            return self._file.read()
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        with _as_os_errors():
-            some = self._file.read(len(buffer))
-        buffer[: len(some)] = some
-        return len(some)
