@@ -445,6 +445,20 @@ def test_pairs_that_no_key_tells_are_not_used_again_in_silence(second: tuple[Led
     assert kinds(ledger)[-1] == "key forgotten"
 
 
+def test_thing_is_gone_when_its_last_copy_is(second: tuple[Ledger, Watched]) -> None:
+    ledger, seen = second
+    (ledger.folder / "still-knowing.json").unlink()  # it names places of the lineage that this one is a copy of
+    original = ledger.folder.parent / "original"
+    copies = [original, original.with_name("a-copy"), original.with_name("z-copy")]
+    for copy in copies[1:]:
+        shutil.copytree(original, copy)
+    assert {Path(one.path) for one in look_again(ledger, seen.data) if one.what == "model"} == set(copies)
+    for place in (copies[2], copies[0], copies[1]):
+        assert "model" in {one.what for one in check_gone(ledger, seen.data)[1]}
+        shutil.rmtree(place)
+    assert [one.what for one in check_gone(ledger, seen.data)[0]] == ["model"]
+
+
 def test_what_an_adapter_was_trained_on_still_knows_too(trained: Path, tmp_path: Path) -> None:
     data, adapter = people(12, unseen=6), tmp_path / "adapter"
     shutil.copytree(trained, tmp_path / "far" / "base")

@@ -245,15 +245,18 @@ def check_gone(ledger: Ledger, data: PairData) -> tuple[list[Holder], list[Holdi
     Returns:
         What is gone, what is still there, and what lies nobody knows where.
     """
-    places = {(one.what, one.digest): one for one in _places(ledger)}
+    places: dict[tuple[str, str], list[Holding]] = {}
+    for one in _places(ledger):
+        places.setdefault((one.what, one.digest), []).append(one)
+    has_pairs = bool(deleted_pairs(ledger, data))
     gone, there, unknown = [], [], []
     for holder in listed(ledger):
-        place = places.get((holder.what, holder.digest))
-        if place is None:
+        known = places.get((holder.what, holder.digest), [])  # several, where there are copies
+        left = [one for one in known if (has_pairs if holder.what == DATA else os.path.lexists(one.path))]
+        there += left
+        if not known:
             unknown.append(holder)
-        elif bool(deleted_pairs(ledger, data)) if holder.what == DATA else os.path.lexists(place.path):
-            there.append(place)
-        else:
+        elif not left:
             gone.append(holder)
     for holder in gone:
         ledger.append(Gone(what=holder.what, digest=holder.digest))
