@@ -63,18 +63,35 @@ def test_run_forgets_and_keeps_without_a_rate(memorised: Adapter, data: PairData
     outcome = run_method(MultiDelete(), job)
     after = judge.measure()
     assert before.distance > 0.35
-    assert after.distance < 0.2  # on some processors this small model gives no more without a loss, and the run says so
+    assert after.distance < 0.1
     assert outcome.decisions["forgotten"] == float(after.is_forgotten)
     assert after.lost_since(before) <= 0.05
     assert outcome.decisions["legs"] == len(outcome.history)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "seed", "leave"), [(24, 1, 3), (24, 2, 3), (32, 0, 4), (32, 1, 4), (40, 0, 5)])
+def test_run_gets_somewhere_on_models_that_hardly_know_their_pairs(number: int, seed: int, leave: int) -> None:
+    data = people(number, unseen=number, seed=seed)
+    adapter = trained(family_model("vision-text", data), data.train)
+    choose_trainable(adapter, MultiDelete().trainable(adapter))
+    job = Job(adapter, data.train, *parted(data, leave), AUTO, 0, holdout=data.splits["val"])
+    judge = Judge(job)
+    before = judge.measure()
+    run_method(MultiDelete(), job)
+    after = judge.measure()
+    assert before.distance > 0.4
+    assert after.distance < 0.25
+    assert after.lost_since(before) <= 0.06
 
 
 def test_what_is_forgotten_depends_on_the_request(memorised: Adapter, data: PairData) -> None:
     job = job_of(memorised, data)
     others = data.train.only([pair.id for pair in job.retain.pairs[-12:]], "forget")
     other = job_of(memorised, data, forget=others, retain=data.train.without(others.ids, "retain"))
-    run_method(MultiDelete(), job)
-    run_method(MultiDelete(), other)
+    for one in (job, other):
+        looks = Judge(one)
+        run_guided(MultiDelete(), one, [DescentLegs(MultiDelete(), one, looks, 8)], looks)
     assert not same(weights(job.adapter), weights(other.adapter))
     mixed = Judge(replace(other, adapter=job.adapter))
     assert mixed.measure().distance > 0.3  # the other request's pairs are still known

@@ -4,6 +4,7 @@ Shape suffixes: N pairs, M other pairs, C candidates, D embedding.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -26,36 +27,50 @@ def sharing(pairs: Sequence[Pair], others: Sequence[Pair]) -> Tensor:
     return shared
 
 
-def own_ranks(judged: Asked, beside: Asked) -> Tensor:
-    """Rank of what belongs to each pair, from 1, (N, directions): its label, or its members' partners.
+@dataclass(frozen=True)
+class Search:
+    """What a search in one direction finds for each pair.
 
-    Partners are looked for among those of the judged pairs and of the pairs beside them.
+    Attributes:
+        own: Score of what belongs to the pair: its label, or its member's partner, (N,).
+        rivals: Scores of all else, (N, C); minus infinity where a candidate is no rival.
+    """
+
+    own: Tensor
+    rivals: Tensor
+
+    def ranks(self) -> Tensor:
+        """Of one's own, from 1, (N,): half of those equal to it lie above: a flat model finds nothing."""
+        above_NC, beside_NC = self.rivals > self.own[:, None], self.rivals == self.own[:, None]
+        return 1 + above_NC.sum(dim=1).float() + beside_NC.sum(dim=1).float() / 2
+
+    def leads(self) -> Tensor:
+        """How far one's own lies above the best rival, in standard deviations of the rivals, (N,)."""
+        count_N = self.rivals.isfinite().sum(dim=1)
+        known_NC = torch.where(self.rivals.isfinite(), self.rivals, 0.0)
+        mean_N = known_NC.sum(dim=1) / count_N
+        variance_N = (known_NC.square().sum(dim=1) / count_N - mean_N.square()).clamp(min=CLOSE_TO_NOTHING**2)
+        return (self.own - self.rivals.max(dim=1).values) / variance_N.sqrt()
+
+
+def searches(judged: Asked, beside: Asked) -> list[Search]:
+    """One for the label, or one in each direction for the partner.
+
+    Partners are looked for among those of the judged pairs and of the pairs beside them; pairs that share a member are
+    no rivals.
     """
     pairs, outputs = judged
     if outputs.logits is not None:
-        labels = torch.tensor([pair.label for pair in pairs])
-        return own_rank(outputs.logits, outputs.logits.gather(1, labels[:, None]))[:, None]
+        labels_N1 = torch.tensor([pair.label for pair in pairs])[:, None]
+        own_N1 = outputs.logits.gather(1, labels_N1)
+        return [Search(own_N1[:, 0], outputs.logits.scatter(1, labels_N1, float("-inf")))]
     if outputs.embeddings is None:
         raise UnsupportedError("a run cannot judge a matching head without embeddings. Give a rate or passes.")
-    return partner_ranks(judged, beside)
-
-
-def partner_ranks(judged: Asked, beside: Asked) -> Tensor:
-    """Rank of each pair's own partner among those of the judged pairs and of those beside them, both ways, (N, 2).
-
-    Pairs that share a member are no rivals.
-    """
-    pairs = [*judged[0], *beside[0]]
-    first_ND, second_ND = (torch.cat(two) for two in zip(_embeddings(judged), _embeddings(beside), strict=True))
-    rivals_NN = (first_ND @ second_ND.T).masked_fill(sharing(pairs, pairs).fill_diagonal_(False), -2.0)
-    own_N1 = rivals_NN.diagonal()[:, None]
-    return torch.stack([own_rank(one, own_N1)[: len(judged[0])] for one in (rivals_NN, rivals_NN.T)], dim=1)
-
-
-def own_rank(scores_NC: Tensor, own_N1: Tensor) -> Tensor:
-    """Rank of one's own score, from 1, (N,): half of those equal to it lie above: a flat model finds nothing."""
-    others_N = (scores_NC == own_N1).sum(dim=1).float() - 1
-    return 1 + (scores_NC > own_N1).sum(dim=1).float() + others_N / 2
+    everyone = [*pairs, *beside[0]]
+    first_MD, second_MD = (torch.cat(two) for two in zip(_embeddings(judged), _embeddings(beside), strict=True))
+    similar_MM, shared_MM = first_MD @ second_MD.T, sharing(everyone, everyone)
+    both = ((one, one.masked_fill(shared_MM, float("-inf"))) for one in (similar_MM, similar_MM.T))
+    return [Search(one.diagonal()[: len(pairs)], rivals[: len(pairs)]) for one, rivals in both]
 
 
 def margins(judged: Asked, reference: Asked, scale: float | None) -> Tensor:

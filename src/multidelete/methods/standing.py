@@ -18,7 +18,7 @@ from multidelete.data.pairs import Pair, PairDataset
 from multidelete.methods.base import Job, sample_pairs, sample_retain
 from multidelete.methods.partners import Associations, unassociated_pairs
 from multidelete.methods.reference import outputs_of
-from multidelete.methods.searching import CLOSE_TO_NOTHING, Asked, confidence, margins, own_ranks
+from multidelete.methods.searching import CLOSE_TO_NOTHING, Asked, confidence, margins, searches
 from multidelete.methods.targets import (
     Stratum,
     association_signals,
@@ -34,6 +34,7 @@ NEAR = 0.08  # how far deleted pairs' mean rank among unseen ones may lie from o
 DOUBT = 1.64  # standard deviations of that mean that chance explains: beyond them lies one of ten
 CLOSE = 0.3  # mean gap, in standard deviations, that counts as none: where unseen pairs are few, ranks cannot tell
 LEAN = 0.15  # of a standard deviation, at most, by which a signal goes beyond its goal for the sake of the others
+NARROW = 0.1  # lead over the best rival, in standard deviations of the rivals, that chance may turn around
 FOUND = 0.05  # least that counts as found before, where losses are shares
 TEN = 10  # ranks down to which an unseen pair counts as found
 LEFT = 0.2  # of the way at the end: what tells only some of the deleted pairs hardly moves the mean rank of all
@@ -75,6 +76,8 @@ class Standing:
         spread: Standard deviation of the unseen pairs' signals when the run began, (S,).
         kept: Whether each judged kept pair is found first or its class is right, in [0, 1], (N,): the mean over both
             directions.
+        sure: The same, in (0, 1), (N,): one that leads narrowly (`NARROW`) counts half, so that a short leg, that turns
+            a few of these around, changes it little. Of two classes it is 0 or 1.
         unseen: How well each unseen pair is found among the others, in [0, 1], (M,): 1 down to the tenth rank, then
             ten over the rank; of classes one over the rank. None where there are no validation pairs.
     """
@@ -88,6 +91,7 @@ class Standing:
     left: float
     spread: Tensor
     kept: Tensor
+    sure: Tensor
     unseen: Tensor | None
 
     def distances(self) -> dict[str | None, float]:
@@ -133,17 +137,17 @@ class Standing:
 
         One standard error of the paired differences is taken off: some pairs come and others go. Never below 0.
         """
-        return max(0.0, *(_beyond_chance(had_N - has_N) for had_N, has_N in self._beside(before)))
+        both = self._beside(before, before.kept, self.kept)
+        return max(0.0, *(_beyond_chance(had_N - has_N) for had_N, has_N in both))
 
     def share_lost_since(self, before: "Standing") -> float:
-        """The same as a share of what was found before."""
-        return max(
-            0.0, *(_beyond_chance(had - has) / max(had.mean().item(), FOUND) for had, has in self._beside(before))
-        )
+        """How much less surely, as a share of what was found before."""
+        both = self._beside(before, before.sure, self.sure)
+        return max(0.0, *(_beyond_chance(had - has) / max(had.mean().item(), FOUND) for had, has in both))
 
-    def _beside(self, before: "Standing") -> list[tuple[Tensor, Tensor]]:
+    def _beside(self, before: "Standing", had_N: Tensor, has_N: Tensor) -> list[tuple[Tensor, Tensor]]:
         """What was found before and is now, for each kind of kept and of unseen pairs."""
-        both = [(before.kept[at], self.kept[at]) for at in self.kinds.kept.values()]
+        both = [(had_N[at], has_N[at]) for at in self.kinds.kept.values()]
         if self.unseen is not None and before.unseen is not None:
             both += [(before.unseen[at], self.unseen[at]) for at in self.kinds.unseen.values()]
         return both
@@ -214,6 +218,7 @@ class Judge:
         forget = self._ask(self._job.forget.pairs, "deleted pairs")
         unseen = self._ask(self.unseen.pairs, "unseen pairs")
         kept = self._ask(self.kept.pairs, "kept pairs")
+        found = searches(kept, unseen)
         number = number_of_signals(forget[1])
         own_FS, others_MS = (association_signals(outputs, number) for _, outputs in (forget, unseen))
         if self._spread is None:
@@ -230,7 +235,8 @@ class Judge:
             left=0.0,
             signals=own_FS,
             spread=self._spread,
-            kept=(own_ranks(kept, unseen) == 1).float().mean(dim=1),
+            kept=_mean([(search.ranks() == 1).float() for search in found]),
+            sure=_mean([(search.leads() / NARROW).sigmoid() for search in found]),
             unseen=self._how_found(unseen) if self.has_holdout else None,
         )
         far = abs(standing.gaps.mean().item())
@@ -244,7 +250,8 @@ class Judge:
 
     def _how_found(self, unseen: Asked) -> Tensor:
         first = TEN if unseen[1].logits is None else 1
-        return (first / own_ranks(unseen, ([], unseen[1][:0]))).clamp(max=1.0).mean(dim=1)
+        found = searches(unseen, ([], unseen[1][:0]))
+        return _mean([(first / search.ranks()).clamp(max=1.0) for search in found])
 
     def _further(self, asked: Asked, kept: Asked) -> Tensor:
         """What else tells that a pair was trained on, (N, any)."""
@@ -270,6 +277,10 @@ class Judge:
             below = (own_FS[mine, None] > theirs_MS).float() + 0.5 * (own_FS[mine, None] == theirs_MS).float()
             ranks_FS[mine] = below.mean(dim=1)
         return ranks_FS
+
+
+def _mean(columns: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(columns)).mean(dim=0)
 
 
 def _spread(signals_MS: Tensor) -> Tensor:

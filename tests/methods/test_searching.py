@@ -1,0 +1,50 @@
+"""What a search finds: ranks and leads by hand, and pairs that share a member."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from multidelete.data.pairs import Pair
+from multidelete.methods.searching import Search, searches
+from multidelete.models.base import PairOutputs
+
+NONE = float("-inf")
+
+
+def test_ranks_count_what_lies_above_and_half_of_what_lies_beside() -> None:
+    search = Search(torch.tensor([2.0, 1.0, 0.0]), torch.tensor([[1.0, 0.0], [1.0, 3.0], [NONE, 0.0]]))
+    assert search.ranks().tolist() == [1.0, 2.5, 1.5]
+
+
+def test_leads_are_in_standard_deviations_of_the_rivals() -> None:
+    search = Search(torch.tensor([5.0, 1.0]), torch.tensor([[1.0, 3.0, NONE], [0.0, 2.0, 4.0]]))
+    torch.testing.assert_close(search.leads(), torch.tensor([2.0, -3 / math.sqrt(8 / 3)]))
+
+
+def test_partners_are_looked_for_both_ways_and_pairs_that_share_a_member_are_no_rivals() -> None:
+    pairs = [pair("a", "x", "1"), pair("b", "x", "2"), pair("c", "y", "3")]
+    first = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    second = torch.tensor([[0.6, 0.8], [0.8, 0.6], [0.0, 1.0]])
+    outputs = outputs_of((first * second).sum(dim=1), embeddings={"image": first, "text": second})
+    forth, back = searches((pairs[:2], outputs[:2]), (pairs[2:], outputs[2:]))
+    torch.testing.assert_close(forth.own, torch.tensor([0.6, 0.8]))
+    torch.testing.assert_close(forth.rivals, torch.tensor([[NONE, NONE, 0.0], [NONE, NONE, 0.0]]))
+    torch.testing.assert_close(back.rivals, torch.tensor([[NONE, NONE, 0.8], [NONE, NONE, 0.6]]))
+    assert back.ranks().tolist() == [2.0, 1.0]
+
+
+def test_rivals_of_a_label_are_the_other_classes() -> None:
+    one = pair("a", "x", "1", label=1)
+    outputs = outputs_of(torch.zeros(1), logits=torch.tensor([[0.0, 3.0, 1.0]]))
+    (search,) = searches(([one], outputs), ([], outputs[:0]))
+    assert search.ranks().tolist() == [1.0]
+    torch.testing.assert_close(search.leads(), torch.tensor([2.0 / 0.5]))
+
+
+def outputs_of(score: Tensor, **others: object) -> PairOutputs:
+    return PairOutputs(score=score, unimodal={}, joint=score[:, None], **others)  # type: ignore[arg-type]
+
+
+def pair(name: str, image: str, text: str, label: int | None = None) -> Pair:
+    return Pair(id=name, inputs={"image": image, "text": text}, sources={"image": image, "text": text}, label=label)
