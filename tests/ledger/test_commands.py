@@ -2,13 +2,16 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from multidelete.artifacts.folders import whole_or_nothing
 from multidelete.cli import run
+from multidelete.data.generated.personas import personas
 from multidelete.data.pairs import PairData
+from multidelete.data.split import with_holdout
 from multidelete.ledger import verifier
 from multidelete.ledger.chain import Ledger
 from multidelete.ledger.clock import CLOCK
@@ -228,6 +231,27 @@ def test_nothing_ends_without_the_key_that_certificates_are_signed_with(
     assert [one.kind for one in Ledger.open(folder).events()] == ["opened", "received"]
     kept.rename(pem)
     told(capsys, "refuse", folder, "TICKET-17", "--reason", "withdrawn")
+
+
+def test_held_out_pairs_are_those_of_the_beginning(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also when the first model, which records how they were drawn, is gone."""
+    original, folder = tmp_path / "original", str(tmp_path / "lineage")
+    shutil.copytree(model, original)
+    (original / "multidelete.json").write_text(json.dumps({"holdout": {"fraction": 0.25, "seed": 3}}))
+    parted = with_holdout(personas(people=8, unseen=0, size=16), fraction=0.25, seed=3)
+    told(capsys, "init", folder, "--model", str(original), "--data", (whole := "personas:people=8,unseen=0,size=16"))
+    assert Ledger.open(folder).opened.pairs == len(parted.train) == 16
+    shutil.rmtree(original)
+    ask = ("receive", folder, "--due", "2099-12-28", *RECEIVE[2:], "--forget-subject")
+    assert "is of held-out pairs" in refused(capsys, *ask, str(parted.splits["val"][0].subject))
+    kept = str(parted.train[0].subject)
+    other = ("--data", whole.replace("people=8", "people=7"))
+    assert "is not that data any more" in refused(capsys, *ask, kept, *other)
+    told(capsys, *ask, kept)
+    (tmp_path / "lineage" / "keys" / "_data.key").unlink()
+    assert "or nothing is left that tells" in refused(capsys, *ask, kept)
 
 
 def test_data_that_moved_can_be_named(lineage: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ import pytest
 
 import multidelete.ledger as ledger_package
 from multidelete.artifacts.keys import key_id, new_key, read_keys, write_keys
-from multidelete.artifacts.manifest import digest_file
+from multidelete.artifacts.manifest import digest_file, read_record
+from multidelete.artifacts.record import Holdout
 from multidelete.cli import run as command
 from multidelete.core.errors import LedgerError, MultideleteError, RequestError, UnsupportedError
 from multidelete.core.settings import LoraSettings
@@ -30,7 +31,7 @@ from multidelete.ledger.events import Audited, Budget, Planned, Started
 from multidelete.ledger.holders import check_gone, find_holders, listed, look_again, say_gone
 from multidelete.ledger.judging import Beside, judge
 from multidelete.ledger.models import newest
-from multidelete.ledger.places import places_of
+from multidelete.ledger.places import places_of, write_places
 from multidelete.ledger.plan import make_plan, write_plan
 from multidelete.ledger.releasing import refuse, release
 from multidelete.ledger.requests import forget_key, pairs_of
@@ -271,12 +272,17 @@ def test_lora_is_merged_before_the_model_enters_the_lineage(trained: Path, tmp_p
     with pytest.raises(UnsupportedError, match="cannot train LoRA"):
         run(ledger, seen.data, replace(QUICK, method="ssd", lora=LORA))
     assert kinds(ledger) == ["opened", "received"]
+    drawn = Holdout(fraction=0.1, seed=3)
+    write_places(ledger.folder, replace(places_of(ledger.folder), holdout=drawn))
     seen.ends_after, how = 40, replace(QUICK, lora=LORA, trainable="text")
     for _ in range(2):
         with suppress(Killed):
             made = run(ledger, seen.data, how, out=tmp_path / FIRST).model  # however the user calls the folder
     release(ledger, "T-1", seen.data, by=OFFICER, despite="a model of a test")
     assert kinds(ledger)[2:4] == ["started", "unlearned"]
+    record = read_record(made.folder)
+    assert record is not None
+    assert record.holdout == drawn  # for those who read the model without the ledger
     before, after = (weights(load_adapter(folder)) for folder in (tmp_path / "original", made.folder))
     changed = differing(before, after)
     assert changed

@@ -117,19 +117,21 @@ def init(call: Call) -> None:
     recognise(user_path(options.model))
     sign_key = None if options.sign_key is None else user_path(options.sign_key)
     signer = None if sign_key is None else public_key(sign_key)
+    budget = Budget(retain=options.retain_budget, test=options.test_budget)
+    keys = given_keys(call)
+    model = absolute(str(user_path(options.model)))
+    pairs, holdout = read_for(data, model, keys)
+    earlier = lineage_of(model, keys.key).own_keys
     places = Places(
-        model=absolute(str(user_path(options.model))),
+        model=model,
         data=absolute(data.data),
         columns=data.columns,
         splits=data.splits,
         image_root=None if data.image_root is None else absolute(str(user_path(data.image_root))),
         classes=data.classes,
         sign_key=None if sign_key is None else absolute(str(sign_key)),
+        holdout=holdout,
     )
-    budget = Budget(retain=options.retain_budget, test=options.test_budget)
-    keys = given_keys(call)
-    pairs, _ = read_for(data, places.model, keys)
-    earlier = lineage_of(places.model, keys.key).own_keys
     ledger = begin(user_path(options.lineage), pairs, places, budget=budget, signer=signer, keys=earlier)
     told: dict[str, Json] = {"ledger": ledger.id, "folder": str(ledger.folder), "signed": signer is not None}
     if call.json:
@@ -146,7 +148,7 @@ def receive(call: Call) -> None:
     from multidelete.ledger.requests import receive as write_down
 
     ledger = opened_ledger(call.of(LineageOptions))
-    data = lineage_data(ledger.folder, call.of(LineageDataOptions))
+    data = lineage_data(ledger, call.of(LineageDataOptions))
     request = read_forget(data, call.of(ForgetOptions))
     recorded = write_down(ledger, request, data, reference=options.reference, due=options.due, basis=options.basis)
     state = ledger.requests()[options.reference]
@@ -243,7 +245,7 @@ def _show_answer(ledger: "Ledger", call: Call, asked: AskOptions) -> None:
     if asked.subject is None:
         answers = [is_in(ledger, asked.id or "")]
     else:
-        data = lineage_data(ledger.folder, call.of(LineageDataOptions))
+        data = lineage_data(ledger, call.of(LineageDataOptions))
         pairs = [pair for pair in data.train if pair.subject == asked.subject]
         if not pairs:
             raise LedgerError(

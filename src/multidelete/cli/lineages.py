@@ -1,10 +1,9 @@
 """What the ledger's commands share: which lineage, and its data."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from multidelete.cli.inputs import read_for
+from multidelete.cli.inputs import read_for, set_aside
 from multidelete.cli.options import DataOptions, KeyOptions
 from multidelete.core.errors import DataError
 from multidelete.core.paths import user_path
@@ -47,11 +46,17 @@ def opened_ledger(options: LineageOptions, *, to_read: bool = False) -> "Ledger"
     return ledger
 
 
-def lineage_data(folder: Path, options: LineageDataOptions) -> "PairData":
-    """The pairs of a lineage, with those held out that its first model records."""
-    from multidelete.ledger.chain import KEYS
-    from multidelete.ledger.places import PLACES, RUN_KEYS, is_lost, places_of
+def lineage_data(ledger: "Ledger", options: LineageDataOptions) -> "PairData":
+    """The pairs of a lineage, with those held out that its first model was not trained on.
 
+    Raises:
+        DataError: They are not where they were; or held-out pairs were drawn from them, and they are others now.
+    """
+    from multidelete.data.split import was_drawn
+    from multidelete.ledger.chain import KEYS
+    from multidelete.ledger.places import PLACES, RUN_KEYS, is_first_data, is_lost, places_of
+
+    folder = ledger.folder
     places = places_of(folder)
     if options.data is None and is_lost(places.data):
         raise DataError(
@@ -59,7 +64,16 @@ def lineage_data(folder: Path, options: LineageDataOptions) -> "PairData":
         )
     keys = folder / KEYS / RUN_KEYS  # of pairs that these do not tell, runs and audits speak themselves
     known = KeyOptions(key=str(keys) if keys.exists() else None, earlier_pairs_removed=True)
-    pairs, _ = read_for(given_data(options, places), places.model, known)
+    pairs, holdout = read_for(given_data(options, places), places.model, known)
+    if holdout is None:  # the first model, which records it, may be gone
+        pairs = set_aside(pairs, places.holdout)
+    if was_drawn(pairs) and not is_first_data(ledger, pairs):
+        raise DataError(
+            f"held-out pairs were drawn from the data when the lineage began, and {pairs.name} is not that data any "
+            "more, or nothing is left that tells (the key of its digest, the first model): others would be drawn, "
+            "which that model was trained on. Give the data as it was (what was deleted is left out of it), or data "
+            "with splits val and test."
+        )
     return pairs
 
 

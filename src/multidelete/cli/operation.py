@@ -37,7 +37,7 @@ def plan(call: Call) -> None:
     ledger = opened_ledger(call.of(LineageOptions))
     out = ledger.folder / "plan" if options.out is None else user_path(options.out)
     refuse_other(out, PLAN, overwrite=options.overwrite)
-    data = lineage_data(ledger.folder, call.of(LineageDataOptions))
+    data = lineage_data(ledger, call.of(LineageDataOptions))
     made = make_plan(ledger, data, _how(call), only=how.only, hashes_only=options.hashes_only)
     write_plan(made, out, show=options.show, overwrite=options.overwrite)
     if call.json:
@@ -61,7 +61,7 @@ def run_ledger(call: Call) -> None:
 
     _refuse_yardsticks(options.retrained, options.retrained_again)
     ledger = opened_ledger(call.of(LineageOptions))
-    data = lineage_data(ledger.folder, call.of(LineageDataOptions))
+    data = lineage_data(ledger, call.of(LineageDataOptions))
     device = str(given_loop(call).get("device", "auto"))
     check_device(device)
     beside = Beside(
@@ -86,7 +86,7 @@ def audit_ledger(call: Call) -> None:
 
     _refuse_yardsticks(options.retrained, options.retrained_again)
     ledger = opened_ledger(how)
-    data = lineage_data(ledger.folder, call.of(LineageDataOptions))
+    data = lineage_data(ledger, call.of(LineageDataOptions))
     model = model_of(ledger, newest_run(ledger, how.reference))
     beside = Beside(
         retrained=options.retrained, retrained_again=options.retrained_again, noun=options.noun, seed=options.seed,
@@ -105,7 +105,7 @@ def release(call: Call) -> None:
     from multidelete.ledger.releasing import release as let_go
 
     ledger = opened_ledger(named)
-    data = lineage_data(ledger.folder, call.of(LineageDataOptions))
+    data = lineage_data(ledger, call.of(LineageDataOptions))
     done = let_go(
         ledger, named.reference, data, by=options.by, despite=options.despite,
         stale_ids=None if options.stale_ids is None else user_path(options.stale_ids),
@@ -129,7 +129,7 @@ def refuse(call: Call) -> None:
     from multidelete.ledger.releasing import refuse as turn_down
 
     ledger = opened_ledger(named)
-    data = lineage_data(ledger.folder, call.of(LineageDataOptions))
+    data = lineage_data(ledger, call.of(LineageDataOptions))
     certificate = turn_down(ledger, named.reference, options.reason, data, by=options.by)
     if call.json:
         show.show_json({"refused": named.reference, "certificate": str(certificate)})
@@ -146,7 +146,7 @@ def still_knowing(call: Call) -> None:
     ledger = opened_ledger(call.of(LineageOptions))
     if options.gone is not None and options.by is not None:
         say_gone(ledger, options.gone, options.by)
-    data = lineage_data(ledger.folder, call.of(LineageDataOptions))
+    data = lineage_data(ledger, call.of(LineageDataOptions))
     found = look_again(ledger, data, [user_path(one) for one in options.also])
     gone, there, unknown = check_gone(ledger, data) if options.check else ([], found, [])
     lost = {(one.what, one.digest) for one in found}

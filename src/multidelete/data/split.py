@@ -14,6 +14,8 @@ from multidelete.data.identity import with_true_sources
 from multidelete.data.pairs import Pair, PairData, PairDataset, members
 from multidelete.data.request import unit_keys
 
+_DRAWN = "no held-out pairs were given"
+
 
 def with_holdout(data: PairData, *, fraction: float = 0.1, seed: int = 0) -> PairData:
     """Set pairs aside as ``val`` and ``test`` where a data set has neither.
@@ -64,12 +66,17 @@ def with_holdout(data: PairData, *, fraction: float = 0.1, seed: int = 0) -> Pai
     train = data.train.without(held["val"] | held["test"], data.train.name)
     by = "subjects" if data.train[0].subject is not None else "groups of shared images and captions"
     note = (
-        f"no held-out pairs were given: {counted(len(splits['val']), 'pairs were')} set aside as val "
+        f"{_DRAWN}: {counted(len(splits['val']), 'pairs were')} set aside as val "
         f"and {len(splits['test'])} as test, in whole {by} (seed {seed})"
     )
     set_aside = [pair for pairs in splits.values() for pair in pairs]
     graph = None if data.graph is None else data.graph.without_edges_of(set_aside, train)
     return replace(data, splits={"train": train, **splits}, notes=(*data.notes, note), graph=graph)
+
+
+def was_drawn(data: PairData) -> bool:
+    """Whether `with_holdout` set pairs of the data aside."""
+    return any(note.startswith(_DRAWN) for note in data.notes)
 
 
 def draw_request(train: PairDataset, *, fraction: float, unit: Unit, seed: int) -> list[str]:

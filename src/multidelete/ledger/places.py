@@ -10,9 +10,10 @@ from pathlib import Path
 
 from multidelete.artifacts.deletions import data_digest
 from multidelete.artifacts.folders import make_folder, writing
-from multidelete.artifacts.keys import key_id, new_key, write_keys
-from multidelete.artifacts.manifest import digest_file, digest_text, versions
+from multidelete.artifacts.keys import key_id, new_key, read_keys, write_keys
+from multidelete.artifacts.manifest import digest_file, digest_text, read_record, versions
 from multidelete.artifacts.marks import MARK
+from multidelete.artifacts.record import Holdout
 from multidelete.artifacts.room import write_whole
 from multidelete.core.errors import CheckpointError, LedgerError
 from multidelete.core.json_files import read_json_object
@@ -43,6 +44,7 @@ class Places(Record):
         classes: As ``--classes``.
         sign_key: File of the private key that certificates are signed with.
         models: By name, models of the lineage that lie elsewhere than in its folder.
+        holdout: How pairs were set aside before the first model was trained.
         plan: Folder of the newest plan; within the lineage's folder as it lies there.
     """
 
@@ -54,6 +56,7 @@ class Places(Record):
     classes: tuple[str, ...] = ()
     sign_key: str | None = None
     models: Mapping[str, str] = field(default_factory=dict)
+    holdout: Holdout | None = None
     plan: str | None = None
 
 
@@ -132,6 +135,18 @@ def is_lost(place: str) -> bool:
     """Whether a path that `absolute` gave leads nowhere now; of a pattern of several files nobody can tell."""
     path = place if os.path.isabs(place) else place.partition(":")[2]
     return os.path.isabs(path) and not lies_there(path) and not set(path) & set("*?[{")
+
+
+def is_first_data(ledger: Ledger, data: PairData) -> bool:
+    """Whether the training pairs are those that the lineage began with, as far as a key or the first model tells."""
+    file, places = ledger.folder / KEYS / DATA_KEY, places_of(ledger.folder)
+    ways: tuple[tuple[str, ...], ...] = (tuple(data.classes), ())
+    if file.is_file():
+        key = next(iter(read_keys(file).values()))
+        return ledger.opened.data in [data_digest(key, data.train, way) for way in ways]
+    record = read_record(places.model) if lies_there(places.model) else None
+    recorded = None if record is None or record.data is None else record.data.digest
+    return recorded in [data.train.digest_by(way) for way in ways]
 
 
 def model_digest(model: Path) -> ModelDigest:

@@ -12,6 +12,7 @@ from multidelete.artifacts.manifest import code_digest, read_record
 from multidelete.artifacts.overlap import refuse_overlap
 from multidelete.artifacts.record import RunRecord
 from multidelete.core.errors import CheckpointError, ConfigError, DivergedError, LedgerError, MultideleteError
+from multidelete.core.json_files import JsonObject
 from multidelete.data.pairs import PairData
 from multidelete.ledger.answers import take, take_newest
 from multidelete.ledger.chain import Ledger
@@ -24,7 +25,7 @@ from multidelete.ledger.models import (
     remember_place,
     run_keys,
 )
-from multidelete.ledger.places import model_digest
+from multidelete.ledger.places import model_digest, places_of
 from multidelete.ledger.work import How, Work, open_requests, taken_up
 from multidelete.models import load_adapter
 from multidelete.unlearning import carried_out
@@ -112,7 +113,10 @@ def _unlearned(ledger: Ledger, work: Work, how: How, out: Path | None) -> Lineag
         ledger.append(started)
     if not folder.exists():
         try:
-            carried_out(arguments, folder, overwrite=how.overwrite, resume=not how.overwrite, merge=True)
+            carried_out(
+                arguments, folder, overwrite=how.overwrite, resume=not how.overwrite, merge=True,
+                notes=_notes(ledger),
+            )  # fmt: skip
         except (ConfigError, CheckpointError):  # of a killed run with other settings, or another process runs
             raise
         except MultideleteError as error:
@@ -123,6 +127,12 @@ def _unlearned(ledger: Ledger, work: Work, how: How, out: Path | None) -> Lineag
         raise LedgerError(f"{folder} holds no model without the pairs of {', '.join(work.references)}. Move it away.")
     ledger.append(_event(work, started, folder, record))
     return model_of(ledger, model_digest(folder).digest)
+
+
+def _notes(ledger: Ledger) -> JsonObject:
+    """What else a reader of the model must know of the data."""
+    holdout = places_of(ledger.folder).holdout
+    return {} if holdout is None else {"holdout": holdout.as_json()}
 
 
 def _is_of(work: Work, record: RunRecord) -> bool:
