@@ -13,6 +13,7 @@ from multidelete.artifacts.indexing import write_index
 from multidelete.cli import run
 from multidelete.core.errors import DataError
 from multidelete.data.generated.personas import write_personas
+from multidelete.data.images import check_images
 from multidelete.data.index.build import IndexOptions, build_index
 from multidelete.data.index.dataset import indexed_data
 from multidelete.data.index.file import FILE
@@ -177,6 +178,23 @@ def test_shard_that_is_gone_or_another_is_named_before_anything_runs(hub: DataHu
     del hub.commits[commit]
     with pytest.raises(DataError, match=r"revision not found.*hf download"):
         load_data(f"index:{tmp_path / 'index'}")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_shard_that_goes_while_it_is_read_is_named(form: str, hub: DataHub, tmp_path: Path) -> None:
+    columns = write(tmp_path / "data", form)
+    _, far = both(hub, tmp_path / "data", columns, tmp_path)
+    hub.commits.clear()
+    name = "images/0.png" if form in ("jsonl", "csv") else f"train-0.{form}"
+    with pytest.raises(DataError, match=rf"images of owner/name train cannot be read: .*hf://.*@\w+/{name}: .*404"):
+        check_images(far.train)
+
+
+def test_ranges_that_are_not_kept_are_told(hub: DataHub, tmp_path: Path) -> None:
+    _, far = both(hub, tmp_path / "data", write(tmp_path / "data", "tar"), tmp_path)
+    hub.knows_ranges = False
+    with pytest.raises(DataError, match="something between here and there knows no ranges"):
+        check_images(far.train)
 
 
 WRONG = (

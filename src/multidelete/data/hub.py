@@ -18,7 +18,7 @@ from PIL import Image
 from multidelete.core.errors import DataError
 from multidelete.core.foreign import explained
 from multidelete.data.decode import ImageError, open_encoded
-from multidelete.data.kept import read_once
+from multidelete.data.kept import KEPT, read_once
 from multidelete.data.ranges import Ranges, as_os_errors, offline_told
 
 if TYPE_CHECKING:
@@ -211,7 +211,8 @@ def files_like(folder: HubPath, pattern: str) -> list[str]:
 
 
 def check_again() -> None:
-    """Ask the hub anew from here on, whatever it said before."""
+    """Ask the hub anew from here on, whatever it said and gave before."""
+    KEPT.forget()
     _files_in.cache_clear()
     _file_system.cache_clear()
 

@@ -23,8 +23,14 @@ class Kept:
             self.free -= len(content)
         return content
 
+    def forget(self) -> None:
+        """Keep nothing of what there is."""
+        self.free += sum(map(len, self._contents.values()))
+        self._contents.clear()
 
-_kept = Kept()
+
+KEPT = Kept()
+"""What was fetched for the data that was read last."""
 
 
 def read_once(picture: Hashable, file: object, read: Callable[[], bytes]) -> bytes:
@@ -35,4 +41,4 @@ def read_once(picture: Hashable, file: object, read: Callable[[], bytes]) -> byt
         file: The file that it lies in.
         read: Reads it.
     """
-    return read() if isinstance(file, Path) else _kept.of(picture, read)
+    return read() if isinstance(file, Path) else KEPT.of(picture, read)

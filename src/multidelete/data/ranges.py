@@ -56,5 +56,7 @@ class Ranges(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         with as_os_errors():
             some = self._file.read(len(buffer))
+            if len(some) > len(buffer):
+                raise OSError("more came than was asked for: something between here and there knows no ranges")
         buffer[: len(some)] = some
         return len(some)
