@@ -66,7 +66,8 @@ def test_certificate_states_what_the_ledger_tells(done: Lineage) -> None:
 
 def test_page_is_made_of_the_same_and_loads_nothing(done: Lineage) -> None:
     text = (done.certificate.parent / PAGE).read_text()
-    for word in ("TICKET-17", "2026-12-28", "in time", "privacy officer", "0.0625", "void: untouched", "absent: there",
+    for word in ("TICKET-17", "2026-12-28", "in time", "<b>forgotten</b>", "privacy officer", "0.0625",
+                 "void: untouched", "absent: there",
                  "since found gone", "the same weights can come"):  # fmt: skip
         assert word in text, word
     assert "://" not in text
