@@ -14,6 +14,7 @@ import huggingface_hub.constants
 import pytest
 
 from multidelete.data.hub import check_again
+from multidelete.data.readers import parquet
 
 NAME = "owner/name"
 SPEC = f"hf://datasets/{NAME}"
@@ -71,11 +72,18 @@ def data_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[DataHub]:
     template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
     monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    check_again()
+    _forget_all()
     yield server
     server.shutdown()
     server.server_close()
+    _forget_all()
+
+
+def _forget_all() -> None:
+    """Nothing of one stand-in is taken for another's: they have the same names and commits."""
     check_again()
+    parquet._opened.cache_clear()
+    parquet._column_of_group.cache_clear()
 
 
 class _Handler(BaseHTTPRequestHandler):
