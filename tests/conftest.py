@@ -15,7 +15,11 @@ from tests.processes import launch_two
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="multidelete-tests-")
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="multidelete-tests-")  # where the key of checkpoints lies
-for made in ("HF_DATASETS_CACHE", "XDG_STATE_HOME"):
+MADE = ["HF_DATASETS_CACHE", "XDG_STATE_HOME"]
+if "MULTIDELETE_TEST_MODELS" not in os.environ:  # workers find that of the process that began them
+    os.environ["MULTIDELETE_TEST_MODELS"] = tempfile.mkdtemp(prefix="multidelete-tests-")
+    MADE.append("MULTIDELETE_TEST_MODELS")
+for made in MADE:
     atexit.register(shutil.rmtree, os.environ[made], ignore_errors=True)
 
 

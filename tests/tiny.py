@@ -1,6 +1,8 @@
 """Tiny models and data that tests share: real networks of a few thousand weights, real portraits of 32 pixels."""
 
+import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -8,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from filelock import FileLock
 from torch import Tensor
 from transformers import (
     BertConfig,
@@ -138,11 +141,42 @@ def quick(**changes: object) -> LoopSettings:
 
 def trained(adapter: Adapter, dataset: PairDataset, *, passes: float = 40, lr: float = 3e-3) -> Adapter:
     """Train in place until the captions are memorised."""
-    run_loop(
-        adapter, Training(), {"train": dataset}, seed=0,
-        settings=quick(passes=passes, batch_size=24, lr=lr, schedule="linear"),
-    )  # fmt: skip
+    settings = quick(passes=passes, batch_size=24, lr=lr, schedule="linear")
+
+    def train() -> int:
+        run_loop(adapter, Training(), {"train": dataset}, settings=settings, seed=0)
+        return round(passes)
+
+    trains = [name for name, parameter in adapter.named_parameters() if parameter.requires_grad]
+    once(f"{type(adapter)} {settings} {dataset.digest} {trains} {weights_digest(adapter)}", adapter, train)
     return adapter
+
+
+def once(what: str, adapter: Adapter, train: Callable[[], int]) -> int:
+    """Train in place, or take the weights that a training of the same ended with, in this worker or another.
+
+    Args:
+        what: All that the result depends on.
+        adapter: Ends in evaluation mode.
+        train: Changes it, and returns how many passes that took.
+    """
+    file = Path(os.environ["MULTIDELETE_TEST_MODELS"]) / f"{hashlib.sha256(what.encode()).hexdigest()}.pt"
+    with FileLock(f"{file}.lock"):
+        if file.exists():
+            known = torch.load(file)
+            adapter.load_state_dict(known["weights"])
+        else:
+            known = {"passes": train(), "weights": adapter.state_dict()}
+            torch.save(known, file)
+    adapter.eval()
+    return int(known["passes"])
+
+
+def weights_digest(adapter: Adapter) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in adapter.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()
 
 
 class _Enough(Exception):  # noqa: N818 - no error: it ends a training

@@ -14,7 +14,7 @@ from multidelete.models import Adapter
 from multidelete.training.step import Part
 from tests.methods.cell_settings import ENCODER_ALONE, HYPERPARAMETERS, MORE, SETTINGS, STRONGER
 from tests.models.cases import CASES, Case, case_adapter, case_data
-from tests.tiny import mean_loss, parted, quick, scores, train_until
+from tests.tiny import mean_loss, once, parted, quick, scores, train_until
 
 # Mean certainty at which a model knows its pairs, and training ends. Not much higher: where every pair is certain
 # no loss has a gradient left, and ssd and l_codec have nothing to go by.
@@ -84,7 +84,10 @@ def world(case: Case, seed: int = 0) -> World:
             return False
         return case != MATCH or wrong_matches(one.original, data) <= WRONG
 
-    return replace(one, passes=train_until(known, one.original, data.train, recipe(case), seed=seed))
+    def train() -> int:
+        return train_until(known, one.original, data.train, recipe(case), seed=seed)
+
+    return replace(one, passes=once(f"world of {case}, {seed}", one.original, train))
 
 
 def recipe(case: Case, **changes: object) -> LoopSettings:
