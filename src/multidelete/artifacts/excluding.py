@@ -15,7 +15,7 @@ from multidelete.core.progress import progress_bar
 from multidelete.core.words import counted
 from multidelete.data.index.dataset import IndexedDataset
 from multidelete.data.index.places import ShardRows, files_of_alone, ids_elsewhere, rows_of_pairs
-from multidelete.data.location import Location, location_of, only_here
+from multidelete.data.location import Location, location_of
 from multidelete.data.readers.delimited_file import ENDINGS as DELIMITED
 from multidelete.data.readers.parquet import is_read_as_written
 from multidelete.data.request import Request
@@ -58,7 +58,6 @@ def exclude(
     *,
     id_column: str | None,
     overwrite: bool = False,
-    to_rewrite: bool = False,
 ) -> Excluded:
     """Write which rows of which shards hold the pairs of a request.
 
@@ -71,16 +70,12 @@ def exclude(
         out: The folder; it appears when it is whole.
         id_column: The column of ids as the data calls it, if there is one.
         overwrite: Replace the folder if it exists.
-        to_rewrite: Whether the shards are to be rewritten by the lists.
 
     Raises:
         RequestError: A row holds pairs that stay, too.
-        DataError: Shards on the hub are to be rewritten.
         CheckpointError: The folder cannot be written.
     """
     shards = rows_of_pairs(train, request.ids)
-    if to_rewrite:
-        only_here(train.pairs.file.meta.root)
     is_archive = any(shard.path.suffix.lower() == ".tar" for shard in shards)
     keys = [key for shard in shards for key in shard.keys]
     if is_archive and (broken := [key for key in keys if "\n" in key]):

@@ -95,7 +95,7 @@ def _lists(call: Call) -> "Excluded":
         train = pairs.train
         if not isinstance(train, IndexedDataset):
             raise TypeError(f"{train!r} is of no index")
+        if to_rewrite:
+            only_here(train.pairs.file.meta.root)
         id_column = train.pairs.file.meta.columns.get("id")
-        return write_lists(
-            train, request, Path(out.out), id_column=id_column, overwrite=out.overwrite, to_rewrite=to_rewrite
-        )
+        return write_lists(train, request, Path(out.out), id_column=id_column, overwrite=out.overwrite)
