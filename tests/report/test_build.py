@@ -32,6 +32,33 @@ def build(tmp_path: Path) -> Build:
     return write
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of the arguments as they are."""
+    folder = tmp_path_factory.mktemp("plain")
+    return page(folder, build_report(folder, ReportContent(**arguments(), show_forgotten=False)))
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """That which shows what was deleted."""
+    folder = tmp_path_factory.mktemp("shown")
+    return page(folder, build_report(folder, ReportContent(**arguments(), show_forgotten=True)))
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """That without a retrained model."""
+    folder = tmp_path_factory.mktemp("alone")
+    given = arguments(("original", "unlearned"))
+    return page(folder, build_report(folder, ReportContent(**given, show_forgotten=False)))
+
+
+def undrawn() -> Arguments:
+    """Without plots, which take most of the time."""
+    return {**arguments(), "charts": ChartData()}
+
+
 class Tags(HTMLParser):
     """Collects elements with their attributes, and the text between them."""
 
@@ -53,8 +80,8 @@ class Tags(HTMLParser):
         self.text += data
 
 
-def test_page_says_verdict_scorecard_and_settings(build: Build) -> None:
-    text = " ".join(Tags(build(arguments())).text.split())
+def test_page_says_verdict_scorecard_and_settings(plain: str) -> None:
+    text = " ".join(Tags(plain).text.split())
     assert (
         "✕ Damaged: the model has lost what it should have kept Of 4 people to be forgotten the original finds 4"
         in text
@@ -76,20 +103,20 @@ def test_page_says_verdict_scorecard_and_settings(build: Build) -> None:
     [("forgotten", "✓"), ("unfinished", "✕"), ("over-forgotten", "✕"), ("damaged", "✕"), ("unjudged", "\N{EN DASH}")],
 )
 def test_every_outcome_has_its_headline_and_a_symbol(build: Build, outcome: Outcome, symbol: str) -> None:
-    given = arguments()
+    given = undrawn()
     given["verdict"] = replace(given["verdict"], outcome=outcome, headline="Word: what it means")
     text = " ".join(Tags(build(given)).text.split())
     assert f"Deletion report {symbol} Word: what it means Of 4 people to be forgotten" in text
 
 
-def test_same_arguments_give_same_bytes(build: Build) -> None:
-    assert build(arguments(), show_forgotten=True) == build(arguments(), show_forgotten=True)
-    assert build(arguments()) == build(arguments())
+def test_same_arguments_give_same_bytes(build: Build, plain: str, shown: str) -> None:
+    assert build(arguments(), show_forgotten=True) == shown
+    assert build(arguments()) == plain
 
 
 @pytest.mark.parametrize("show_forgotten", [False, True])
-def test_page_loads_nothing(build: Build, show_forgotten: bool) -> None:
-    markup = build(arguments(), show_forgotten=show_forgotten)
+def test_page_loads_nothing(plain: str, shown: str, show_forgotten: bool) -> None:
+    markup = shown if show_forgotten else plain
     seen = Tags(markup)
     assert not {"script", "link", "iframe", "object", "embed", "base"} & set(seen.tags)
     loaded = [v for name, v in seen.attributes if name in ("src", "href", "xlink:href", "srcset", "data", "action")]
@@ -98,8 +125,8 @@ def test_page_loads_nothing(build: Build, show_forgotten: bool) -> None:
     assert not re.search(r"https?://|url\((?!#)|@import", markup)
 
 
-def test_ids_are_unique_and_references_resolve(build: Build) -> None:
-    seen = Tags(build(arguments()))
+def test_ids_are_unique_and_references_resolve(plain: str) -> None:
+    seen = Tags(plain)
     ids = [v for name, v in seen.attributes if name == "id"]
     assert len(ids) == len(set(ids))
     referred = {v[1:] for name, v in seen.attributes if name == "href"}
@@ -108,11 +135,10 @@ def test_ids_are_unique_and_references_resolve(build: Build) -> None:
     assert referred <= set(ids)
 
 
-def test_default_keeps_nothing_of_forget_pairs(build: Build) -> None:
-    given = arguments()
-    markup = build(given)
-    for shown in given["examples"]:
-        for secret in (shown.id, shown.subject, shown.caption, shown.matches["original"][1][0]):
+def test_default_keeps_nothing_of_forget_pairs(plain: str) -> None:
+    given, markup = arguments(), plain
+    for one in given["examples"]:
+        for secret in (one.id, one.subject, one.caption, one.matches["original"][1][0]):
             assert secret is not None
             assert secret not in markup
     assert "Quellby" not in markup
@@ -124,7 +150,7 @@ def test_default_keeps_nothing_of_forget_pairs(build: Build) -> None:
 
 
 def test_hashes_cannot_be_recomputed_from_ids_alone(build: Build) -> None:
-    given = arguments()
+    given = undrawn()
     first = set(re.findall(r"pair [0-9a-f]{6}", build(given)))
     other_picture = replace(given["examples"][0], image=Image.new("RGB", (9, 9), "white"))
     second = set(re.findall(r"pair [0-9a-f]{6}", build({**given, "examples": [other_picture, *given["examples"][1:]]})))
@@ -133,7 +159,7 @@ def test_hashes_cannot_be_recomputed_from_ids_alone(build: Build) -> None:
 
 
 def test_default_withholds_names_that_callers_left_in_run_and_notes(build: Build) -> None:
-    given = arguments()
+    given = undrawn()
     shown = given["examples"][0]
     given["run"] |= {"request": {"subject": shown.subject, "ids": [shown.id, "77"]}, "out": f"/data/{shown.id}_gone"}
     given["figures"].append(
@@ -149,23 +175,22 @@ def test_default_withholds_names_that_callers_left_in_run_and_notes(build: Build
     assert shown.id in build(given, show_forgotten=True)
 
 
-def test_shown_examples_have_picture_caption_and_marked_match(build: Build) -> None:
-    markup = build(arguments(), show_forgotten=True)
-    pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', markup)
+def test_shown_examples_have_picture_caption_and_marked_match(shown: str) -> None:
+    pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', shown)
     assert len(pictures) == 4
     opened = Image.open(BytesIO(base64.b64decode(pictures[1])))
     assert opened.size == (77, 96)
     assert opened.getpixel((5, 5)) == (60, 120, 160)
-    assert "Zorvan1 Quellby, clockmaker from Umberly" in markup
-    assert markup.count("own caption</em>") == 4  # only the original finds it
-    assert "(deleted too)" in markup
+    assert "Zorvan1 Quellby, clockmaker from Umberly" in shown
+    assert shown.count("own caption</em>") == 4  # only the original finds it
+    assert "(deleted too)" in shown
 
 
 def test_thumbnails_drop_metadata_of_the_picture(build: Build) -> None:
     source = Image.new("RGB", (40, 40))
     source.info["comment"] = b"taken at home"
     source.getexif()[0x010E] = "taken at home"
-    given = arguments()
+    given = undrawn()
     given["examples"] = [replace(given["examples"][0], image=source)]
     (picture,) = re.findall(r'src="data:image/png;base64,([^"]+)"', build(given, show_forgotten=True))
     assert b"taken at home" not in base64.b64decode(picture)
@@ -210,16 +235,15 @@ def test_everything_from_outside_is_escaped(build: Build, show_forgotten: bool) 
     assert in_plots.text.count("$a_1$") >= 3  # and no formula was made of it
 
 
-def test_absent_figures_stand_with_their_reason(build: Build) -> None:
-    markup = build(arguments())
-    assert "absent: needs at least 20 forget pairs, there are 8" in markup
-    assert "1 figure could not be measured" in markup
+def test_absent_figures_stand_with_their_reason(plain: str) -> None:
+    assert "absent: needs at least 20 forget pairs, there are 8" in plain
+    assert "1 figure could not be measured" in plain
 
 
-def test_void_figures_are_marked_with_their_reason_and_not_drawn(build: Build) -> None:
+def test_void_figures_are_marked_with_their_reason_and_not_drawn(build: Build, plain: str) -> None:
     """An audit that got a control wrong: told once in words, at each of its values, and its plot is left out."""
     given = arguments()
-    plots = build(given).count("<svg")
+    plots = plain.count("<svg")
     why = "random weights: auc of score is 0.900"
     given["figures"] = [replace(f, void=why) if f.audit == "membership" else f for f in given["figures"]]
     markup = build(given)
@@ -231,22 +255,21 @@ def test_void_figures_are_marked_with_their_reason_and_not_drawn(build: Build) -
     )
     assert f"Not drawn: these figures are void ({why})" in markup
     assert markup.count("<svg") == plots - 1
-    assert "Void:" not in build(arguments())
+    assert "Void:" not in plain
 
 
-def test_missing_retrained_model_is_said_not_invented(build: Build) -> None:
-    markup = build(arguments(("original", "unlearned")))
-    text = " ".join(Tags(markup).text.split())
+def test_missing_retrained_model_is_said_not_invented(plain: str, alone: str) -> None:
+    text = " ".join(Tags(alone).text.split())
     assert "No retrained model was given" in text
     assert "Without a retrained model nobody knows the values to aim at" in text
-    assert ">0.538<" not in markup
-    assert ">0.538<" in build(arguments())
+    assert ">0.538<" not in alone
+    assert ">0.538<" in plain
     assert "0 of 4 met, 4 not judged. No retrained model was given to measure them by." in text
 
 
-def test_report_without_a_retrained_model_speaks_of_none(build: Build) -> None:
+def test_report_without_a_retrained_model_speaks_of_none(alone: str) -> None:
     """But for the sentences that say that there is none, wherever words, legends and plots stand."""
-    text = " ".join(Tags(build(arguments(("original", "unlearned")))).text.split())
+    text = " ".join(Tags(alone).text.split())
     speak = [sentence for sentence in re.split(r"(?<=[.:]) ", text) if "retrain" in sentence.lower()]
     assert [re.sub(r"^.*?(?=No retrained|Without)", "", sentence)[:30] for sentence in speak] == [
         "No retrained model was given t", "No retrained model was given, ", "Without a retrained model nobo",
@@ -259,18 +282,18 @@ def test_report_without_a_retrained_model_speaks_of_none(build: Build) -> None:
         assert (word in text) == (not word.startswith("yardstick"))
 
 
-def test_judged_models_and_request_are_named_by_digests(build: Build) -> None:
-    text = " ".join(Tags(build(arguments())).text.split())
+def test_judged_models_and_request_are_named_by_digests(build: Build, plain: str) -> None:
+    text = " ".join(Tags(plain).text.split())
     judged = text.partition("What was judged ")[2].partition("Scorecard")[0]
     assert f"original sha256 {60 * 'a'} unlearned sha256 {60 * 'b'}" in judged
-    assert "What was judged" not in build(arguments() | {"run": {}})
+    assert "What was judged" not in build(undrawn() | {"run": {}})
 
 
 def test_lists_that_are_cut_say_so(build: Build) -> None:
     for show in (False, True):
-        markup = build(arguments() | {"deleted": 40}, show_forgotten=show)
+        markup = build(undrawn() | {"deleted": 40}, show_forgotten=show)
         assert "Shown are 4 of 40 deleted pairs" in markup
-        assert "Shown are" not in build(arguments() | {"deleted": 4}, show_forgotten=show)
+        assert "Shown are" not in build(undrawn() | {"deleted": 4}, show_forgotten=show)
     few = build(arguments() | {"deleted": 40, "extremes": [extreme(1, 2.25)]})
     assert "These are the 1 deleted" not in few
     assert "This is the 1 deleted pair of 40 on which" in few
@@ -304,7 +327,7 @@ def test_arguments_are_not_changed(build: Build) -> None:
 
 
 def test_example_without_picture_and_with_plain_tuples_is_shown(build: Build) -> None:
-    given = arguments()
+    given = undrawn()
     bare = replace(example(0), image=None, matches={"original": [Match("found caption", 0.5, False, False)]})
     markup = build({**given, "examples": [bare]}, show_forgotten=True)
     assert "found caption" in markup
@@ -320,8 +343,8 @@ def extreme(number: int, gap: float) -> Extreme:
     )  # fmt: skip
 
 
-def test_pairs_farthest_from_the_retrained_model_are_numbers_unless_shown(build: Build) -> None:
-    given = arguments() | {"extremes": [extreme(1, 2.25), extreme(2, -0.75)]}
+def test_pairs_farthest_from_the_retrained_model_are_numbers_unless_shown(build: Build, plain: str) -> None:
+    given = undrawn() | {"extremes": [extreme(1, 2.25), extreme(2, -0.75)]}
     hidden, shown = build(given), build(given, show_forgotten=True)
     for content in (hidden, shown):
         text = " ".join(Tags(content).text.split())
@@ -334,13 +357,13 @@ def test_pairs_farthest_from_the_retrained_model_are_numbers_unless_shown(build:
         assert secret not in hidden
         assert secret in shown
     assert shown.count("data:image/png") == hidden.count("data:image/png") + 4 + 2
-    assert "Farthest from" not in build(arguments())
+    assert "Farthest from" not in plain
 
 
 def test_numbers_of_a_pair_whose_content_is_unknown_cannot_be_guessed_by_its_id(build: Build) -> None:
     """Without examples too, the salt of the names is something that only holders of the pairs have."""
-    given = arguments() | {"examples": [], "extremes": [extreme(1, 1.0)]}
-    other = arguments() | {"examples": [], "extremes": [replace(extreme(1, 1.0), caption="another")]}
+    given = undrawn() | {"examples": [], "extremes": [extreme(1, 1.0)]}
+    other = undrawn() | {"examples": [], "extremes": [replace(extreme(1, 1.0), caption="another")]}
     names = [re.findall("pair [0-9a-f]{6}", build(g)) for g in (given, other)]
     assert len(names[0]) == len(names[1]) == 1
     assert names[0] != names[1]
