@@ -4,15 +4,18 @@ import atexit
 import os
 import shutil
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import pytest
+import typer
 from filelock import FileLock
 
 from tests.processes import launch_two
 
 # Set before anything imports `datasets` or `huggingface_hub`, which read them once.
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"  # threads for a handful of captions cost more than they save
 os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="multidelete-tests-")
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="multidelete-tests-")  # where the key of checkpoints lies
 MADE = ["HF_DATASETS_CACHE", "XDG_STATE_HOME"]
@@ -21,6 +24,9 @@ if "MULTIDELETE_TEST_MODELS" not in os.environ:  # workers find that of the proc
     MADE.append("MULTIDELETE_TEST_MODELS")
 for made in MADE:
     atexit.register(shutil.rmtree, os.environ[made], ignore_errors=True)
+
+# Made anew in each process, and here not at each of a thousand calls, which would take longer than all else of them.
+typer.main.get_command = cache(typer.main.get_command)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[1]
 
 def command(*arguments: object) -> "subprocess.Popen[str]":
     """``multidelete`` with these arguments, as from a shell: without what the tests set for transformers."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("TRANSFORMERS_", "HF_HUB_D"))}
+    not_set = ("TRANSFORMERS_", "TOKENIZERS_", "HF_HUB_D")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(not_set)}
     return subprocess.Popen(
         [sys.executable, "-m", "multidelete.cli", *map(str, arguments)],
         env={**env, "PYTHONPATH": str(ROOT / "src")},
