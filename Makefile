@@ -13,7 +13,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --progre
 # one thread for each of the two processes that test; make test OMP_NUM_THREADS=2 takes more
 export OMP_NUM_THREADS ?= 1
 # worksteal: each process has half of the tests in their order, and takes over what the other has left
-PYTEST := HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
+# compiled files are kept: tests start some hundred processes, each of which would compile the package anew
+PYTEST := HF_HUB_OFFLINE=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
 .PHONY: test test-all test-lowest lint types demo clean
 

@@ -1,6 +1,7 @@
 """Two requests one after the other: what the first forgot does not come back with the second, whatever the method."""
 
 import copy
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -60,14 +61,21 @@ def forgot() -> Forgot:
     return Forgot(adapter, data, first, second, Lineage().then(record_of(key, first, "subject"), key))
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "retrain"])
+def seldom(names: Iterable[str], quick: Sequence[str]) -> list[object]:
+    """The others are left to runs with the slow tests: what every method is given, another test looks at."""
+    return [pytest.param(name, marks=[] if name in quick else [pytest.mark.slow]) for name in names]
+
+
+@pytest.mark.parametrize(
+    "method", seldom([name for name in METHODS if name != "retrain"], (*LEARNS_RETAIN, "multidelete"))
+)
 def test_what_the_first_request_forgot_stays_forgotten(forgot: Forgot, method: str) -> None:
     before = forgot.known(forgot.adapter)
     assert before <= 0.25
     assert forgot.after_second(method) <= 0.25
 
 
-@pytest.mark.parametrize("method", LEARNS_RETAIN)
+@pytest.mark.parametrize("method", seldom(LEARNS_RETAIN, ("finetune",)))
 def test_without_its_record_it_comes_back(forgot: Forgot, method: str) -> None:
     """So the test above can fail: longer runs learn the first request again where nobody knows of it."""
     assert forgot.after_second(method, remembered=False, passes=100) >= 0.5

@@ -47,7 +47,13 @@ class Made:
         return content
 
 
-@pytest.fixture(scope="module", params=WHOLE, ids=str)
+SELDOM = Case("vilt", "classification", 2)  # left to runs with the slow tests
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(case, marks=[pytest.mark.slow] if case == SELDOM else [], id=str(case)) for case in WHOLE],
+)
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
     case, root = request.param, tmp_path_factory.mktemp("tasks")
     data = case_data(case, number=8, unseen=4)

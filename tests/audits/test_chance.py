@@ -49,7 +49,9 @@ def test_recall_at_ten_among_ten_texts_is_no_success_of_any_model() -> None:
 
 
 @pytest.mark.parametrize("with_retrained", [True, False])
-@pytest.mark.parametrize("people", [6, 10, 14, 20, 24, 40, 120])
+@pytest.mark.parametrize(
+    "people", [6, 14, 40, *(pytest.param(number, marks=pytest.mark.slow) for number in (10, 20, 24, 120))]
+)
 def test_random_weights_never_meet_what_is_to_stay(people: int, with_retrained: bool) -> None:
     for seed in range(6):
         sizes = {"people": people, "forgotten": 2, "seed": seed}

@@ -89,6 +89,7 @@ def _forget_all() -> None:
 class _Handler(BaseHTTPRequestHandler):
     server: DataHub
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # an answer is sent whole: its body would wait until its head was acknowledged
 
     def log_message(self, *args: object) -> None:
         pass
