@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -193,32 +194,42 @@ import json, sys, torch
 from safetensors.torch import save_file
 from multidelete.core.errors import CheckpointError
 base = Path({base!r})
-try:
-    with whole_or_nothing(base / "new" / "out") as folder:
-        {writer}
-    print("written")
-except CheckpointError as error:
-    print(json.dumps([str(error), sorted(path.name for path in base.iterdir())]))
+told = {{}}
+for name, writer in {writers!r}.items():
+    try:
+        with whole_or_nothing(base / "new" / "out") as folder:
+            exec(writer)
+    except CheckpointError as error:
+        told[name] = [str(error), sorted(path.name for path in base.iterdir())]
+print(json.dumps(told))
 """
+Told = dict[str, tuple[str, list[str]]]  # by writer, the message and what is left
+
+
+def told_in_process(base: str, *prefix: str, writers: Sequence[str]) -> Told:
+    """What is said of each writer, by one process for all."""
+    done = in_process(WRITE.format(base=base, writers={name: WRITERS[name] for name in writers}), *prefix)
+    assert done.returncode == 0, done.stderr
+    told: Told = json.loads(done.stdout)
+    return told
 
 
 @pytest.fixture(scope="module")
-def tiny_disk(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """What to put before a command so that it sees a tiny disk; the mount is its own and goes with it."""
+def full_disk(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Told]:
+    """A process that sees a tiny disk; the mount is its own and goes with it."""
     folder = tmp_path_factory.mktemp("disk")
     try:
         subprocess.run([*TINY_DISK, folder, "true"], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"no disk can be mounted here: {error}")
-    return [*TINY_DISK, str(folder)]
+    return str(folder), told_in_process(str(folder), *TINY_DISK, str(folder), writers=list(WRITERS))
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_full_disk_names_path_and_free_bytes_and_leaves_nothing(tiny_disk: list[str], writer: str) -> None:
-    done = in_process(WRITE.format(base=tiny_disk[-1], writer=WRITERS[writer]), *tiny_disk)
-    assert done.returncode == 0, done.stderr
-    message, left = json.loads(done.stdout)
-    assert message.startswith(f"{tiny_disk[-1]}/new/out cannot be written: the disk is full (")
+def test_full_disk_names_path_and_free_bytes_and_leaves_nothing(full_disk: tuple[str, Told], writer: str) -> None:
+    disk, told = full_disk
+    message, left = told[writer]
+    assert message.startswith(f"{disk}/new/out cannot be written: the disk is full (")
     assert " bytes free at " in message
     assert message.endswith("or give an output folder on another disk.")
     free_bytes = int(message.partition("full (")[2].partition(" ")[0].replace(",", ""))
@@ -226,12 +237,18 @@ def test_full_disk_names_path_and_free_bytes_and_leaves_nothing(tiny_disk: list[
     assert left == []
 
 
-@pytest.mark.parametrize("writer", ["text", "safetensors"])
-def test_file_over_the_limit_is_told_and_leaves_nothing(tmp_path: Path, writer: str) -> None:
+LIMITED = ("text", "safetensors")
+
+
+@pytest.fixture(scope="module")
+def limited(tmp_path_factory: pytest.TempPathFactory) -> Told:
     limit = ["sh", "-c", 'ulimit -f 64 && exec "$@"', "sh"]
-    done = in_process(WRITE.format(base=str(tmp_path), writer=WRITERS[writer]), *limit)
-    assert done.returncode == 0, done.stderr
-    message, left = json.loads(done.stdout)
+    return told_in_process(str(tmp_path_factory.mktemp("limited")), *limit, writers=LIMITED)
+
+
+@pytest.mark.parametrize("writer", LIMITED)
+def test_file_over_the_limit_is_told_and_leaves_nothing(limited: Told, writer: str) -> None:
+    message, left = limited[writer]
     assert "out cannot be written: a file would be larger than allowed here (" in message
     assert left == []
 

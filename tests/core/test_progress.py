@@ -23,12 +23,19 @@ for every_s, first, pause_s in {runs}:
                 inner.to(6)
     print("end of a run", file=sys.stderr)
 """
+SHORT = """
+for number in range(5):
+    with progress_bar(f"asking {number}", 10, every_s=0.3) as bar:
+        bar.to(1)
+        time.sleep(0.1)
+        bar.to(5)
+"""
 
 
 @pytest.fixture(scope="module")
 def said() -> list[list[str]]:
-    """Lines on standard error, without a terminal, of a run that is soon done, one with notes, and a resumed one."""
-    code = RUN.format(runs=[(30, 0, 0.02), (0, 0, 0.02), (0, 500, 0.4)])
+    """Lines on standard error without a terminal, of runs of a process: soon done, with notes, resumed, and short."""
+    code = RUN.format(runs=[(30, 0, 0.02), (0, 0, 0.02), (0, 500, 0.4)]) + SHORT
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr
     return [lines.splitlines() for lines in told.split("end of a run\n")]
 
@@ -44,20 +51,9 @@ def test_what_is_soon_done_says_nothing(said: list[list[str]]) -> None:
     assert said[0] == []
 
 
-def test_many_short_bars_say_something_together() -> None:
+def test_many_short_bars_say_something_together(said: list[list[str]]) -> None:
     """Five of 0.1 s each, a note every 0.3 s: each alone would say nothing."""
-    code = """
-import logging, time
-from multidelete.core.progress import progress_bar
-logging.basicConfig(level=logging.INFO, format="%(message)s")
-for number in range(5):
-    with progress_bar(f"asking {number}", 10, every_s=0.3) as bar:
-        bar.to(1)
-        time.sleep(0.1)
-        bar.to(5)
-"""
-    lines = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr.splitlines()
-    assert 1 <= len(lines) <= 4
+    assert 1 <= len(said[3]) <= 4
 
 
 def test_resumed_run_counts_its_own_speed_alone(said: list[list[str]]) -> None:
