@@ -48,7 +48,7 @@ def test_untouched_model_is_unfinished(with_retrained: bool, people: int, forgot
     assert criterion(found, "forgetting").state == "missed"
 
 
-@pytest.mark.parametrize("memory", [0.0, 0.15, 0.25, 0.3])
+@pytest.mark.parametrize("memory", [0.0, 0.25, *(pytest.param(less, marks=pytest.mark.slow) for less in (0.15, 0.3))])
 @pytest.mark.parametrize("forgotten", [2, 20])
 @pytest.mark.parametrize("with_retrained", [True, False])
 def test_untouched_model_is_never_good_however_little_was_memorised(

@@ -34,16 +34,21 @@ def test_emoji_request_by_subject(real_data: Path) -> None:
     assert set(request.ids) == {"noto-1f004", "twemoji-1f004", "blobmoji-1f004"}
 
 
-def test_flickr8k_counts_and_request_by_image(real_data: Path) -> None:
-    data = load_data(folder(real_data, "flickr8k"))
+@pytest.fixture(scope="module")
+def flickr8k(real_data: Path) -> PairData:
+    return load_data(folder(real_data, "flickr8k"))
+
+
+def test_flickr8k_counts_and_request_by_image(flickr8k: PairData) -> None:
+    data = flickr8k
     assert sizes(data) == {"train": 29995, "val": 5000, "test": 5000}
     ids = draw_request(data.train, fraction=0.05, unit="image", seed=0)
     assert resolve_request(data, ids=ids[::5], unit="image").ids == tuple(ids)
     check_images(data.splits["val"])
 
 
-def test_flickr8k_holdout_has_no_shared_captions(real_data: Path) -> None:
-    train_only = PairData("f", {"train": load_data(folder(real_data, "flickr8k")).train})
+def test_flickr8k_holdout_has_no_shared_captions(flickr8k: PairData) -> None:
+    train_only = PairData("f", {"train": flickr8k.train})
     data = with_holdout(train_only)
     captions = {name: {pair.sources["text"] for pair in split} for name, split in data.splits.items()}
     assert not captions["train"] & (captions["val"] | captions["test"])
