@@ -32,6 +32,7 @@ from tests.data import test_karpathy as karpathy
 from tests.data import test_nlvr2 as nlvr2
 from tests.data import test_snli_ve as snli_ve
 from tests.data import test_vqa as vqa
+from tests.processes import interrupted_here
 
 DATA = "personas:people=6,unseen=4,size=16"
 ALLOWED = (0, 1, 2)
@@ -150,19 +151,12 @@ class World:
 def _interrupt(command: list[str], partial: Path) -> None:
     """Run a command until it has a checkpoint, and interrupt it there."""
 
-    def tick(number: int, frame: FrameType | None) -> None:
-        if list((partial / "work").glob("checkpoint-*.safetensors")) or partial.is_file():
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            raise KeyboardInterrupt
+    def has_begun() -> bool:
+        return any((partial / "work").glob("checkpoint-*.safetensors")) or partial.is_file()
 
-    signal.signal(signal.SIGALRM, tick)
-    signal.setitimer(signal.ITIMER_REAL, 0.005, 0.005)
     quiet = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
-            code = run(command)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+    with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
+        code = interrupted_here(command, has_begun)
     if code != 130 or not partial.exists():
         raise RuntimeError(f"{command} ended with {code} before it could be interrupted: {quiet.getvalue()}")
 

@@ -1,4 +1,4 @@
-"""The command line in a process of its own, and signals sent to it."""
+"""The command line in a process of its own, and signals sent to it; and one that is interrupted in this process."""
 
 import os
 import re
@@ -6,7 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
+
+from multidelete.cli import run
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,6 +52,23 @@ def interrupted(process: "subprocess.Popen[str]", folder: Path, pattern: str) ->
     _, err = process.communicate(timeout=300)
     assert process.returncode == 130
     return err
+
+
+def interrupted_here(arguments: Sequence[str], has_begun: Callable[[], bool]) -> int:
+    """The exit code of a command in this process that is interrupted as soon as it has begun what is asked for."""
+
+    def look(number: int, frame: FrameType | None) -> None:
+        if has_begun():
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, 0.005, 0.005)
+    try:
+        return run(arguments)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def without_progress(err: str) -> str:

@@ -25,7 +25,7 @@ from multidelete.methods import GradDiff, NegGrad
 from multidelete.models import load_adapter
 from multidelete.models.lineage import lineage_of
 from multidelete.unlearning import unlearn
-from tests.processes import ROOT, command, interrupted, own_environment, wait_for
+from tests.processes import ROOT, interrupted_here, own_environment, wait_for
 from tests.tiny import SIDE, differing, manifest_of, own_clip, people, quick, subjects_ids
 
 TINY = TrainSettings(family="clip", size="tiny", image_size=SIDE)
@@ -301,15 +301,17 @@ def test_two_processes_never_train_the_same_model_and_a_killed_one_is_resumed(tm
 # The command
 
 
-def _interrupted(original: Path, asked: list[str]) -> None:
+def _interrupted(original: Path, asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """A shadow of a recipe that takes long, interrupted while it trains."""
     told = json.loads((original / "multidelete.json").read_text())
     told["loop"] |= {"passes": 2000, "checkpoint_steps": 1}
     (original / "multidelete.json").write_text(json.dumps(told))
-    process = command(*asked, "--retrained", "0", "--shadows", "1")
     store = Path(asked[asked.index("--store") + 1])
-    err = interrupted(process, store, ".shadow-*.partial/*/checkpoint-0*")
-    assert "models that were complete are kept. Run the same command" in err
+    code = interrupted_here(
+        [*asked, "--retrained", "0", "--shadows", "1"], lambda: any(store.glob(".shadow-*.partial/*/checkpoint-0*"))
+    )
+    assert code == 130
+    assert "models that were complete are kept. Run the same command" in capsys.readouterr().err
 
 
 def test_references_makes_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -342,7 +344,7 @@ def test_references_makes_what_is_missing(tmp_path: Path, capsys: pytest.Capture
     assert not (original / "below").exists()
     assert run(["references", str(tmp_path / "none"), "--data", data, "--store", str(store), *forget]) == 2
     assert "there is no such folder" in capsys.readouterr().err
-    _interrupted(original, asked)
+    _interrupted(original, asked, capsys)
     (original / "multidelete.json").unlink()
     assert run([*asked, *forget]) == 2
     assert "does not record how it was trained" in capsys.readouterr().err
