@@ -230,6 +230,25 @@ def test_state_that_lost_kept_pairs_is_not_taken_for_the_best(memorised: Adapter
     assert not is_better(lost, halfway, before)
 
 
+def test_of_two_forgotten_states_the_one_that_finds_more_kept_pairs_is_taken(
+    memorised: Adapter, data: PairData
+) -> None:
+    before = Judge(job_of(memorised, data)).measure()
+    at = next(iter(before.kinds.kept.values()))
+    found = before.kept.clone()
+    found[at[:1]] -= 0.2  # too little to count against what chance does
+    level = {"ranks": torch.full_like(before.ranks, 0.5), "further": torch.full_like(before.further, 0.5)}
+    forgotten = replace(before, gaps=torch.zeros_like(before.gaps), left=0.0, **level)
+    fewer = replace(forgotten, kept=found, gaps=forgotten.gaps - 0.01)
+    nearer = replace(before, gaps=torch.zeros_like(before.gaps))
+    assert fewer.lost_since(before) < 0.001
+    assert fewer.mean_lost_since(before) > 0
+    assert is_better(forgotten, fewer, before)
+    assert not is_better(fewer, forgotten, before)
+    assert is_better(fewer, nearer, before)
+    assert not is_better(nearer, fewer, before)
+
+
 def test_margins_are_those_of_the_audit(memorised: Adapter, data: PairData) -> None:
     asked, scale = data.splits["val"], memorised.logit_scale
     first = {pair.subject: pair.id for pair in data.train if pair.kind == "sensitive"}  # each picture and text once

@@ -23,6 +23,8 @@ from multidelete.methods.standing import Judge, Standing
 from multidelete.methods.weights import Weights, put_back, weights_of
 
 ALLOWED = 0.015  # how much less kept pairs of any kind may be found at the end, as a fraction of them
+NOTHING = 0.004  # loss at which nothing is left to bring back
+BRINGING_BACK = 2  # legs that may bring kept pairs back once the deleted pairs are forgotten
 CAP = 0.15  # and on the way, as a share of what was found, where later legs may bring them back
 PRICE = 20.0  # of what kept pairs lost beyond that, in parts of the way, where the best state is chosen
 BETTER = 0.95  # what a merit must be of the lowest one so far to count as lower
@@ -75,13 +77,25 @@ class Legs(Protocol):
 
 @dataclass
 class _Run:
-    """What changes while a run goes on: with the lengths of the ways all that is needed to go on after a kill."""
+    """What changes while a run goes on: with the lengths of the ways all that is needed to go on after a kill.
+
+    Attributes:
+        number: Legs so far.
+        refused: Those that were taken back.
+        way: Which way is gone.
+        taken: Legs of this way.
+        idle: Of these, those since the lowest merit.
+        after: Legs since the deleted pairs were forgotten, which bring kept pairs back.
+        merits: Of the states that stood.
+        history: A row for each leg.
+    """
 
     number: int = 0
     refused: int = 0
     way: int = 0
     taken: int = 0
     idle: int = 0
+    after: int = 0
     merits: list[float] = field(default_factory=list)
     history: list[dict[str, float]] = field(default_factory=list)
 
@@ -110,7 +124,7 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
     diverged: DivergedError | None = None
     most = sum(way.most for way in ways)
     with progress_bar(method.name, most) as bar:
-        while run.way < len(ways) and not _is_done(start, now):
+        while run.way < len(ways) and not _has_ended(run, best, start):
             way = ways[run.way]
             after: Standing | None = None
             try:
@@ -122,12 +136,13 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
             run.history.append(_row(way, after, start, accepted))
             goes_on = way.adapt(now, after if accepted else None)
             run.number, run.taken, run.idle = run.number + 1, run.taken + 1, run.idle + 1
+            run.after += _is_done(start, best)
             if accepted and after is not None:
                 here, now = weights_of(job.adapter), after
                 if _merit(now, start) < BETTER * min(run.merits):
                     run.idle = 0
                 run.merits.append(_merit(now, start))
-                if is_better(now, best, start) or _is_done(start, now):
+                if is_better(now, best, start):
                     best, best_weights = now, here
             else:
                 put_back(job.adapter, here)
@@ -165,13 +180,27 @@ def _is_done(start: Standing, now: Standing) -> bool:
     return now.is_forgotten and now.lost_since(start) <= ALLOWED
 
 
+def _has_ended(run: _Run, best: Standing, start: Standing) -> bool:
+    """Whether the deleted pairs are forgotten, and kept pairs lost nothing or legs do not bring them back."""
+    return _is_done(start, best) and (best.mean_lost_since(start) <= NOTHING or run.after >= BRINGING_BACK)
+
+
 def _merit(standing: Standing, start: Standing) -> float:
     """What is left of the way, plus what kept pairs lost: the lower the better, on the way."""
     return standing.gap / max(start.gap, 1e-9) + standing.share_lost_since(start)
 
 
 def is_better(one: Standing, other: Standing, start: Standing) -> bool:
-    """Whether a state is to be kept in the place of another: losses of kept pairs count more than on the way."""
+    """Whether a state is to be kept in the place of another.
+
+    One in which the deleted pairs are forgotten is; of two such the one that finds more kept pairs. Otherwise losses of
+    kept pairs count more than on the way.
+    """
+    is_done = [_is_done(start, state) for state in (one, other)]
+    if all(is_done):
+        return one.mean_lost_since(start) < other.mean_lost_since(start)
+    if any(is_done):
+        return is_done[0]
     dear = [
         state.gap / max(start.gap, 1e-9) + PRICE * max(0.0, state.lost_since(start) - ALLOWED) for state in (one, other)
     ]
@@ -213,7 +242,7 @@ def _keep(job: Job, run: _Run, ways: Sequence[Legs], judge: Judge, best: Weights
         told: dict[str, State] = {
             "weights": dict(weights_of(job.adapter)),
             "best": dict(best),
-            "counts": [run.number, run.refused, run.way, run.taken, run.idle, judge.pairs],
+            "counts": [run.number, run.refused, run.way, run.taken, run.idle, run.after, judge.pairs],
             "ways": [way.told() for way in ways],
             "merits": list(run.merits),
             "history": [dict(row) for row in run.history],
@@ -230,12 +259,12 @@ def _resumed(work: Path, job: Job, ways: Sequence[Legs], judge: Judge) -> tuple[
     best = judge.measure()
     put_back(job.adapter, cast(Weights, told["weights"]))
     now = judge.measure()
-    number, refused, at, taken, idle, judge.pairs = cast(list[int], told["counts"])
+    number, refused, at, taken, idle, after, judge.pairs = cast(list[int], told["counts"])
     for way, known in zip(ways, cast(list[list[float]], told["ways"]), strict=True):
         way.recall(known)
     history = [dict(row) for row in cast(list[dict[str, float]], told["history"])]
     return (
-        _Run(number, refused, at, taken, idle, list(cast(list[float], told["merits"])), history),
+        _Run(number, refused, at, taken, idle, after, list(cast(list[float], told["merits"])), history),
         best_weights,
         best,
         now,

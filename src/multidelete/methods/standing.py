@@ -140,6 +140,11 @@ class Standing:
         both = self._beside(before, before.kept, self.kept)
         return max(0.0, *(_beyond_chance(had_N - has_N) for had_N, has_N in both))
 
+    def mean_lost_since(self, before: "Standing") -> float:
+        """The same with nothing taken off."""
+        both = self._beside(before, before.kept, self.kept)
+        return max(0.0, *((had_N - has_N).mean().item() for had_N, has_N in both))
+
     def share_lost_since(self, before: "Standing") -> float:
         """How much less surely, as a share of what was found before."""
         both = self._beside(before, before.sure, self.sure)
