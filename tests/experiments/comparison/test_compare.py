@@ -198,6 +198,7 @@ def test_a_new_row_is_added_to_what_is_there_and_a_removed_one_leaves(copy_of_fi
     assert {name for name in kept if name.startswith(("original", "retrained"))}
 
 
+@pytest.mark.slow  # what makes another model, the tests of the store have
 def test_another_original_makes_every_cell_anew(copy_of_first: Path) -> None:
     write(copy_of_first, FIRST.replace("passes = 4", "passes = 3"))
     cells = [line.split(", ", 1)[1] for line in said(copy_of_first)]
