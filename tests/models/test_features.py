@@ -1,6 +1,7 @@
 """What a frozen image encoder gives of each picture is computed once, and changes nothing but the time."""
 
 import copy
+import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,13 +13,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from multidelete import unlearn
+from multidelete import personas, unlearn
+from multidelete.core.errors import CheckpointError
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.models import Adapter, choose_trainable
 from multidelete.models.base import evaluating
 from multidelete.models.features import BLOCK, GIB, FeatureStore, KeptPictures, kept_features, shared_features
 from multidelete.models.preflight import check_pairs
-from tests.tiny import MODELS, family_model, people, quick, weights
+from tests.tiny import MODELS, SIDE, family_model, people, quick, weights
 
 TWO_ENCODERS = {**MODELS, **{family: partial(family_model, family) for family in ("albef", "blip")}}
 
@@ -161,3 +163,31 @@ def test_the_bound_holds_in_all() -> None:
     store.put([str(i) for i in range(3 * BLOCK)], {"pooled": torch.arange(3.0 * BLOCK).unsqueeze(1)})
     assert len(store.places) == 2 * BLOCK
     assert len(store.left_out) == BLOCK
+
+
+@pytest.mark.parametrize(
+    ("changes", "of"),
+    [
+        ({"size": {"height": 64, "width": 64}, "crop_size": {"height": 64, "width": 64}}, SIDE),
+        ({"do_resize": False, "do_center_crop": False}, 40),
+    ],
+    ids=["bigger", "as they come"],
+)
+@pytest.mark.parametrize("family", ["clip", "vision-text"])
+def test_pictures_that_do_not_fit_the_network_are_refused_before_anything_is_kept(
+    family: str, changes: dict[str, object], of: int, tmp_path: Path
+) -> None:
+    data = personas(people=6, unseen=4, views=1, size=of, seed=0)
+    family_model(family, data).save(tmp_path / "model")
+    file = tmp_path / "model" / "processor_config.json"
+    told = json.loads(file.read_text())
+    told["image_processor"] |= changes
+    file.write_text(json.dumps(told))
+    forget = [pair.id for pair in data.train if pair.subject == "person-0001"]
+    settings = {"passes": 1, "device": "cpu", "retain_sample": 16}
+    if family == "clip":
+        with pytest.raises(CheckpointError, match="do not fit each other"):
+            unlearn(tmp_path / "model", data, forget, settings=settings, out=tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+    else:  # its ConvNeXt takes pictures of any size
+        unlearn(tmp_path / "model", data, forget, settings=settings, out=tmp_path / "out")

@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
+from multidelete.core.foreign import LIBRARY_ERRORS
 from multidelete.data.collate import CACHE_BYTES, ImagePreparer
 from multidelete.data.pairs import Pair, members
 from multidelete.models.base import Adapter, PicturePart, evaluating
@@ -130,6 +131,7 @@ class KeptPictures:
         self.seconds = 0.0
         self.known_state, self.digest = self._state(), weights_digest(adapter, part.parameters)
         self.is_valid = True
+        self.has_failed = False
 
     def __call__(self, pairs: Sequence[Pair]) -> dict[str, Tensor]:
         """Features (B, ...), or (B, 2, ...) of pairs of two pictures, by name; else as `ImagePreparer` does."""
@@ -152,21 +154,38 @@ class KeptPictures:
         return self.pixels.one(picture)
 
     def take(self, source: str, picture: Image.Image) -> None:
-        """Keep the features of a picture that is open, once enough have been taken for one forward pass."""
+        """Keep the features of a picture that is open, once enough have been taken for one forward pass.
+
+        Where that fails none are taken any more: the pre-flight then says which pairs the model cannot take, and why.
+        """
+        if self.has_failed:
+            return
         started = time.perf_counter()
-        pixels = self.pixels.one(picture)
+        try:
+            pixels = self.pixels.one(picture)
+        except LIBRARY_ERRORS as error:
+            self._give_up(error)
+            return
         if not self.pixels.masked and source not in self.store:
             self.pending[source] = pixels
+        self.seconds += time.perf_counter() - started
         if len(self.pending) == TOGETHER:
             self.flush()
-        self.seconds += time.perf_counter() - started
 
     def flush(self) -> None:
         """Keep the features of the last pictures taken."""
         started = time.perf_counter()
-        self._keep(self.pending)
+        try:
+            self._keep(self.pending)
+        except LIBRARY_ERRORS as error:
+            self._give_up(error)
         self.pending = {}
         self.seconds += time.perf_counter() - started
+
+    def _give_up(self, error: Exception) -> None:
+        if isinstance(error, OSError):  # of a disk, not of the network
+            raise error
+        self.has_failed, self.pending = True, {}
 
     def _keep(self, pixels: Mapping[str, Tensor]) -> None:
         if not pixels:
