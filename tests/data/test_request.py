@@ -160,6 +160,7 @@ def test_file_and_arguments_are_one_request(data: PairData, tmp_path: Path) -> N
         ("r.csv", '"a, b"\n', Named(("a, b",))),
         ("r.tsv", "why\tsubject\tid\nx\ttom\t\n", Named((), ("tom",))),
         ("r.csv", "image\nx.png\n", Named((), (), ("x.png",))),
+        ("r.csv", 'id,why\na,"moved\nabroad"\nb,\n', Named(("a", "b"))),
         (
             "r.jsonl",
             '"a"\n\n{"id": "b"}\n{"subject": "tom"}\n{"image": "x.png"}\n7\n',
@@ -183,11 +184,40 @@ def test_request_files(tmp_path: Path, name: str, content: str, expected: Named)
         ),
         ("r.jsonl", b'{"id": \n{"name": "x"}\n', r"(?s)line 1: not JSON.*line 2: .*no key id, subject, image or node"),
         ("r.txt", b"\xff\xfe\x00", "cannot be read as UTF-8"),
+        (
+            "r.parquet",
+            b"PAR1",
+            r"a parquet file\. Only pairs are read .*; write a request .* as \.csv, \.tsv or \.jsonl",
+        ),
+        ("r.csv", b"PAR1", r"a parquet file\. Only pairs are read .*; write a request .* as \.csv, \.tsv or \.jsonl"),
     ],
 )
 def test_unreadable_request_files(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(RequestError, match=message):
+        read_request(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        ("r.csv", 'id,why\np1,"said\np2,yes\np3,no"\n', 2),
+        ("r.csv", 'id,why\np1,"said\nX-7,yes"\np5,fine\n', 2),
+        ("r.csv", 'subject,why\nann,fine\nbob,"said\nDr. Cy O\'Neil,yes"\n', 3),
+        ("r.csv", 'id,why\np5,fine\np1,"said\nX-7, yes"\n', 3),
+        ("r.csv", 'id,why\r\np5,fine\r\np1,"said\r\nX-7,yes, well"\r\n', 3),
+        ("r.csv", 'id,why\rp1,"said\rp2,yes"\r', 2),
+        ("r.csv", 'why,id\n"said,p1\nwell, no",p2\n', 2),
+        ("r.csv", 'id,why,by\np1,"said\np2,yes",me\n', 2),
+        ("r.csv", 'id,"why\np1,said\np2,yes"\np3,no\n', 1),
+        ("r.tsv", 'id\twhy\np1\t"said\np2\tyes\n"\n', 2),
+    ],
+)
+def test_a_cell_that_may_hold_other_rows_is_no_part_of_a_request(
+    tmp_path: Path, name: str, content: str, line: int
+) -> None:
+    (tmp_path / name).write_text(content, newline="")
+    with pytest.raises(RequestError, match=rf"1 cell holds lines that look like rows .* on lines {line}\. .*one line"):
         read_request(tmp_path / name)
 
 

@@ -30,6 +30,9 @@ def table(folder: Path, name: str, content: str | bytes) -> list[list[object]]:
         ("x.csv", "id,n\r\na,\r\n b , \r\n", [["a", None], [" b ", None]]),
         ("x.csv", 'id,n\na,"one, ""two"",\nthree"\n', [["a", 'one, "two",\nthree']]),
         ("x.csv", 'n,id\n"one, two\nthree",a1\nx,a2\n', [["one, two\nthree", "a1"], ["x", "a2"]]),
+        ("x.csv", 'id,n\na1,"It runs\nand barks, loudly"\na2,x\n', [["a1", "It runs\nand barks, loudly"], ["a2", "x"]]),
+        ("x.csv", 'n,id\n"one, two\nit is, oh",a1\nx,a2\n', [["one, two\nit is, oh", "a1"], ["x", "a2"]]),
+        ("x.csv", 'id,n,m\na1,"b\nc,1,000, or so",m\na2,,\n', [["a1", "b\nc,1,000, or so", "m"], ["a2", None, None]]),
         ("x.csv", "id, n\na, b\n", [["a", "b"]]),  # a blank after every comma, as a style
         ("x.csv", "id,n\na,b\u2028c\u0085d\n", [["a", "b\u2028c\u0085d"]]),
         ("x.csv", "\ufeffid,n\na,b", [["a", "b"]]),
@@ -62,6 +65,14 @@ def test_cells_are_the_text_that_is_written(tmp_path: Path, name: str, content: 
         ("x.csv", 'id,n\na1,"b\na2,c"\na3,d\n', "1 cell holds lines that look like rows of their own: rows on lines 2"),
         ("x.csv", 'text,id\n"one says hi,a1\nthe disc is 12",a2\nb,a3\n', "lines 2"),  # the text stands first
         ("x.csv", 'id,n,m\na1,"b,c\na2,d",e\na3,d,e\n', "1 cell holds lines that look like rows"),
+        ("x.csv", 'id,n\na1,"b\na2,c\na3,d"\n', "1 cell holds lines that look like rows of their own: rows on lines 2"),
+        ("x.csv", 'id,n\rp1,"b\rX-7,c"\rp5,d\r', "rows of their own: rows on lines 2"),  # another shape
+        ("x.csv", 'id,n\np1,"b\nDr. Cy O\'Neil,c"\np5,d\n', "rows of their own: rows on lines 2"),
+        ("x.csv", 'id,n,m\np1,"b,c\nX-7,d",e\np5,d,e\n', "rows of their own: rows on lines 2"),
+        ("x.csv", 'id, n\np1, b\np2,"c\nX-7, d"\n', "rows of their own: rows on lines 3"),  # blanks are style
+        ("x.csv", 'n,id\n"said,p1\nfine!,X-7\nno",p3\nyes,p4\n', "rows of their own: rows on lines 2"),
+        ("x.csv", 'id,"n\np1,b"\np3,d\n', "rows of their own: rows on lines 1"),  # the header
+        ("x.tsv", 'id\tn\np1\t"b\nX-7\tc\n"\np5\td\n', "rows of their own: rows on lines 2"),
         ("x.csv", "id,n,id\na,b,c\n", "1 column stands twice in its header: id"),
         ("x.csv", ",n,\na,b,c\n", "2 columns have no name"),
         ("x.csv", "id;n\na;b\n", "separated by semicolons"),
@@ -73,6 +84,7 @@ def test_cells_are_the_text_that_is_written(tmp_path: Path, name: str, content: 
         ("x.csv", "id,n\na,b\n".encode("utf-16-le"), r"zero bytes \(lines 1"),
         ("x.csv", "id,n\na,é\n".encode("latin-1"), "line 2 holds the byte 0xe9"),
         ("x.csv", b"PK\x03\x04...", "it is a workbook"),
+        ("x.csv", b"PAR1...", r"it is a parquet file\. Only pairs .* ends in \.parquet; write a request"),
         ("x.jsonl", '{"id": 1, "id": 2}\n', r"lines 1\. The first: the key 'id' stands twice"),
         ("x.jsonl", "[" * 100000, "nested too deeply"),
         ("x.jsonl", '{"id": 1}{"id": 2}\n', "lines 1"),

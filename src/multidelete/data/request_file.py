@@ -8,11 +8,11 @@ from multidelete.core.errors import DataError, RequestError, first_few, short
 from multidelete.core.paths import lies_there
 from multidelete.core.words import counted
 from multidelete.data.tables.columns import READ, columns_of
-from multidelete.data.tables.delimited import Rows, begins_with_blank, other_separator, read_rows
+from multidelete.data.tables.delimited import Rows, other_separator, read_rows
 from multidelete.data.tables.json_rows import read_lines
 from multidelete.data.tables.source import read_text
 from multidelete.data.tables.strict_json import Json
-from multidelete.data.tables.suspicion import looks_like_list, spells_missing
+from multidelete.data.tables.suspicion import begins_with_blank, looks_like_list, spells_missing
 from multidelete.data.tables.table import with_header
 
 COLUMNS = ("id", "subject", "image", "node")
@@ -80,7 +80,7 @@ def read_request(path: Path) -> Named:
         text = read_text(path)
         match path.suffix.lower():
             case ".csv" | ".tsv":
-                return _read_table(path, *read_rows(path, text))
+                return _read_table(path, *read_rows(path, text, prose=False))
             case ".jsonl":
                 return _read_json_lines(path, text)
             case ".json":

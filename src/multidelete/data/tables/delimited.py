@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from multidelete.core.errors import DataError, first_few
 from multidelete.core.words import counted
+from multidelete.data.tables.suspicion import begins_with_blank
+from multidelete.data.tables.swallowed import is_of_several_lines, rows_with_others
 
 if TYPE_CHECKING:
     from multidelete.data.location import Location
@@ -35,6 +37,7 @@ class Reading:
         delimiter: What stands between cells.
         quoting: Whether quotation marks stand around cells, or are part of them.
         spaced: Whether a blank after a delimiter is style.
+        prose: Whether cells may honestly hold several lines with commas, as captions do.
         header: The cells of the first row.
         notes: What a reader of the rows should know.
     """
@@ -43,6 +46,7 @@ class Reading:
     delimiter: str
     quoting: bool = True
     spaced: bool = False
+    prose: bool = True
     header: Sequence[str] = ()
     notes: Sequence[str] = ()
 
@@ -73,13 +77,13 @@ class Reading:
             ) from error
 
 
-def read_rows(path: Path, text: str) -> tuple[Rows, Sequence[str]]:
+def read_rows(path: Path, text: str, *, prose: bool = True) -> tuple[Rows, Sequence[str]]:
     """The rows of a text, the header among them, and notes on how it was read: see `reading_of`."""
-    reading = reading_of(path, lambda: StringIO(text, newline=""))
+    reading = reading_of(path, lambda: StringIO(text, newline=""), prose=prose)
     return list(reading.rows(StringIO(text, newline=""))), reading.notes
 
 
-def reading_of(path: "Location", lines: Lines) -> Reading:
+def reading_of(path: "Location", lines: Lines, *, prose: bool = True) -> Reading:
     """How a file is read, which is gone through once for it, or some times where cells hold line ends.
 
     In CSV a cell in double quotation marks may hold commas and line ends, and a quotation mark written twice. Exports
@@ -95,8 +99,8 @@ def reading_of(path: "Location", lines: Lines) -> Reading:
     if first.lower().startswith("sep="):
         raise DataError(f"{path}: its first line is {first!r}, a sign for Excel. Remove it, and separate by commas.")
     if path.suffix.lower() == ".tsv":
-        return _tab_separated(path, lines)
-    reading = Reading(path=path, delimiter=",")
+        return _tab_separated(path, lines, prose)
+    reading = Reading(path=path, delimiter=",", prose=prose)
     _, header = next(reading.rows(chain([line], beginning)), (1, list[str]()))
     return _checked(replace(reading, spaced=_is_spaced(header)), lines)
 
@@ -171,7 +175,7 @@ class _Look:
             if len(cells) != len(look.header):
                 look.wrong.append(f"line {line} ({len(cells)})")
             joined = "\0".join(cells)
-            if "\n" in joined:
+            if is_of_several_lines(cells):
                 look.several.append(line)
             if '\\"' in joined:
                 look.escaped.append(line)
@@ -227,52 +231,19 @@ def _checked(reading: Reading, lines: Lines) -> Reading:
 
 def _check_swallowed(reading: Reading, lines: Lines) -> None:
     """Refuse cells of several lines where a line looks like another row: a quotation mark that was never meant."""
-    shapes: list[set[str]] = []
-    for number, (_, cells) in enumerate(reading.rows(lines())):
-        if number and not any("\n" in cell for cell in cells):
-            shapes = shapes or [set() for _ in cells]
-            for known, cell in zip(shapes, cells, strict=True):
-                known.add(_shape(cell))
-    swallowing = [
-        line
-        for line, cells in reading.rows(lines())
-        if shapes and any("\n" in cell for cell in cells) and _holds_rows(cells, shapes, reading.delimiter)
-    ]
+    swallowing = rows_with_others(
+        lambda: reading.rows(lines()), reading.delimiter, spaced=reading.spaced, prose=reading.prose
+    )
     if swallowing:
         raise DataError(
             f"{reading.path}: {counted(len(swallowing), 'cells hold')} lines that look like rows of their own: rows "
             f"on lines {first_few(swallowing)}. A quotation mark that opens a cell and is part of its text is written "
-            "twice, inside two more."
+            "twice, inside two more. Where the lines are one cell, put it on one line."
         )
 
 
-def _holds_rows(cells: Sequence[str], shapes: Sequence[set[str]], delimiter: str) -> bool:
-    """Whether a cell of several lines holds the end of its own row, or the beginning of another."""
-    for at, cell in enumerate(cells):
-        first, *others = [line.split(delimiter) for line in cell.split("\n")]
-        after = len(cells) - 1 - at
-        ends = after > 0 and len(first) > after and all(map(_fits, first[-after:], shapes[-after:]))
-        begins = any(len(parts) > 1 and len(parts) >= len(cells) - 1 and _fits(parts[0], shapes[0]) for parts in others)
-        if others and (ends or begins):
-            return True
-    return False
-
-
-def _fits(cell: str, shapes: set[str]) -> bool:
-    return _shape(cell) in shapes
-
-
-def _shape(cell: str) -> str:
-    """A cell with its words and numbers made alike: ``img/12.png`` and ``img/7.png`` have one shape."""
-    return re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "0", cell.strip()))
-
-
-def begins_with_blank(cell: str) -> bool:
-    return cell[:1] == " " and not cell.isspace()
-
-
-def _tab_separated(path: "Location", lines: Lines) -> Reading:
-    literal = Reading(path=path, delimiter="\t", quoting=False)
+def _tab_separated(path: "Location", lines: Lines, prose: bool) -> Reading:
+    literal = Reading(path=path, delimiter="\t", quoting=False, prose=prose)
     look = _Look.at(literal, lines)
     quoted_header = bool(look.header) and all(_QUOTED.fullmatch(cell) for cell in look.header)
     if look.wrong or quoted_header or (look.doubled and not look.within):

@@ -14,7 +14,8 @@ _OTHER_FORMATS = {
     b"PK\x03\x04": "a workbook or an archive (zip, such as .xlsx or .ods); save its sheet as CSV in UTF-8",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook (.xls); save its sheet as CSV in UTF-8",
     b"\x1f\x8b": "compressed (gzip); unpack it",
-    b"PAR1": "a parquet file; name it .parquet",
+    b"PAR1": "a parquet file. Only pairs are read from such a file, under a name that ends in .parquet; write a "
+    "request or another table as .csv, .tsv or .jsonl",
     b"%PDF": "a PDF; write a text table",
 }
 

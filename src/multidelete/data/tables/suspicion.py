@@ -55,6 +55,10 @@ def spells_missing(cell: str) -> bool:
     return cell in _MISSING
 
 
+def begins_with_blank(cell: str) -> bool:
+    return cell[:1] == " " and not cell.isspace()
+
+
 def whole(name: str) -> str | None:
     """The whole number that a name writes with a point and zeros; None where it is not written so.
 
