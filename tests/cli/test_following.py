@@ -53,6 +53,12 @@ def test_audit_is_followed_by_what_mends_or_tells_more(
         assert "--method npo --out unlearned-settings.toml" in found[0]
 
 
+def test_retraining_is_not_offered_where_nothing_tells_how() -> None:
+    run = AuditOptions(unlearned="unlearned", original="original")
+    found = [after_audit(outcome, run, "npo", [DATA, REQUEST], has_recipe=False) for outcome in ("damaged", "unjudged")]
+    assert [[parsed(command)[0] for command in commands] for commands in found] == [["tune"], []]
+
+
 def test_defaults_are_not_repeated() -> None:
     data, request = DataOptions(data="personas"), ForgetOptions(forget="request.txt")
     assert after_unlearn("a", "b", "npo", [data, request]) == (

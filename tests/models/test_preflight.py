@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from transformers import CLIPImageProcessorPil, CLIPProcessor, ViltImageProcessorPil, ViltProcessor
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from transformers import (
+    CLIPImageProcessorPil,
+    CLIPProcessor,
+    PreTrainedTokenizerFast,
+    ViltImageProcessorPil,
+    ViltProcessor,
+)
 
 from multidelete import unlearn
 from multidelete.auditing import audit
@@ -145,3 +153,13 @@ def test_check_tries_each_picture_with_a_model(
     assert "person-0001-view-1.png" in said
     assert run([part for part in command if part != "--check"]) == 2
     assert "Give --check too" in capsys.readouterr().err
+
+
+def test_what_a_tokenizer_raises_without_a_class_of_its_own_is_a_sentence(data: PairData) -> None:
+    adapter = own_clip(data)
+    words = {"[PAD]": 0} | {f"word {n}": n for n in range(1, adapter.model.config.text_config.vocab_size)}
+    content = Tokenizer(BPE(vocab=words, merges=[], unk_token="[UNK]"))  # which the vocabulary lacks
+    adapter.processor.tokenizer = PreTrainedTokenizerFast(tokenizer_object=content, pad_token="[PAD]")
+    fresh = adapter_for(adapter.model, adapter.processor)
+    with pytest.raises(CheckpointError, match="Unk token"):
+        preflight(fresh, {"train": data.train}, {})

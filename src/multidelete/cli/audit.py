@@ -55,12 +55,23 @@ def audit(call: Call) -> None:
     if show.is_printing():
         judged = result.verdict
         same = [call.of(kind) for kind in (DataOptions, ForgetOptions, FamilyOptions, CheckpointOptions)]
-        follows = after_audit(judged.outcome, run, _method_of(run.unlearned), same)
+        follows = after_audit(
+            judged.outcome, run, _method_of(run.unlearned), same, has_recipe=_has_recipe(run.original)
+        )
         if call.json:
             repeats = kept_repeats(pairs.train, request.ids)
             show.show_verdict_json(judged, result.folder, {"commands": follows, "kept_repeats": repeats})
         else:
             show.show_verdict(judged, result.folder, follows)
+
+
+def _has_recipe(original: str) -> bool:
+    """Whether the original's folder tells how it was trained."""
+    from multidelete.artifacts.manifest import read_record
+    from multidelete.artifacts.record import Recipe
+
+    record = read_record(original)
+    return record is not None and record.recipe != Recipe()
 
 
 def _method_of(folder: str) -> str | None:

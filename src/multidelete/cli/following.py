@@ -25,19 +25,27 @@ def after_unlearn(original: str, out: str, method: str | None, same: Sequence["D
 
 
 def after_audit(
-    outcome: "Outcome", run: AuditOptions, method: str | None, same: Sequence["DataclassInstance"]
+    outcome: "Outcome",
+    run: AuditOptions,
+    method: str | None,
+    same: Sequence["DataclassInstance"],
+    *,
+    has_recipe: bool = True,
 ) -> list[str]:
-    """What mends a bad outcome, and what is missing for a better judged one."""
+    """What mends a bad outcome, and what is missing for a better judged one.
+
+    ``retrain`` repeats how the original was trained: without that recipe it would be refused.
+    """
     request = list(_same(same))
     commands = []
     if outcome in BAD:
         chosen = [] if method is None or method == "retrain" else ["--method", method]
         tuned = f"{_bare(run.unlearned)}-settings.toml"
         commands.append(_command("tune", run.original, *request, *chosen, "--out", tuned))
-    if run.retrained is None:
+    if run.retrained is None and has_recipe:
         retrained = f"{_bare(run.original)}-retrained"
         commands.append(_command("unlearn", run.original, *request, "--method", "retrain", "--out", retrained))
-    elif not run.retrained_again and outcome not in BAD:
+    elif run.retrained is not None and not run.retrained_again and outcome not in BAD:
         commands.append(_command("references", run.original, *request, "--store", "models", "--retrained", "2"))
     return commands
 

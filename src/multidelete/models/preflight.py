@@ -113,4 +113,8 @@ def _problem(adapter: Adapter, pairs: Sequence[Pair]) -> str | None:
         return str(error)
     except LIBRARY_ERRORS as error:
         return sentence(error)
+    except Exception as error:
+        if type(error) is not Exception:  # which tokenizers raise as it is
+            raise
+        return sentence(error)
     return f"its {' and '.join(wrong)} are NaN or infinite." if wrong else None

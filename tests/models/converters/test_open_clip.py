@@ -223,6 +223,13 @@ def test_wrong_files_get_one_line(name: str, tmp_path: Path, tokenizer: Path, mo
     assert not (tmp_path / "ran").exists()
 
 
+def test_weights_that_are_not_finite_are_not_converted(tmp_path: Path, tokenizer: Path) -> None:
+    torch.save(WRONG["infinite"][0], tmp_path / "model.pt")
+    with reading(tokenizer=tokenizer), pytest.raises(CheckpointError, match="NaN or infinite"):
+        convert(tmp_path / "model.pt", tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
+
+
 def test_damaged_files_and_archives_of_code_get_one_line(tmp_path: Path, tokenizer: Path) -> None:
     torch.save(random_tensors(), tmp_path / "whole.pt")
     (tmp_path / "model.pt").write_bytes((tmp_path / "whole.pt").read_bytes()[:5000])

@@ -13,7 +13,7 @@ from multidelete.artifacts.result_file import refuse_existing_model, whole_file
 from multidelete.core.errors import CheckpointError
 from multidelete.core.foreign import explained
 from multidelete.models.base import Task
-from multidelete.models.checkpoint import load_model, lora_base
+from multidelete.models.checkpoint import load_model, lora_base, refuse_not_finite
 from multidelete.models.converters.known import checkpoint_of, layout_back, read, write_back
 from multidelete.models.converters.layout import said_paths
 from multidelete.models.converters.sentence_transformers import model_folder
@@ -67,6 +67,7 @@ def convert(source: Path, out: Path, *, image_size: int | None = None, overwrite
         raise CheckpointError(f"{source} {what}. Give a checkpoint file, or --to-official with a model folder.")
     known = recognise(source)
     theirs = read(source, known.kind, known.head)
+    refuse_not_finite(source, theirs.model)
     own_size = theirs.model.config.vision_config.image_size
     if image_size is not None:
         resize(theirs.model, theirs.processor, theirs.layout, image_size)
