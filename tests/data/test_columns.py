@@ -9,6 +9,7 @@ import pytest
 from multidelete.core.errors import DataError
 from multidelete.data.readers import load_data
 from multidelete.data.readers.memory import read_rows
+from multidelete.data.request_file import read_request
 from multidelete.data.tables.columns import columns_of
 from tests.data.trouble import FIELDS, READERS, Kind, Reader, picture, rows_with
 
@@ -88,6 +89,18 @@ def test_metadata_below_a_folder_names_images_in_either_column(tmp_path: Path) -
 def test_names_of_columns_are_the_same_however_their_words_are_joined() -> None:
     assert columns_of("image", ["File-Name", "filename", "image", "files"]) == ["image", "File-Name", "filename"]
     assert columns_of("id", ["__key__", "_id", " ID "]) == [" ID "]
+
+
+@pytest.mark.parametrize("column", ["\u200bid", "\u200b ID", "id\u200b", "\ufeffid"])
+def test_signs_that_are_not_seen_are_no_part_of_the_name_of_a_column(tmp_path: Path, column: str) -> None:
+    picture(tmp_path / "a.png")
+    (tmp_path / "t.csv").write_text(f"file_name,text,{column}\na.png,t,p1\n", encoding="utf-8")
+    data = load_data(str(tmp_path / "t.csv"))
+    assert [pair.id for pair in data.train] == ["p1"]
+    assert f"column {column!r} is read as the id" in "\n".join(data.notes)
+    for name, content in (("r.csv", f"{column},why\np1,x\n"), ("r.jsonl", json.dumps({column: "p1"}))):
+        (tmp_path / name).write_text(f"{content}\n", encoding="utf-8")
+        assert read_request(tmp_path / name).ids == ("p1",)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from multidelete.core.errors import first_few
 from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, PairData, PairDataset, members
 from multidelete.data.request_file import Named
-from multidelete.data.tables.suspicion import number_form
+from multidelete.data.tables.suspicion import number_form, visible
 
 
 def plain_form(name: str) -> str:
@@ -18,8 +18,7 @@ def plain_form(name: str) -> str:
     True
     """
     if not name.isascii():
-        seen = "".join(sign for sign in name if unicodedata.category(sign) != "Cf")
-        name = unicodedata.normalize("NFKC", seen)
+        name = unicodedata.normalize("NFKC", visible(name))
     return " ".join(name.split())
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from multidelete.core.errors import DataError, RequestError, first_few, short
 from multidelete.core.paths import lies_there
 from multidelete.core.words import counted
-from multidelete.data.tables.columns import READ, columns_of
+from multidelete.data.tables.columns import READ, bare, columns_of
 from multidelete.data.tables.delimited import Rows, other_separator, read_rows
 from multidelete.data.tables.json_rows import read_lines
 from multidelete.data.tables.source import read_text
@@ -96,7 +96,7 @@ def read_request(path: Path) -> Named:
 
 def _read_table(path: Path, rows: Rows, notes: Sequence[str]) -> Named:
     header = [cell.strip() for cell in rows[0][1]] if rows else []
-    if not _HEADERS & {cell.lower() for cell in header}:
+    if not _HEADERS & set(map(bare, header)):
         separator = other_separator(header, "\t" if path.suffix.lower() == ".tsv" else ",")
         if len(header) > 1 or (separator and any(name in header[0].lower() for name in COLUMNS)):
             seems = f" Its cells seem to be separated by {separator}." if separator else ""
@@ -134,7 +134,7 @@ def _read_json_lines(path: Path, text: str) -> Named:
     entries: list[tuple[int, Mapping[str, Json]]] = []
     for line, entry in parsed:
         ours = _meanings(entry) if isinstance(entry, dict) else {}
-        is_named = any(key.strip().lower() in _HEADERS for key in ours)
+        is_named = any(bare(key) in _HEADERS for key in ours)
         if isinstance(entry, dict) and is_named and len(set(ours.values())) == len(ours):
             entries.append((line, {name: entry[key] for key, name in ours.items()}))
         elif isinstance(entry, dict | list):

@@ -17,7 +17,7 @@ from multidelete.data.readers.archive import ArchivedImage
 from multidelete.data.readers.folder import split_of_row
 from multidelete.data.readers.rows import RowReader
 from multidelete.data.readers.tables import Table
-from multidelete.data.tables.columns import columns_of
+from multidelete.data.tables.columns import bare, columns_of
 from multidelete.data.tables.strict_json import Literal
 from multidelete.data.tables.suspicion import whole
 
@@ -146,7 +146,7 @@ class ShardReader:
         ours = set(self.at.values())
         for name in ("id", "subject", "label", "kind", "split"):
             for column in columns_of(name, late):
-                if column not in ours and name not in self.at and column.strip().lower() == name:
+                if column not in ours and name not in self.at and bare(column) == name:
                     self.told.problems.setdefault(
                         f"columns come late, and are read where --columns names them ({name}={column})", []
                     ).append(f"{shard.name} row {late[column] + 1}")

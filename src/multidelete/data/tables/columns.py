@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from multidelete.core.errors import first_few, short
+from multidelete.data.tables.suspicion import visible
 
 Located = tuple[str, Mapping[str, object]]
 """A row, and where it stands (``val row 3``)."""
@@ -23,6 +24,11 @@ MEANINGS: Mapping[str, tuple[str, ...]] = {
 """What columns are called that hold one thing; ours first."""
 READ = {**{name: (name,) for name in MEANINGS}, "image": ("image", "file_name")}
 """By which of these names a column is read without being mapped, in any letter case."""
+
+
+def bare(column: str) -> str:
+    """A name in small letters, without blanks around it and signs that are not seen."""
+    return visible(column).strip().lower()
 
 
 def columns_of(name: str, columns: Iterable[str]) -> list[str]:
@@ -66,7 +72,7 @@ def find_columns(
     twice: dict[str, tuple[str, str]] = {}
     for name in names:
         every = columns_of(name, has)
-        read = [column for column in every if column.strip().lower() in READ[name]]
+        read = [column for column in every if bare(column) in READ[name]]
         alike = [column for column in every if column in read or column not in mapped.values()]
         if name in mapped or not read:
             if alike and name not in mapped:
@@ -89,7 +95,7 @@ def find_columns(
 
 def _joined(column: str) -> str:
     """A name in small letters and without what stands between its words."""
-    return re.sub(r"(?<=\w)[\s_-]+(?=[^\W_])", "", column.strip().lower().strip("_")) if column[:1] != "_" else column
+    return re.sub(r"(?<=\w)[\s_-]+(?=[^\W_])", "", bare(column).strip("_")) if column[:1] != "_" else column
 
 
 def _where_they_differ(rows: Iterable[Located], columns: Mapping[str, str]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Cells that are probably not what they seem: lists, missing values in words, whole numbers with a point."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 
 from multidelete.core.errors import first_few
@@ -53,6 +54,11 @@ def spells_missing(cell: str) -> bool:
     (True, False)
     """
     return cell in _MISSING
+
+
+def visible(name: str) -> str:
+    """A name without signs that are not seen, such as blanks of no width and byte order marks."""
+    return name if name.isascii() else "".join(sign for sign in name if unicodedata.category(sign) != "Cf")
 
 
 def begins_with_blank(cell: str) -> bool:
