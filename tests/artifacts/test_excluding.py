@@ -1,6 +1,7 @@
 """Delete lists for training loops that stay outside, and shards without what is on them."""
 
 import io
+import json
 import os
 import re
 import resource
@@ -18,8 +19,9 @@ import pytest
 import webdataset as wds
 
 from multidelete.artifacts.excluding import Excluded, exclude, read_excluded, rewritten
-from multidelete.artifacts.indexing import index_for
-from multidelete.cli import main
+from multidelete.artifacts.indexing import index_for, write_index
+from multidelete.artifacts.locks import sole_writer
+from multidelete.cli import main, run
 from multidelete.core.errors import DataError, RequestError
 from multidelete.data.index.build import IndexOptions
 from multidelete.data.index.dataset import IndexedDataset, indexed_data
@@ -312,3 +314,71 @@ def test_cut_archive_is_named(shards: Path, tmp_path: Path) -> None:
         (tmp_path / "data" / "0.tar").write_bytes(whole[:end])
         with pytest.raises(DataError, match=r"0\.tar cannot be loaded as a data set: it is (cut|no whole)"):
             lists_of(str(tmp_path / "data"), tmp_path / "lists", columns=COLUMNS)
+
+
+@pytest.mark.parametrize("resume", [False, True], ids=["at once", "resumed"])
+@pytest.mark.parametrize("to", [["--in-place"], ["--rewrite", "new"]], ids=["in place", "folder"])
+def test_no_filter_by_row_is_left_for_rewritten_shards(
+    to: list[str], resume: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_csv(tmp_path / "data" / "0.csv", rows(0, 4))
+    command = ["exclude", "--data", "data", "--forget-subject", "person 0", "--out", "lists", "--json"]
+    if resume:
+        assert run(command) == 0
+        assert list(json.loads(capsys.readouterr().out)["filters"]) == ["datasets"]
+    assert run([*command, *to, *["--resume"] * resume]) == 0
+    assert json.loads(capsys.readouterr().out)["filters"] == {}
+    assert "No filter is needed" in (tmp_path / "lists" / "FILTER.md").read_text()
+    assert "dataset.filter" not in "".join(path.read_text() for path in (tmp_path / "lists").iterdir())
+    assert not (tmp_path / "lists" / "all.txt").exists()
+    assert run([*command[:-1], *to, "--resume"]) == 0
+    told = capsys.readouterr().out
+    assert "none is needed" in told
+    assert "gone = " not in told
+
+
+@pytest.mark.parametrize("spec", ["data", "index:data", "data/{0..0}.jsonl"])
+def test_index_that_still_holds_captions_is_named(
+    spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "data" / "0.jsonl", rows(0, 4))
+    write_index("data", None, IndexOptions())
+    command = ["exclude", "--data", spec, "--forget-subject", "person 0", "--out", "lists", "--in-place", "--json"]
+    assert run(command) == 0
+    told = capsys.readouterr()
+    folder = tmp_path / "data" / ".multidelete-index"
+    assert json.loads(told.out)["stale_indices"] == [str(folder)]
+    assert "holds ids and captions of the deleted pairs" in told.err
+    assert "multidelete data data --index" in told.err
+    assert b"thing 0 of person 0" in (folder / "index.sqlite").read_bytes()
+    write_index("data", None, IndexOptions())
+    assert b"thing 0 of person 0" not in (folder / "index.sqlite").read_bytes()
+    assert run([*command, "--resume"]) == 0
+    assert json.loads(capsys.readouterr().out)["stale_indices"] == []
+
+
+def test_begun_rewriting_is_told_before_ids_are_looked_for(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied(shards, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "request.txt").write_text("".join(f"{one}\n" for one in GONE[:4]))
+    command = ["exclude", "--data", "shards", "--columns", "image=png,text=txt,id=__key__", "--forget", "request.txt",
+               "--in-place", "--out"]  # fmt: skip
+    assert child(tmp_path, kill_at=4) == -signal.SIGKILL
+    for more in ([], ["--overwrite"]):
+        assert run([*command, "lists", *more]) == 2
+        assert "did not end. Give --resume" in capsys.readouterr().err
+    with sole_writer(tmp_path / "shards" / "exclude"):
+        for out in ("lists", "others"):
+            assert run([*command, out]) == 2
+            told = capsys.readouterr().err
+            assert f"{tmp_path / 'shards'} is being written by process {os.getpid()}" in told
+            assert "Wait" in told
+        assert run([*command, "lists", "--resume"]) == 2
+    assert run([*command, "lists", "--resume"]) == 0
+    capsys.readouterr()
+    assert run([*command, "lists"]) == 2
+    assert "are gone from the shards" in capsys.readouterr().err

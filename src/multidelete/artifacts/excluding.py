@@ -9,6 +9,7 @@ from pathlib import Path
 from multidelete.artifacts.folders import whole_or_nothing
 from multidelete.artifacts.overlap import refuse_overlap
 from multidelete.artifacts.rewriting import is_rewritten, rewrite
+from multidelete.artifacts.taking_out import ALL, FILTER, RECORD, begin, end
 from multidelete.core.errors import CheckpointError, DataError, RequestError, first_few
 from multidelete.core.json_files import read_json_object
 from multidelete.core.progress import progress_bar
@@ -20,7 +21,6 @@ from multidelete.data.readers.delimited_file import ENDINGS as DELIMITED
 from multidelete.data.readers.parquet import is_read_as_written
 from multidelete.data.request import Request
 
-RECORD, ALL = "exclude.json", "all.txt"
 IMPORT = "from pathlib import Path"
 """What the lines for a training loop need."""
 _PLAIN = re.compile(r"(?=.*[A-Za-z_])(?!\d{4}-\d\d)(?![-+.\deE]+$).*|0|[1-9]\d{0,17}", re.DOTALL)
@@ -101,7 +101,7 @@ def exclude(
         if done.pictures:
             _write(folder / "pictures.txt", done.pictures)
         lines = [f"# {name}\n\n```python\n{IMPORT}\n\n{code}\n```\n" for name, code in done.filters.items()]
-        (folder / "FILTER.md").write_text("\n".join(lines), encoding="utf-8")
+        (folder / FILTER).write_text("\n".join(lines), encoding="utf-8")
         told = {"pairs": done.pairs, "shards": [asdict(shard) | {"path": str(shard.path)} for shard in shards]}
         (folder / RECORD).write_text(json.dumps(told | {"filters": dict(done.filters)}), encoding="utf-8")
     return done
@@ -135,6 +135,8 @@ def _shard(told: Mapping[str, object]) -> ShardRows:
 def rewritten(lists: Excluded, folder: Path | None) -> list[Path]:
     """Write the shards that hold rows of the lists without these, each whole or not at all.
 
+    The lists are a record from then on: a filter by the numbers of rows would take others out of the new shards.
+
     Args:
         lists: What goes.
         folder: Where the new shards go; None puts each in the place of the old one.
@@ -148,6 +150,7 @@ def rewritten(lists: Excluded, folder: Path | None) -> list[Path]:
     """
     if folder is not None:
         refuse_overlap(folder, [shard.here for shard in lists.shards])
+    begin(lists.folder, folder, by_number=not any(shard.keys for shard in lists.touched))
     written = []
     with progress_bar("rewriting shards", len(lists.touched)) as bar:
         for number, shard in enumerate(lists.touched, start=1):
@@ -158,6 +161,7 @@ def rewritten(lists: Excluded, folder: Path | None) -> list[Path]:
                 rewrite(shard, target)
             written.append(target)
             bar.to(number)
+    end(lists.folder)
     return written
 
 

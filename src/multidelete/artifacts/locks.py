@@ -24,8 +24,12 @@ def lock_file(target: Path) -> Path:
 
 
 @contextmanager
-def sole_writer(target: Path) -> Iterator[None]:
+def sole_writer(target: Path, called: str | None = None) -> Iterator[None]:
     """Be the one process that writes ``target``; the lock lies beside it, and goes with its process.
+
+    Args:
+        target: What is written.
+        called: What messages call it, where that is not its path.
 
     Raises:
         CheckpointError: A process that runs now writes it.
@@ -39,8 +43,8 @@ def sole_writer(target: Path) -> Iterator[None]:
     except Timeout as error:
         who = f"process {writer[0]} on {writer[1]}" if writer else "another process"
         raise CheckpointError(
-            f"{target} is being written by {who}, which is still running. Wait until it has ended, or stop it, "
-            "or give another place."
+            f"{called or target} is being written by {who}, which is still running. Wait until it has ended, or "
+            "stop it, or give another place."
         ) from error
     try:
         with suppress(OSError):  # a full disk: then the note of who writes is all that is lost

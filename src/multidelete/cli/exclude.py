@@ -47,19 +47,26 @@ def exclude(call: Call) -> None:
     .jsonl, .csv, .tsv) are named as a folder, a file, a pattern such as `shards/{0000..0999}.tar`, or by their index;
     on the hub as `hf://datasets/OWNER/NAME`, where none are rewritten.
     """
-    out, options = call.of(OutOptions), call.of(ExcludeOptions)
-    from multidelete.artifacts.excluding import IMPORT, read_excluded, rewritten
+    options, spec = call.of(ExcludeOptions), call.of(DataOptions).data
+    from multidelete.artifacts.excluding import IMPORT
+    from multidelete.artifacts.taking_out import stale_indices
 
-    lists = read_excluded(Path(out.out)) if options.resume else _lists(call)
-    written = []
-    if options.rewrite is not None or options.in_place:
-        written = rewritten(lists, None if options.rewrite is None else Path(options.rewrite))
+    lists, written = _lists_and_shards(call)
+    to_rewrite = options.in_place or options.rewrite is not None
+    filters = {} if to_rewrite else dict(lists.filters)
+    stale = stale_indices(lists.touched, spec) if options.in_place else []
+    for folder, data in stale:
+        show.say(
+            f"note: {folder} is an index of the shards as they were, and holds ids and captions of the deleted pairs. "
+            f"Make it again, with the flags that it was made with: multidelete data {data} --index"
+        )
     shards = {shard.name: len(shard.at) for shard in lists.touched}
     if call.json:
         show.show_json(
             {"folder": str(lists.folder), "pairs": lists.pairs, "shards": shards, "of": len(lists.shards),
-             "filters": dict(lists.filters), "pictures": [str(one) for one in lists.pictures],
-             "rewritten": [str(one) for one in written]}
+             "filters": filters, "pictures": [str(one) for one in lists.pictures],
+             "rewritten": [str(one) for one in written],
+             "stale_indices": [str(folder) for folder, _ in stale]}
         )  # fmt: skip
         return
     rows: list[list[object]] = [
@@ -68,9 +75,27 @@ def exclude(call: Call) -> None:
     ]  # fmt: skip
     rows += [["pictures that no other pair has", f"{len(lists.pictures)}, in pictures.txt"]] if lists.pictures else []
     rows += [["shards written without them", counted(len(written), "shards")]] if written else []
+    rows += [["filter", "none is needed: the rows are gone from the new shards"]] if to_rewrite else []
     show.show_table(["", ""], rows)
-    for name, code in lists.filters.items():
+    for name, code in filters.items():
         show.show_lines([f"for {name} ({IMPORT}):", *(f"  {line}" for line in code.split("\n"))])
+
+
+def _lists_and_shards(call: Call) -> "tuple[Excluded, list[Path]]":
+    from multidelete.artifacts.excluding import read_excluded, rewritten
+    from multidelete.artifacts.taking_out import refuse_begun, root_of_rows, root_of_shards, sole_rewriter
+
+    out, options = call.of(OutOptions), call.of(ExcludeOptions)
+    folder = Path(out.out)
+    before = read_excluded(folder) if options.resume else None
+    root = root_of_shards(call.of(DataOptions).data) if before is None else root_of_rows(before.shards)
+    with sole_rewriter(root, in_place=options.in_place):
+        if before is None:
+            refuse_begun(folder, overwrite=out.overwrite)
+        lists = before or _lists(call)
+        if options.in_place or options.rewrite is not None:
+            return lists, rewritten(lists, None if options.rewrite is None else Path(options.rewrite))
+        return lists, []
 
 
 def _lists(call: Call) -> "Excluded":

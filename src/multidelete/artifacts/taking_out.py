@@ -1,0 +1,145 @@
+"""Shards that are rewritten: by one process at a time, from lists that are a record then and no filter."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from multidelete.artifacts.folders import refuse_existing
+from multidelete.artifacts.locks import lock_file, sole_writer
+from multidelete.artifacts.room import write_whole
+from multidelete.core.errors import CheckpointError, DataError
+from multidelete.core.json_files import read_json_object
+from multidelete.data.hub import is_on_hub
+from multidelete.data.index.dataset import index_of
+from multidelete.data.index.file import FILE, FOLDER, open_index
+from multidelete.data.index.places import ShardRows
+from multidelete.data.index.shards import find_shards
+
+RECORD, ALL, FILTER = "exclude.json", "all.txt", "FILTER.md"
+_BEGUN = (
+    "# No filter\n\nThese rows are being taken out of the shards, and the lists are a record of that. Where the "
+    "command did not end, run it again with --resume.\n"
+)
+_DONE = (
+    "# No filter is needed\n\nThe rows are gone from the shards {where}. The lists are a record: numbers of rows on "
+    "them are those of the shards as they were, and would take kept rows out of the new ones.\n"
+)
+
+
+def begin(lists: Path, folder: Path | None, *, by_number: bool) -> None:
+    """Note in a folder of lists that its rows are being taken out, and take its filter away.
+
+    Args:
+        lists: The folder of lists.
+        folder: Where the new shards go; None puts each in the place of the old one.
+        by_number: Whether `ALL` holds the numbers of rows; then it goes, since loops may read it already.
+
+    Raises:
+        CheckpointError: The folder cannot be written.
+    """
+    _note(lists, {"folder": None if folder is None else str(folder), "ended": False})
+    write_whole(lists / FILTER, _BEGUN)
+    if by_number:
+        (lists / ALL).unlink(missing_ok=True)
+
+
+def end(lists: Path) -> None:
+    """Note in a folder of lists that its rows are gone from the shards.
+
+    Raises:
+        CheckpointError: The folder cannot be written.
+    """
+    told = _rewriting(lists)
+    folder = told["folder"]
+    write_whole(lists / FILTER, _DONE.format(where="in their place" if folder is None else f"in {folder}"))
+    _note(lists, told | {"ended": True})
+
+
+def _note(lists: Path, rewriting: dict[str, object]) -> None:
+    told = read_json_object(lists / RECORD, "Write the lists again.")
+    write_whole(lists / RECORD, json.dumps(told | {"filters": {}, "rewriting": rewriting}))
+
+
+def _rewriting(lists: Path) -> dict[str, object]:
+    told = read_json_object(lists / RECORD, "Write the lists again.").get("rewriting")
+    return dict(told) if isinstance(told, dict) else {}
+
+
+def refuse_begun(lists: Path, *, overwrite: bool) -> None:
+    """Refuse to write lists where others lie whose rows are being taken out, or are gone.
+
+    Raises:
+        CheckpointError: They do, or something else is there that must stay.
+    """
+    told = _rewriting(lists) if (lists / RECORD).is_file() else {}
+    if told.get("ended") is False and (told["folder"] is None or not overwrite):
+        raise CheckpointError(
+            f"the rows on the lists in {lists} are being taken out of the shards, and that did not end. Give --resume "
+            "to go on with it, or another output folder for another request."
+        )
+    if told.get("ended") and told["folder"] is None and not overwrite:
+        raise CheckpointError(
+            f"the rows on the lists in {lists} are gone from the shards. Give another output folder for another "
+            "request, or --overwrite to replace the lists."
+        )
+    refuse_existing(lists, overwrite=overwrite)
+
+
+def root_of_shards(spec: str) -> Path | None:
+    """The folder that holds the shards that a text names; None on the hub.
+
+    Raises:
+        DataError: There are none.
+    """
+    name, colon, rest = spec.partition(":")
+    is_index = bool(name == "index" and colon)
+    if is_on_hub(spec):
+        return None
+    root = open_index(index_of(rest)).meta.root if is_index else str(find_shards(spec).root)
+    return None if is_on_hub(root) else Path(root)
+
+
+def root_of_rows(shards: Sequence[ShardRows]) -> Path | None:
+    """The same of shards on lists."""
+    shard = next((one for one in shards if isinstance(one.path, Path)), None)
+    return None if shard is None else shard.here.parents[len(Path(shard.name).parts) - 1]
+
+
+@contextmanager
+def sole_rewriter(root: Path | None, *, in_place: bool) -> Iterator[None]:
+    """Be alone with shards that are rewritten in place; others only look whether somebody is.
+
+    Raises:
+        CheckpointError: A process that runs now rewrites them, or nothing can be written beside them.
+    """
+    if root is None or not (in_place or lock_file(root / "exclude").exists()):
+        yield
+        return
+    try:
+        with sole_writer(root / "exclude", called=f"the data in {root}"):
+            yield
+    except PermissionError as error:
+        raise CheckpointError(f"{root} cannot be written: {error.strerror}.") from error
+
+
+def stale_indices(shards: Sequence[ShardRows], spec: str) -> list[tuple[Path, str]]:
+    """Indices that were made before rows were taken out of shards, and hold them still, with the data that they are of.
+
+    Args:
+        shards: Shards as they were.
+        spec: How the data is named: an index that it names is looked at, and those beside the shards.
+    """
+    files = {parent / FOLDER / FILE for shard in shards for parent in shard.here.parents}
+    if spec.startswith("index:"):
+        files.add(index_of(spec.removeprefix("index:")).absolute())
+    stale = []
+    for file in sorted(one for one in files if one.is_file()):
+        try:
+            index = open_index(file)
+            held = set(index.rows("SELECT path, size, changed FROM shards"))
+            if any((str(shard.path), shard.size, shard.changed) in held for shard in shards):
+                stale.append((file.parent, index.meta.spec))
+        except DataError:  # a damaged one may hold them
+            stale.append((file.parent, "DATA"))
+    return stale
