@@ -184,7 +184,7 @@ def test_requests_point_out_what_looks_like_a_name(tmp_path: Path, caplog: pytes
     resolve_request(data, subjects=names[:2])
     resolve_request(data, subjects=["ann"])
     assert caplog.text == ""
-    with pytest.raises(RequestError, match=r"'ann\\xa0'\. Some differ .* only in blanks .*: 'ann'\."):
+    with pytest.raises(RequestError, match=r"'ann\\xa0'\. Some differ .* only in blanks.*: 'ann\\xa0' may be 'ann'\."):
         resolve_request(data, subjects=["ann\u00a0"])
 
 

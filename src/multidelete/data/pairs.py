@@ -262,6 +262,7 @@ class PairData:
         graph: The graph whose nodes the pairs name, where they name any.
         sources_are_true: Whether equal sources of pictures are known to stand for equal bytes and unequal for unequal.
         cached: Folders in the cache of `datasets` that hold the same rows, deleted ones included.
+        columns: For each column of the data what it was read as, where it has columns.
         reading_s: Seconds that reading took, part of what a deletion costs.
     """
 
@@ -273,6 +274,7 @@ class PairData:
     classes_in_order: bool = False
     sources_are_true: bool = False
     cached: Sequence[Path] = ()
+    columns: Mapping[str, Sequence[str]] = field(default_factory=dict, compare=False)
     reading_s: float = field(default=0.0, compare=False)
 
     def __repr__(self) -> str:

@@ -1,6 +1,5 @@
 """What is to be forgotten: a deletion request, checked against the training pairs."""
 
-import difflib
 import hashlib
 import logging
 from collections import Counter
@@ -13,12 +12,12 @@ from multidelete.core.errors import RequestError, first_few
 from multidelete.core.units import UNITS, Unit
 from multidelete.core.words import counted, share
 from multidelete.data.classes import class_name
-from multidelete.data.lookalikes import overlooked, plain_form
+from multidelete.data.lookalikes import overlooked
 from multidelete.data.pairs import Pair, PairData, PairDataset, names_of
 from multidelete.data.request_file import Named, read_request
 from multidelete.data.request_images import each_once, image_sources
 from multidelete.data.request_rows import check_texts, means_one, refuse_contradictions, skipped_ids
-from multidelete.data.tables.suspicion import whole
+from multidelete.data.request_unknown import unknown_names
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +80,7 @@ def resolve_request(
     """
     if unit is not None and unit not in UNITS:
         raise RequestError(f"Unknown unit {unit!r}; it must be one of {', '.join(UNITS)}.")
-    read = Named() if file is None else read_request(file)
+    read = Named() if file is None else read_request(file, data.columns)
     check_texts({"ids": ids, "subjects": subjects, "images": images, "nodes": nodes})
     problems: list[str] = []
     pictures = [*images, *read.images, *(row["image"] for _, row in read.rows if "image" in row)]
@@ -166,37 +165,8 @@ def _match(data: PairData, what: str, names: Sequence[str], problems: list[str])
             )
         unknown = [name for name in missing if name not in held_out]
         if unknown:
-            problems.append(_unknown(data, what, unknown, len(wanted)))
+            problems.append(unknown_names(data, what, unknown, len(wanted)))
     return {pair_id for name in wanted for pair_id in trained.get(name, ())}
-
-
-def _unknown(data: PairData, what: str, unknown: Sequence[str], named: int) -> str:
-    known = data.train.names(what, unknown)
-    if not known:
-        return f"The training pairs of {data.name} have no {what}s; name pairs by id, or map a column to {what}."
-    spelled = {number: name for name in known if (number := _number(name)) is not None}
-    alike = [spelled[number] for name in unknown if (number := _number(name)) in spelled]
-    if alike:
-        missing = f"{share(len(unknown), named, f'{what}s are')} not among the training pairs of {data.name}"
-        return f"{missing}: {first_few(unknown)}. The same numbers stand there as {first_few(alike)}; write them so."
-    twins = {plain_form(name): name for name in known}
-    looks = [ascii(twins[plain_form(name)]) for name in unknown if plain_form(name) in twins]
-    if looks:
-        return (
-            f"{share(len(unknown), named, f'{what}s are')} not among the training pairs of {data.name}: "
-            f"{first_few(list(map(ascii, unknown)))}. Some differ from known ones only in blanks or the Unicode form "
-            f"of a character: {first_few(looks)}. Write them as the data does."
-        )
-    close = [match for name in unknown[:3] for match in difflib.get_close_matches(name, known, n=1, cutoff=0.8)]
-    hint = f" Did you mean {first_few(list(dict.fromkeys(close)))}?" if close else f" They look like {known[0]}."
-    missing = f"{share(len(unknown), named, f'{what}s are')} not among the training pairs of {data.name}"
-    return f"{missing}: {first_few(unknown)}.{hint}"
-
-
-def _number(name: str) -> str | None:
-    """The whole number that a name is a spelling of (``7``, ``007``, ``7.0``); None where it is none."""
-    digits = (whole(name) or name).removeprefix("-")
-    return (digits.lstrip("0") or "0") if digits.isdecimal() and digits.isascii() else None
 
 
 def _whole_units(train: PairDataset, chosen: set[str], unit: Unit, problems: list[str]) -> set[str]:

@@ -7,19 +7,17 @@ from pathlib import Path
 from multidelete.core.errors import DataError, RequestError, first_few, short
 from multidelete.core.paths import lies_there
 from multidelete.core.words import counted
-from multidelete.data.tables.columns import READ, bare, columns_of
+from multidelete.data.request_columns import COLUMNS, DataColumns, is_header, meanings, named_columns, seems_header
 from multidelete.data.tables.delimited import Rows, other_separator, read_rows
 from multidelete.data.tables.json_rows import read_lines
 from multidelete.data.tables.source import read_text
-from multidelete.data.tables.strict_json import Json
+from multidelete.data.tables.strict_json import Json, is_truth
 from multidelete.data.tables.suspicion import begins_with_blank, looks_like_list, spells_missing
 from multidelete.data.tables.table import with_header
 
-COLUMNS = ("id", "subject", "image", "node")
-CHECKED = ("text", "kind", "label")
-"""What a row may say besides of the pairs that it names."""
 _ANY = "id, subject, image or node"
-_HEADERS = {way for name in COLUMNS for way in READ[name]}
+
+NO_COLUMNS: DataColumns = {}
 
 Row = Mapping[str, str]
 """What one row says of the pairs that it is about, by column."""
@@ -60,7 +58,7 @@ class Named:
         return f"Named({counted(sum(map(len, (self.ids, self.subjects, self.images, self.nodes))), 'names')})"
 
 
-def read_request(path: Path) -> Named:
+def read_request(path: Path, data: DataColumns = NO_COLUMNS) -> Named:
     """Read a request file. Every row of it names something, or is refused.
 
     - ``.csv``, ``.tsv``: columns ``id``, ``subject``, ``image`` (or ``file_name``) or ``node``, or a single column of
@@ -69,6 +67,11 @@ def read_request(path: Path) -> Named:
     - anything else: text, one id per line; lines that start with ``#`` are comments.
 
     Of what else a row holds, text, kind and label are compared with those of the pair, and other columns are ignored.
+    What the data calls a column of names itself is understood too.
+
+    Args:
+        path: The file.
+        data: What the columns of the data that it is about were read as.
 
     Raises:
         RequestError: The file is missing, or has rows that are none of these: rows that name nothing, have more or
@@ -80,9 +83,9 @@ def read_request(path: Path) -> Named:
         text = read_text(path)
         match path.suffix.lower():
             case ".csv" | ".tsv":
-                return _read_table(path, *read_rows(path, text, prose=False))
+                return _read_table(path, *read_rows(path, text, prose=False), data)
             case ".jsonl":
-                return _read_json_lines(path, text)
+                return _read_json_lines(path, text, data)
             case ".json":
                 raise RequestError(f"{path}: a request in JSON has one entry on each line; name the file .jsonl.")
     except DataError as error:
@@ -94,9 +97,9 @@ def read_request(path: Path) -> Named:
     )
 
 
-def _read_table(path: Path, rows: Rows, notes: Sequence[str]) -> Named:
+def _read_table(path: Path, rows: Rows, notes: Sequence[str], data: DataColumns) -> Named:
     header = [cell.strip() for cell in rows[0][1]] if rows else []
-    if not _HEADERS & set(map(bare, header)):
+    if not is_header(header, data):
         separator = other_separator(header, "\t" if path.suffix.lower() == ".tsv" else ",")
         if len(header) > 1 or (separator and any(name in header[0].lower() for name in COLUMNS)):
             seems = f" Its cells seem to be separated by {separator}." if separator else ""
@@ -104,9 +107,16 @@ def _read_table(path: Path, rows: Rows, notes: Sequence[str]) -> Named:
                 f"{path} has the columns {first_few(header)}; a request table has a column {_ANY}, or a single column "
                 f"of ids.{seems}"
             )
+        if header and seems_header(header[0], data):
+            own = f" (or as the data does: {first_few(known)})" if (known := named_columns(data)) else ""
+            raise RequestError(
+                f"{path}: its first row is {header[0]!r}, which seems to be the name of a column. If it is, call it "
+                f"{_ANY}{own}, by what the rows below it name; if it is an id, write the ids into a .txt file, one on "
+                "each line."
+            )
         return replace(_named(path, [(line, {"id": cells[0]}) for line, cells in rows]), notes=tuple(notes))
     table = with_header(path, rows, notes)
-    ours = _meanings(table.columns)
+    ours = meanings(path, table.columns, data)
     after_comma = [line for line, cells in rows[1:] for cell in cells[1:] if begins_with_blank(cell)]
     if after_comma:
         raise RequestError(
@@ -120,21 +130,15 @@ def _read_table(path: Path, rows: Rows, notes: Sequence[str]) -> Named:
     return replace(_named(path, list(zip(table.lines, entries, strict=True))), notes=tuple(table.notes))
 
 
-def _meanings(columns: Iterable[str]) -> dict[str, str]:
-    """What the columns of a request mean, for those that say what a row is about."""
-    every = list(columns)
-    return {column: name for name in (*COLUMNS, *CHECKED, "unit") for column in columns_of(name, every)}
-
-
-def _read_json_lines(path: Path, text: str) -> Named:
+def _read_json_lines(path: Path, text: str, data: DataColumns) -> Named:
     parsed, broken = read_lines(text)
     problems = [
         f"{path}, line {line}: not JSON ({why}); write a string or an object with an id." for line, why in broken
     ]
     entries: list[tuple[int, Mapping[str, Json]]] = []
     for line, entry in parsed:
-        ours = _meanings(entry) if isinstance(entry, dict) else {}
-        is_named = any(bare(key) in _HEADERS for key in ours)
+        ours = meanings(path, entry, data) if isinstance(entry, dict) else {}
+        is_named = is_header(ours, data)
         if isinstance(entry, dict) and is_named and len(set(ours.values())) == len(ours):
             entries.append((line, {name: entry[key] for key, name in ours.items()}))
         elif isinstance(entry, dict | list):
@@ -180,6 +184,8 @@ def _what_is_wrong(cells: Mapping[str, Json], row: Row) -> str | None:
     if any(not isinstance(cell, str) for cell in cells.values()) or any(map(looks_like_list, row.values())):
         return "hold a list or an object; write a row for each name"
     names = [row[name] for name in COLUMNS if name in row]
+    if any(is_truth(cells[name]) for name in COLUMNS if name in cells):
+        return "name true or false, which are no names in JSON. Put a name in quotation marks, as the data writes it"
     if not names:
         return f"name nothing: their {_ANY} is empty. Complete or remove them"
     words = [name for name in names if spells_missing(name)]

@@ -9,7 +9,8 @@ from multidelete.core.words import counted, indefinite
 from multidelete.data.classes import class_name
 from multidelete.data.lookalikes import loose_form
 from multidelete.data.pairs import Pair, PairData, names_of, text_source
-from multidelete.data.request_file import CHECKED, COLUMNS, Named
+from multidelete.data.request_columns import CHECKED, COLUMNS
+from multidelete.data.request_file import Named
 
 
 def check_texts(named: Mapping[str, Sequence[object]]) -> None:
@@ -17,6 +18,9 @@ def check_texts(named: Mapping[str, Sequence[object]]) -> None:
     for what, names in named.items():
         if isinstance(names, str):
             raise RequestError(f"{what} is the text {short(names)!r}; give a list of texts.")
+        blank = [repr(name) for name in names if isinstance(name, str) and not name.strip()]
+        if blank:
+            raise RequestError(f"{counted(len(blank), f'{what} are')} empty: {first_few(blank)}. Say who is meant.")
         others = [repr(name) for name in names if not isinstance(name, str)]
         if others:
             raise RequestError(

@@ -21,7 +21,7 @@ from multidelete.data.index.writing import Before, Writer
 from multidelete.data.location import Location
 from multidelete.data.readers.folder import COLUMNS, check_names, check_tables, find_our_columns
 from multidelete.data.readers.tables import Table
-from multidelete.data.tables.columns import columns_of
+from multidelete.data.tables.columns import columns_of, read_as
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,14 +76,14 @@ def build_index(spec: str, file: Path, options: IndexOptions, *, before: Path | 
 def _built(spec: str, file: Path, options: IndexOptions, before: Path | None) -> Built:
     shards = find_shards(spec)
     notes = list(shards.notes)
-    at = _columns(spec, shards, options, notes)
+    at, meant = _columns(spec, shards, options, notes)
     root = shards.root if isinstance(shards.root, Path) else replace(shards.root, commit="")
-    read_as = [at, dict(options.splits), str(options.image_root), [len(shards.files) == 1, str(root)]]
+    origin = [at, dict(options.splits), str(options.image_root), [len(shards.files) == 1, str(root)]]
     with closing(sqlite3.connect(file)) as connection:
         connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -200000;")
         connection.executescript(SCHEMA)
         writer = Writer(connection, ShardReader(at, shards.root, options.image_root, alone=len(shards.files) == 1))
-        known = Before(connection, before, read_as, shards)
+        known = Before(connection, before, origin, shards)
         with progress_bar("reading shards", len(shards.files)) as bar:
             for number, shard in enumerate(shards.files):
                 if not known.take(number, shard, writer):
@@ -91,8 +91,8 @@ def _built(spec: str, file: Path, options: IndexOptions, before: Path | None) ->
                 bar.to(number + 1)
         writer.told.refuse(spec)
         connection.executescript(INDICES)
-        meta = {"version": VERSION, "made": secrets.token_hex(8), "read_as": read_as, "root": str(shards.root)}
-        meta |= {"name": _name(spec, shards.root), "spec": spec, "columns": at}
+        meta = {"version": VERSION, "made": secrets.token_hex(8), "read_as": origin, "root": str(shards.root)}
+        meta |= {"name": _name(spec, shards.root), "spec": spec, "columns": at, "meanings": meant}
         meta |= {"image_root": None if options.image_root is None else str(options.image_root)}
         finish(connection, meta, notes + writer.told.lines(), options.splits, has_ids="id" in at)
         connection.commit()
@@ -110,8 +110,10 @@ def _name(spec: str, root: Location) -> str:
     return (user_path(spec) if lies_there(user_path(spec)) else root).resolve().name
 
 
-def _columns(spec: str, shards: Shards, options: IndexOptions, notes: list[str]) -> dict[str, str]:
-    """Our names of columns to the data's."""
+def _columns(
+    spec: str, shards: Shards, options: IndexOptions, notes: list[str]
+) -> tuple[dict[str, str], Mapping[str, Sequence[str]]]:
+    """Our names of columns to the data's, and what each of these was read as."""
     several = len(shards.files) > 1
     tables = [
         Table(split=shard.split, file=shard.name if several else "", columns=shard.columns, rows=())
@@ -131,4 +133,4 @@ def _columns(spec: str, shards: Shards, options: IndexOptions, notes: list[str])
     check_tables(spec, [*tables, *(Table(columns=list(at.values()), rows=(), split=None, column_problems=one.problems)
                                    for one in types)], at)  # fmt: skip
     notes += dict.fromkeys(note for one in types for note in one.notes.values())
-    return at
+    return at, read_as(every, at, options.columns)

@@ -232,4 +232,4 @@ def indexed_data(path: Path) -> PairData:
         repeats = np.array([row[0] for row in index.rows(question, (first, first, first + told.rows))], np.int64)
         pairs = IndexedPairs(index, told.code, told.rows, repeats, repeats, meta.labels, meta.columns["image"])
         splits[split] = IndexedDataset(pairs, f"{meta.name} {split}")
-    return PairData(meta.name, splits, meta.notes, meta.classes, sources_are_true=True)
+    return PairData(meta.name, splits, meta.notes, meta.classes, sources_are_true=True, columns=meta.read_as)

@@ -76,6 +76,7 @@ class Meta:
         spec: How its shards were named.
         root: The folder that holds them.
         columns: Our names of columns to the data's.
+        read_as: For each column what it was read as; not known of older indexes.
         classes: Names of the classes.
         labels: The position of each label, as it is marked.
         notes: What is odd.
@@ -87,6 +88,7 @@ class Meta:
     spec: str
     root: str
     columns: Mapping[str, str]
+    read_as: Mapping[str, Sequence[str]]
     classes: tuple[str, ...]
     labels: Mapping[str, int | None]
     notes: tuple[str, ...]
@@ -116,7 +118,8 @@ class IndexFile:
         splits = {name: SplitMeta(**one) for name, one in told["splits"].items()}
         return Meta(
             name=told["name"], spec=told["spec"], root=told["root"], columns=told["columns"],
-            classes=tuple(told["classes"]), labels=told["labels"], notes=tuple(told["notes"]),
+            read_as=told.get("meanings", {}), classes=tuple(told["classes"]),
+            labels=told["labels"], notes=tuple(told["notes"]),
             places=told["places"], splits=splits,
         )  # fmt: skip
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from multidelete.core.errors import first_few
 from multidelete.core.words import counted, indefinite
-from multidelete.data.tables.strict_json import Literal
+from multidelete.data.tables.strict_json import Literal, is_truth
 from multidelete.data.tables.suspicion import listed_texts, looks_like_list, spells_missing, whole
 
 
@@ -56,6 +56,9 @@ class CellReader:
         if not isinstance(value, str) or looks_like_list(value):
             kind = "looks like a list" if isinstance(value, str) else f"is {indefinite(type(value).__name__)}"
             self.problem(f"rows have {indefinite(column or role)} that {kind}; it must be one text or number", where)
+            return None
+        if role == "id" and is_truth(value):
+            self.problem("rows have an id that is true or false; it must be a text or a number", where)
             return None
         if spells_missing(value):
             self.note(f"have the {role} {value!r}, as some programs write what is missing", where)

@@ -12,7 +12,7 @@ from multidelete.data.readers.found import SPLIT_NAMES
 from multidelete.data.readers.labels import Labelled, names_of_pairs, number_labels
 from multidelete.data.readers.rows import RowReader
 from multidelete.data.readers.tables import Table, open_tables
-from multidelete.data.tables.columns import find_columns
+from multidelete.data.tables.columns import find_columns, read_as
 from multidelete.data.tables.suspicion import two_spellings
 
 T = TypeVar("T")
@@ -109,7 +109,7 @@ def pairs_of_tables(
     cached = tuple(dict.fromkeys(folder for table in tables for folder in table.cached))
     parts: dict[str, PairDataset] = {s: PairDataset(finished[s], f"{name} {s}") for s in order}
     notes += _notes_on_folders(parts)
-    return PairData(name, parts, tuple(notes), classes, cached=cached)
+    return PairData(name, parts, tuple(notes), classes, cached=cached, columns=read_as(every_column, at, columns))
 
 
 def _notes_on_folders(parts: Mapping[str, PairDataset]) -> list[str]:

@@ -16,7 +16,7 @@ from multidelete.data.readers.folder import _check_keys, _without_repeats, renam
 from multidelete.data.readers.graph_names import check_header, features_of, odd_nodes, rows_of_names
 from multidelete.data.readers.labels import Labelled, names_of_pairs, number_labels
 from multidelete.data.tables import TextTable, read_text_table
-from multidelete.data.tables.columns import find_columns
+from multidelete.data.tables.columns import find_columns, read_as
 from multidelete.data.tables.strict_json import Literal
 from multidelete.data.tables.suspicion import looks_like_list, spells_missing, two_spellings
 from multidelete.data.tables.table import Row
@@ -106,9 +106,14 @@ def read_graph_tables(
                 f"the graph joins {counted(len(joined), 'pairs of nodes')} that {split} asks for; "
                 "leave out edges that training pairs do not tell"
             )
+    meant = {
+        column: names
+        for name, columns_at in at.items()
+        for column, names in read_as(asked[name].columns, columns_at, columns).items()
+    }
     order: list[str] = [split for split in ("train", "val", "test") if split in pairs]
     datasets = {split: PairDataset(pairs[split], f"{path.name} {split}") for split in order}
-    return PairData(path.name, datasets, tuple(notes), classes, graph)
+    return PairData(path.name, datasets, tuple(notes), classes, graph, columns=meant)
 
 
 def _read_all(tables: Mapping[str, Path], problems: list[str]) -> dict[str, TextTable]:

@@ -37,8 +37,8 @@ def columns_of(name: str, columns: Iterable[str]) -> list[str]:
     >>> columns_of("image", ["File Name", "id", "image"])
     ['image', 'File Name']
     """
-    meant = set(map(_joined, MEANINGS[name]))
-    matching = [column for column in columns if _joined(column) in meant]
+    meant = set(map(joined, MEANINGS[name]))
+    matching = [column for column in columns if joined(column) in meant]
     return sorted(matching, key=lambda column: READ[name].index(column) if column in READ[name] else len(matching))
 
 
@@ -93,7 +93,26 @@ def find_columns(
     return at | dict(mapped)
 
 
-def _joined(column: str) -> str:
+def read_as(has: Iterable[str], at: Mapping[str, str], mapped: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """For each column that there is, our names for what it holds; none where it is not read.
+
+    Args:
+        has: The columns that there are.
+        at: Our names to the data's.
+        mapped: Those of them that the user says. Of others, all columns that are called so hold the same.
+
+    >>> read_as(["id", "key", "why"], {"id": "key"}, {"id": "key"})
+    {'id': (), 'key': ('id',), 'why': ()}
+    """
+    every = list(has)
+    same = {
+        name: {taken, *taken.split("+"), *(() if name in mapped else columns_of(name, every))}
+        for name, taken in at.items()
+    }
+    return {column: tuple(name for name in at if column in same[name]) for column in every}
+
+
+def joined(column: str) -> str:
     """A name in small letters and without what stands between its words."""
     return re.sub(r"(?<=\w)[\s_-]+(?=[^\W_])", "", bare(column).strip("_")) if column[:1] != "_" else column
 

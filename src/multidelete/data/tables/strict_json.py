@@ -17,6 +17,15 @@ class Literal(str):
     __slots__ = ()
 
 
+def is_truth(value: object) -> bool:
+    """Whether a value is what was ``true`` or ``false``, and not a string of the file.
+
+    >>> is_truth(decode_json("true")), is_truth("True")
+    (True, False)
+    """
+    return isinstance(value, Literal) and value in ("True", "False")
+
+
 class JsonError(ValueError):
     """Text is not JSON, or is JSON that means two things."""
 
