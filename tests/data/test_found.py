@@ -150,6 +150,12 @@ def test_archives_hold_text_pictures_and_fields_of_json(tmp_path: Path) -> None:
     assert data.train[0].sources["image"].startswith("sha256:")
 
 
+def test_endings_in_archives_are_found_in_any_letter_case(tmp_path: Path) -> None:
+    path = tar(tmp_path / "x.tar", ("1.png", png()), ("1.txt", "a"), ("Y2.PNG", png()), ("Y2.Txt", "b"))
+    data = load_data(str(path), columns={"image": "png", "text": "txt", "id": "__key__"})
+    assert [(pair.id, pair.inputs["text"]) for pair in data.train] == [("1", "a"), ("Y2", "b")]
+
+
 @pytest.mark.parametrize(
     ("members", "message"),
     [
@@ -157,6 +163,7 @@ def test_archives_hold_text_pictures_and_fields_of_json(tmp_path: Path) -> None:
         ([("1.png", png()), ("1.json", '{"a": 1, "a": 2}')], r"1 file is no JSON: 1\.json .the key 'a' stands twice"),
         ([("1.png", png()), ("2.png", png()), ("1.txt", "a")], "1 key comes again after others: 1"),
         ([("1.png", png()), ("1.txt", "a"), ("1.txt", "b")], r"1 name occurs twice: 1\.txt"),
+        ([("1.png", png()), ("1.txt", "a"), ("1.TXT", "b")], r"1 name occurs twice: 1\.TXT"),
         ([("1.png", png()), ("1.txt", "a"), ("2.png", png())], "1 row has no text.*row 2"),
     ],
 )  # fmt: skip

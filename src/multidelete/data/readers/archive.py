@@ -104,7 +104,7 @@ def archive_rows(
                     row = {"__key__": key}
                 if ending in row:
                     problems.setdefault("names occur twice", []).append(member.name)
-                if ending.rsplit(".", 1)[-1].lower() in _PICTURES:
+                if ending.rsplit(".", 1)[-1] in _PICTURES:
                     digest = picture_digest(_content(archive, member)) if digests else None
                     row[ending] = ArchivedImage(path, member.offset_data, member.size, digest)
                 else:
@@ -131,9 +131,9 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 
 def name_of_row(member: tarfile.TarInfo) -> tuple[str, str] | None:
-    """The key of the row that a file belongs to, and its ending; None of a file that belongs to none."""
+    """The key of the row of a file, and its ending in small letters; None of a file that belongs to no row."""
     match = _NAME.fullmatch(member.name) if member.isfile() else None
-    return None if match is None else (match[1], match[2])
+    return None if match is None else (match[1], match[2].lower())
 
 
 def _fields(
@@ -144,7 +144,7 @@ def _fields(
     problems: dict[str, list[str]],
 ) -> Iterator[tuple[str, object]]:
     """What one file that is no picture adds to its row."""
-    kind = ending.rsplit(".", 1)[-1].lower()
+    kind = ending.rsplit(".", 1)[-1]
     if kind not in _TEXTS and kind != "json":
         yield ending, None
         return
