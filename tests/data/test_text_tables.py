@@ -31,6 +31,7 @@ def table(folder: Path, name: str, content: str | bytes) -> list[list[object]]:
         ("x.csv", 'id,n\na,"one, ""two"",\nthree"\n', [["a", 'one, "two",\nthree']]),
         ("x.csv", 'n,id\n"one, two\nthree",a1\nx,a2\n', [["one, two\nthree", "a1"], ["x", "a2"]]),
         ("x.csv", 'id,n\na1,"It runs\nand barks, loudly"\na2,x\n', [["a1", "It runs\nand barks, loudly"], ["a2", "x"]]),
+        ("x.csv", 'id,n\na1,"a\nIt barks,\nit naps"\na2,x\n', [["a1", "a\nIt barks,\nit naps"], ["a2", "x"]]),
         ("x.csv", 'n,id\n"one, two\nit is, oh",a1\nx,a2\n', [["one, two\nit is, oh", "a1"], ["x", "a2"]]),
         ("x.csv", 'id,n,m\na1,"b\nc,1,000, or so",m\na2,,\n', [["a1", "b\nc,1,000, or so", "m"], ["a2", None, None]]),
         ("x.csv", "id, n\na, b\n", [["a", "b"]]),  # a blank after every comma, as a style
@@ -68,6 +69,8 @@ def test_cells_are_the_text_that_is_written(tmp_path: Path, name: str, content: 
         ("x.csv", 'id,n\na1,"b\na2,c\na3,d"\n', "1 cell holds lines that look like rows of their own: rows on lines 2"),
         ("x.csv", 'id,n\rp1,"b\rX-7,c"\rp5,d\r', "rows of their own: rows on lines 2"),  # another shape
         ("x.csv", 'id,n\np1,"b\nDr. Cy O\'Neil,c"\np5,d\n', "rows of their own: rows on lines 2"),
+        ("x.csv", 'id,n\np1,"b\nX-7,\np2,c"\np5,\n', "rows of their own: rows on lines 2"),  # a cell may be empty
+        ("x.csv", 'id,n,s\np1,b,"c\nX-7,d,"\np5,d,e\n', "rows of their own: rows on lines 2"),
         ("x.csv", 'id,n,m\np1,"b,c\nX-7,d",e\np5,d,e\n', "rows of their own: rows on lines 2"),
         ("x.csv", 'id, n\np1, b\np2,"c\nX-7, d"\n', "rows of their own: rows on lines 3"),  # blanks are style
         ("x.csv", 'n,id\n"said,p1\nfine!,X-7\nno",p3\nyes,p4\n', "rows of their own: rows on lines 2"),

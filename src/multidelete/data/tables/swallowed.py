@@ -19,8 +19,9 @@ def rows_with_others(
 ) -> list[int]:
     """The lines of rows that seem to hold other rows in a cell.
 
-    Where cells may be prose, a comma that a blank follows is no end of a cell, unless rows are written so. Without
-    rows of one line nothing says how they are written: then a line with as many cells as the header is a row.
+    Where cells may be prose, a comma before a blank is no end of a cell, nor is in two columns one at the end of a line
+    of several words, unless rows of one line have such. Without these nothing says how rows are written: each line with
+    as many cells as the header is one.
 
     Args:
         rows: The rows, the header among them, whenever it is called; each with the line that it begins on.
@@ -36,11 +37,11 @@ def rows_with_others(
             for known, cell in zip(shapes, cells, strict=True):
                 known.add(_shape(cell))
             blank = blank or any(map(begins_with_blank, cells[1:]))
-    clean = _Clean(shapes, delimiter, blank_tells=prose and bool(shapes) and not blank)
+    clean = _Clean(shapes, delimiter, blank=blank, prose=prose and bool(shapes))
     return [
         line
         for line, cells in rows()
-        if is_of_several_lines(cells) and (clean.is_like_rows(cells, prose) or clean.fits_rows(cells))
+        if is_of_several_lines(cells) and (clean.is_like_rows(cells) or clean.fits_rows(cells))
     ]
 
 
@@ -51,17 +52,19 @@ class _Clean:
     Attributes:
         shapes: The shapes of their cells, by column; none where there are no such rows.
         delimiter: What stands between cells.
-        blank_tells: Whether a cell that begins with a blank is none of theirs.
+        blank: Whether cells of theirs begin with a blank.
+        prose: Whether what is unlike them may be prose.
     """
 
     shapes: Sequence[set[str]]
     delimiter: str
-    blank_tells: bool
+    blank: bool
+    prose: bool
 
-    def is_like_rows(self, cells: Sequence[str], prose: bool) -> bool:
+    def is_like_rows(self, cells: Sequence[str]) -> bool:
         """Whether a line after the first has as many cells as a row, what stands after its last cell counted too."""
         first, *others = self._lines(self.delimiter.join(cells))
-        if prose and not self._is_row(first, len(cells)):
+        if self.prose and not self._is_row(first, len(cells)):
             others = [parts for cell in cells for parts in self._lines(cell)[1:]]
         return any(self._is_row(parts, len(cells)) for parts in others)
 
@@ -82,7 +85,13 @@ class _Clean:
         return [line.split(self.delimiter) for line in _LINE_END.split(text)]
 
     def _is_row(self, parts: Sequence[str], width: int) -> bool:
-        return len(parts) >= width and not (self.blank_tells and any(map(begins_with_blank, parts[1:])))
+        return len(parts) >= width and not (self.prose and self._is_prose(parts))
+
+    def _is_prose(self, parts: Sequence[str]) -> bool:
+        if not self.blank and any(map(begins_with_blank, parts[1:])):
+            return True
+        has_words = " " in parts[0].strip() and not any(" " in shape for shape in self.shapes[0])
+        return len(parts) == 2 and has_words and not parts[1].strip() and "" not in self.shapes[1]
 
 
 def _fits(cell: str, shapes: set[str]) -> bool:
