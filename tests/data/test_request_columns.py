@@ -79,7 +79,7 @@ def test_key_is_understood_where_ids_are_taken_from_it(tmp_path: Path) -> None:
 def test_swapped_columns_are_refused_with_another_way_to_say_it(tmp_path: Path, as_index: bool) -> None:
     data = read(tmp_path / "data", {"id": "subject", "subject": "id"}, as_index=as_index)
     told = refusal(data, tmp_path, "id\n1\n")
-    assert "the id, which was taken from the data's column 'subject', or the data's own" not in told
+    assert "the id, which was taken from the data's column 'subject', or the data's own column 'id'" in told
     assert "for the id write ids into a .txt file, one on each line; for the subject name subjects by --for" in told
     assert "may mean the subject, which was taken from the data's column 'id'" in refusal(
         data, tmp_path, "subject\n1\n"

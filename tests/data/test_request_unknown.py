@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from multidelete.core.errors import DataError, RequestError
+from multidelete.data.lookalikes import lookalike_notes
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.data.request import resolve_request
 
@@ -32,6 +33,7 @@ def told(what: str, names: list[str], asked: str) -> str:
     ("what", "names", "asked", "expected"),
     [
         ("id", ["007", "7", "8", "9"], "07", "'07' may be '007' or '7'. Which one is meant must be said"),
+        ("id", ["999", "1000", "7"], "1e3", "'1e3' may be '1000'. Which"),
         ("id", ["p0", "p1", "p2"], "P1", "'P1' may be 'p1'. Which"),
         ("subject", ["Zoe", "Ann", "Bob"], "ann", "'ann' may be 'Ann'. Which"),
         ("subject", [_NFC, _NFD, "Bob"], f"{_NFC}\u200b", r"may be 'Ren\xe9' or 'Rene\u0301'. Which"),
@@ -56,6 +58,12 @@ def test_another_number_is_never_offered_in_place_of_one(asked: str, names: list
     assert "not among the training pairs of d" in told("id", names, asked)
     assert "may be" not in told("id", names, asked)
     assert "Did you mean" not in told("id", names, asked)
+
+
+def test_numbers_with_a_power_of_ten_are_noted_as_the_numbers_that_they_are() -> None:
+    (note,) = lookalike_notes(data_of("id", ["1000", "1e3", "1.0E+03", "1001", "e3"]))
+    assert note.startswith("3 ids differ only in blanks")
+    assert "'1000' (train row 1) and '1e3' (train row 2) and '1.0E+03' (train row 3)" in note
 
 
 @pytest.mark.parametrize("name", ["", " "])

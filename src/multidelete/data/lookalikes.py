@@ -3,12 +3,15 @@
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Sequence
+from decimal import Decimal
 
 from multidelete.core.errors import first_few
 from multidelete.core.words import counted
 from multidelete.data.pairs import Pair, PairData, PairDataset, members
 from multidelete.data.request_file import Named
 from multidelete.data.tables.suspicion import number_form, visible
+
+_POWER_OF_TEN = re.compile(r"[+-]?[0-9]{1,20}(?:\.[0-9]{0,20})?[eE][+-]?[0-9]{1,2}")
 
 
 def plain_form(name: str) -> str:
@@ -25,10 +28,12 @@ def plain_form(name: str) -> str:
 def loose_form(name: str) -> str:
     """The same without capital letters, and of a number its shortest spelling.
 
-    >>> loose_form("Ann") == loose_form("ann"), loose_form("007") == loose_form("7")
-    (True, True)
+    >>> loose_form("Ann") == loose_form("ann"), loose_form("007") == loose_form("7"), loose_form("1e3")
+    (True, True, '1000')
     """
     plain = plain_form(name)
+    if plain[-1:].isdecimal() and _POWER_OF_TEN.fullmatch(plain):
+        plain = f"{Decimal(plain):f}"
     return number_form(plain) or plain.casefold()
 
 

@@ -91,4 +91,4 @@ def _both_readings(column: str, data: DataColumns) -> str:
             remedies.append(f"for the {name} " + (f"call the column {clear[0]!r}" if clear else _OTHERWISE[name]))
     remedies += [f"for the {name} {_OTHERWISE[name]}" for name in sorted(means) if name in COLUMNS]
     remedies += ["leave the column out if it names nobody"]
-    return f"its column {column!r} may mean {' or '.join(told)}. Say which: {'; '.join(remedies)}."
+    return f"its column {column!r} may mean {', or '.join(told)}. Say which: {'; '.join(remedies)}."
