@@ -244,7 +244,7 @@ def child(folder: Path, *, kill_at: int | None = None, file_bytes: int | None = 
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
         nonlocal seen
-        if event == "os.rename" or (event == "open" and str(arguments[0]).endswith(".new")):
+        if event in ("os.rename", "open") and str(arguments[0]).endswith(".tar.new"):
             seen += 1
             if seen == kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -282,8 +282,9 @@ def test_full_disk_leaves_the_old_shard(shards: Path, tmp_path: Path) -> None:
     folder = copied(shards, tmp_path)
     old = {path.name: path.read_bytes() for path in folder.glob("*.tar")}
     assert child(tmp_path, file_bytes=4096) == 2
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == old
+    assert {path.name: path.read_bytes() for path in folder.glob("[!.]*")} == old
     assert child(tmp_path) == 0
+    assert {path.name for path in folder.iterdir()} == set(old)
     assert "row-0.png" not in content_of_tar(folder / "0000.tar")
 
 
@@ -371,6 +372,8 @@ def test_begun_rewriting_is_told_before_ids_are_looked_for(
     for more in ([], ["--overwrite"]):
         assert run([*command, "lists", *more]) == 2
         assert "did not end. Give --resume" in capsys.readouterr().err
+    assert run([*command, "others"]) == 2
+    assert f"with --out {tmp_path / 'lists'} --resume" in capsys.readouterr().err
     with sole_writer(tmp_path / "shards" / "exclude"):
         for out in ("lists", "others"):
             assert run([*command, out]) == 2

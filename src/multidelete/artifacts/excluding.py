@@ -150,7 +150,7 @@ def rewritten(lists: Excluded, folder: Path | None) -> list[Path]:
     """
     if folder is not None:
         refuse_overlap(folder, [shard.here for shard in lists.shards])
-    begin(lists.folder, folder, by_number=not any(shard.keys for shard in lists.touched))
+    begin(lists.folder, folder, lists.shards, by_number=not any(shard.keys for shard in lists.touched))
     written = []
     with progress_bar("rewriting shards", len(lists.touched)) as bar:
         for number, shard in enumerate(lists.touched, start=1):
@@ -161,7 +161,7 @@ def rewritten(lists: Excluded, folder: Path | None) -> list[Path]:
                 rewrite(shard, target)
             written.append(target)
             bar.to(number)
-    end(lists.folder)
+    end(lists.folder, lists.shards)
     return written
 
 

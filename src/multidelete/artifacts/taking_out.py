@@ -17,6 +17,9 @@ from multidelete.data.index.places import ShardRows
 from multidelete.data.index.shards import find_shards
 
 RECORD, ALL, FILTER = "exclude.json", "all.txt", "FILTER.md"
+_BEGUN_HERE = (
+    ".multidelete-exclude"  # beside shards that are rewritten in place, until that has ended: from which lists
+)
 _BEGUN = (
     "# No filter\n\nThese rows are being taken out of the shards, and the lists are a record of that. Where the "
     "command did not end, run it again with --resume.\n"
@@ -27,12 +30,13 @@ _DONE = (
 )
 
 
-def begin(lists: Path, folder: Path | None, *, by_number: bool) -> None:
+def begin(lists: Path, folder: Path | None, shards: Sequence[ShardRows], *, by_number: bool) -> None:
     """Note in a folder of lists that its rows are being taken out, and take its filter away.
 
     Args:
         lists: The folder of lists.
         folder: Where the new shards go; None puts each in the place of the old one.
+        shards: All shards that the lists are of.
         by_number: Whether `ALL` holds the numbers of rows; then it goes, since loops may read it already.
 
     Raises:
@@ -40,11 +44,14 @@ def begin(lists: Path, folder: Path | None, *, by_number: bool) -> None:
     """
     _note(lists, {"folder": None if folder is None else str(folder), "ended": False})
     write_whole(lists / FILTER, _BEGUN)
+    root = root_of_rows(shards)
+    if folder is None and root is not None:
+        write_whole(root / _BEGUN_HERE, str(lists.absolute()))
     if by_number:
         (lists / ALL).unlink(missing_ok=True)
 
 
-def end(lists: Path) -> None:
+def end(lists: Path, shards: Sequence[ShardRows]) -> None:
     """Note in a folder of lists that its rows are gone from the shards.
 
     Raises:
@@ -54,6 +61,9 @@ def end(lists: Path) -> None:
     folder = told["folder"]
     write_whole(lists / FILTER, _DONE.format(where="in their place" if folder is None else f"in {folder}"))
     _note(lists, told | {"ended": True})
+    root = root_of_rows(shards)
+    if folder is None and root is not None:
+        (root / _BEGUN_HERE).unlink(missing_ok=True)
 
 
 def _note(lists: Path, rewriting: dict[str, object]) -> None:
@@ -66,8 +76,13 @@ def _rewriting(lists: Path) -> dict[str, object]:
     return dict(told) if isinstance(told, dict) else {}
 
 
-def refuse_begun(lists: Path, *, overwrite: bool) -> None:
+def refuse_begun(lists: Path, root: Path | None, *, overwrite: bool) -> None:
     """Refuse to write lists where others lie whose rows are being taken out, or are gone.
+
+    Args:
+        lists: The folder of lists.
+        root: The folder that holds the shards; None on the hub. Lists elsewhere may say that it is half rewritten.
+        overwrite: Lists may be replaced.
 
     Raises:
         CheckpointError: They do, or something else is there that must stay.
@@ -83,6 +98,13 @@ def refuse_begun(lists: Path, *, overwrite: bool) -> None:
             f"the rows on the lists in {lists} are gone from the shards. Give another output folder for another "
             "request, or --overwrite to replace the lists."
         )
+    if root is not None and (root / _BEGUN_HERE).is_file():
+        other = Path((root / _BEGUN_HERE).read_text(encoding="utf-8"))
+        if (other / RECORD).is_file() and _rewriting(other).get("ended") is False:
+            raise CheckpointError(
+                f"the shards in {root} are being rewritten in place from the lists in {other}, and that did not end. "
+                f"Go on with it first: the same command with --out {other} --resume. To give it up, remove {other}."
+            )
     refuse_existing(lists, overwrite=overwrite)
 
 

@@ -91,7 +91,7 @@ def _lists_and_shards(call: Call) -> "tuple[Excluded, list[Path]]":
     root = root_of_shards(call.of(DataOptions).data) if before is None else root_of_rows(before.shards)
     with sole_rewriter(root, in_place=options.in_place):
         if before is None:
-            refuse_begun(folder, overwrite=out.overwrite)
+            refuse_begun(folder, root, overwrite=out.overwrite)
         lists = before or _lists(call)
         if options.in_place or options.rewrite is not None:
             return lists, rewritten(lists, None if options.rewrite is None else Path(options.rewrite))
