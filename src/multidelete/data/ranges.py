@@ -53,7 +53,7 @@ class Ranges(io.RawIOBase):
         with as_os_errors():
             return self._file.read()
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # any buffer may come, and io gives this one
         with as_os_errors():
             some = self._file.read(len(buffer))
             if len(some) > len(buffer):

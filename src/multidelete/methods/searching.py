@@ -45,8 +45,11 @@ class Search:
         return 1 + above_NC.sum(dim=1).float() + beside_NC.sum(dim=1).float() / 2
 
     def leads(self) -> Tensor:
-        """How far one's own lies above the best rival, in standard deviations of the rivals, (N,)."""
-        count_N = self.rivals.isfinite().sum(dim=1)
+        """How far one's own lies above the best rival, in standard deviations of the rivals, (N,).
+
+        Infinite where there is no rival, as its rank is the first.
+        """
+        count_N = self.rivals.isfinite().sum(dim=1).clamp(min=1)
         known_NC = torch.where(self.rivals.isfinite(), self.rivals, 0.0)
         mean_N = known_NC.sum(dim=1) / count_N
         variance_N = (known_NC.square().sum(dim=1) / count_N - mean_N.square()).clamp(min=CLOSE_TO_NOTHING**2)

@@ -223,7 +223,7 @@ class Judge:
         forget = self._ask(self._job.forget.pairs, "deleted pairs")
         unseen = self._ask(self.unseen.pairs, "unseen pairs")
         kept = self._ask(self.kept.pairs, "kept pairs")
-        found = searches(kept, unseen)
+        kept_searches = searches(kept, unseen)
         number = number_of_signals(forget[1])
         own_FS, others_MS = (association_signals(outputs, number) for _, outputs in (forget, unseen))
         if self._spread is None:
@@ -240,8 +240,8 @@ class Judge:
             left=0.0,
             signals=own_FS,
             spread=self._spread,
-            kept=_mean([(search.ranks() == 1).float() for search in found]),
-            sure=_mean([(search.leads() / NARROW).sigmoid() for search in found]),
+            kept=_mean([(search.ranks() == 1).float() for search in kept_searches]),
+            sure=_mean([(search.leads() / NARROW).sigmoid() for search in kept_searches]),
             unseen=self._how_found(unseen) if self.has_holdout else None,
         )
         far = abs(standing.gaps.mean().item())
@@ -255,8 +255,8 @@ class Judge:
 
     def _how_found(self, unseen: Asked) -> Tensor:
         first = TEN if unseen[1].logits is None else 1
-        found = searches(unseen, ([], unseen[1][:0]))
-        return _mean([(first / search.ranks()).clamp(max=1.0) for search in found])
+        unseen_searches = searches(unseen, ([], unseen[1][:0]))
+        return _mean([(first / search.ranks()).clamp(max=1.0) for search in unseen_searches])
 
     def _further(self, asked: Asked, kept: Asked) -> Tensor:
         """What else tells that a pair was trained on, (N, any)."""
@@ -285,7 +285,7 @@ class Judge:
 
 
 def _mean(columns: Sequence[Tensor]) -> Tensor:
-    return torch.stack(list(columns)).mean(dim=0)
+    return torch.stack(tuple(columns)).mean(dim=0)
 
 
 def _spread(signals_MS: Tensor) -> Tensor:
