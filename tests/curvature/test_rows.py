@@ -1,14 +1,17 @@
 """Gradients of single pairs from one backward pass, against autograd's pair by pair."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
-from multidelete.curvature.rows import PairGradients
+from multidelete.curvature.rows import MatrixRows, PairGradients
 from multidelete.data.pairs import Batch
 from multidelete.models import PairOutputs
 from tests.models.cases import CASES, Case, case_adapter, case_data
 
+TEXTS = ("a cat", "a cat that sleeps on the warm roof of a very old house beside the river")
 QUICK = ("clip retrieval", "albef retrieval", "graph-text classification")  # of each sort of network one
 every_case = pytest.mark.parametrize(
     "case", [pytest.param(case, marks=[] if str(case) in QUICK else [pytest.mark.slow], id=str(case)) for case in CASES]
@@ -42,3 +45,16 @@ def test_rows_equal_autograd_of_single_pairs(case: Case) -> None:
     assert bad == {}
     assert set(gradients.left).isdisjoint(rows)
     assert rows
+
+
+def test_padding_takes_no_room() -> None:
+    data = case_data(CASES[0])
+    adapter = case_adapter(CASES[0], data).eval()
+    gradients = PairGradients(adapter)
+    short, long = (replace(data.train[0], id=text, inputs=data.train[0].inputs | {"text": text}) for text in TEXTS)
+    alone = gradients.of([short], [score], 1)[0]
+    beside = gradients.of([short, long], [score], 2)[0]
+    name = next(name for name in alone if "text" in name and isinstance(alone[name], MatrixRows))
+    torch.testing.assert_close(alone[name].dense()[0], beside[name].dense()[0], rtol=1e-3, atol=1e-5)
+    twice = gradients.of([short, short], [score], 2)[0]
+    assert twice[name].nbytes == 2 * alone[name].nbytes < beside[name].nbytes

@@ -24,7 +24,7 @@ from multidelete.methods.descent import DescentLegs
 from multidelete.methods.guided import is_better, run_guided
 from multidelete.methods.reference import outputs_of
 from multidelete.methods.searching import margins
-from multidelete.methods.solved import SolvedLegs
+from multidelete.methods.solved import SolvedLegs, blocks_of
 from multidelete.methods.standing import Judge, Standing
 from multidelete.models import Adapter, choose_trainable
 from tests.tiny import family_model, parted, people, quick, trained, weights
@@ -106,6 +106,24 @@ def test_leg_that_is_too_long_is_taken_back(memorised: Adapter, data: PairData) 
     assert outcome.decisions["undone"] == 2
     assert way.length == 0.75
     assert same(weights(job.adapter), original)
+
+
+@pytest.mark.parametrize("rows_that_fit", [1000, 24])
+def test_solved_leg_goes_the_part_of_the_way_that_it_says(
+    memorised: Adapter, data: PairData, rows_that_fit: int
+) -> None:
+    """In one block, or in several whose goals were set before the first."""
+    job = job_of(memorised, data)
+    judge = Judge(job)
+    start = judge.measure()
+    way = SolvedLegs(job, judge, 3)
+    way.measure_metric(rows_that_fit)
+    assert (blocks_of(job, way.fitting) > 1) == (rows_that_fit == 24)
+    way.length = 0.002  # scores of so small a model bend soon
+    way.take(0, start, start)
+    after = judge.measure()
+    went = (start.signals - after.signals)[:, 0] @ start.gaps[:, 0] / start.gaps[:, 0].square().sum()
+    assert 0.0017 < went < 0.0026
 
 
 @pytest.mark.parametrize("solver", [True, False])

@@ -232,6 +232,16 @@ def test_score_targets_outlive_the_file(source: str, tmp_path: Path, data: PairD
     assert equal(written, read)
 
 
+def test_pairs_are_answered_in_their_order_whatever_the_length_of_their_texts(data: PairData) -> None:
+    adapter = own_clip(data)
+    pairs = data.train.pairs[:6]
+    pairs[2] = replace(pairs[2], inputs=pairs[2].inputs | {"text": "one"})
+    together = outputs_of(adapter, pairs, 4, "test")
+    alone = [outputs_of(adapter, [pair], 1, "test") for pair in pairs]
+    torch.testing.assert_close(together.score, torch.cat([one.score for one in alone]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(together.joint, torch.cat([one.joint for one in alone]), rtol=1e-4, atol=1e-5)
+
+
 def test_asking_the_original_changes_nothing_in_it(data: PairData) -> None:
     adapter = trained(own_clip(data), data.train, passes=1).train()
     before = weights(adapter)

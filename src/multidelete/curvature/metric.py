@@ -8,7 +8,7 @@ Differs from the paper: the gradients are those of pairs' association scores, no
 Shape suffixes: N pairs, I inputs, O outputs, P entries of a parameter.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -37,25 +37,46 @@ class ParameterMetric:
 Metric = Mapping[str, ParameterMetric]
 
 
-def metric_of(rows: Mapping[str, Rows]) -> dict[str, ParameterMetric]:
-    """The metric from gradients of kept pairs' scores, by parameter name."""
-    return {name: _parameter_metric(one) for name, one in rows.items()}
+def metric_of(pieces: Iterable[Mapping[str, Rows]]) -> dict[str, ParameterMetric]:
+    """The metric from gradients of kept pairs' scores, by parameter name.
+
+    Args:
+        pieces: Rows by parameter name, of some pairs at a time. Those of the first piece choose the bases, which any
+            may be; the moments are exact in them, and are those of all pairs.
+    """
+    bases: dict[str, tuple[Tensor, Tensor] | None] = {}
+    sums: dict[str, Tensor] = {}
+    counts: dict[str, int] = {}
+    for piece in pieces:
+        for name, rows in piece.items():
+            if name not in bases:
+                bases[name] = _bases(rows)
+            squares = _sum_of_squares(rows, bases[name])
+            sums[name] = sums[name] + squares if name in sums else squares
+            counts[name] = counts.get(name, 0) + len(rows)
+    return {name: ParameterMetric(total / counts[name], *(bases[name] or ())) for name, total in sums.items()}
 
 
-def _parameter_metric(rows: Rows) -> ParameterMetric:
+def _bases(rows: Rows) -> tuple[Tensor, Tensor] | None:
+    """Of output gradients and of inputs, of a matrix."""
+    if not isinstance(rows, MatrixRows):
+        return None
+    left = _eigenvectors([gradients.flatten(0, 1) for gradients in rows.output_gradients])
+    return left, _eigenvectors([inputs.flatten(0, 1) for inputs in rows.inputs])
+
+
+def _sum_of_squares(rows: Rows, bases: tuple[Tensor, Tensor] | None) -> Tensor:
     match rows:
-        case MatrixRows():
-            right = _eigenvectors([inputs.flatten(0, 1) for inputs in rows.inputs])
-            left = _eigenvectors([gradients.flatten(0, 1) for gradients in rows.output_gradients])
-            moments = torch.zeros(left.shape[0], right.shape[0])
+        case MatrixRows() if bases is not None:
+            left, right = bases
+            total = torch.zeros(left.shape[0], right.shape[0])
             for start, stop, rotated_NOI in rotated_chunks(rows, left, right):
-                moments[start:stop] += rotated_NOI.square().sum(dim=0).cpu()
-            return ParameterMetric(moments / len(rows), left, right)
+                total[start:stop] += rotated_NOI.square().sum(dim=0).cpu()
+            return total
         case TableRows():
-            return ParameterMetric(_table_moments(rows) / len(rows))
+            return _table_moments(rows)
         case VectorRows():
-            every_NP = torch.cat(rows.gradients)
-            return ParameterMetric(every_NP.square().mean(dim=0).cpu().view(rows.shape))
+            return torch.cat(rows.gradients).square().sum(dim=0).cpu().view(rows.shape)
     raise TypeError(f"{type(rows).__name__} has no metric")
 
 

@@ -41,6 +41,12 @@ class Rows(ABC):
                 told[name] = [piece for rows in (self, *others) for piece in getattr(rows, name)]
         return type(self)(**told)
 
+    @property
+    def nbytes(self) -> int:
+        """What they take in memory."""
+        lists = (getattr(self, one.name) for one in fields(self))  # type: ignore[arg-type]  # a dataclass
+        return sum(piece.nbytes for value in lists if isinstance(value, list) for piece in value)
+
     @abstractmethod
     def weighted_sum(self, weights_N: Tensor) -> Tensor:
         """Their sum with these weights, of the parameter's shape."""
@@ -230,13 +236,23 @@ class PairGradients:
             firsts, seconds = [first for _, first, _ in every], [second for *_, second in every]
             match kept:
                 case MatrixRows():
-                    kept.inputs.append(torch.cat(firsts, dim=1))
-                    kept.output_gradients.append(torch.cat(seconds, dim=1))
+                    inputs, output_gradients = _seen_places(torch.cat(firsts, dim=1), torch.cat(seconds, dim=1))
+                    kept.inputs.append(inputs)
+                    kept.output_gradients.append(output_gradients)
                 case TableRows():
-                    kept.entries.append(torch.cat(firsts, dim=1))
-                    kept.output_gradients.append(torch.cat(seconds, dim=1))
+                    entries, output_gradients = _seen_places(torch.cat(firsts, dim=1), torch.cat(seconds, dim=1))
+                    kept.entries.append(entries)
+                    kept.output_gradients.append(output_gradients)
                 case VectorRows():
                     kept.gradients.append(torch.stack(seconds).sum(dim=0))
+
+
+def _seen_places(firsts: Tensor, gradients_NTO: Tensor) -> tuple[Tensor, Tensor]:
+    """Those at which any gradient is not zero: at padding all are."""
+    seen_T = gradients_NTO.ne(0).any(dim=2).any(dim=0)
+    if seen_T.all() or not seen_T.any():
+        return firsts, gradients_NTO
+    return firsts[:, seen_T], gradients_NTO[:, seen_T]
 
 
 def _understood(layer: nn.Module) -> bool:

@@ -12,12 +12,15 @@ Shape suffixes: N rows, O outputs, I inputs, P entries of a parameter.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from multidelete.curvature.metric import CHUNK_BYTES, Metric, ParameterMetric
 from multidelete.curvature.rows import MatrixRows, Rows, TableRows, VectorRows
+
+PARTS = 8  # in which the products of rows are computed
 
 
 def damping(metric: Metric, parameters: Mapping[str, Tensor], strength: float) -> dict[str, float]:
@@ -75,9 +78,17 @@ def _matrix_part(rows: MatrixRows, metric: ParameterMetric, damping: float) -> T
             torch.einsum("nto,nti->noi", gradients[:, :, here], inputs).mul_(scale_OI).flatten(1)
             for inputs, gradients in turned
         ]
-        every = torch.cat(scaled)
-        total += (every @ every.T).double().cpu()
+        add_products(total, torch.cat(scaled))
     return total
+
+
+def add_products(total_NN: Tensor, every_NP: Tensor) -> None:
+    """Add the products of all rows with each other: half of them, since the others are the same."""
+    edges = torch.linspace(0, len(every_NP), PARTS + 1).int().tolist()
+    for start, stop in pairwise(edges):
+        block = (every_NP[start:stop] @ every_NP[:stop].T).double().cpu()
+        total_NN[start:stop, :stop] += block
+        total_NN[:start, start:stop] += block[:, :start].T
 
 
 def _table_part(rows: TableRows, metric: ParameterMetric, damping: float) -> Tensor:
@@ -96,8 +107,7 @@ def _table_part(rows: TableRows, metric: ParameterMetric, damping: float) -> Ten
             for entries_T, gradients_TO in zip(entries_NT, gradients_NTO, strict=True):
                 dense[row].index_add_(0, at[entries_T], gradients_TO[:, here])
                 row += 1
-        scaled = dense.mul_((moments[:, here] + damping).rsqrt()).flatten(1)
-        total += (scaled @ scaled.T).double().cpu()
+        add_products(total, dense.mul_((moments[:, here] + damping).rsqrt()).flatten(1))
     return total
 
 

@@ -9,13 +9,12 @@ from multidelete.methods.descent import DescentLegs, passes_of_leg
 from multidelete.methods.distributions import has_matching_head
 from multidelete.methods.guided import Legs, run_guided
 from multidelete.methods.reference import outputs_of
-from multidelete.methods.solved import METRIC_PAIRS, SolvedLegs, kept_of_leg
+from multidelete.methods.solved import GRADIENT_BATCH, METRIC_PAIRS, REPAIRS, SolvedLegs, kept_beside
 from multidelete.methods.standing import BATCH, Judge
 
 logger = logging.getLogger(__name__)
 
 SOLVED_MOST, DESCENT_MOST = 12, 32
-MOST_ROWS = 512  # deleted pairs whose gradients are held at once
 
 
 def run_method(method: Method, job: Job) -> Outcome:
@@ -29,7 +28,7 @@ def run_method(method: Method, job: Job) -> Outcome:
         return method.run(job)
     judge = Judge(job)
     ways: list[Legs] = []
-    if method.is_solvable and _fits_the_solver(job):
+    if method.is_solvable and not job.masks:
         ways.append(SolvedLegs(job, judge, SOLVED_MOST))
     ways.append(DescentLegs(method, job, judge, DESCENT_MOST))
     outcome = run_guided(method, job, ways, judge)
@@ -57,16 +56,12 @@ def planned_run(method: Method, job: Job) -> Planned | None:
     legs = replace(job.settings, passes=DESCENT_MOST * passes_of_leg(job), pace="given")
     planned = method.planned(replace(job, settings=legs, retain=judge.steps_on))
     looks = (1 + SOLVED_MOST + DESCENT_MOST) * (len(job.forget) + len(judge.unseen) + len(judge.kept))
-    if not (method.is_solvable and _fits_the_solver(job)):
+    if not method.is_solvable or job.masks:
         return Planned(planned.steps, planned.pairs_backward, planned.pairs_forward + looks)
-    solved = SOLVED_MOST * (len(job.forget) + kept_of_leg(job)) + METRIC_PAIRS
-    looks += SOLVED_MOST * 2 * kept_of_leg(job)
+    kept = kept_beside(len(job.forget))
+    solved = SOLVED_MOST * REPAIRS * (len(job.forget) + kept) + METRIC_PAIRS + GRADIENT_BATCH
+    looks += SOLVED_MOST * REPAIRS * (len(job.forget) + 2 * kept)
     return Planned(planned.steps, planned.pairs_backward + solved, planned.pairs_forward + looks)
-
-
-def _fits_the_solver(job: Job) -> bool:
-    """Whether the gradients of all deleted pairs can be held, and all weights may change."""
-    return len(job.forget) <= MOST_ROWS and not job.masks
 
 
 def _unfinished(outcome: Outcome, judge: Judge) -> str:

@@ -23,6 +23,7 @@ class DescentLegs:
     """Legs of a method's own loop, at rates that the run finds."""
 
     name = "descent"
+    brings_back = True
 
     def __init__(self, method: GradientMethod, job: Job, judge: Judge, most: int) -> None:
         """Note the original's weights: what it says is asked when the first leg begins.
@@ -45,7 +46,7 @@ class DescentLegs:
         self._original = weights_of(job.adapter)
         self._datasets: Mapping[str, PairDataset] | None = None
 
-    def take(self, number: int, now: Standing) -> None:
+    def take(self, number: int, now: Standing, start: Standing) -> None:
         job, own = self._job, self._job.settings
         if self._datasets is None:
             self._datasets = self._method.datasets(job)

@@ -23,7 +23,6 @@ from multidelete.methods.standing import Judge, Standing
 from multidelete.methods.weights import Weights, put_back, weights_of
 
 ALLOWED = 0.015  # how much less kept pairs of any kind may be found at the end, as a fraction of them
-NOTHING = 0.004  # loss at which nothing is left to bring back
 BRINGING_BACK = 2  # legs that may bring kept pairs back once the deleted pairs are forgotten
 CAP = 0.15  # and on the way, as a share of what was found, where later legs may bring them back
 PRICE = 20.0  # of what kept pairs lost beyond that, in parts of the way, where the best state is chosen
@@ -41,6 +40,7 @@ class Legs(Protocol):
         name: ``solved`` or ``descent``.
         length: Of the next leg, in units of its own.
         most: Legs after which it gives up.
+        brings_back: Whether its legs bring kept pairs back, once the deleted pairs are where they belong.
         pairs: Pairs forwarded and backpropagated so far.
         asked: Pairs forwarded alone.
     """
@@ -48,11 +48,17 @@ class Legs(Protocol):
     name: str
     length: float
     most: int
+    brings_back: bool
     pairs: float
     asked: float
 
-    def take(self, number: int, now: Standing) -> None:
+    def take(self, number: int, now: Standing, start: Standing) -> None:
         """Change the weights.
+
+        Args:
+            number: Of the leg, in the whole run.
+            now: Where it begins.
+            start: Where the run began.
 
         Raises:
             DivergedError: The loss or a weight is not finite any more.
@@ -82,20 +88,20 @@ class _Run:
     Attributes:
         number: Legs so far.
         refused: Those that were taken back.
-        way: Which way is gone.
-        taken: Legs of this way.
-        idle: Of these, those since the lowest merit.
+        idle: Legs since the lowest merit.
         after: Legs since the deleted pairs were forgotten, which bring kept pairs back.
+        taken: Legs of each way.
+        closed: Which ways have given what they can.
         merits: Of the states that stood.
         history: A row for each leg.
     """
 
     number: int = 0
     refused: int = 0
-    way: int = 0
-    taken: int = 0
     idle: int = 0
     after: int = 0
+    taken: list[int] = field(default_factory=list)
+    closed: list[bool] = field(default_factory=list)
     merits: list[float] = field(default_factory=list)
     history: list[dict[str, float]] = field(default_factory=list)
 
@@ -116,7 +122,7 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
     start = now = best = judge.measure()
     if not torch.isfinite(start.signals).all():
         raise DivergedError("what the original says of the deleted pairs is not finite. Give another model.")
-    run = _Run(merits=[1.0])
+    run = _Run(taken=[0] * len(ways), closed=[False] * len(ways), merits=[1.0])
     here = best_weights = weights_of(job.adapter)
     if job.resume and job.work is not None and (job.work / FILE).is_file():
         run, best_weights, best, now = _resumed(job.work, job, ways, judge)
@@ -124,18 +130,20 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
     diverged: DivergedError | None = None
     most = sum(way.most for way in ways)
     with progress_bar(method.name, most) as bar:
-        while run.way < len(ways) and not _has_ended(run, best, start):
-            way = ways[run.way]
+        while not (all(run.closed) or _has_ended(run, best, start)):
+            at = _next_way(run, ways, now)
+            way = ways[at]
             after: Standing | None = None
             try:
-                way.take(run.number, now)
+                way.take(run.number, now, start)
                 after = judge.measure()
             except DivergedError as error:
                 diverged = error
             accepted = after is not None and _is_good(run, way, start, now, after)
             run.history.append(_row(way, after, start, accepted))
             goes_on = way.adapt(now, after if accepted else None)
-            run.number, run.taken, run.idle = run.number + 1, run.taken + 1, run.idle + 1
+            run.number, run.idle = run.number + 1, run.idle + 1
+            run.taken[at] += 1
             run.after += _is_done(start, best)
             if accepted and after is not None:
                 here, now = weights_of(job.adapter), after
@@ -147,8 +155,8 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
             else:
                 put_back(job.adapter, here)
                 run.refused += 1
-            if not goes_on or run.taken >= way.most or run.idle >= PATIENCE:
-                run.way, run.taken, run.idle = run.way + 1, 0, 0
+            if not goes_on or run.taken[at] >= way.most or run.idle >= PATIENCE:
+                run.closed[at], run.idle = True, 0
             _keep(job, run, ways, judge, best_weights)
             bar.to(run.number, f"{method.name} ({now.distance:.2f} from unseen, kept -{now.lost_since(start):.3f})")
         bar.to(most)
@@ -176,13 +184,21 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
     )
 
 
+def _next_way(run: _Run, ways: Sequence[Legs], now: Standing) -> int:
+    """The first way; where the deleted pairs are where they belong the first that brings kept pairs back."""
+    open_ways = [at for at, is_closed in enumerate(run.closed) if not is_closed]
+    if now.is_level:
+        return next((at for at in open_ways if ways[at].brings_back), open_ways[-1])
+    return open_ways[0]
+
+
 def _is_done(start: Standing, now: Standing) -> bool:
     return now.is_forgotten and now.lost_since(start) <= ALLOWED
 
 
 def _has_ended(run: _Run, best: Standing, start: Standing) -> bool:
     """Whether the deleted pairs are forgotten, and kept pairs lost nothing or legs do not bring them back."""
-    return _is_done(start, best) and (best.mean_lost_since(start) <= NOTHING or run.after >= BRINGING_BACK)
+    return _is_done(start, best) and (best.has_kept(start) or run.after >= BRINGING_BACK)
 
 
 def _merit(standing: Standing, start: Standing) -> float:
@@ -242,7 +258,9 @@ def _keep(job: Job, run: _Run, ways: Sequence[Legs], judge: Judge, best: Weights
         told: dict[str, State] = {
             "weights": dict(weights_of(job.adapter)),
             "best": dict(best),
-            "counts": [run.number, run.refused, run.way, run.taken, run.idle, run.after, judge.pairs],
+            "counts": [run.number, run.refused, run.idle, run.after, judge.pairs],
+            "taken": list(run.taken),
+            "closed": list(run.closed),
             "ways": [way.told() for way in ways],
             "merits": list(run.merits),
             "history": [dict(row) for row in run.history],
@@ -259,12 +277,13 @@ def _resumed(work: Path, job: Job, ways: Sequence[Legs], judge: Judge) -> tuple[
     best = judge.measure()
     put_back(job.adapter, cast(Weights, told["weights"]))
     now = judge.measure()
-    number, refused, at, taken, idle, after, judge.pairs = cast(list[int], told["counts"])
+    number, refused, idle, after, judge.pairs = cast(list[int], told["counts"])
     for way, known in zip(ways, cast(list[list[float]], told["ways"]), strict=True):
         way.recall(known)
     history = [dict(row) for row in cast(list[dict[str, float]], told["history"])]
+    taken, closed = cast(list[int], told["taken"]), cast(list[bool], told["closed"])
     return (
-        _Run(number, refused, at, taken, idle, after, list(cast(list[float], told["merits"])), history),
+        _Run(number, refused, idle, after, list(taken), list(closed), list(cast(list[float], told["merits"])), history),
         best_weights,
         best,
         now,

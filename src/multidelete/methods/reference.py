@@ -139,17 +139,27 @@ def _spread(first_ND: Tensor, second_MD: Tensor) -> Tensor:
 
 @torch.no_grad()
 def outputs_of(adapter: Adapter, pairs: Sequence[Pair], batch_size: int, title: str) -> PairOutputs:
-    """What the model says of each pair, on the CPU, in evaluation mode."""
+    """What the model says of each pair, on the CPU, in evaluation mode.
+
+    Pairs whose texts are about as long are asked about together.
+    """
     was_training = adapter.training
     adapter.eval()
     chunks: list[PairOutputs] = []
+    order = sorted(range(len(pairs)), key=lambda at: length_of_text(pairs[at]))
     with progress_bar(title, len(pairs)) as bar:
         for start in range(0, len(pairs), batch_size):
-            batch = adapter.collate(pairs[start : start + batch_size]).to(adapter.device)
+            batch = adapter.collate([pairs[at] for at in order[start : start + batch_size]]).to(adapter.device)
             chunks.append(replace(adapter(batch), states=None).apply(lambda t: t.cpu()))
             bar.to(start + len(batch))
     adapter.train(was_training)
-    return _concatenate(chunks)
+    back = torch.tensor(order).argsort()
+    return _concatenate(chunks).apply(lambda t: t[back])
+
+
+def length_of_text(pair: Pair) -> int:
+    """In characters: texts are padded to the longest of a batch, so that those of like length cost least together."""
+    return len(str(pair.inputs.get("text", "")))
 
 
 def build_reference(

@@ -8,10 +8,12 @@ with
     <g_r, D> = -drift_r        for kept pairs, drawn afresh in each leg,
 
 where the drift is how far a kept pair's score (of dual encoders: its embedding, in the direction in which it moved)
-lies from the original's. See `multidelete.curvature`.
+lies from the original's. See `multidelete.curvature`. A leg takes the deleted pairs in blocks, one after the other, so
+that its memory does not grow with the request, and its time no faster.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -23,14 +25,17 @@ from multidelete.curvature.rows import PairGradients, Rows, Scalars
 from multidelete.curvature.solve import damping, solve
 from multidelete.data.pairs import Batch, Pair
 from multidelete.methods.base import Job
-from multidelete.methods.reference import outputs_of
+from multidelete.methods.reference import length_of_text, outputs_of
 from multidelete.methods.standing import BATCH, Judge, Standing
 from multidelete.methods.weights import weights_of, with_weights
 from multidelete.models.base import PairOutputs
 
 METRIC_PAIRS = 400  # kept pairs whose scores make the metric
-KEPT = 4.0  # kept pairs in a leg, for each forget pair: with one, legs on small models are undone
+BLOCK = 64  # deleted pairs in one solve: its time grows with the square of the rows
+KEPT = 2.0  # kept pairs beside them, for each: with one, legs on small models are undone
 LEAST_KEPT = 32
+REPAIRS = 4  # times that a leg solves for each block when the deleted pairs are level, with other kept pairs each time
+ROWS_BYTES = 1 << 30  # most that gradients may take at a time
 DAMPING = 0.3  # of the mean moment, for equal relative changes of all layers
 RIDGE = 1e-3
 KEPT_RIDGE = 0.1  # their drift is partly noise
@@ -42,56 +47,79 @@ FAINT = 0.1  # of the first gap: noise decides whether so little agrees
 
 
 class SolvedLegs:
-    """Legs for models whose association is one signal: dual encoders and classifiers."""
+    """Legs for models whose association is one signal: dual encoders and classifiers.
+
+    Attributes:
+        fitting: Gradients of pairs that may be held at a time, once the metric is measured.
+    """
 
     name = "solved"
 
     def __init__(self, job: Job, judge: Judge, most: int) -> None:
         self.most = most
         self.length = FIRST_PART
+        self.brings_back = True
         self.pairs = self.asked = 0.0
         self._job = job
         self._retain = judge.steps_on
         self._gradients = PairGradients(job.adapter)
         self._metric: Metric | None = None
         self._dampings: Mapping[str, float] = {}
+        self.fitting = 0
         self._original = weights_of(job.adapter)
         self._predicted = torch.zeros(0)
         self._scale = 0.0
 
-    def take(self, number: int, now: Standing) -> None:
+    def take(self, number: int, now: Standing, start: Standing) -> None:
         job = self._job
         job.adapter.eval()
         if self._metric is None:
             with with_weights(job.adapter, self._original):  # a resumed run begins here with others
-                self._measure_metric()
-        kept = self._draw(self._retain.pairs, kept_of_leg(job), number)
-        rows = self._gradients.of(job.forget.pairs, [_score], GRADIENT_BATCH)[0]
-        kept_rows, drifts = self._kept_rows(kept, number)
-        self.pairs += len(job.forget) + len(kept)
-        amounts = torch.cat([-self.length * now.gaps[:, 0], -drifts])
-        ridges = torch.cat([torch.full((len(job.forget),), RIDGE), torch.full((len(drifts),), RIDGE + KEPT_RIDGE)])
+                self.measure_metric()
+        goals = now.signals[:, 0] - self.length * now.gaps[:, 0]
+        self._predicted = torch.zeros(len(goals))
+        self._scale = max(self._scale, now.gaps[:, 0].abs().mean().item())
+        order = torch.from_numpy(stream(job.seed, Stream.LEGS, number + 1).permutation(len(goals)))
+        blocks = order.tensor_split(blocks_of(job, self.fitting))
+        times = REPAIRS if now.is_level and not now.has_kept(start) else 1
+        for place, at in enumerate(blocks * times, start=1):
+            self._solve(at, goals[at], now.signals[at, 0], (number, place))
+
+    def _solve(self, at: Tensor, goals: Tensor, was: Tensor, place: tuple[int, int]) -> None:
+        """Move some of the deleted pairs to their goals, from where earlier blocks of the leg have left them."""
+        job = self._job
+        pairs = [job.forget.pairs[position] for position in at.tolist()]
+        here = outputs_of(job.adapter, pairs, BATCH, "deleted pairs").score
+        kept = self._draw(kept_beside(len(pairs)), *place)
+        rows = self._rows_of(pairs)
+        kept_rows, drifts = self._kept_rows(kept)
+        self.pairs += len(pairs) + len(kept)
+        self.asked += len(pairs) + 2 * len(kept)
+        amounts = torch.cat([goals - here, -drifts])
+        ridges = torch.cat([torch.full((len(pairs),), RIDGE), torch.full((len(drifts),), RIDGE + KEPT_RIDGE)])
         both = {name: one.followed_by([other[name] for other in kept_rows]) for name, one in rows.items()}
         solution = solve(both, self._metric or {}, self._dampings, amounts, ridges)
-        self._predicted = solution.predicted[: len(job.forget)]
-        self._scale = max(self._scale, now.gaps[:, 0].abs().mean().item())
+        self._predicted[at] = here - was + solution.predicted[: len(pairs)]
         parameters = dict(job.adapter.named_parameters())
         with torch.no_grad():
             for name, change in solution.change.items():
                 parameters[name].add_(change.to(parameters[name]))
 
     def told(self) -> list[float]:
-        return [self.length, self.pairs, self.asked, self._scale]
+        return [self.length, self.pairs, self.asked, self._scale, float(self.brings_back)]
 
     def recall(self, told: Sequence[float]) -> None:
-        self.length, self.pairs, self.asked, self._scale = told
+        self.length, self.pairs, self.asked, self._scale, brings_back = told
+        self.brings_back = bool(brings_back)
 
     def adapt(self, before: Standing, after: Standing | None) -> bool:
         if after is not None:
-            self.length = min(1.0, self.length * 1.5)
-            is_repairing = not before.is_level or after.kept.mean().item() > before.kept.mean().item()
-            return not after.is_level or is_repairing
+            self.length = min(1.0, self.length / max(1 - self.length, 1e-9))  # as far again
+            if before.is_level:
+                self.brings_back = after.kept.mean().item() > before.kept.mean().item()
+            return True
         self.length /= 2
+        self.brings_back = self.brings_back and not before.is_level
         return self.length >= SHORTEST
 
     def is_as_predicted(self, before: Standing, after: Standing) -> bool:
@@ -102,28 +130,43 @@ class SolvedLegs:
         ratio = (moved @ self._predicted / self._predicted.square().sum()).item()
         return AGREES[0] <= ratio <= AGREES[1]
 
-    def _measure_metric(self) -> None:
-        pairs = self._draw(self._retain.pairs, METRIC_PAIRS, -1)
-        self.pairs += len(pairs)
-        rows = self._gradients.of(pairs, [_score], GRADIENT_BATCH)[0]
-        self._metric = metric_of(rows)
+    def measure_metric(self, most_rows: int | None = None) -> None:
+        """Measure what kept pairs' scores depend on, and how large a pair's gradients are.
+
+        Args:
+            most_rows: Gradients that may be held at a time; None: as many as `ROWS_BYTES` hold.
+        """
+        self._metric = metric_of(self._pieces(self._draw(METRIC_PAIRS, -1), most_rows))
         parameters = {name: p.detach() for name, p in self._job.adapter.named_parameters()}
         self._dampings = damping(self._metric, parameters, DAMPING)
 
-    def _draw(self, pairs: Sequence[Pair], wanted: int, number: int) -> list[Pair]:
-        rng = stream(self._job.seed, Stream.LEGS, number + 1)
-        return [pairs[at] for at in sorted(rng.choice(len(pairs), min(wanted, len(pairs)), replace=False).tolist())]
+    def _pieces(self, pairs: Sequence[Pair], most_rows: int | None) -> Iterator[Mapping[str, Rows]]:
+        """Rows of the pairs' scores, of as many at a time as may be held."""
+        longest = pairs[-GRADIENT_BATCH:]
+        each = sum(rows.nbytes for rows in self._rows_of(longest).values()) / len(longest)
+        self.fitting = most_rows or max(GRADIENT_BATCH, int(ROWS_BYTES / max(each, 1.0)))
+        pieces = math.ceil(len(pairs) / self.fitting)
+        self.pairs += len(longest) + len(pairs)
+        for piece in range(pieces):
+            yield self._rows_of(pairs[piece::pieces])
 
-    def _kept_rows(self, kept: Sequence[Pair], number: int) -> tuple[list[dict[str, Rows]], Tensor]:
+    def _rows_of(self, pairs: Sequence[Pair]) -> dict[str, Rows]:
+        """Rows of the pairs' scores."""
+        return self._gradients.of(pairs, [_score], GRADIENT_BATCH)[0]
+
+    def _draw(self, wanted: int, number: int, place: int = 0) -> list[Pair]:
+        """Kept pairs, those with short texts first."""
+        rng, pairs = stream(self._job.seed, Stream.LEGS, number + 1, place), self._retain.pairs
+        drawn = sorted(rng.choice(len(pairs), min(wanted, len(pairs)), replace=False).tolist())
+        return sorted((pairs[at] for at in drawn), key=length_of_text)
+
+    def _kept_rows(self, kept: Sequence[Pair]) -> tuple[list[dict[str, Rows]], Tensor]:
         """Rows of kept pairs, and how far each has drifted from what the original said."""
         here = outputs_of(self._job.adapter, kept, BATCH, "kept pairs")
-        there = here
-        self.asked += len(kept) * (2 if number else 1)
-        if number:
-            with with_weights(self._job.adapter, self._original):
-                there = outputs_of(self._job.adapter, kept, BATCH, "original on kept pairs")
-        if here.embeddings is None or here.logits is not None or not number:
-            return self._gradients.of(kept, [_score], GRADIENT_BATCH), here.score - there.score
+        with with_weights(self._job.adapter, self._original):
+            there = outputs_of(self._job.adapter, kept, BATCH, "original on kept pairs")
+        if here.embeddings is None or here.logits is not None:
+            return [self._rows_of(kept)], here.score - there.score
         scalars: list[Scalars] = []
         drifts: list[Tensor] = []
         for modality, now_ND in here.embeddings.items():
@@ -133,13 +176,22 @@ class SolvedLegs:
                 scalars.append(_along(modality, directions))
                 drifts.append(away_ND.norm(dim=1))
         if not scalars:
-            return self._gradients.of(kept, [_score], GRADIENT_BATCH), here.score - there.score
+            return [self._rows_of(kept)], here.score - there.score
         return self._gradients.of(kept, scalars, GRADIENT_BATCH), torch.cat(drifts)
 
 
-def kept_of_leg(job: Job) -> int:
-    """Kept pairs whose gradients a leg takes."""
-    return max(LEAST_KEPT, round(KEPT * len(job.forget)))
+def blocks_of(job: Job, fitting: int) -> int:
+    """In how many blocks the deleted pairs are taken, where the gradients of so many pairs fit into memory."""
+    trained = {name for name, parameter in job.adapter.named_parameters() if parameter.requires_grad}
+    encoders = [job.adapter.encoder_parameters(modality) for modality in job.adapter.modalities]
+    drifting = max(1, sum(not trained.isdisjoint(names) for names in encoders))
+    rows = len(job.forget) + drifting * kept_beside(len(job.forget))
+    return max(1, round(len(job.forget) / BLOCK), math.ceil(rows / fitting))
+
+
+def kept_beside(pairs: int) -> int:
+    """Kept pairs in a block of so many deleted ones."""
+    return max(LEAST_KEPT, round(KEPT * pairs))
 
 
 def _score(outputs: PairOutputs, batch: Batch) -> Tensor:

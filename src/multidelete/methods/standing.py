@@ -36,6 +36,7 @@ CLOSE = 0.3  # mean gap, in standard deviations, that counts as none: where unse
 LEAN = 0.15  # of a standard deviation, at most, by which a signal goes beyond its goal for the sake of the others
 NARROW = 0.1  # lead over the best rival, in standard deviations of the rivals, that chance may turn around
 FOUND = 0.05  # least that counts as found before, where losses are shares
+NOTHING = 0.004  # loss at which nothing is left to bring back
 TEN = 10  # ranks down to which an unseen pair counts as found
 LEFT = 0.2  # of the way at the end: what tells only some of the deleted pairs hardly moves the mean rank of all
 BATCH = 128
@@ -144,6 +145,14 @@ class Standing:
         """The same with nothing taken off."""
         both = self._beside(before, before.kept, self.kept)
         return max(0.0, *((had_N - has_N).mean().item() for had_N, has_N in both))
+
+    def has_kept(self, before: "Standing") -> bool:
+        """Whether nothing is left to bring back; unseen pairs, which are few, may lose a little more by chance."""
+        kept = max((before.kept[at] - self.kept[at]).mean().item() for at in self.kinds.kept.values())
+        if self.unseen is None or before.unseen is None:
+            return kept <= NOTHING
+        unseen = max(_beyond_chance(before.unseen[at] - self.unseen[at]) for at in self.kinds.unseen.values())
+        return kept <= NOTHING and unseen <= 2 * NOTHING
 
     def share_lost_since(self, before: "Standing") -> float:
         """How much less surely, as a share of what was found before."""
