@@ -1,9 +1,11 @@
 """Requests one after the other on one lineage, beside all of them at once and beside retraining.
 
 Run from the repository: ``OMP_NUM_THREADS=1 python benchmarks/sequence/sequence.py --out runs/sequence``. By default on
-generated people and a small model that is trained here; ``--original MODEL --data DATA --unit UNIT`` takes others, such
-as a pre-trained model on photographs or a graph. A run that was stopped goes on. Writes a table for each name into
-``results`` beside this file, and ``README.md``. ``--tiny`` shows whether it runs, and writes nothing here.
+generated people and a small model that is trained here; ``--of relations --data DATA/pgr/10_12_2018_corpus`` is on
+sentences about genes and phenotypes, ``--of photographs --data DATA/flickr8k`` on the model of pre-trained encoders of
+``benchmarks/pretrained``, with its ``--out`` as ``--pretrained``. A run that was stopped goes on. Writes a table for
+each name into ``results`` beside this file, and ``README.md``. ``--tiny`` shows whether it runs, and writes nothing
+here.
 """
 
 import argparse
@@ -11,14 +13,15 @@ import json
 import platform
 import random
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from multidelete import LoopSettings, PairData, Request, TrainSettings, audit, load_data, train, unlearn
 from multidelete.audits.verdict import Verdict
-from multidelete.core.units import UNITS, Unit
+from multidelete.core.units import Unit
 from multidelete.core.words import counted
 from multidelete.data.identity import with_true_sources
 from multidelete.data.request import unit_keys
@@ -27,14 +30,50 @@ from multidelete.ledger.models import LineageModel, all_models, original, run_ke
 from multidelete.models import NewModel, new_adapter, train_tokenizer
 from multidelete.models.fresh import Size
 
-PEOPLE = "personas:people=200,unseen=200,views=2,size=32,seed=1"
-TRAINED = LoopSettings(passes=40, batch_size=48, lr=1e-3, weight_decay=0.1, device="cpu")
+sys.path.insert(0, str(Path(__file__).parent.parent / "pretrained"))
+from pretrained import made, of_one_caption, seconds_of  # the benchmark of pre-trained encoders
+
+PHOTOGRAPHS = argparse.Namespace(pairs=1000, epochs=8, rate=3e-4)
 REASON = "a benchmark releases whatever comes of a run"
 
 
 @dataclass(frozen=True)
+class Kind:
+    """What a lineage is of, and how its first model is made.
+
+    Attributes:
+        loop: Of its training; None: by the plain loop of the benchmark of pre-trained encoders, of 1,000 photographs.
+    """
+
+    data: str
+    unit: Unit
+    family: str = "clip"
+    size: Size | None = None
+    loop: LoopSettings | None = None
+
+
+KINDS = {
+    "people": Kind(
+        "personas:people=200,unseen=200,views=2,size=32,seed=1", "subject",
+        size=Size(width=64, layers=1, stages=(), depths=(), projection=128, context=32, vocabulary=4096),
+        loop=LoopSettings(passes=40, batch_size=48, lr=1e-3, weight_decay=0.1, device="cpu"),
+    ),
+    "relations": Kind(
+        "pgr", "node", "graph-text",
+        size=Size(width=128, layers=2, stages=(), depths=(), projection=128, context=64, vocabulary=4096),
+        loop=LoopSettings(passes=12, batch_size=48, lr=1e-3, weight_decay=0.1, device="cpu"),
+    ),
+    "photographs": Kind("flickr8k", "image"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Plan:
-    """What is done."""
+    """What is done.
+
+    Attributes:
+        pretrained: Where the models of pre-trained encoders lie, of lineages that begin with one.
+    """
 
     name: str
     out: Path
@@ -43,6 +82,7 @@ class Plan:
     milestones: Sequence[int]
     how: How
     device: str
+    pretrained: Path | None = None
 
     @property
     def ledger(self) -> Ledger:
@@ -78,10 +118,10 @@ def read_arguments() -> Plan:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, default=Path("runs/sequence"))
     parser.add_argument("--tiny", action="store_true")
-    parser.add_argument("--name", default="people")
-    parser.add_argument("--data", default=PEOPLE)
-    parser.add_argument("--original", type=Path)
-    parser.add_argument("--unit", choices=UNITS, default="subject")
+    parser.add_argument("--name", help="of the table; by default what it is of")
+    parser.add_argument("--of", choices=KINDS, default="people")
+    parser.add_argument("--data")
+    parser.add_argument("--pretrained", type=Path, default=Path("runs/pretrained"))
     parser.add_argument("--requests", type=int, default=20)
     parser.add_argument("--fraction", type=float, default=0.01)
     parser.add_argument("--method", default="multidelete")
@@ -90,15 +130,23 @@ def read_arguments() -> Plan:
     parser.add_argument("--lr", type=float)
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
+    kind = KINDS[given.of]
+    given.name, given.data = given.name or given.of, given.data or kind.data
     if given.tiny:
         given.name, given.data, given.requests, given.fraction = "tiny", "personas:people=12,unseen=6,size=32", 2, 0.1
         given.method, given.passes = "finetune", 1
+        kind = replace(kind, loop=LoopSettings(passes=2, device="cpu"))
     data = with_true_sources(load_data(given.data))
-    first = given.original or given.out / "original"
-    if not first.is_dir():
-        settings = LoopSettings(passes=2, device="cpu") if given.tiny else TRAINED
-        train(data, first, start=TrainSettings(start=str(untrained(data, given.out))), settings=settings, resume=True)
-    requests = drawn(data, given.unit, given.requests, given.fraction)
+    if kind.loop is None:
+        data = of_one_caption(data, PHOTOGRAPHS.pairs)
+        PHOTOGRAPHS.out = given.pretrained
+        first = made(given.pretrained / f"original-{PHOTOGRAPHS.pairs}-{PHOTOGRAPHS.epochs}", data, PHOTOGRAPHS)
+    else:
+        first = given.out / "original"
+        if not first.is_dir():
+            start = TrainSettings(start=str(untrained(kind, data, given.out)))
+            train(data, first, start=start, settings=kind.loop, resume=True)
+    requests = drawn(data, kind.unit, given.requests, given.fraction)
     if not (given.out / "lineage" / "ledger.sqlite").is_file():
         begin(given.out / "lineage", data, Places(model=str(first.absolute()), data=given.data))
     loop = {"passes": given.passes, "lr": given.lr, "pace": given.pace, "device": given.device}
@@ -106,17 +154,19 @@ def read_arguments() -> Plan:
         name=given.name, out=given.out, data=data, requests=requests,
         milestones=[2] if given.tiny else [n for n in (1, 5, 10, 20) if n <= given.requests],
         how=How(method=given.method, settings={name: value for name, value in loop.items() if value is not None}),
-        device=given.device,
+        device=given.device, pretrained=None if kind.loop else given.pretrained,
     )  # fmt: skip
 
 
-def untrained(data: PairData, out: Path) -> Path:
-    """A small new CLIP, as a folder, so that retraining begins with it too."""
+def untrained(kind: Kind, data: PairData, out: Path) -> Path:
+    """A small new model, as a folder, so that retraining begins with it too."""
     folder = out / "untrained"
-    if not folder.is_dir():
-        size = Size(width=64, layers=1, stages=(), depths=(), projection=128, context=32, vocabulary=4096)
-        tokenizer = train_tokenizer([pair.text for pair in data.train], size)
-        new_adapter("clip", NewModel(size=size, image_size=32, tokenizer=tokenizer), seed=1).save(folder)
+    if not folder.is_dir() and kind.size is not None:
+        wanted = NewModel(
+            size=kind.size, image_size=32, tokenizer=train_tokenizer([pair.text for pair in data.train], kind.size),
+            graph=data.graph, task="classification" if data.classes else "retrieval", classes=data.classes,
+        )  # fmt: skip
+        new_adapter(kind.family, wanted, seed=1).save(folder)
     return folder
 
 
@@ -169,10 +219,12 @@ def milestone(plan: Plan, number: int) -> dict[str, object]:
     models: Sequence[LineageModel] = all_models(ledger)
     before, newest, first = models[number - 1].folder, models[number].folder, original(ledger).folder
     keys, retrained, at_once = run_keys(ledger), plan.out / f"retrained-{number}", plan.out / f"at-once-{number}"
-    if not retrained.is_dir():
+    every = plan.together(number)
+    if plan.pretrained is not None:
+        made(retrained, plan.data, PHOTOGRAPHS, without=every.ids)
+    elif not retrained.is_dir():
         unlearn(before, plan.data, plan.requests[number - 1], method="retrain", settings={"device": plan.device},
                 out=retrained, key=keys, resume=True)  # fmt: skip
-    every = plan.together(number)
     if not at_once.is_dir():
         unlearn(first, plan.data, every, method=plan.how.method, settings=plan.how.settings, out=at_once, resume=True)
 
@@ -196,7 +248,9 @@ def milestone(plan: Plan, number: int) -> dict[str, object]:
 
 
 def wall_s(folder: Path) -> float:
-    """Seconds that a model took, as its folder records."""
+    """Seconds that a model took, as its folder records, or the plain loop beside it."""
+    if seconds_of(folder).is_file():
+        return round(float(seconds_of(folder).read_text()), 1)
     return round(float(json.loads((folder / "multidelete.json").read_text())["cost"]["wall_s"]), 1)
 
 
