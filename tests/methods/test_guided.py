@@ -16,17 +16,20 @@ from multidelete.audits import collect
 from multidelete.audits.membership import margins as audit_margins
 from multidelete.core.errors import ConfigError, DivergedError
 from multidelete.core.json_files import JsonObject
+from multidelete.core.settings import LoraSettings
 from multidelete.data.pairs import PairData
 from multidelete.methods import SSD, GradDiff, Job, Method, MultiDelete
 from multidelete.methods.auto import finds_its_way, run_method
 from multidelete.methods.defaults import loop_settings
 from multidelete.methods.descent import DescentLegs
 from multidelete.methods.guided import is_better, run_guided
+from multidelete.methods.lora_start import choose_inputs
 from multidelete.methods.reference import outputs_of
 from multidelete.methods.searching import margins
 from multidelete.methods.solved import SolvedLegs, blocks_of
 from multidelete.methods.standing import Judge, Standing
 from multidelete.models import Adapter, choose_trainable
+from multidelete.models.lora import add_lora
 from tests.tiny import family_model, parted, people, quick, trained, weights
 
 AUTO = quick(pace="auto", retain_per_forget=8)
@@ -124,6 +127,31 @@ def test_solved_leg_goes_the_part_of_the_way_that_it_says(
     after = judge.measure()
     went = (start.signals - after.signals)[:, 0] @ start.gaps[:, 0] / start.gaps[:, 0].square().sum()
     assert 0.0017 < went < 0.0026
+
+
+def test_lora_reads_what_the_solved_change_would_read_and_the_model_says_the_same(
+    memorised: Adapter, data: PairData
+) -> None:
+    job = job_of(memorised, data)
+    add_lora(job.adapter, LoraSettings(r=2, alpha=4.0), seed=0)
+    judge = Judge(job)
+    start, before = judge.measure(), weights(job.adapter)
+    assert choose_inputs(job, judge) > 0
+    torch.testing.assert_close(judge.measure().signals, start.signals)
+    changed = {name for name, tensor in weights(job.adapter).items() if not torch.equal(tensor, before[name])}
+    assert changed == {name for name in before if ".lora_A." in name}
+    for name in changed:
+        reads = job.adapter.get_parameter(name)
+        assert reads.requires_grad
+        products = reads @ reads.T
+        torch.testing.assert_close(products, products.diagonal().diag(), rtol=0, atol=1e-5)
+    way = SolvedLegs(job, judge, 1)
+    way.length = 0.0003  # as above
+    way.take(0, start, start)
+    moved = {name for name, p in weights(job.adapter).items() if ".lora_B." in name and p.any()}
+    assert len(moved) == len(changed)
+    went = (start.signals - judge.measure().signals)[:, 0] @ start.gaps[:, 0] / start.gaps[:, 0].square().sum()
+    assert 0.0002 < went < 0.0008
 
 
 @pytest.mark.parametrize("solver", [True, False])

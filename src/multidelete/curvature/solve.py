@@ -27,12 +27,13 @@ def damping(metric: Metric, parameters: Mapping[str, Tensor], strength: float) -
     """What is added to every moment of each parameter, such that equal *relative* changes cost the same everywhere.
 
     In units of a parameter's root mean square the mean moment over all entries is m; the damping there is
-    ``strength * m``. Parameters that are zero throughout count as if their mean square were the mean of all.
+    ``strength * m``. Parameters that are zero throughout count as if their mean square were the mean of all; where all
+    are (what LoRA writes, before it is trained), equal changes cost the same.
     """
     squares = {name: parameters[name].square().mean().item() for name in metric}
     sizes = {name: metric[name].moments.numel() for name in metric}
     typical = sum(squares[name] * sizes[name] for name in metric) / sum(sizes.values())
-    squares = {name: square if square > 0 else typical for name, square in squares.items()}
+    squares = {name: square if square > 0 else typical or 1.0 for name, square in squares.items()}
     relative = sum(metric[name].moments.double().sum().item() * squares[name] for name in metric) / sum(sizes.values())
     return {name: strength * relative / squares[name] for name in metric}
 

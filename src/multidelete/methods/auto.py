@@ -8,6 +8,7 @@ from multidelete.methods.base import GradientMethod, Job, Method, Outcome, Plann
 from multidelete.methods.descent import DescentLegs, passes_of_leg
 from multidelete.methods.distributions import has_matching_head
 from multidelete.methods.guided import Legs, run_guided
+from multidelete.methods.lora_start import choose_inputs, stands_beside
 from multidelete.methods.reference import outputs_of
 from multidelete.methods.solved import GRADIENT_BATCH, METRIC_PAIRS, REPAIRS, SolvedLegs, kept_beside
 from multidelete.methods.standing import BATCH, Judge
@@ -29,7 +30,9 @@ def run_method(method: Method, job: Job) -> Outcome:
     judge = Judge(job)
     ways: list[Legs] = []
     if method.is_solvable and not job.masks:
-        ways.append(SolvedLegs(job, judge, SOLVED_MOST))
+        chosen = choose_inputs(job, judge) if stands_beside(job.adapter) else 0.0
+        ways.append(solved := SolvedLegs(job, judge, SOLVED_MOST))
+        solved.pairs += chosen
     ways.append(DescentLegs(method, job, judge, DESCENT_MOST))
     outcome = run_guided(method, job, ways, judge)
     if not outcome.decisions["forgotten"]:
@@ -53,15 +56,16 @@ def planned_run(method: Method, job: Job) -> Planned | None:
     if not (isinstance(method, GradientMethod) and finds_its_way(method, job)):
         return method.planned(job)
     judge = Judge(job)
-    legs = replace(job.settings, passes=DESCENT_MOST * passes_of_leg(job), pace="given")
-    planned = method.planned(replace(job, settings=legs, retain=judge.steps_on))
-    looks = (1 + SOLVED_MOST + DESCENT_MOST) * (len(job.forget) + len(judge.unseen) + len(judge.kept))
+    longest = replace(job.settings, passes=DESCENT_MOST * passes_of_leg(job), pace="given")
+    planned = method.planned(replace(job, settings=longest, retain=judge.steps_on))
+    look = len(job.forget) + len(judge.unseen) + len(judge.kept)
     if not method.is_solvable or job.masks:
-        return Planned(planned.steps, planned.pairs_backward, planned.pairs_forward + looks)
-    kept = kept_beside(len(job.forget))
-    solved = SOLVED_MOST * REPAIRS * (len(job.forget) + kept) + METRIC_PAIRS + GRADIENT_BATCH
-    looks += SOLVED_MOST * REPAIRS * (len(job.forget) + 2 * kept)
-    return Planned(planned.steps, planned.pairs_backward + solved, planned.pairs_forward + looks)
+        return Planned(planned.steps, planned.pairs_backward, planned.pairs_forward + (1 + DESCENT_MOST) * look)
+    kept, starts = kept_beside(len(job.forget)), int(stands_beside(job.adapter))
+    solves = SOLVED_MOST * REPAIRS + starts
+    solved = solves * (len(job.forget) + kept) + (1 + starts) * (METRIC_PAIRS + GRADIENT_BATCH)
+    asked = solves * (len(job.forget) + 2 * kept) + (1 + starts + SOLVED_MOST + DESCENT_MOST) * look
+    return Planned(planned.steps, planned.pairs_backward + solved, planned.pairs_forward + asked)
 
 
 def _unfinished(outcome: Outcome, judge: Judge) -> str:

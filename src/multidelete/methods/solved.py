@@ -136,7 +136,9 @@ class SolvedLegs:
         Args:
             most_rows: Gradients that may be held at a time; None: as many as `ROWS_BYTES` hold.
         """
-        self._metric = metric_of(self._pieces(self._draw(METRIC_PAIRS, -1), most_rows))
+        metric = metric_of(self._pieces(self._draw(METRIC_PAIRS, -1), most_rows))
+        # what no score depends on yet (what LoRA reads, as long as it writes nothing) has no metric, and stays
+        self._metric = {name: one for name, one in metric.items() if one.moments.any()}
         parameters = {name: p.detach() for name, p in self._job.adapter.named_parameters()}
         self._dampings = damping(self._metric, parameters, DAMPING)
 

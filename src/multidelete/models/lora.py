@@ -90,6 +90,48 @@ def original(adapter: Adapter) -> Iterator[None]:
             layer.enable_adapters(True)
 
 
+@contextmanager
+def whole_weights(adapter: Adapter) -> Iterator[Mapping[str, nn.Parameter]]:
+    """Within it the weights beside LoRA may change and LoRA may not; afterwards they are what they were.
+
+    Yields:
+        The weights, by the name of the layer.
+    """
+    layers = _layers(adapter)
+    weights = {name: cast(nn.Parameter, layer.get_base_layer().weight) for name, layer in layers.items()}
+    own = [parameter for parameter in adapter.parameters() if parameter.requires_grad]
+    before = {name: weight.detach().clone() for name, weight in weights.items()}
+    for parameter in own:
+        parameter.requires_grad_(False)
+    for weight in weights.values():
+        weight.requires_grad_(True)
+    try:
+        yield weights
+    finally:
+        with torch.no_grad():
+            for name, weight in weights.items():
+                weight.requires_grad_(False).copy_(before[name])
+        for parameter in own:
+            parameter.requires_grad_(True)
+
+
+@torch.no_grad()
+def read_along(adapter: Adapter, changes: Mapping[str, torch.Tensor]) -> None:
+    """Let LoRA read those directions of each layer's inputs that a change of the whole weight reads most.
+
+    What the model says is the same: the matrices that write are left as they are, which is zero at first.
+
+    Args:
+        adapter: With LoRA of which nothing is trained yet.
+        changes: By the name of the layer, of the weight's shape (outputs, inputs).
+    """
+    for name, layer in _layers(adapter).items():
+        reads = cast(nn.Linear, layer.lora_A["default"]).weight  # (r, inputs)
+        directions = torch.linalg.svd(changes[name].float(), full_matrices=False).Vh[: len(reads)]
+        size = reads.norm(dim=1).mean()
+        reads[: len(directions)] = (size * directions).to(reads)
+
+
 def merge_lora(adapter: Adapter) -> None:
     """Add what LoRA learned to the weights, and take LoRA out: the model has its own form again, in place."""
     merged: set[int] = set()

@@ -1,0 +1,37 @@
+"""What LoRA reads when a run of solved legs begins.
+
+LoRA of rank r reads r directions of a layer's inputs, and those that peft draws have nothing to do with the request: to
+move the deleted pairs through them costs kept pairs far more than it must. So they are chosen first: those along which
+the solved change of the whole weights reads most, its first singular vectors. As GaLore and LoRA-GA (arXiv:2407.05000)
+choose theirs by a gradient; here it is a step in the metric of what kept pairs' scores depend on.
+"""
+
+from multidelete.methods.base import Job
+from multidelete.methods.solved import SolvedLegs
+from multidelete.methods.standing import Judge
+from multidelete.models.base import Adapter
+
+
+def stands_beside(adapter: Adapter) -> bool:
+    """Whether the model has LoRA."""
+    return any(".lora_A." in name for name, _ in adapter.named_parameters())
+
+
+def choose_inputs(job: Job, judge: Judge) -> float:
+    """Let LoRA read what the whole way to the goal would read; the model says what it said.
+
+    Returns:
+        Pairs forwarded and backpropagated.
+    """
+    from multidelete.models.lora import read_along, whole_weights  # peft takes a second to import
+
+    start = judge.measure()
+    with whole_weights(job.adapter) as weights:
+        before = {name: weight.detach().clone() for name, weight in weights.items()}
+        legs = SolvedLegs(job, judge, most=1)
+        legs.length = 1.0
+        legs.take(0, start, start)
+        changes = {name: weight.detach() - before[name] for name, weight in weights.items()}
+    read_along(job.adapter, changes)
+    judge.pairs += round(legs.asked)
+    return legs.pairs
