@@ -8,9 +8,10 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from foreign import BATCH, KINDS, PEOPLE, cells
+from foreign import BATCH, KINDS, PACES, PEOPLE, cells
 from made import NOISE
 
 from multidelete.audits.judgement import TOLERANCES
@@ -73,6 +74,7 @@ def page(found: Sequence[Cell]) -> str:
         ABOUT.format(batch=BATCH, noise=NOISE, where=where(found), **sizes),
         f"Of {len(counted)} models that had memorised something: {told(counted, 'auto')}; with fixed settings "
         f"{told(counted, 'given')}.\n",
+        f"Medians of all {len(found)} runs: {medians(found)}.\n",
         "\n".join([*HEAD, *map(row, counted)]) + "\n",
         "## Misses and open ones\n",
         "\n".join(miss(cell, causes) for cell in counted if cell["auto"]["outcome"] != "forgotten") + "\n",
@@ -91,14 +93,26 @@ def told(found: Sequence[Cell], pace: str) -> str:
     return ", ".join(f"{word} {number}" for word, number in counted) or "none"
 
 
+def medians(found: Sequence[Cell]) -> str:
+    runs = [cell["auto"] for cell in found]
+    back, forth = (
+        median(run["cost"][f"pairs_{way}"] / run["deleted"] for run in runs) for way in ("backward", "forward")
+    )
+    share = median(run["cost"]["wall_s"] / run["training"]["retrained"] for run in runs)
+    return (
+        f"{back:.0f} pairs forwarded and backpropagated for each deleted pair and {forth:.0f} only forwarded, "
+        f"{median(run['cost']['wall_s'] for run in runs):.0f} seconds, {share:.2f} of the time of the twin's training"
+    )
+
+
 def where(found: Sequence[Cell]) -> str:
     runs = [cell["auto"] for cell in found]
     machines = sorted({run["machine"] for run in runs})
     loads = [run["load"] for run in runs]
-    commits = sorted({f"commit {run['commit']}" for run in runs})
+    commits, fixed = (sorted({f"commit {cell[pace]['commit']}" for cell in found}) for pace in PACES)
     return (
         f"Figures of {', '.join(commits)}, on {'; '.join(machines)},\nwhich others used at the same time "
-        f"(load {min(loads):.0f} to {max(loads):.0f}): seconds are rough."
+        f"(load {min(loads):.0f} to {max(loads):.0f}): seconds are rough. Runs at fixed settings: {', '.join(fixed)}."
     )
 
 
