@@ -22,7 +22,7 @@ from multidelete.audits.objective import Objective, objective
 from multidelete.core.errors import CheckpointError, ConfigError, DataError, DivergedError, UnsupportedError
 from multidelete.data.pairs import PairData
 from multidelete.data.request import Request, resolve_request
-from multidelete.experiments.judge import Judge
+from multidelete.experiments.judge import Judge, draw_retain
 from multidelete.experiments.tuning import Tuned, tune
 from multidelete.methods import GradDiff, GradientMethod, SalUn, Step
 from multidelete.methods.search import Factor, Search
@@ -125,12 +125,20 @@ def test_a_gain_pays_for_no_loss() -> None:
 
 
 def test_retain_pairs_of_the_judge_are_whole_units_of_another_draw(data: PairData, request_: Request) -> None:
-    drawn = {seed: Judge(data, request_, seed=seed, device="cpu").splits for seed in (0, 1)}
-    for splits in drawn.values():
-        assert len(splits["retain"]) == len(splits["forget"]) == 16
-        assert len({pair.subject for pair in splits["retain"]}) == 4
-        assert not set(splits["retain"].ids) & set(request_.ids)
-    assert drawn[0]["retain"].ids != drawn[1]["retain"].ids
+    retain = data.train.without(request_.ids, "retain")
+    drawn = [draw_retain(retain, 16, request_, seed) for seed in (0, 1)]
+    for some in drawn:
+        assert len(some) == 16
+        assert len({pair.subject for pair in some}) == 4
+        assert not set(some.ids) & set(request_.ids)
+    assert drawn[0].ids != drawn[1].ids
+
+
+def test_one_deleted_pair_is_judged_by_all_retain_pairs_that_there_are(data: PairData) -> None:
+    """By one of them nobody sees what a setting costs."""
+    judge = Judge(data, resolve_request(data, ids=[data.train[0].id]), seed=0, device="cpu")
+    assert len(judge.splits["forget"]) == 1
+    assert len(judge.splits["retain"]) == len(data.train) - 1
 
 
 def test_families_without_embeddings_are_searched_in_one_drawn_gallery(data: PairData, request_: Request) -> None:

@@ -16,6 +16,7 @@ from multidelete.data.split import draw_request
 from multidelete.models import Adapter
 
 VAL_LIMIT = 1000  # validation pairs that every model is asked about; of more, a sample
+LEAST_RETAIN = 1000  # retain pairs, where there are so many: among fewer nobody sees that one in a hundred is lost
 MEMBERS = 40  # of each modality and kind, of training and of validation pairs each, in a drawn gallery: 80^2 forwards
 
 
@@ -24,8 +25,8 @@ class Judge:
 
     Attributes:
         seen: The data without its test pairs: all that methods and judge get.
-        splits: The pairs asked about: ``forget``; ``retain``, as many, in whole units, of another draw than the
-            methods' own; ``val``.
+        splits: The pairs asked about: ``forget``; ``retain``, as many and at least `LEAST_RETAIN`, in whole units, of
+            another draw than the methods' own; ``val``.
         pairs: Pairs forwarded so far.
     """
 
@@ -45,7 +46,7 @@ class Judge:
         chosen = np.sort(stream(seed, Stream.SEARCHED_VAL).permutation(len(val))[:VAL_LIMIT])
         self.splits = {
             "forget": forget,
-            "retain": _as_many(retain, len(forget), request, seed + 1),
+            "retain": draw_retain(retain, max(LEAST_RETAIN, len(forget)), request, seed + 1),
             "val": PairDataset(val[chosen.tolist()], val.name),
         }
         self.pairs = 0
@@ -82,8 +83,8 @@ class Judge:
         return model
 
 
-def _as_many(retain: PairDataset, pairs: int, request: Request, seed: int) -> PairDataset:
-    """About as many retain pairs as are forgotten, drawn in the request's unit where pairs have it."""
+def draw_retain(retain: PairDataset, pairs: int, request: Request, seed: int) -> PairDataset:
+    """About so many retain pairs, or all, drawn in the request's unit where pairs have it."""
     if pairs >= len(retain):
         return retain
     if retain.is_indexed:

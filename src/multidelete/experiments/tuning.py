@@ -84,8 +84,8 @@ def tune(
     """Search for settings of a method by seeded random trials; the first has the defaults.
 
     Every trial unlearns in memory, with the same seed, and is judged by `multidelete.audits.objective` on the forget
-    pairs, as many retain pairs, and the ``val`` split. The ``test`` split is never read. A trial whose loss or scores
-    are not finite, or whose settings do not go together, counts as failed.
+    pairs, as many retain pairs (at least 1,000, where there are so many), and the ``val`` split. The ``test`` split is
+    never read. A trial whose loss or scores are not finite, or whose settings do not go together, counts as failed.
 
     Args:
         original: Folder, hub id, a loaded `transformers` model of a known family, or an `Adapter`; it stays as it is.
