@@ -84,13 +84,14 @@ class Judge:
 
 
 def draw_retain(retain: PairDataset, pairs: int, request: Request, seed: int) -> PairDataset:
-    """About so many retain pairs, or all, drawn in the request's unit where pairs have it."""
+    """About so many retain pairs, or all, drawn in the request's unit where pairs have it; of an index half at most."""
+    if retain.is_indexed:  # all of it would be a pass over all pairs
+        wanted = max(1, min(pairs, len(retain) // 2))
+        return retain.only(
+            _whole_units(retain, wanted, request.unit, stream(seed, Stream.REQUESTED_UNITS)), "retain sample"
+        )
     if pairs >= len(retain):
         return retain
-    if retain.is_indexed:
-        return retain.only(
-            _whole_units(retain, pairs, request.unit, stream(seed, Stream.REQUESTED_UNITS)), "retain sample"
-        )
     unit = request.unit if any(unit_keys(pair, request.unit) for pair in retain) else "pair"
     return retain.only(draw_request(retain, fraction=pairs / len(retain), unit=unit, seed=seed), "retain sample")
 
