@@ -268,13 +268,19 @@ def train(adapter: Adapter, pairs: Sequence[Pair], rate: float, epochs: int, see
         order = torch.randperm(len(pairs))
         for at in range(max(1, len(pairs) // BATCH)):
             batch = chosen(everything, order[at * BATCH : (at + 1) * BATCH])
-            loss = adapter.task_loss(adapter(batch), batch).mean()
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(trained, 1.0)
-            optimizer.step()
+            descend(adapter, batch, trained, optimizer)
             schedule.step()
     adapter.eval()
+
+
+def descend(adapter: Adapter, batch: Batch, trained: Sequence[Tensor], optimizer: torch.optim.Optimizer) -> float:
+    """One step, with gradients clipped; returns the loss."""
+    loss = adapter.task_loss(adapter(batch), batch).mean()
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(trained, 1.0)
+    optimizer.step()
+    return loss.item()
 
 
 def chosen(batch: Batch, rows: Tensor) -> Batch:

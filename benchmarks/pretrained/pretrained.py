@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -28,6 +29,9 @@ from multidelete import PairData, audit, load_data, unlearn
 from multidelete.data.pairs import Pair, PairDataset
 from multidelete.models import Adapter, load_adapter
 from multidelete.models.features import kept_features
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "foreign"))
+from foreign import descend  # the benchmark of models from elsewhere
 
 IMAGE_SIZE, CONTEXT, BATCH = 96, 40, 32
 HELD_OUT = {"val": 500, "test": 1000}
@@ -111,13 +115,9 @@ def train(adapter: Adapter, pairs: Sequence[Pair], rate: float, epochs: int) -> 
             order = torch.randperm(len(pairs)).tolist()
             for at in range(batches):
                 batch = adapter.collate([pairs[row] for row in order[at * BATCH : (at + 1) * BATCH]])
-                loss = adapter.task_loss(adapter(batch), batch).mean()
-                optimizer.zero_grad()
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(trained, 1.0)
-                optimizer.step()
+                loss = descend(adapter, batch, trained, optimizer)
                 schedule.step()
-            print(f"epoch {epoch + 1} of {epochs}: loss {loss.item():.3f}", flush=True)
+            print(f"epoch {epoch + 1} of {epochs}: loss {loss:.3f}", flush=True)
 
 
 def deletion(data: PairData, deleted: Sequence[str], original: Path, twin: Path, out: Path) -> dict[str, Any]:

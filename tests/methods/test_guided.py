@@ -30,7 +30,7 @@ from multidelete.methods.solved import SolvedLegs, blocks_of
 from multidelete.methods.standing import Judge, Standing
 from multidelete.models import Adapter, choose_trainable
 from multidelete.models.lora import add_lora
-from tests.tiny import family_model, parted, people, quick, trained, weights
+from tests.tiny import family_model, own_clip, parted, people, quick, trained, weights
 
 AUTO = quick(pace="auto", retain_per_forget=8)
 
@@ -127,6 +127,19 @@ def test_solved_leg_goes_the_part_of_the_way_that_it_says(
     after = judge.measure()
     went = (start.signals - after.signals)[:, 0] @ start.gaps[:, 0] / start.gaps[:, 0].square().sum()
     assert 0.0017 < went < 0.0026
+
+
+def test_run_descends_where_no_layer_can_be_solved(data: PairData) -> None:
+    """A parameter of its own, which no hook sees, is all that is trained."""
+    adapter = trained(own_clip(data), data.train)
+    for name, parameter in adapter.named_parameters():
+        parameter.requires_grad_(name.endswith("class_embedding"))
+    forget, retain = parted(data, 3)
+    job = Job(adapter, data.train, forget, retain, AUTO, 0, holdout=data.splits["val"])
+    history = run_method(MultiDelete(), job).history
+    solved = [row["accepted"] for row in history if row["solved"]]
+    assert solved == [0.0] * len(solved) != []
+    assert len(solved) < len(history)
 
 
 def test_lora_reads_what_the_solved_change_would_read_and_the_model_says_the_same(

@@ -31,7 +31,7 @@ class Stream(Enum):
     WRONG_TARGETS = ("wrong labels or captions of forget pairs", 2)
     COUNTERPARTS = ("held-out pairs of the forget pairs' kinds", 3)
     JUDGED = ("kept pairs that tell a run how it fares", 10)
-    LEGS = ("kept pairs of a solved leg, counting up", 11)
+    LEGS = ("order of the deleted pairs in a solved leg, counting up; kept pairs of its blocks at a third place", 11)
     # audits
     BOOTSTRAP = ("groups of a resampled mean", 0)
     POSITIVE_BOOTSTRAP = ("groups of the positives of a resampled AUC or rate", 0)

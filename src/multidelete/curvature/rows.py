@@ -183,14 +183,14 @@ class PairGradients:
             batch_size: Pairs in one forward and backward pass.
 
         Returns:
-            For each of ``scalars``, rows by parameter name.
+            For each of ``scalars``, rows by parameter name; none where no layer that is understood is used.
         """
         collected: list[dict[str, Rows]] = [{} for _ in scalars]
         for start in range(0, len(pairs), batch_size):
             batch = self.adapter.collate(pairs[start : start + batch_size]).to(self.adapter.device)
             with self._recording(len(batch)) as calls:
                 outputs = self.adapter(batch)
-            for number, scalar in enumerate(scalars):
+            for number, scalar in enumerate(scalars if calls else []):
                 values_B = scalar(outputs, batch)
                 gradients = torch.autograd.grad(
                     values_B.sum(),

@@ -6,6 +6,8 @@ the solved change of the whole weights reads most, its first singular vectors. A
 choose theirs by a gradient; here it is a step in the metric of what kept pairs' scores depend on.
 """
 
+import torch
+
 from multidelete.methods.base import Job
 from multidelete.methods.solved import SolvedLegs
 from multidelete.methods.standing import Judge
@@ -26,12 +28,15 @@ def choose_inputs(job: Job, judge: Judge) -> float:
     from multidelete.models.lora import read_along, whole_weights  # peft takes a second to import
 
     start = judge.measure()
+    if start.is_forgotten or not torch.isfinite(start.signals).all():  # the run ends before its first leg
+        return 0.0
     with whole_weights(job.adapter) as weights:
         before = {name: weight.detach().clone() for name, weight in weights.items()}
         legs = SolvedLegs(job, judge, most=1)
         legs.length = 1.0
         legs.take(0, start, start)
         changes = {name: weight.detach() - before[name] for name, weight in weights.items()}
-    read_along(job.adapter, changes)
+    if all(torch.isfinite(change).all() for change in changes.values()):
+        read_along(job.adapter, changes)
     judge.pairs += round(legs.asked)
     return legs.pairs

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from multidelete.core.errors import DivergedError
 from multidelete.core.streams import Stream, stream
 from multidelete.curvature.metric import Metric, metric_of
 from multidelete.curvature.rows import PairGradients, Rows, Scalars
@@ -32,7 +33,7 @@ from multidelete.models.base import PairOutputs
 
 METRIC_PAIRS = 400  # kept pairs whose scores make the metric
 BLOCK = 64  # deleted pairs in one solve: its time grows with the square of the rows
-KEPT = 2.0  # kept pairs beside them, for each: with one, legs on small models are undone
+KEPT = 2.0  # kept pairs beside them, for each
 LEAST_KEPT = 32
 REPAIRS = 4  # times that a leg solves for each block when the deleted pairs are level, with other kept pairs each time
 ROWS_BYTES = 1 << 30  # most that gradients may take at a time
@@ -76,6 +77,11 @@ class SolvedLegs:
         if self._metric is None:
             with with_weights(job.adapter, self._original):  # a resumed run begins here with others
                 self.measure_metric()
+        if not self._metric:
+            raise DivergedError(
+                "no score of a kept pair depends on a layer whose gradients of single pairs are known: no leg can be "
+                "solved. Give a rate or passes."
+            )
         goals = now.signals[:, 0] - self.length * now.gaps[:, 0]
         self._predicted = torch.zeros(len(goals))
         self._scale = max(self._scale, now.gaps[:, 0].abs().mean().item())
@@ -140,7 +146,7 @@ class SolvedLegs:
         # what no score depends on yet (what LoRA reads, as long as it writes nothing) has no metric, and stays
         self._metric = {name: one for name, one in metric.items() if one.moments.any()}
         parameters = {name: p.detach() for name, p in self._job.adapter.named_parameters()}
-        self._dampings = damping(self._metric, parameters, DAMPING)
+        self._dampings = damping(self._metric, parameters, DAMPING) if self._metric else {}
 
     def _pieces(self, pairs: Sequence[Pair], most_rows: int | None) -> Iterator[Mapping[str, Rows]]:
         """Rows of the pairs' scores, of as many at a time as may be held."""
