@@ -373,6 +373,10 @@ def test_release_needs_an_audit_that_allows_it_or_somebody_responsible(first: tu
             release(ledger, "T-1", seen.data, by=OFFICER)
     with pytest.raises(LedgerError, match="names a pair"):
         release(ledger, "T-1", seen.data, by=FIRST, despite="x")
+    spent = replace(outcome, outcome="forgotten", drift={"retain": 0.01, "test": 0.04})
+    ledger.append(spent)
+    with pytest.raises(LedgerError, match=r"lost 0.040 of test \(0.02 is allowed\) against .* --method retrain"):
+        release(ledger, "T-1", seen.data, by=OFFICER)
     assert "released" not in kinds(ledger)
 
 

@@ -77,7 +77,8 @@ class ReleaseOptions:
 
     Attributes:
         by: Role or name of who releases the model.
-        despite: Why it is released although an audit calls it unfinished, over-forgotten or damaged.
+        despite: Why it is released although an audit calls it unfinished, over-forgotten or damaged, or the budget
+            is spent.
         stale_ids: File to write, outside the lineage's folder: ids of pairs whose embeddings must go from a vector
             database, or be computed anew. It names pairs.
         also: A further place of something that still knows the pairs. May be given several times.

@@ -55,3 +55,21 @@ def advice(drift: Mapping[str, float], requests: int, budget: Budget) -> Advice:
         if any(lost + max(0.0, lost) / max(1, requests) > allowed[name] for name, lost in drift.items())
         else "go on"
     )
+
+
+def exceeded(drift: Mapping[str, float], budget: Budget) -> dict[str, str]:
+    """The figures by which more was lost than the budget allows, in words.
+
+    Args:
+        drift: What was lost by each figure.
+        budget: What may be lost in all.
+
+    >>> exceeded({"retain": 0.05, "test": 0.01}, Budget())
+    {'retain': '0.050 of retain (0.03 is allowed)'}
+    """
+    allowed = {"retain": budget.retain, "test": budget.test}
+    return {
+        name: f"{lost:.3f} of {name} ({allowed[name]:g} is allowed)"
+        for name, lost in drift.items()
+        if lost > allowed[name]
+    }

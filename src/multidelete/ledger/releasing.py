@@ -8,13 +8,15 @@ from multidelete.core.errors import LedgerError
 from multidelete.data.pairs import Pair, PairData
 from multidelete.ledger.certificate import issue, signer_of
 from multidelete.ledger.chain import Ledger
-from multidelete.ledger.events import Audited, CertificateIssued, Refused, Released
+from multidelete.ledger.drift import exceeded, model_drift
+from multidelete.ledger.events import Audited, CertificateIssued, Refused, Released, Unlearned
 from multidelete.ledger.holders import Holding, find_holders, remember
-from multidelete.ledger.models import model_of, newest
+from multidelete.ledger.models import LineageModel, model_of, newest
 from multidelete.ledger.requests import known, pairs_of
 from multidelete.ledger.stale import Stale, stale_after, write_stale_ids
 from multidelete.ledger.texts import naming, odd_text
 from multidelete.ledger.work import taken_up
+from multidelete.methods import Retrain
 
 CERTIFICATES = "certificates"
 BAD = ("unfinished", "over-forgotten", "damaged")
@@ -54,7 +56,8 @@ def release(
         reference: A request of the run.
         data: The pairs that the first model was trained on.
         by: Role or name of who releases it.
-        despite: Why it is released although an audit called it unfinished, over-forgotten or damaged.
+        despite: Why it is released although an audit called it unfinished, over-forgotten or damaged, or the lineage
+            has lost more than its budget with it.
         stale_ids: File to write with the ids of pairs whose embeddings must go or be computed anew. It names pairs.
         also: Further places of things that still know the pairs.
 
@@ -75,7 +78,7 @@ def release(
             f"knows what that one has forgotten. Run {reference} again."
         )
     problems = [*odd_text("by", by), *([] if despite is None else odd_text("despite", despite)),
-                *_forbidden(ledger, model.digest.digest, despite)]  # fmt: skip
+                *([] if despite is not None else _forbidden(ledger, model, run))]  # fmt: skip
     work = taken_up(ledger, data, run.references)
     gone = work.left.train.only(work.request.ids, "forget").pairs
     problems += naming({"by": by, **({} if despite is None else {"despite": despite})}, gone)
@@ -139,19 +142,26 @@ def _may_not_name(ledger: Ledger, reference: str, data: PairData) -> Sequence[Pa
     return [pair for pair in data.train if pair.id in wanted]
 
 
-def _forbidden(ledger: Ledger, model: str, despite: str | None) -> list[str]:
+def _forbidden(ledger: Ledger, model: LineageModel, run: Unlearned) -> list[str]:
     """What audits of a model found that only somebody who takes responsibility can pass over."""
+    remedy = "or release it all the same, by name and with the reason (--despite)."
     outcomes = {
         event.references: event.outcome
         for one in ledger.events()
-        if isinstance(event := one.event, Audited) and event.model == model
+        if isinstance(event := one.event, Audited) and event.model == model.digest.digest
     }
-    bad = {names: outcome for names, outcome in outcomes.items() if outcome in BAD}
-    return [] if despite is not None else [
-        f"the audit of {' and '.join(names)} calls the model {outcome}. Run again with other settings; or release it "
-        "all the same, by name and with the reason (--despite)."
-        for names, outcome in bad.items()
-    ]  # fmt: skip
+    problems = [
+        f"the audit of {' and '.join(names)} calls the model {outcome}. Run again with other settings; {remedy}"
+        for names, outcome in outcomes.items()
+        if outcome in BAD
+    ]
+    lost = exceeded(model_drift(ledger, model), ledger.opened.budget)
+    if lost and run.method != Retrain.name:  # what retraining loses, the deleted pairs were worth
+        problems.append(
+            f"with this model the lineage has lost {' and '.join(lost.values())} against its first original. "
+            f"Run again with --method retrain; {remedy}"
+        )
+    return problems
 
 
 def _finished(ledger: Ledger, done: Released) -> Release:
