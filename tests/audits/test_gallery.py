@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from multidelete.audits import ModelSignals, Signals, UnitCounts, Verdict, collect, run_audits, unit_counts, verdict
-from multidelete.audits.gallery import Gallery, score_galleries
 from multidelete.audits.inputs import AuditInput, drawn_sets
 from multidelete.audits.result import Figure
 from multidelete.audits.retrieval import search
 from multidelete.data.pairs import Pair, PairDataset
 from multidelete.models import Adapter
+from multidelete.models.gallery import Gallery, score_galleries
 from tests.audits.world import model, models_of, pick, run, with_
 from tests.models.cases import Case, case_adapter, case_data
 

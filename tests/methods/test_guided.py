@@ -19,13 +19,13 @@ from multidelete.core.json_files import JsonObject
 from multidelete.core.settings import LoraSettings
 from multidelete.data.pairs import PairData
 from multidelete.methods import SSD, GradDiff, Job, Method, MultiDelete
-from multidelete.methods.auto import finds_its_way, run_method
+from multidelete.methods.auto import is_solved, run_method
 from multidelete.methods.defaults import loop_settings
-from multidelete.methods.descent import DescentLegs
+from multidelete.methods.descent import LONG, SHORT, DescentLegs
 from multidelete.methods.guided import is_better, run_guided
 from multidelete.methods.lora_start import choose_inputs
 from multidelete.methods.reference import outputs_of
-from multidelete.methods.searching import margins
+from multidelete.methods.searching import TOGETHER, drawn_searches, margins
 from multidelete.methods.solved import SolvedLegs, blocks_of
 from multidelete.methods.standing import Judge, Standing
 from multidelete.models import Adapter, choose_trainable
@@ -94,7 +94,7 @@ def test_what_is_forgotten_depends_on_the_request(memorised: Adapter, data: Pair
     other = job_of(memorised, data, forget=others, retain=data.train.without(others.ids, "retain"))
     for one in (job, other):
         looks = Judge(one)
-        run_guided(MultiDelete(), one, [DescentLegs(MultiDelete(), one, looks, 8)], looks)
+        run_guided(MultiDelete(), one, [DescentLegs(MultiDelete(), one, looks, replace(SHORT, most=8))], looks)
     assert not same(weights(job.adapter), weights(other.adapter))
     mixed = Judge(replace(other, adapter=job.adapter))
     assert mixed.measure().distance > 0.3  # the other request's pairs are still known
@@ -103,7 +103,7 @@ def test_what_is_forgotten_depends_on_the_request(memorised: Adapter, data: Pair
 def test_leg_that_is_too_long_is_taken_back(memorised: Adapter, data: PairData) -> None:
     job = job_of(memorised, data)
     judge, original = Judge(job), weights(job.adapter)
-    way = DescentLegs(MultiDelete(), job, judge, most=2)
+    way = DescentLegs(MultiDelete(), job, judge, replace(SHORT, most=2))
     way.length = 3.0
     outcome = run_guided(MultiDelete(), job, [way], judge)
     assert outcome.decisions["undone"] == 2
@@ -185,7 +185,7 @@ def test_killed_run_goes_on_to_the_same_bits(memorised: Adapter, data: PairData,
         job = job_of(memorised, data, work=work, resume=resume)
         looks = judge(job)
         ways = [SolvedLegs(job, looks, 3)] if solver else []
-        run_guided(MultiDelete(), job, [*ways, DescentLegs(MultiDelete(), job, looks, 5)], looks)
+        run_guided(MultiDelete(), job, [*ways, DescentLegs(MultiDelete(), job, looks, replace(SHORT, most=5))], looks)
         return job.adapter
 
     whole = run(tmp_path / "whole", Judge, resume=False)
@@ -322,7 +322,49 @@ def test_margins_are_those_of_the_audit(memorised: Adapter, data: PairData) -> N
         torch.testing.assert_close(found[:, column].double(), torch.from_numpy(wanted), atol=2e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize(("family", "finds"), [("vision-text", True), ("albef", False), ("vilt", False)])
-def test_matching_heads_keep_fixed_settings(data: PairData, family: str, finds: bool) -> None:
-    job = job_of(family_model(family, data), data)
-    assert finds_its_way(MultiDelete(), job) == finds
+def test_matching_head_forgets_and_keeps_in_long_legs(data: PairData) -> None:
+    job = job_of(trained(family_model("albef", data), data.train), data)
+    judge = Judge(job)
+    before = judge.measure()
+    way = DescentLegs(MultiDelete(), job, judge, replace(LONG, most=3))
+    run_guided(MultiDelete(), job, [way], judge)
+    after = judge.measure()
+    assert before.distance > 0.4
+    assert after.distance < 0.35
+    assert after.gap < before.gap / 2
+    assert after.lost_since(before) <= 0.015
+    assert not is_solved(MultiDelete(), job)
+
+
+@pytest.mark.slow
+def test_matching_head_without_embeddings_is_judged_by_members_that_are_scored_with_each_other(data: PairData) -> None:
+    adapter = trained(family_model("vilt", data), data.train, passes=160, lr=1e-3)
+    job = job_of(adapter, data, settings=replace(AUTO, retain_per_forget=2))
+    judge = Judge(job)
+    before = judge.measure()
+    outcome = run_method(MultiDelete(), job)
+    after = judge.measure()
+    assert before.distance > 0.3
+    assert before.unseen is None
+    assert outcome.pairs_forward > len(outcome.history) * judge.asks_of_kept > TOGETHER
+    assert after.distance < before.distance
+    assert after.lost_since(before) <= 0.015
+
+
+def test_drawn_members_are_searched_among_those_that_follow_each_other(data: PairData) -> None:
+    adapter = family_model("vilt", data)
+    pairs = data.train.pairs[: TOGETHER + 3]
+    forth, back = drawn_searches(adapter, pairs, 5)
+    own_N = outputs_of(adapter, pairs, 8, "pairs").score
+    torch.testing.assert_close(forth.own, own_N, atol=1e-3, rtol=0)
+    rivals_NN = forth.rivals.isfinite()
+    assert not rivals_NN[:TOGETHER, TOGETHER:].any()
+    assert not rivals_NN.diagonal().any()
+    one, other = next((i, j) for i, j in rivals_NN.nonzero().tolist())
+    swapped = replace(
+        pairs[one], id="swapped", inputs=pairs[one].inputs | {"text": pairs[other].inputs["text"]},
+        sources=pairs[one].sources | {"text": pairs[other].sources["text"]},
+    )  # fmt: skip
+    score = outputs_of(adapter, [swapped], 8, "pair").score
+    torch.testing.assert_close(forth.rivals[one, other], score[0], atol=1e-3, rtol=0)
+    assert torch.equal(back.rivals, forth.rivals.T)

@@ -14,7 +14,6 @@ from multidelete.artifacts.picture_cache import kept_digests
 from multidelete.artifacts.record import RunRecord
 from multidelete.audits import ModelSignals, Signals, cached, collect
 from multidelete.audits.compared import Source, place_of
-from multidelete.audits.gallery import MEMBERS, score_galleries
 from multidelete.audits.inputs import drawn_sets
 from multidelete.audits.roles import Role
 from multidelete.core.errors import CheckpointError
@@ -29,6 +28,7 @@ from multidelete.data.request import Request, forget_retain
 from multidelete.data.shadows import data_digest, shadow_members, shadow_pool
 from multidelete.models import Adapter, load_adapter
 from multidelete.models.features import FeatureStore, shared_features
+from multidelete.models.gallery import MEMBERS, score_galleries
 from multidelete.models.initial import fitted
 from multidelete.models.preflight import preflight
 

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from multidelete.artifacts.locks import clear, in_turn
 from multidelete.artifacts.room import make_whole, told_where_full
-from multidelete.audits.gallery import Gallery
 from multidelete.core.words import counted
 from multidelete.data.pairs import PairDataset
 from multidelete.models.base import Adapter, evaluating
+from multidelete.models.gallery import Gallery
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.bool_] | NDArray[np.intp]

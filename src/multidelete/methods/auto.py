@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from multidelete.core.runtime import make_accelerator
 from multidelete.methods.base import GradientMethod, Job, Method, Outcome, Planned
-from multidelete.methods.descent import DescentLegs, passes_of_leg
+from multidelete.methods.descent import LONG, SHORT, DescentLegs, Stride, passes_of_leg
 from multidelete.methods.distributions import has_matching_head
 from multidelete.methods.guided import Legs, run_guided
 from multidelete.methods.lora_start import choose_inputs, stands_beside
@@ -15,7 +15,7 @@ from multidelete.methods.standing import BATCH, Judge
 
 logger = logging.getLogger(__name__)
 
-SOLVED_MOST, DESCENT_MOST = 12, 32
+SOLVED_MOST = 12
 
 
 def run_method(method: Method, job: Job) -> Outcome:
@@ -29,11 +29,11 @@ def run_method(method: Method, job: Job) -> Outcome:
         return method.run(job)
     judge = Judge(job)
     ways: list[Legs] = []
-    if method.is_solvable and not job.masks:
+    if is_solved(method, job):
         chosen = choose_inputs(job, judge) if stands_beside(job.adapter) else 0.0
         ways.append(solved := SolvedLegs(job, judge, SOLVED_MOST))
         solved.pairs += chosen
-    ways.append(DescentLegs(method, job, judge, DESCENT_MOST))
+    ways.append(DescentLegs(method, job, judge, _stride(job)))
     outcome = run_guided(method, job, ways, judge)
     if not outcome.decisions["forgotten"]:
         logger.warning("%s", _unfinished(outcome, judge))
@@ -41,14 +41,25 @@ def run_method(method: Method, job: Job) -> Outcome:
 
 
 def finds_its_way(method: Method, job: Job) -> bool:
-    """Whether a run finds its rate and its end by itself.
+    """Whether a run finds its rate and its end by itself."""
+    return job.settings.pace == "auto" and method.finds_its_way
 
-    Matching heads take the method's fixed rate and passes: how well they keep hangs on margins over very many wrong
-    pairs, which the few that a run can look at do not tell.
+
+def is_solved(method: GradientMethod, job: Job) -> bool:
+    """Whether its legs are solved where they can be.
+
+    Those of matching heads are not: what such a head keeps hangs on margins over very many wrong pairs, which rows of a
+    few kept pairs cannot pin.
     """
-    if job.settings.pace != "auto" or not method.finds_its_way:
-        return False
-    return not has_matching_head(outputs_of(job.adapter, job.forget.pairs[:2], BATCH, "two pairs"))
+    return method.is_solvable and not job.masks and not _is_matching(job)
+
+
+def _is_matching(job: Job) -> bool:
+    return has_matching_head(outputs_of(job.adapter, job.forget.pairs[:2], BATCH, "two pairs"))
+
+
+def _stride(job: Job) -> Stride:
+    return LONG if _is_matching(job) else SHORT
 
 
 def planned_run(method: Method, job: Job) -> Planned | None:
@@ -56,15 +67,16 @@ def planned_run(method: Method, job: Job) -> Planned | None:
     if not (isinstance(method, GradientMethod) and finds_its_way(method, job)):
         return method.planned(job)
     judge = Judge(job)
-    longest = replace(job.settings, passes=DESCENT_MOST * passes_of_leg(job), pace="given")
+    stride = _stride(job)
+    longest = replace(job.settings, passes=stride.most * passes_of_leg(job, stride), pace="given")
     planned = method.planned(replace(job, settings=longest, retain=judge.steps_on))
-    look = len(job.forget) + len(judge.unseen) + len(judge.kept)
-    if not method.is_solvable or job.masks:
-        return Planned(planned.steps, planned.pairs_backward, planned.pairs_forward + (1 + DESCENT_MOST) * look)
+    look = len(job.forget) + len(judge.unseen) + judge.asks_of_kept
+    if not is_solved(method, job):
+        return Planned(planned.steps, planned.pairs_backward, planned.pairs_forward + (1 + stride.most) * look)
     kept, starts = kept_beside(len(job.forget)), int(stands_beside(job.adapter))
     solves = SOLVED_MOST * REPAIRS + starts
     solved = solves * (len(job.forget) + kept) + (1 + starts) * (METRIC_PAIRS + GRADIENT_BATCH)
-    asked = solves * (len(job.forget) + 2 * kept) + (1 + starts + SOLVED_MOST + DESCENT_MOST) * look
+    asked = solves * (len(job.forget) + 2 * kept) + (1 + starts + SOLVED_MOST + stride.most) * look
     return Planned(planned.steps, planned.pairs_backward + solved, planned.pairs_forward + asked)
 
 

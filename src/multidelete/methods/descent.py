@@ -1,8 +1,8 @@
-"""Legs of gradient descent: a pass or so of the loop each, the rate falling to zero so that a leg ends calmly."""
+"""Legs of gradient descent: some steps of the loop each, the rate falling to zero so that a leg ends calmly."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -13,10 +13,31 @@ from multidelete.methods.standing import Judge, Standing
 from multidelete.methods.weights import weights_of, with_weights
 from multidelete.training.loop import Run, run_loop
 
-FIRST = 3e-3  # the first leg's rate, relative to the root mean square of the weights: a step changes a weight so much
-STEPS = 8  # least of a leg
 FAIR = 0.4  # part of the way that is left in one leg
 SHORTEST = 0.02  # of the first leg's rate
+
+
+@dataclass(frozen=True)
+class Stride:
+    """How far descending legs go.
+
+    Attributes:
+        steps: Of a leg, at least; it is a pass at least.
+        first: The first leg's rate, relative to the root mean square of the weights: a step changes a weight so much.
+        grows: Factor by which the rate grows after a leg that went slowly, as long as none was undone.
+        most: Legs.
+    """
+
+    steps: int
+    first: float
+    grows: float
+    most: int
+
+
+SHORT = Stride(8, 3e-3, 3.0, 32)
+# A matching head that forgets comes to match more, or less, of everything: it takes many steps with wrong pairs to set
+# that right, and after few of them most kept pairs look lost.
+LONG = Stride(64, 1e-2, 2.0, 8)
 
 
 class DescentLegs:
@@ -25,20 +46,22 @@ class DescentLegs:
     name = "descent"
     brings_back = True
 
-    def __init__(self, method: GradientMethod, job: Job, judge: Judge, most: int) -> None:
+    def __init__(self, method: GradientMethod, job: Job, judge: Judge, stride: Stride) -> None:
         """Note the original's weights: what it says is asked when the first leg begins.
 
         Args:
             method: Gives the losses.
             job: With the original.
             judge: Says which kept pairs steps may hold.
-            most: Legs.
+            stride: How far legs go.
         """
-        self.most = most
+        self.most = stride.most
+        self._grows = stride.grows
+        self._passes = passes_of_leg(job, stride)
         self._method = method
         self._job = replace(job, retain=judge.steps_on)
         weights = [p.detach() for p in job.adapter.parameters() if p.requires_grad]
-        self._first = self.length = FIRST * _root_mean_square(weights)
+        self._first = self.length = stride.first * _root_mean_square(weights)
         self.pairs = self.asked = 0.0
         self._was_refused = False
         self._reference: Reference | None = None
@@ -57,7 +80,7 @@ class DescentLegs:
                 self._match_targets(self._reference, now)
             self.asked = self._reference.pairs
         settings = replace(
-            own, pace="given", lr=self.length, passes=passes_of_leg(job), schedule="linear", checkpoint_steps=0,
+            own, pace="given", lr=self.length, passes=self._passes, schedule="linear", checkpoint_steps=0,
             trackers=(),
         )  # fmt: skip
         result = run_loop(
@@ -94,13 +117,13 @@ class DescentLegs:
             return self.length > SHORTEST * self._first
         went = 1 - after.gap / max(before.gap, 1e-9)
         if went < FAIR and not after.is_level:  # what is left then is to bring kept pairs back, in small steps
-            self.length *= 1.5 if self._was_refused else 3.0
+            self.length *= 1.5 if self._was_refused else self._grows
         return True
 
 
-def passes_of_leg(job: Job) -> float:
-    """One, or as many as `STEPS` steps take."""
-    return max(1.0, STEPS / max(1, round(len(job.forget) / job.settings.batch_size)))
+def passes_of_leg(job: Job, stride: Stride) -> float:
+    """One, or as many as the stride's steps take."""
+    return max(1.0, stride.steps / max(1, round(len(job.forget) / job.settings.batch_size)))
 
 
 def _root_mean_square(tensors: Sequence[Tensor]) -> float:

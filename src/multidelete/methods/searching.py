@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from multidelete.core.errors import UnsupportedError
 from multidelete.data.pairs import Pair
-from multidelete.models.base import PairOutputs
+from multidelete.models.base import Adapter, PairOutputs
+from multidelete.models.gallery import score_galleries
 
 Asked = tuple[Sequence[Pair], PairOutputs]
 CLOSE_TO_NOTHING = 1e-6
+TOGETHER = 16  # pairs of which a head without embeddings scores each first member with each second one
 
 
 def sharing(pairs: Sequence[Pair], others: Sequence[Pair]) -> Tensor:
@@ -67,13 +68,25 @@ def searches(judged: Asked, beside: Asked) -> list[Search]:
         labels_N1 = torch.tensor([pair.label for pair in pairs])[:, None]
         own_N1 = outputs.logits.gather(1, labels_N1)
         return [Search(own_N1[:, 0], outputs.logits.scatter(1, labels_N1, float("-inf")))]
-    if outputs.embeddings is None:
-        raise UnsupportedError("a run cannot judge a matching head without embeddings. Give a rate or passes.")
     everyone = [*pairs, *beside[0]]
     first_MD, second_MD = (torch.cat(two) for two in zip(_embeddings(judged), _embeddings(beside), strict=True))
     similar_MM, shared_MM = first_MD @ second_MD.T, sharing(everyone, everyone)
     both = ((one, one.masked_fill(shared_MM, float("-inf"))) for one in (similar_MM, similar_MM.T))
     return [Search(one.diagonal()[: len(pairs)], rivals[: len(pairs)]) for one, rivals in both]
+
+
+def drawn_searches(adapter: Adapter, pairs: Sequence[Pair], batch_size: int) -> list[Search]:
+    """One in each direction, of a head without embeddings, among the members of `TOGETHER` pairs each.
+
+    Costs `TOGETHER` forwards of each pair.
+    """
+    first, second = adapter.modalities
+    sets = [pairs[at : at + TOGETHER] for at in range(0, len(pairs), TOGETHER)]
+    gallery = score_galleries(adapter, sets, batch_size=batch_size)
+    sources = ([pair.sources[modality] for pair in pairs] for modality in (first, second))
+    score_NN = torch.from_numpy(gallery.scores(first, *sources)).float()
+    rivals_NN = score_NN.masked_fill(sharing(pairs, pairs), float("-inf"))
+    return [Search(score_NN.diagonal(), rivals_NN), Search(score_NN.diagonal(), rivals_NN.T)]
 
 
 def margins(judged: Asked, reference: Asked, scale: float | None) -> Tensor:

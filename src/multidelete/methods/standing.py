@@ -18,7 +18,16 @@ from multidelete.data.pairs import Pair, PairDataset
 from multidelete.methods.base import Job, sample_pairs, sample_retain
 from multidelete.methods.partners import Associations, unassociated_pairs
 from multidelete.methods.reference import outputs_of
-from multidelete.methods.searching import CLOSE_TO_NOTHING, Asked, confidence, margins, searches
+from multidelete.methods.searching import (
+    CLOSE_TO_NOTHING,
+    TOGETHER,
+    Asked,
+    Search,
+    confidence,
+    drawn_searches,
+    margins,
+    searches,
+)
 from multidelete.methods.targets import (
     Stratum,
     association_signals,
@@ -30,6 +39,7 @@ from multidelete.methods.targets import (
 
 JUDGED = 256  # unseen pairs that are looked at
 KEPT = 1024  # kept pairs that are looked at: among fewer too much is found
+KEPT_DRAWN = 128  # and of a head without embeddings, which scores members one by one
 NEAR = 0.08  # how far deleted pairs' mean rank among unseen ones may lie from one half, however many they are
 DOUBT = 1.64  # standard deviations of that mean that chance explains: beyond them lies one of ten
 CLOSE = 0.3  # mean gap, in standard deviations, that counts as none: where unseen pairs are few, ranks cannot tell
@@ -80,7 +90,8 @@ class Standing:
         sure: The same, in (0, 1), (N,): one that leads narrowly (`NARROW`) counts half, so that a short leg, that turns
             a few of these around, changes it little. Of two classes it is 0 or 1.
         unseen: How well each unseen pair is found among the others, in [0, 1], (M,): 1 down to the tenth rank, then
-            ten over the rank; of classes one over the rank. None where there are no validation pairs.
+            ten over the rank; of classes one over the rank. None where there are no validation pairs, and of a head
+            without embeddings.
     """
 
     kinds: Kinds
@@ -197,7 +208,9 @@ class Judge:
     def __init__(self, job: Job) -> None:
         self._job = job
         everywhere = len(sample_retain(job)) == len(job.retain)
-        judged = min(KEPT, len(job.retain) if everywhere else len(job.retain) // 4)
+        outputs = outputs_of(job.adapter, job.forget.pairs[:1], BATCH, "one pair")
+        self._is_drawn = outputs.logits is None and outputs.embeddings is None
+        judged = min(KEPT_DRAWN if self._is_drawn else KEPT, len(job.retain) if everywhere else len(job.retain) // 4)
         self.kept = sample_pairs(job.retain, judged, job.seed, Stream.JUDGED, "kept pairs that are judged")
         self.steps_on = job.retain if everywhere else job.retain.without(self.kept.ids, "retain")
         self.has_holdout = job.holdout is not None
@@ -212,6 +225,11 @@ class Judge:
         going = _of_kinds(job.forget.pairs)
         doubts = {kind: self._doubt(at) for kind, at in going.items()}
         self._kinds = Kinds(going, _of_kinds(self.kept.pairs), _of_kinds(self.unseen.pairs), doubts)
+
+    @property
+    def asks_of_kept(self) -> int:
+        """Pairs of kept members that are forwarded in one look."""
+        return (1 + TOGETHER * self._is_drawn) * len(self.kept)
 
     def _doubt(self, at: Tensor) -> float:
         """By what hangs together: pairs of one subject, or else of one picture, lie high or low together."""
@@ -232,7 +250,7 @@ class Judge:
         forget = self._ask(self._job.forget.pairs, "deleted pairs")
         unseen = self._ask(self.unseen.pairs, "unseen pairs")
         kept = self._ask(self.kept.pairs, "kept pairs")
-        kept_searches = searches(kept, unseen)
+        kept_searches = self._search(kept, unseen)
         number = number_of_signals(forget[1])
         own_FS, others_MS = (association_signals(outputs, number) for _, outputs in (forget, unseen))
         if self._spread is None:
@@ -251,7 +269,7 @@ class Judge:
             spread=self._spread,
             kept=_mean([(search.ranks() == 1).float() for search in kept_searches]),
             sure=_mean([(search.leads() / NARROW).sigmoid() for search in kept_searches]),
-            unseen=self._how_found(unseen) if self.has_holdout else None,
+            unseen=self._how_found(unseen) if self.has_holdout and not self._is_drawn else None,
         )
         far = abs(standing.gaps.mean().item())
         if self._way is None:
@@ -261,6 +279,12 @@ class Judge:
     def _ask(self, pairs: Sequence[Pair], title: str) -> Asked:
         self.pairs += len(pairs)
         return pairs, outputs_of(self._job.adapter, pairs, BATCH, title)
+
+    def _search(self, kept: Asked, unseen: Asked) -> list[Search]:
+        if not self._is_drawn:
+            return searches(kept, unseen)
+        self.pairs += TOGETHER * len(kept[0])
+        return drawn_searches(self._job.adapter, kept[0], BATCH)
 
     def _how_found(self, unseen: Asked) -> Tensor:
         first = TEN if unseen[1].logits is None else 1
@@ -272,6 +296,8 @@ class Judge:
         outputs = asked[1]
         if outputs.logits is not None:
             return confidence(outputs.logits)
+        if self._is_drawn:
+            return association_signals(outputs, number_of_signals(outputs))
         return margins(asked, kept, self._job.adapter.logit_scale)
 
     def _comparable(self, stratum: Stratum) -> list[int]:
