@@ -10,6 +10,7 @@ HYPERPARAMETERS: dict[str, dict[str, object]] = {
     "scrub": {"max_passes": 10, "rewind": False},  # one step in a pass; the error of four pairs has few values
     "ssd": {"share": 0.3, "strength": 0.3},
     "l_codec": {"candidates": 64, "observations": 32},
+    "slug": {"layers": 4, "trials": 8},
 }
 SETTINGS: dict[str, dict[str, object]] = {
     "multidelete": {"lr": 2e-3, "passes": 48},

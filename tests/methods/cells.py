@@ -206,6 +206,7 @@ KEPT_BY = {
     "delete": (0.2, "trains on forget pairs alone"),
     "scrub": (0.25, "ten passes of unbounded divergence, and half of the steps recover from it"),
     "ssd": (0.0, "a third of the pairs shares its weights with the rest, and nothing is trained to mend it"),
+    "slug": (0.0, "one step in one layer, and nothing is trained to mend it"),
     "l_codec": (0.0, "a step long enough to forget a third of the pairs, and nothing is trained to mend it"),
 }
 # Where forgetting takes the rest along: the one transformer of ViLT's classifiers, with no retain pair to hold it.

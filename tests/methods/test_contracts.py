@@ -76,8 +76,9 @@ def job_of(
 
 # Every method uses the forget set
 
-SUITED = {"ssd": {"alpha": 1.5}}  # hyperparameters for a request for half of the pairs
-SPARSE = {"l_codec", "salun", "ssd"}  # change some entries of some tensors
+# For a request for half of the pairs, and a short run.
+SUITED = {"ssd": {"alpha": 1.5}, "slug": {"layers": 1, "trials": 2}}
+SPARSE = {"l_codec", "salun", "slug", "ssd"}  # change some entries of some tensors
 
 
 @pytest.mark.parametrize("name", sorted(set(METHODS) - BLIND))

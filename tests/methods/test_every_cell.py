@@ -107,7 +107,8 @@ def few_steps(
     begun = copy.deepcopy(given).requires_grad_(True)
     seen = [record_collated(one) for one in (given, begun)]
     settings = quick(passes=2 if name == "scrub" else 1, batch_size=4, lr=1e-3, retain_per_forget=2)
-    method = METHODS[name](**{"candidates": 16, "observations": 12} if name == "l_codec" else {})
+    few = {"l_codec": {"candidates": 16, "observations": 12}, "slug": {"layers": 1, "trials": 2}}
+    method = METHODS[name](**few.get(name, {}))
     outcome = method.run(
         Job(given, data.train, data.train.only(forget, "forget"), retain, settings, seed=seed,
             holdout=data.splits["val"], start=lambda _: begun)
@@ -159,12 +160,12 @@ def test_it_depends_on_the_pairs_and_the_seed_alone_and_trains_what_it_may(name:
 
 @every_method
 def test_another_seed_gives_other_weights(name: str) -> None:
-    """Of ssd and l_codec the seed draws what they take all of here; their own tests have more pairs."""
+    """Of ssd, l_codec and slug the seed draws what they take all of here; their own tests have more pairs."""
     case = Case("graph-text", "retrieval", 0)
     ids = subjects_ids(data_of(case).train, 2)
     retain = data_of(case).train.without(ids, "retain")
     first, other = (parameters(few_steps(name, case, ids, retain, seed=seed)[0].adapter) for seed in (0, 1))
-    assert bool(differing(first, other)) is (name not in ("ssd", "l_codec"))
+    assert bool(differing(first, other)) is (name not in ("ssd", "l_codec", "slug"))
 
 
 # Nothing that is not finite passes

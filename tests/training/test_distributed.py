@@ -19,6 +19,7 @@ from multidelete.core.runtime import (
 )
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.methods import METHODS, Job, Training
+from multidelete.methods.batch_loss import loss_gradient
 from multidelete.methods.importance import draw_gallery, importance
 from multidelete.models import Adapter, load_adapter
 from multidelete.training.loop import run_loop
@@ -59,6 +60,7 @@ def trained_weights(family: str, method_name: str, work: Path | None = None) -> 
             "multidelete": {"embeddings": 1.0},
             "ssd": {"alpha": 1.5},
             "l_codec": {"candidates": 16, "observations": 12},
+            "slug": {"layers": 2, "trials": 3},
         }
         method = METHODS[method_name](**own.get(method_name, {}))
         job = Job(
@@ -85,6 +87,14 @@ def importance_of_seven() -> dict[str, Tensor]:
     return importance(adapter, data.train.pairs[:7], draw_gallery(adapter, data.train, seed=1, size=6))
 
 
+def gradient_of_batches() -> dict[str, Tensor]:
+    """Of the mean loss of 40 pairs: 32 of the first process and 8 of the second."""
+    data = people(8)
+    adapter = MODELS["clip"](data)
+    pairs = [*data.train, *data.splits["val"].pairs[:8]]
+    return loss_gradient(adapter, pairs, draw_gallery(adapter, data.train, seed=1, size=6), "")[1]
+
+
 def in_two_processes(folder: Path) -> None:
     """What each of the two processes does."""
     if is_main_process():
@@ -102,6 +112,7 @@ def in_two_processes(folder: Path) -> None:
     gradient = gather_with_grad(gathered_gradient(mine, torch.tensor(0.5)))
 
     found = {"gathered": gradient} | {f"importance/{name}": t for name, t in importance_of_seven().items()}
+    found |= {f"gradient/{name}": t for name, t in gradient_of_batches().items()}
     for family, method in RUNS:
         work = folder / f"work-{family}-{method}"
         work.mkdir(exist_ok=True)
@@ -140,6 +151,14 @@ def test_importance_of_two_processes_is_that_of_one(folder: Path) -> None:
     for name, alone in importance_of_seven().items():
         close = max(1e-9, 1e-4 * alone.abs().max().item())  # the smallest squares hang on how sums are rounded
         torch.testing.assert_close(found[f"importance/{name}"], alone, rtol=1e-3, atol=close)
+
+
+def test_gradient_of_batches_of_two_processes_is_that_of_one(folder: Path) -> None:
+    found = load_file(folder / "found.safetensors")
+    alone = gradient_of_batches()
+    close = 1e-5 * max(one.abs().max().item() for one in alone.values())
+    for name, one in alone.items():
+        torch.testing.assert_close(found[f"gradient/{name}"], one, rtol=1e-3, atol=close)
 
 
 @pytest.mark.parametrize(("family", "method"), RUNS)

@@ -30,6 +30,7 @@ class Stream(Enum):
     GALLERY = ("pairs that a single pair's loss is computed among", 2)
     WRONG_TARGETS = ("wrong labels or captions of forget pairs", 2)
     COUNTERPARTS = ("held-out pairs of the forget pairs' kinds", 3)
+    COMPARED_FORGET = ("forget pairs that tell how far a step has moved them", 7)
     JUDGED = ("kept pairs that tell a run how it fares", 10)
     LEGS = ("order of the deleted pairs in a solved leg, counting up; kept pairs of its blocks at a third place", 11)
     # audits

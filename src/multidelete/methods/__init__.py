@@ -23,6 +23,7 @@ from multidelete.methods.npo import NPO as NPO
 from multidelete.methods.random_labels import RandomLabels as RandomLabels
 from multidelete.methods.salun import SalUn as SalUn
 from multidelete.methods.scrub import SCRUB as SCRUB
+from multidelete.methods.slug import SLUG as SLUG
 from multidelete.methods.ssd import SSD as SSD
 from multidelete.methods.training import Retrain as Retrain
 from multidelete.methods.training import Training as Training

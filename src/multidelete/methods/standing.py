@@ -276,6 +276,17 @@ class Judge:
             self._way = math.inf if standing.is_forgotten else far
         return replace(standing, left=far / max(self._way, CLOSE_TO_NOTHING))
 
+    def signed_gap(self) -> float:
+        """Mean distance by which the forget pairs' signals lie above where they go, in standard deviations.
+
+        No kept pair is asked. Below 0 where they lie below.
+        """
+        forget = self._ask(self._job.forget.pairs, "deleted pairs")
+        unseen = self._ask(self.unseen.pairs, "unseen pairs")
+        number = number_of_signals(forget[1])
+        own_FS, others_MS = (association_signals(outputs, number) for _, outputs in (forget, unseen))
+        return (self._gaps(own_FS, others_MS) / _spread(others_MS)).mean().item()
+
     def _ask(self, pairs: Sequence[Pair], title: str) -> Asked:
         self.pairs += len(pairs)
         return pairs, outputs_of(self._job.adapter, pairs, BATCH, title)
