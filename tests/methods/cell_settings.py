@@ -11,6 +11,7 @@ HYPERPARAMETERS: dict[str, dict[str, object]] = {
     "ssd": {"share": 0.3, "strength": 0.3},
     "l_codec": {"candidates": 64, "observations": 32},
     "slug": {"layers": 4, "trials": 8},
+    "kfade": {"radius": 0.3},
 }
 SETTINGS: dict[str, dict[str, object]] = {
     "multidelete": {"lr": 2e-3, "passes": 48},

@@ -77,7 +77,7 @@ def job_of(
 # Every method uses the forget set
 
 # For a request for half of the pairs, and a short run.
-SUITED = {"ssd": {"alpha": 1.5}, "slug": {"layers": 1, "trials": 2}}
+SUITED = {"ssd": {"alpha": 1.5}, "slug": {"layers": 1, "trials": 2}, "kfade": {"steps": 1}}
 SPARSE = {"l_codec", "salun", "slug", "ssd"}  # change some entries of some tensors
 
 

@@ -107,7 +107,7 @@ def few_steps(
     begun = copy.deepcopy(given).requires_grad_(True)
     seen = [record_collated(one) for one in (given, begun)]
     settings = quick(passes=2 if name == "scrub" else 1, batch_size=4, lr=1e-3, retain_per_forget=2)
-    few = {"l_codec": {"candidates": 16, "observations": 12}, "slug": {"layers": 1, "trials": 2}}
+    few = {"l_codec": {"candidates": 16, "observations": 12}, "slug": {"layers": 1, "trials": 2}, "kfade": {"steps": 1}}
     method = METHODS[name](**few.get(name, {}))
     outcome = method.run(
         Job(given, data.train, data.train.only(forget, "forget"), retain, settings, seed=seed,

@@ -304,7 +304,7 @@ def test_adapters_that_do_not_fit_are_refused(folders: Path, tmp_path: Path) -> 
         load_adapter(tmp_path / "foreign")
 
 
-@pytest.mark.parametrize("method", ["retrain", "ssd", "slug", "descent_to_delete"])
+@pytest.mark.parametrize("method", ["retrain", "ssd", "slug", "kfade", "descent_to_delete"])
 def test_methods_that_change_the_weights_themselves_are_refused(method: str, folders: Path, data: PairData) -> None:
     with pytest.raises(UnsupportedError, match=rf"{method} changes the weights themselves .*grad_diff"):
         unlearn(folders / "original", data, subjects_ids(data.train, 2), method=method, lora=LORA)

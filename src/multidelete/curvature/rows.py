@@ -192,14 +192,22 @@ class PairGradients:
                 outputs = self.adapter(batch)
             for number, scalar in enumerate(scalars if calls else []):
                 values_B = scalar(outputs, batch)
-                gradients = torch.autograd.grad(
-                    values_B.sum(),
-                    [call.output for call in calls],
-                    retain_graph=number + 1 < len(scalars),
-                    allow_unused=True,
-                )
+                gradients: Sequence[Tensor | None] = [None] * len(calls)
+                if values_B.requires_grad:  # a head may be trained that one of the numbers does not pass through
+                    gradients = torch.autograd.grad(
+                        values_B.sum(),
+                        [call.output for call in calls],
+                        retain_graph=number + 1 < len(scalars),
+                        allow_unused=True,
+                    )
                 self._add(collected[number], calls, gradients, len(batch))
         return collected
+
+    def fitting(self, longest: Sequence[Pair], scalars: Sequence[Scalars], batch_size: int, most_bytes: int) -> int:
+        """How many pairs' gradients fit into ``most_bytes``, as those of ``longest`` tell; at least a batch."""
+        every = [rows for of_scalar in self.of(longest, scalars, batch_size) for rows in of_scalar.values()]
+        each = sum(rows.nbytes for rows in every) / len(longest)
+        return max(batch_size, int(most_bytes / max(each, 1.0)))
 
     @contextmanager
     def _recording(self, size: int) -> Iterator[list[_Call]]:

@@ -143,14 +143,14 @@ def solve(
     ridge_N = ridges_N.double() * kernel_NN.diagonal().mean()
     coefficients_N = torch.linalg.solve(kernel_NN + ridge_N.diag(), amounts_N.double())
     change = {
-        name: _preconditioned(one.weighted_sum(coefficients_N.float()), metric[name], dampings[name])
+        name: preconditioned(one.weighted_sum(coefficients_N.float()), metric[name], dampings[name])
         for name, one in rows.items()
         if name in metric
     }
     return Solution(change, (kernel_NN @ coefficients_N).float(), coefficients_N.float())
 
 
-def _preconditioned(gradient: Tensor, metric: ParameterMetric, damping: float) -> Tensor:
+def preconditioned(gradient: Tensor, metric: ParameterMetric, damping: float) -> Tensor:
     """H^-1 times a gradient of the parameter's shape."""
     if metric.left is None or metric.right is None:
         return gradient / (metric.moments + damping)

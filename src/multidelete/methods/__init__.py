@@ -15,6 +15,7 @@ from multidelete.methods.descent_to_delete import DescentToDelete as DescentToDe
 from multidelete.methods.finetune import FineTune as FineTune
 from multidelete.methods.grad_diff import GradDiff as GradDiff
 from multidelete.methods.imported import import_method
+from multidelete.methods.kfade import KFADE as KFADE
 from multidelete.methods.l_codec import LCODEC as LCODEC
 from multidelete.methods.multidelete import MultiDelete as MultiDelete
 from multidelete.methods.multidelete_paper import MultiDeletePaper as MultiDeletePaper

@@ -102,6 +102,6 @@ def _mislabelled(pair: Pair, classes: int, rng: np.random.Generator) -> Pair:
         raise DataError(f"Pair {first_few([pair.id])} has no label, so none is wrong. Name the column of the label.")
     if classes < 2:
         raise UnsupportedError(
-            f"random_labels needs a wrong class for each pair, and the model has {classes} class. Use another method."
+            f"this method needs a wrong class for each pair, and the model has {classes} class. Use another method."
         )
     return replace(pair, label=(pair.label + int(rng.integers(1, classes))) % classes)

@@ -151,8 +151,7 @@ class SolvedLegs:
     def _pieces(self, pairs: Sequence[Pair], most_rows: int | None) -> Iterator[Mapping[str, Rows]]:
         """Rows of the pairs' scores, of as many at a time as may be held."""
         longest = pairs[-GRADIENT_BATCH:]
-        each = sum(rows.nbytes for rows in self._rows_of(longest).values()) / len(longest)
-        self.fitting = most_rows or max(GRADIENT_BATCH, int(ROWS_BYTES / max(each, 1.0)))
+        self.fitting = most_rows or self._gradients.fitting(longest, [_score], GRADIENT_BATCH, ROWS_BYTES)
         pieces = math.ceil(len(pairs) / self.fitting)
         self.pairs += len(longest) + len(pairs)
         for piece in range(pieces):
