@@ -37,7 +37,7 @@ class Stride:
 SHORT = Stride(8, 3e-3, 3.0, 32)
 # A matching head that forgets comes to match more, or less, of everything: it takes many steps with wrong pairs to set
 # that right, and after few of them most kept pairs look lost.
-LONG = Stride(64, 1e-2, 2.0, 8)
+LONG = Stride(64, 1e-2, 2.0, 16)
 
 
 class DescentLegs:
