@@ -72,11 +72,12 @@ def planned_run(method: Method, job: Job) -> Planned | None:
     planned = method.planned(replace(job, settings=longest, retain=judge.steps_on))
     look = len(job.forget) + len(judge.unseen) + judge.asks_of_kept
     if not is_solved(method, job):
-        return Planned(planned.steps, planned.pairs_backward, planned.pairs_forward + (1 + stride.most) * look)
+        asked = judge.pairs + (1 + stride.most) * look
+        return Planned(planned.steps, planned.pairs_backward, planned.pairs_forward + asked)
     kept, starts = kept_beside(len(job.forget)), int(stands_beside(job.adapter))
     solves = SOLVED_MOST * REPAIRS + starts
     solved = solves * (len(job.forget) + kept) + (1 + starts) * (METRIC_PAIRS + GRADIENT_BATCH)
-    asked = solves * (len(job.forget) + 2 * kept) + (1 + starts + SOLVED_MOST + stride.most) * look
+    asked = judge.pairs + solves * (len(job.forget) + 2 * kept) + (1 + starts + SOLVED_MOST + stride.most) * look
     return Planned(planned.steps, planned.pairs_backward + solved, planned.pairs_forward + asked)
 
 

@@ -72,9 +72,10 @@ class SLUG(Method):
         """The most that a run asks: it ends its searches earlier where it can."""
         sampled, compared = sample_retain(job), _compared(job)
         gallery = len(draw_gallery(job.adapter, sampled, job.seed))
-        look, kept = len(compared.forget) + len(Judge(compared).unseen), pairs_asked(len(sampled), gallery)
+        judge, kept = Judge(compared), pairs_asked(len(sampled), gallery)
+        look = len(compared.forget) + len(judge.unseen)
         layers = min(self.layers, len(layer_weights(job.adapter)))
-        forward = look + layers * (self.trials * look + kept)
+        forward = judge.pairs + look + layers * (self.trials * look + kept)
         return Planned(0, pairs_asked(len(job.forget), gallery) + kept, forward)
 
     def run(self, job: Job) -> Outcome:

@@ -215,7 +215,7 @@ class Judge:
         self.steps_on = job.retain if everywhere else job.retain.without(self.kept.ids, "retain")
         self.has_holdout = job.holdout is not None
         self.unseen = self._unseen(job)
-        self.pairs = 0
+        self.pairs = 1  # asked above
         self._spread: Tensor | None = None
         self._way: float | None = None
         labelled = job.adapter.task == "classification"
