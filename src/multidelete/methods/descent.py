@@ -37,7 +37,7 @@ class Stride:
 SHORT = Stride(8, 3e-3, 3.0, 32)
 # A matching head that forgets comes to match more, or less, of everything: it takes many steps with wrong pairs to set
 # that right, and after few of them most kept pairs look lost.
-LONG = Stride(64, 1e-2, 2.0, 16)
+LONG = Stride(64, 1e-2, 2.0, 10)
 
 
 class DescentLegs:
@@ -115,7 +115,7 @@ class DescentLegs:
             self._was_refused = True
             self.length /= 2
             return self.length > SHORTEST * self._first
-        went = 1 - after.gap / max(before.gap, 1e-9)
+        went = 1 - after.far / max(before.far, 1e-9)
         if went < FAIR and not after.is_level:  # what is left then is to bring kept pairs back, in small steps
             self.length *= 1.5 if self._was_refused else self._grows
         return True

@@ -203,7 +203,7 @@ def _has_ended(run: _Run, best: Standing, start: Standing) -> bool:
 
 def _merit(standing: Standing, start: Standing) -> float:
     """What is left of the way, plus what kept pairs lost: the lower the better, on the way."""
-    return standing.gap / max(start.gap, 1e-9) + standing.share_lost_since(start)
+    return standing.far / max(start.far, 1e-9) + standing.share_lost_since(start)
 
 
 def is_better(one: Standing, other: Standing, start: Standing) -> bool:
@@ -218,7 +218,7 @@ def is_better(one: Standing, other: Standing, start: Standing) -> bool:
     if any(is_done):
         return is_done[0]
     dear = [
-        state.gap / max(start.gap, 1e-9) + PRICE * max(0.0, state.lost_since(start) - ALLOWED) for state in (one, other)
+        state.far / max(start.far, 1e-9) + PRICE * max(0.0, state.lost_since(start) - ALLOWED) for state in (one, other)
     ]
     return dear[0] < dear[1]
 

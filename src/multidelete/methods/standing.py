@@ -16,6 +16,7 @@ from torch import Tensor
 from multidelete.core.streams import Stream, stream
 from multidelete.data.pairs import Pair, PairDataset
 from multidelete.methods.base import Job, sample_pairs, sample_retain
+from multidelete.methods.distributions import has_matching_head
 from multidelete.methods.partners import Associations, unassociated_pairs
 from multidelete.methods.reference import outputs_of
 from multidelete.methods.searching import (
@@ -89,6 +90,7 @@ class Standing:
             directions.
         sure: The same, in (0, 1), (N,): one that leads narrowly (`NARROW`) counts half, so that a short leg, that turns
             a few of these around, changes it little. Of two classes it is 0 or 1.
+        by_rank: Whether `far` goes by ranks.
         unseen: How well each unseen pair is found among the others, in [0, 1], (M,): 1 down to the tenth rank, then
             ten over the rank; of classes one over the rank. None where there are no validation pairs, and of a head
             without embeddings.
@@ -104,6 +106,7 @@ class Standing:
     spread: Tensor
     kept: Tensor
     sure: Tensor
+    by_rank: bool
     unseen: Tensor | None
 
     def distances(self) -> dict[str | None, float]:
@@ -128,6 +131,15 @@ class Standing:
     def gap(self) -> float:
         """Mean distance of the forget pairs' signals from where they go, in standard deviations of unseen pairs."""
         return (self.gaps / self.spread).abs().mean().item()
+
+    @property
+    def far(self) -> float:
+        """How far the forget pairs are from where they go, the measure of a leg.
+
+        It is the gap; of a matching head how far ranks are from one half, as such a head comes to give nearly all
+        unseen pairs one score, to which a gap is nothing.
+        """
+        return max(self.distance, self.further_distance) if self.by_rank else self.gap
 
     @property
     def is_level(self) -> bool:
@@ -209,6 +221,7 @@ class Judge:
         self._job = job
         everywhere = len(sample_retain(job)) == len(job.retain)
         outputs = outputs_of(job.adapter, job.forget.pairs[:1], BATCH, "one pair")
+        self._by_rank = has_matching_head(outputs)
         self._is_drawn = outputs.logits is None and outputs.embeddings is None
         judged = min(KEPT_DRAWN if self._is_drawn else KEPT, len(job.retain) if everywhere else len(job.retain) // 4)
         self.kept = sample_pairs(job.retain, judged, job.seed, Stream.JUDGED, "kept pairs that are judged")
@@ -269,6 +282,7 @@ class Judge:
             spread=self._spread,
             kept=_mean([(search.ranks() == 1).float() for search in kept_searches]),
             sure=_mean([(search.leads() / NARROW).sigmoid() for search in kept_searches]),
+            by_rank=self._by_rank,
             unseen=self._how_found(unseen) if self.has_holdout and not self._is_drawn else None,
         )
         far = abs(standing.gaps.mean().item())
