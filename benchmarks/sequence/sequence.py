@@ -354,9 +354,9 @@ HEAD = """# Requests one after the other
 ```sh
 OMP_NUM_THREADS=1 python benchmarks/sequence/sequence.py --out runs/sequence
 OMP_NUM_THREADS=1 python benchmarks/sequence/sequence.py --pace auto --name people-pace-auto --out runs/people
-OMP_NUM_THREADS=1 python benchmarks/sequence/sequence.py --pace auto --of relations --milestones 1 5 10 \\
+OMP_NUM_THREADS=1 python benchmarks/sequence/sequence.py --pace auto --of relations --milestones 5 10 20 \\
   --data DATA/pgr/10_12_2018_corpus --out runs/relations
-OMP_NUM_THREADS=1 python benchmarks/sequence/sequence.py --pace auto --of photographs --requests 15 \\
+OMP_NUM_THREADS=1 python benchmarks/sequence/sequence.py --pace auto --of photographs --milestones 5 10 20 \\
   --data DATA/flickr8k --pretrained runs/pretrained --out runs/photographs
 ```
 
