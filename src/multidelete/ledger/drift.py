@@ -49,7 +49,7 @@ def advice(drift: Mapping[str, float], requests: int, budget: Budget) -> Advice:
     >>> advice({"retain": 0.02, "test": 0.0}, 4, Budget()), advice({"retain": 0.02}, 1, Budget())
     ('go on', 'retrain now')
     """
-    allowed = {"retain": budget.retain, "test": budget.test}
+    allowed = budget.by_figure()
     return (
         "retrain now"
         if any(lost + max(0.0, lost) / max(1, requests) > allowed[name] for name, lost in drift.items())
@@ -67,7 +67,7 @@ def exceeded(drift: Mapping[str, float], budget: Budget) -> dict[str, str]:
     >>> exceeded({"retain": 0.05, "test": 0.01}, Budget())
     {'retain': '0.050 of retain (0.03 is allowed)'}
     """
-    allowed = {"retain": budget.retain, "test": budget.test}
+    allowed = budget.by_figure()
     return {
         name: f"{lost:.3f} of {name} ({allowed[name]:g} is allowed)"
         for name, lost in drift.items()

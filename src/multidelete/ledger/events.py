@@ -82,6 +82,9 @@ class Budget(Record):
     retain: float = 0.03
     test: float = 0.02
 
+    def by_figure(self) -> dict[str, float]:
+        return {"retain": self.retain, "test": self.test}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Opened(Event):

@@ -165,7 +165,7 @@ def as_json(plan: Plan, *, show: bool) -> dict[str, Json]:
         "cost": {"steps": rehearsal.steps, "pairs_backward": rehearsal.pairs_backward,
                  "pairs_forward": rehearsal.pairs_forward, "wall_s": rehearsal.wall_s,
                  "peak_bytes": rehearsal.peak_bytes, "estimated": rehearsal.estimated},
-        "drift": {"so_far": dict(plan.drift), "budget": {"retain": budget.retain, "test": budget.test},
+        "drift": {"so_far": dict(plan.drift), "budget": budget.by_figure(),
                   "advice": plan.advice},
         "stale_afterwards": [
             {"what": f"{modality} embeddings", "number": number} for modality, number in plan.stale.items()

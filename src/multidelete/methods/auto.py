@@ -6,12 +6,10 @@ from dataclasses import replace
 from multidelete.core.runtime import make_accelerator
 from multidelete.methods.base import GradientMethod, Job, Method, Outcome, Planned
 from multidelete.methods.descent import LONG, SHORT, DescentLegs, Stride, passes_of_leg
-from multidelete.methods.distributions import has_matching_head
 from multidelete.methods.guided import Legs, run_guided
 from multidelete.methods.lora_start import choose_inputs, stands_beside
-from multidelete.methods.reference import outputs_of
 from multidelete.methods.solved import GRADIENT_BATCH, METRIC_PAIRS, REPAIRS, SolvedLegs, kept_beside
-from multidelete.methods.standing import BATCH, Judge
+from multidelete.methods.standing import Judge
 
 logger = logging.getLogger(__name__)
 
@@ -29,11 +27,11 @@ def run_method(method: Method, job: Job) -> Outcome:
         return method.run(job)
     judge = Judge(job)
     ways: list[Legs] = []
-    if is_solved(method, job):
+    if is_solved(method, job, judge):
         chosen = choose_inputs(job, judge) if stands_beside(job.adapter) else 0.0
         ways.append(solved := SolvedLegs(job, judge, SOLVED_MOST))
         solved.pairs += chosen
-    ways.append(DescentLegs(method, job, judge, _stride(job)))
+    ways.append(DescentLegs(method, job, judge, _stride(judge)))
     outcome = run_guided(method, job, ways, judge)
     if not outcome.decisions["forgotten"]:
         logger.warning("%s", _unfinished(outcome, judge))
@@ -45,21 +43,17 @@ def finds_its_way(method: Method, job: Job) -> bool:
     return job.settings.pace == "auto" and method.finds_its_way
 
 
-def is_solved(method: GradientMethod, job: Job) -> bool:
+def is_solved(method: GradientMethod, job: Job, judge: Judge) -> bool:
     """Whether its legs are solved where they can be.
 
     Those of matching heads are not: what such a head keeps hangs on margins over very many wrong pairs, which rows of a
     few kept pairs cannot pin.
     """
-    return method.is_solvable and not job.masks and not _is_matching(job)
+    return method.is_solvable and not job.masks and not judge.is_matching
 
 
-def _is_matching(job: Job) -> bool:
-    return has_matching_head(outputs_of(job.adapter, job.forget.pairs[:2], BATCH, "two pairs"))
-
-
-def _stride(job: Job) -> Stride:
-    return LONG if _is_matching(job) else SHORT
+def _stride(judge: Judge) -> Stride:
+    return LONG if judge.is_matching else SHORT
 
 
 def planned_run(method: Method, job: Job) -> Planned | None:
@@ -67,11 +61,11 @@ def planned_run(method: Method, job: Job) -> Planned | None:
     if not (isinstance(method, GradientMethod) and finds_its_way(method, job)):
         return method.planned(job)
     judge = Judge(job)
-    stride = _stride(job)
+    stride = _stride(judge)
     longest = replace(job.settings, passes=stride.most * passes_of_leg(job, stride), pace="given")
     planned = method.planned(replace(job, settings=longest, retain=judge.steps_on))
     look = len(job.forget) + len(judge.unseen) + judge.asks_of_kept
-    if not is_solved(method, job):
+    if not is_solved(method, job, judge):
         asked = judge.pairs + (1 + stride.most) * look
         return Planned(planned.steps, planned.pairs_backward, planned.pairs_forward + asked)
     kept, starts = kept_beside(len(job.forget)), int(stands_beside(job.adapter))

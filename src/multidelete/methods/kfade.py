@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -15,7 +15,7 @@ from multidelete.core.errors import DivergedError, UnsupportedError
 from multidelete.core.runtime import make_accelerator, peak_bytes
 from multidelete.core.streams import Stream
 from multidelete.curvature.metric import Metric, metric_of
-from multidelete.curvature.rows import PairGradients, Rows
+from multidelete.curvature.rows import PairGradients
 from multidelete.curvature.solve import damping, preconditioned
 from multidelete.data.pairs import Batch, Pair, PairDataset
 from multidelete.methods.base import Job, Method, Outcome, Planned, sample_pairs
@@ -186,14 +186,8 @@ def curvature_of(adapter: Adapter, pairs: Sequence[Pair], signals_NS: Tensor, st
     adapter.eval()
     gradients = PairGradients(adapter)
     fitting = gradients.fitting(pairs[-GRADIENT_BATCH:], scalars, GRADIENT_BATCH, ROWS_BYTES)
-
-    def rows() -> Iterator[Mapping[str, Rows]]:
-        pieces = math.ceil(len(pairs) / fitting)
-        for piece in range(pieces):
-            first, *others = gradients.of(pairs[piece::pieces], scalars, GRADIENT_BATCH)
-            yield {name: one.followed_by([other[name] for other in others]) for name, one in first.items()}
-
-    metric = {name: one for name, one in metric_of(rows()).items() if one.moments.any()}
+    measured = metric_of(gradients.pieces(pairs, scalars, GRADIENT_BATCH, fitting))
+    metric = {name: one for name, one in measured.items() if one.moments.any()}
     if not metric:
         raise UnsupportedError(
             "kfade changes layers whose gradients of single pairs are known (linear layers, convolutions, tables and "

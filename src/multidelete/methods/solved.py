@@ -152,10 +152,8 @@ class SolvedLegs:
         """Rows of the pairs' scores, of as many at a time as may be held."""
         longest = pairs[-GRADIENT_BATCH:]
         self.fitting = most_rows or self._gradients.fitting(longest, [_score], GRADIENT_BATCH, ROWS_BYTES)
-        pieces = math.ceil(len(pairs) / self.fitting)
         self.pairs += len(longest) + len(pairs)
-        for piece in range(pieces):
-            yield self._rows_of(pairs[piece::pieces])
+        yield from self._gradients.pieces(pairs, [_score], GRADIENT_BATCH, self.fitting)
 
     def _rows_of(self, pairs: Sequence[Pair]) -> dict[str, Rows]:
         """Rows of the pairs' scores."""

@@ -213,6 +213,7 @@ class Judge:
         steps_on: Kept pairs that steps may hold: those that are judged are not among them, unless all kept pairs are
             stepped on anyway, so that those judged stand for all.
         unseen: What deleted pairs are compared with.
+        is_matching: Whether the score comes from a matching head.
         has_holdout: Whether these are validation pairs; otherwise they are unassociated pairs of retain members.
         pairs: Pairs forwarded so far.
     """
@@ -221,7 +222,7 @@ class Judge:
         self._job = job
         everywhere = len(sample_retain(job)) == len(job.retain)
         outputs = outputs_of(job.adapter, job.forget.pairs[:1], BATCH, "one pair")
-        self._by_rank = has_matching_head(outputs)
+        self.is_matching = has_matching_head(outputs)
         self._is_drawn = outputs.logits is None and outputs.embeddings is None
         judged = min(KEPT_DRAWN if self._is_drawn else KEPT, len(job.retain) if everywhere else len(job.retain) // 4)
         self.kept = sample_pairs(job.retain, judged, job.seed, Stream.JUDGED, "kept pairs that are judged")
@@ -264,8 +265,7 @@ class Judge:
         unseen = self._ask(self.unseen.pairs, "unseen pairs")
         kept = self._ask(self.kept.pairs, "kept pairs")
         kept_searches = self._search(kept, unseen)
-        number = number_of_signals(forget[1])
-        own_FS, others_MS = (association_signals(outputs, number) for _, outputs in (forget, unseen))
+        own_FS, others_MS = _signals(forget, unseen)
         if self._spread is None:
             self._spread = _spread(others_MS)
         further_FT, others_MT = self._further(forget, kept), self._further(unseen, kept)
@@ -282,7 +282,7 @@ class Judge:
             spread=self._spread,
             kept=_mean([(search.ranks() == 1).float() for search in kept_searches]),
             sure=_mean([(search.leads() / NARROW).sigmoid() for search in kept_searches]),
-            by_rank=self._by_rank,
+            by_rank=self.is_matching,
             unseen=self._how_found(unseen) if self.has_holdout and not self._is_drawn else None,
         )
         far = abs(standing.gaps.mean().item())
@@ -297,8 +297,7 @@ class Judge:
         """
         forget = self._ask(self._job.forget.pairs, "deleted pairs")
         unseen = self._ask(self.unseen.pairs, "unseen pairs")
-        number = number_of_signals(forget[1])
-        own_FS, others_MS = (association_signals(outputs, number) for _, outputs in (forget, unseen))
+        own_FS, others_MS = _signals(forget, unseen)
         return (self._gaps(own_FS, others_MS) / _spread(others_MS)).mean().item()
 
     def _ask(self, pairs: Sequence[Pair], title: str) -> Asked:
@@ -342,6 +341,12 @@ class Judge:
             below = (own_FS[mine, None] > theirs_MS).float() + 0.5 * (own_FS[mine, None] == theirs_MS).float()
             ranks_FS[mine] = below.mean(dim=1)
         return ranks_FS
+
+
+def _signals(forget: Asked, unseen: Asked) -> tuple[Tensor, Tensor]:
+    """Of both, (F, S) and (M, S): as many as the forget pairs have."""
+    number = number_of_signals(forget[1])
+    return association_signals(forget[1], number), association_signals(unseen[1], number)
 
 
 def _mean(columns: Sequence[Tensor]) -> Tensor:
