@@ -43,6 +43,7 @@ class Scale:
 
     side_px: int = 224
     widths: tuple[int, int] = (192, 128)  # of 768 and 512
+    vocabulary: int | None = None  # None: that of the data's captions
     layers: int = 12
     people: int = 60
     rounds: int = 14
@@ -89,7 +90,7 @@ def network(data: PairData, scale: Scale) -> Adapter:
     )
     ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": 0}
     config = CLIPConfig(
-        text_config={**text, "num_attention_heads": 8, "vocab_size": len(tokenizer), **ends},
+        text_config={**text, "num_attention_heads": 8, "vocab_size": scale.vocabulary or len(tokenizer), **ends},
         vision_config={**vision, "num_attention_heads": 12, "image_size": scale.side_px, "patch_size": 16},
         projection_dim=scale.widths[1],
     )

@@ -271,6 +271,11 @@ def from_every_process(own: T) -> list[T]:
     return gathered
 
 
+def in_float64(tensor: Tensor) -> Tensor:
+    """The tensor in float64: where it is, or on the CPU where its device has no such numbers (MPS)."""
+    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
+
+
 def peak_bytes(device: torch.device) -> int:
     """Most memory used so far: of the GPU by tensors, else of this process; 0 where it is not told (Windows)."""
     if device.type == "cuda":

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from multidelete.core.runtime import in_float64
 from multidelete.curvature.rows import MatrixRows, Rows, TableRows, VectorRows
 
 CHUNK_BYTES = 128 << 20  # of rotated gradients that are held at a time
@@ -85,8 +86,8 @@ def _eigenvectors(pieces: list[Tensor]) -> Tensor:
     moment = torch.zeros(width, width, device=pieces[0].device)
     for piece in pieces:
         moment += piece.T @ piece
-    vectors: Tensor = torch.linalg.eigh(moment.double()).eigenvectors
-    return vectors.float()
+    vectors: Tensor = torch.linalg.eigh(in_float64(moment)).eigenvectors
+    return vectors.float().to(moment.device)
 
 
 def rotated_chunks(rows: MatrixRows, left: Tensor, right: Tensor) -> Iterator[tuple[int, int, Tensor]]:

@@ -59,7 +59,7 @@ def _part(rows: Rows, metric: ParameterMetric, damping: float) -> Tensor:
         case VectorRows():
             every_NP = torch.cat(rows.gradients)
             scaled_NP = every_NP / (metric.moments.flatten().to(every_NP) + damping).sqrt()
-            return (scaled_NP @ scaled_NP.T).double().cpu()
+            return (scaled_NP @ scaled_NP.T).cpu().double()
     raise TypeError(f"{type(rows).__name__} has no kernel")
 
 
@@ -87,7 +87,7 @@ def add_products(total_NN: Tensor, every_NP: Tensor) -> None:
     """Add the products of all rows with each other: half of them, since the others are the same."""
     edges = torch.linspace(0, len(every_NP), PARTS + 1).int().tolist()
     for start, stop in pairwise(edges):
-        block = (every_NP[start:stop] @ every_NP[:stop].T).double().cpu()
+        block = (every_NP[start:stop] @ every_NP[:stop].T).cpu().double()
         total_NN[start:stop, :stop] += block
         total_NN[:start, start:stop] += block[:, :start].T
 
@@ -151,8 +151,10 @@ def solve(
 
 
 def preconditioned(gradient: Tensor, metric: ParameterMetric, damping: float) -> Tensor:
-    """H^-1 times a gradient of the parameter's shape."""
-    if metric.left is None or metric.right is None:
+    """H^-1 times a gradient of the parameter's shape: computed where the bases are, returned where the gradient is."""
+    left, right = metric.left, metric.right
+    if left is None or right is None:
         return gradient / (metric.moments + damping)
-    turned_OI = metric.left.T @ gradient.reshape(metric.moments.shape) @ metric.right
-    return (metric.left @ (turned_OI / (metric.moments + damping)) @ metric.right.T).view(gradient.shape)
+    turned_OI = left.T @ gradient.to(left.device).reshape(metric.moments.shape) @ right
+    scaled_OI = turned_OI / (metric.moments.to(left.device) + damping)
+    return (left @ scaled_OI @ right.T).view(gradient.shape).to(gradient.device)

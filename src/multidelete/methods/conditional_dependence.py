@@ -6,6 +6,8 @@ Shape suffixes: N observations, P variables, S selected variables.
 import torch
 from torch import Tensor
 
+from multidelete.core.runtime import in_float64
+
 
 def codec(response_N: Tensor, distance_NN: Tensor, given_NN: Tensor | None = None) -> float:
     """How much a response depends on variables Z, given variables X: 0 not at all, 1 it is a function of them.
@@ -31,10 +33,10 @@ def codec(response_N: Tensor, distance_NN: Tensor, given_NN: Tensor | None = Non
     >>> round(codec(z**2, (z[:, None] - z).abs()), 4)  # (6 x 16 - 91) / 35
     0.1429
     """
-    rank_N = (response_N[:, None] >= response_N).sum(dim=1).double()
+    rank_N = in_float64((response_N[:, None] >= response_N).sum(dim=1))
     near_N = torch.minimum(rank_N, rank_N[_nearest(distance_NN)])
     if given_NN is None:
-        number, above_N = len(rank_N), (response_N[:, None] <= response_N).sum(dim=1).double()
+        number, above_N = len(rank_N), in_float64((response_N[:, None] <= response_N).sum(dim=1))
         over, under = (number * near_N - above_N**2).sum(), (above_N * (number - above_N)).sum()
     else:
         before_N = torch.minimum(rank_N, rank_N[_nearest(given_NN)])
@@ -58,7 +60,7 @@ def foci(variables_NP: Tensor, response_N: Tensor, limit: int) -> list[int]:
         Positions of the selected variables, in their order; none where the first one's coefficient is not above 0.
     """
     spread_P = variables_NP.std(dim=0, correction=0)
-    standard_NP = (variables_NP / spread_P.clamp(min=torch.finfo(spread_P.dtype).tiny)).double()
+    standard_NP = in_float64(variables_NP / spread_P.clamp(min=torch.finfo(spread_P.dtype).tiny))
     left = spread_P.nonzero()[:, 0].tolist()
     selected: list[int] = []
     given_NN: Tensor | None = None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from multidelete.core.config import check_settings
 from multidelete.core.errors import UnsupportedError
-from multidelete.core.runtime import alone, make_accelerator, peak_bytes, sum_over_processes
+from multidelete.core.runtime import alone, in_float64, make_accelerator, peak_bytes, sum_over_processes
 from multidelete.core.settings import LoopSettings
 from multidelete.core.words import counted
 from multidelete.data.pairs import Batch, Pair
@@ -150,10 +150,10 @@ def damped_newton(rows_SW: Tensor, gradient_W: Tensor, damping: float) -> Tensor
     >>> damped_newton(torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.tensor([3.0, 1.0]), 1.0)
     tensor([1., 1.])
     """
-    rows, gradient = rows_SW.double() / len(rows_SW) ** 0.5, gradient_W.double()
+    rows, gradient = in_float64(rows_SW) / len(rows_SW) ** 0.5, in_float64(gradient_W)
     inner = rows @ rows.T + damping * torch.eye(len(rows), dtype=rows.dtype, device=rows.device)
     step: Tensor = (gradient - rows.T @ torch.linalg.solve(inner, rows @ gradient)) / damping
-    return step.to(gradient_W.dtype)
+    return step.to(gradient_W)
 
 
 def _gradients(
