@@ -156,6 +156,17 @@ def test_a_deletion_from_a_frozen_encoder_opens_each_picture_once(
 
 
 @pytest.mark.slow
+def test_the_deletion_for_gpus_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(FOLDER / "step_cost")
+    run_script(FOLDER / "step_cost" / "gpu.py", monkeypatch, "--tiny", "--out", tmp_path)
+    told = json.loads((tmp_path / "results.json").read_text())
+    assert told["of"]["deleted"] == 12
+    for precision in ("no", "bf16"):
+        found = told[f"audit, {precision}"]["rows"]["forgetting"]
+        assert found["unlearned"] < found["original"]
+
+
+@pytest.mark.slow
 def test_models_from_elsewhere_are_deleted_from_and_a_stopped_run_goes_on(
     benchmarks: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,9 +1,9 @@
 """A deletion of 1,000 pairs from a CLIP of ViT-B/16's size on a GPU: time, memory, and what comes of it.
 
-Run from the repository: ``python benchmarks/gpu/gpu.py --out runs/gpu``. The network has the size of CLIP's ViT-B/16
+Run from the repository: ``python benchmarks/step_cost/gpu.py --out runs/gpu``. The network has the size of CLIP's ViT-B/16
 and random weights at first. It is trained on generated people at 224 pixels; then 1,000 pairs are deleted by a run that
 finds its own way, in float32 and with bf16 autocasting, and the model is trained again without them. Writes
-``results.json`` beside this file. ``--tiny`` shows in seconds whether it runs, and writes nothing here.
+``gpu.json`` beside this file. ``--tiny`` shows in seconds whether it runs, and writes nothing here.
 """
 
 import argparse
@@ -11,20 +11,18 @@ import json
 import platform
 import random
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from frozen import TINY as TINY_NETWORK
+from frozen import Scale, network
 
 from multidelete import LoopSettings, PairData, TrainSettings, audit, personas, train, unlearn
 from multidelete.core.runtime import forget_peak, peak_bytes
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "step_cost"))
-from frozen import TINY as TINY_NETWORK
-from frozen import Scale, network  # the benchmark of frozen encoders
 
 HERE = Path(__file__).parent
 
@@ -97,7 +95,7 @@ def main() -> None:
     results.note("of", commit=commit(), machine=machine(), pairs=len(data.train), deleted=len(deleted),
                  passes=size.loop.passes)  # fmt: skip
     if not given.tiny:
-        (HERE / "results.json").write_text(json.dumps(results.content, indent=1) + "\n", encoding="utf-8")
+        (HERE / "gpu.json").write_text(json.dumps(results.content, indent=1) + "\n", encoding="utf-8")
 
 
 class Results:
