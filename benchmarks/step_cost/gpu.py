@@ -1,8 +1,8 @@
 """A deletion of 1,000 pairs from a CLIP of ViT-B/16's size on a GPU: time, memory, and what comes of it.
 
-Run from the repository: ``python benchmarks/step_cost/gpu.py --out runs/gpu``. The network has the size of CLIP's ViT-B/16
-and random weights at first. It is trained on generated people at 224 pixels; then 1,000 pairs are deleted by a run that
-finds its own way, in float32 and with bf16 autocasting, and the model is trained again without them. Writes
+Run from the repository: ``python benchmarks/step_cost/gpu.py --out runs/gpu``. The network has the size of CLIP's
+ViT-B/16 and random weights at first. It is trained on generated people at 224 pixels; then 1,000 pairs are deleted by a
+run that finds its own way, in float32 and with bf16 autocasting, and the model is trained again without them. Writes
 ``gpu.json`` beside this file. ``--tiny`` shows in seconds whether it runs, and writes nothing here.
 """
 
@@ -22,7 +22,6 @@ from frozen import Scale, network
 
 from multidelete import LoopSettings, PairData, TrainSettings, audit, personas, train, unlearn
 from multidelete.core.runtime import forget_peak, peak_bytes
-
 
 HERE = Path(__file__).parent
 
