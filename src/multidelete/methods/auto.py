@@ -68,7 +68,7 @@ def planned_run(method: Method, job: Job) -> Planned | None:
     if not is_solved(method, job, judge):
         asked = judge.pairs + (1 + stride.most) * look
         return Planned(planned.steps, planned.pairs_backward, planned.pairs_forward + asked)
-    kept, starts = kept_beside(len(job.forget)), int(stands_beside(job.adapter))
+    kept, starts = kept_beside(job, METRIC_PAIRS), int(stands_beside(job.adapter))
     solves = SOLVED_MOST * REPAIRS + starts
     solved = solves * (len(job.forget) + kept) + (1 + starts) * (METRIC_PAIRS + GRADIENT_BATCH)
     asked = judge.pairs + solves * (len(job.forget) + 2 * kept) + (1 + starts + SOLVED_MOST + stride.most) * look

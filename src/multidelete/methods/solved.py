@@ -34,10 +34,11 @@ from multidelete.models.base import PairOutputs
 METRIC_PAIRS = 400  # kept pairs whose scores make the metric
 BLOCK = 64  # deleted pairs in one solve: its time grows with the square of the rows
 KEPT = 2.0  # kept pairs beside them, for each
-LEAST_KEPT = 32
+LEAST_KEPT = 32  # in all blocks together
+ENOUGH_KEPT = 96  # where their gradients fit into memory: many small requests add up what each costs
 REPAIRS = 4  # times that a leg solves for each block when the deleted pairs are level, with other kept pairs each time
 ROWS_BYTES = 1 << 30  # most that gradients may take at a time
-DAMPING = 0.3  # of the mean moment, for equal relative changes of all layers
+DAMPING = 0.03  # of the mean moment, for equal relative changes of all layers
 RIDGE = 1e-3
 KEPT_RIDGE = 0.1  # their drift is partly noise
 FIRST_PART = 1 / 3
@@ -96,7 +97,8 @@ class SolvedLegs:
         job = self._job
         pairs = [job.forget.pairs[position] for position in at.tolist()]
         here = outputs_of(job.adapter, pairs, BATCH, "deleted pairs").score
-        kept = self._draw(kept_beside(len(pairs)), *place)
+        beside = kept_beside(job, self.fitting) * len(pairs) // len(job.forget)
+        kept = self._draw(max(1, beside), *place)
         rows = self._rows_of(pairs)
         kept_rows, drifts = self._kept_rows(kept)
         self.pairs += len(pairs) + len(kept)
@@ -187,16 +189,21 @@ class SolvedLegs:
 
 def blocks_of(job: Job, fitting: int) -> int:
     """In how many blocks the deleted pairs are taken, where the gradients of so many pairs fit into memory."""
-    trained = {name for name, parameter in job.adapter.named_parameters() if parameter.requires_grad}
-    encoders = [job.adapter.encoder_parameters(modality) for modality in job.adapter.modalities]
-    drifting = max(1, sum(not trained.isdisjoint(names) for names in encoders))
-    rows = len(job.forget) + drifting * kept_beside(len(job.forget))
+    rows = len(job.forget) + _drifting(job) * kept_beside(job, fitting)
     return max(1, round(len(job.forget) / BLOCK), math.ceil(rows / fitting))
 
 
-def kept_beside(pairs: int) -> int:
-    """Kept pairs in a block of so many deleted ones."""
-    return max(LEAST_KEPT, round(KEPT * pairs))
+def kept_beside(job: Job, fitting: int) -> int:
+    """Kept pairs in a leg, where the gradients of so many pairs fit into memory."""
+    room = (fitting - len(job.forget)) // _drifting(job)
+    return max(LEAST_KEPT, round(KEPT * len(job.forget)), min(ENOUGH_KEPT, room))
+
+
+def _drifting(job: Job) -> int:
+    """Rows that a kept pair has: one for each encoder that moves."""
+    trained = {name for name, parameter in job.adapter.named_parameters() if parameter.requires_grad}
+    encoders = [job.adapter.encoder_parameters(modality) for modality in job.adapter.modalities]
+    return max(1, sum(not trained.isdisjoint(names) for names in encoders))
 
 
 def _score(outputs: PairOutputs, batch: Batch) -> Tensor:

@@ -47,7 +47,8 @@ CLOSE = 0.3  # mean gap, in standard deviations, that counts as none: where unse
 LEAN = 0.15  # of a standard deviation, at most, by which a signal goes beyond its goal for the sake of the others
 NARROW = 0.1  # lead over the best rival, in standard deviations of the rivals, that chance may turn around
 FOUND = 0.05  # least that counts as found before, where losses are shares
-NOTHING = 0.004  # loss at which nothing is left to bring back
+NOTHING = 0.004  # loss at which nothing is left to bring back, after a request of `REGULAR`; less after smaller ones,
+REGULAR = 0.05  # as a share of all pairs: the losses of many small requests add up
 TEN = 10  # ranks down to which an unseen pair counts as found
 LEFT = 0.2  # of the way at the end: what tells only some of the deleted pairs hardly moves the mean rank of all
 BATCH = 128
@@ -91,6 +92,7 @@ class Standing:
         sure: The same, in (0, 1), (N,): one that leads narrowly (`NARROW`) counts half, so that a short leg, that turns
             a few of these around, changes it little. Of two classes it is 0 or 1.
         by_rank: Whether `far` goes by ranks.
+        nothing: Loss of kept pairs, as a fraction of them, at which nothing is left to bring back.
         unseen: How well each unseen pair is found among the others, in [0, 1], (M,): 1 down to the tenth rank, then
             ten over the rank; of classes one over the rank. None where there are no validation pairs, and of a head
             without embeddings.
@@ -107,6 +109,7 @@ class Standing:
     kept: Tensor
     sure: Tensor
     by_rank: bool
+    nothing: float
     unseen: Tensor | None
 
     def distances(self) -> dict[str | None, float]:
@@ -173,9 +176,9 @@ class Standing:
         """Whether nothing is left to bring back; unseen pairs, which are few, may lose a little more by chance."""
         kept = max((before.kept[at] - self.kept[at]).mean().item() for at in self.kinds.kept.values())
         if self.unseen is None or before.unseen is None:
-            return kept <= NOTHING
+            return kept <= self.nothing
         unseen = max(_beyond_chance(before.unseen[at] - self.unseen[at]) for at in self.kinds.unseen.values())
-        return kept <= NOTHING and unseen <= 2 * NOTHING
+        return kept <= self.nothing and unseen <= 2 * self.nothing
 
     def share_lost_since(self, before: "Standing") -> float:
         """How much less surely, as a share of what was found before."""
@@ -283,6 +286,7 @@ class Judge:
             kept=_mean([(search.ranks() == 1).float() for search in kept_searches]),
             sure=_mean([(search.leads() / NARROW).sigmoid() for search in kept_searches]),
             by_rank=self.is_matching,
+            nothing=NOTHING * min(1.0, len(self._job.forget) / (REGULAR * len(self._job.train))),
             unseen=self._how_found(unseen) if self.has_holdout and not self._is_drawn else None,
         )
         far = abs(standing.gaps.mean().item())
