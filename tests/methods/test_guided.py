@@ -26,8 +26,8 @@ from multidelete.methods.guided import is_better, run_guided
 from multidelete.methods.lora_start import choose_inputs
 from multidelete.methods.reference import outputs_of
 from multidelete.methods.searching import TOGETHER, drawn_searches, margins
-from multidelete.methods.solved import SolvedLegs, blocks_of
-from multidelete.methods.standing import Judge, Standing
+from multidelete.methods.solved import SolvedLegs, blocks_of, kept_beside
+from multidelete.methods.standing import NOTHING, Judge, Standing
 from multidelete.models import Adapter, choose_trainable
 from multidelete.models.lora import add_lora
 from tests.tiny import family_model, own_clip, parted, people, quick, trained, weights
@@ -127,6 +127,20 @@ def test_solved_leg_goes_the_part_of_the_way_that_it_says(
     after = judge.measure()
     went = (start.signals - after.signals)[:, 0] @ start.gaps[:, 0] / start.gaps[:, 0].square().sum()
     assert 0.0017 < went < 0.0026
+
+
+def test_small_requests_hold_more_kept_pairs_and_are_content_with_less_lost(memorised: Adapter, data: PairData) -> None:
+    """Their losses add up: a twentieth of all pairs in twenty requests is to cost no more than in one."""
+    whole = job_of(memorised, data)
+    one = replace(
+        whole,
+        forget=data.train.only(whole.forget.ids[:1], "forget"),
+        retain=data.train.without(whole.forget.ids[:1], "retain"),
+    )
+    assert [kept_beside(one, fitting) for fitting in (1000, 60, 1)] == [96, 59, 32]
+    assert kept_beside(whole, 1000) == 96
+    assert Judge(whole).measure().nothing == NOTHING
+    assert Judge(one).measure().nothing == pytest.approx(NOTHING / (0.05 * len(data.train)))
 
 
 def test_run_descends_where_no_layer_can_be_solved(data: PairData) -> None:
