@@ -102,7 +102,7 @@ class Results:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.content: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else {}
+        self.content: dict[str, dict[str, Any]] = {}
         self._began = 0.0
         self._name = ""
 

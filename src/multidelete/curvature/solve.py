@@ -151,7 +151,7 @@ def solve(
 
 
 def preconditioned(gradient: Tensor, metric: ParameterMetric, damping: float) -> Tensor:
-    """H^-1 times a gradient of the parameter's shape: computed where the bases are, returned where the gradient is."""
+    """H^-1 times a gradient of the parameter's shape, on the device of the gradient."""
     left, right = metric.left, metric.right
     if left is None or right is None:
         return gradient / (metric.moments + damping)
