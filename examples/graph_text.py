@@ -38,7 +38,7 @@ with tempfile.TemporaryDirectory() as name:
     original, unlearned, report = (Path(name) / part for part in ("original", "unlearned", "report"))
     model = md.TrainSettings(family="graph-text")
     md.train(data, original, start=model, settings=md.LoopSettings(passes=40, batch_size=30, lr=1e-3))
-    md.unlearn(original, data, forget, settings={"passes": 15, "lr": 5e-4}, out=unlearned)
+    md.unlearn(original, data, forget, out=unlearned)
     done = md.audit(unlearned, original, data, forget, out=report, noun="genes")
     print(f"{done.verdict.outcome}: {done.verdict.headline}")
     for row in done.verdict.rows:

@@ -50,7 +50,7 @@ for _ in range(80):
     original.task_loss(original(batch), batch).mean().backward()
     optimizer.step()
 forget = [pair.id for pair in data.train if pair.subject.endswith("3")]
-unlearned = md.unlearn(original, data, forget, settings={"passes": 30}).adapter
+unlearned = md.unlearn(original, data, forget).adapter
 with tempfile.TemporaryDirectory() as folder:
     verdict = md.audit(unlearned, original, data, forget, out=f"{folder}/report").verdict
 print(f"{verdict.outcome}: {verdict.headline}")

@@ -31,7 +31,7 @@ with tempfile.TemporaryDirectory() as name:
     original, unlearned, report = (Path(name) / part for part in ("original", "unlearned", "report"))
     model = md.TrainSettings(family="vilt", image_size=32)
     md.train(data, original, start=model, settings=md.LoopSettings(passes=30, batch_size=20, lr=1e-3))
-    md.unlearn(original, data, forget, settings={"passes": 15, "lr": 2e-4}, out=unlearned)
+    md.unlearn(original, data, forget, out=unlearned)
     done = md.audit(unlearned, original, data, forget, out=report, noun="people")
     print(f"{done.verdict.outcome}: {done.verdict.headline}")
     for row in done.verdict.rows:

@@ -12,7 +12,7 @@ with tempfile.TemporaryDirectory() as name:
     original, unlearned, report = (Path(name) / part for part in ("original", "unlearned", "report"))
     model = md.TrainSettings(family="vision-text", image_size=32)  # or clip, siglip
     md.train(data, original, start=model, settings=md.LoopSettings(passes=28, batch_size=16, lr=1e-3))
-    md.unlearn(original, data, forget, settings={"passes": 20, "lr": 2e-3}, out=unlearned)
+    md.unlearn(original, data, forget, out=unlearned)
     done = md.audit(unlearned, original, data, forget, out=report, noun="people")
     print(f"{done.verdict.outcome}: {done.verdict.headline}")
     for row in done.verdict.rows:

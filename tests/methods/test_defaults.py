@@ -14,7 +14,7 @@ def trained_at(lr: float) -> RunRecord:
     return RunRecord(command="train", loop={"lr": lr, "passes": 3.0})
 
 
-@pytest.mark.parametrize("method", [METHODS[name]() for name in ("multidelete", "npo", "finetune")])
+@pytest.mark.parametrize("method", [METHODS[name]() for name in ("multidelete_paper", "npo", "finetune")])
 def test_learning_rates_fall_with_the_rate_of_the_training_and_do_not_rise(method: Method) -> None:
     own = method.loop_settings_for(100)
     for rate, factor in ((1e-3, 1.0), (5e-3, 1.0), (4e-4, 0.4), (1e-5, 0.01)):
@@ -23,12 +23,20 @@ def test_learning_rates_fall_with_the_rate_of_the_training_and_do_not_rise(metho
         assert found.passes == own.passes
     request = RequestRecord(pairs=3, digest="")
     unlearned = replace(trained_at(1e-5), request=request)  # a method's rate, and not the training's
-    unknown = replace(own, pace="auto" if method.name == "multidelete" else "given")
-    assert loop_settings(method, None, unlearned, 100) == unknown
-    assert loop_settings(method, None, None, 100) == unknown
-    assert loop_settings(method, None, RunRecord(), 100) == unknown
+    assert loop_settings(method, None, unlearned, 100) == own
+    assert loop_settings(method, None, None, 100) == own
+    assert loop_settings(method, None, RunRecord(), 100) == own
     recorded = replace(unlearned, training=trained_at(4e-4).recipe)  # what its original was trained at
     assert loop_settings(method, None, recorded, 100).lr == pytest.approx(own.lr * 0.4)
+
+
+@pytest.mark.parametrize("origin", [None, RunRecord(), trained_at(1e-3), trained_at(1e-5)])
+def test_multidelete_finds_its_way_whoever_trained_the_model_unless_told_otherwise(origin: RunRecord | None) -> None:
+    method = METHODS["multidelete"]()
+    assert loop_settings(method, None, origin, 100).pace == "auto"
+    assert loop_settings(method, {"batch_size": 4, "lr": None}, origin, 100).pace == "auto"
+    for told in ({"lr": 1e-4}, {"passes": 6}, {"pace": "given"}):
+        assert loop_settings(method, told, origin, 100).pace == "given"
 
 
 def test_rates_of_small_requests_fall_too() -> None:

@@ -12,8 +12,7 @@ class LoopSettings:
 
     Attributes:
         pace: ``given``: ``lr`` and ``passes`` hold. ``auto``: runs find both by themselves, leg by leg, and take
-            back what costs kept pairs. It is the default of ``multidelete`` where the original's training is not
-            recorded and neither is given.
+            back what costs kept pairs. It is the default of ``multidelete`` where neither is given.
         passes: Budget, in passes over the forget set (for training, all pairs), > 0.
         batch_size: Forget pairs (for training, any pairs) in one optimizer step, over all processes
             and accumulated micro-batches, >= 1.

@@ -149,8 +149,8 @@ class GradientMethod(Method):
     """A method that is a sum of named losses; the loop does the rest.
 
     Class attributes:
-        is_solvable: Whether its objective is that of the solver (`SolvedLegs`). Its runs find their way where the
-            original's recipe is not known.
+        is_solvable: Whether its objective is that of the solver (`SolvedLegs`). Its runs find their way unless a rate
+            or passes are given.
         training_mode: Whether dropout and batch statistics are on. Unlearning compares with
             what the original said, so they are off unless a method is ordinary training.
     """

@@ -32,8 +32,8 @@ def loop_settings(
 ) -> LoopSettings:
     """The loop's settings: retraining follows the original's recipe, other methods have their own.
 
-    Their learning rates suit models that were trained at `USUAL_RATE`; of one trained at less they fall in proportion.
-    Of an original whose recipe nobody recorded nothing is known: there the run finds its way, if the method can solve.
+    A method that can solve finds its rate and its end by itself, unless one of them is given. The learning rates of the
+    others suit models that were trained at `USUAL_RATE`; of one trained at less they fall in proportion.
     """
     if isinstance(wanted, LoopSettings):
         return wanted
@@ -43,8 +43,8 @@ def loop_settings(
         trained = recorded(LoopSettings, loop, "loop")
         own = trained if isinstance(method, Retrain) else replace(own, lr=own.lr * min(1.0, trained.lr / USUAL_RATE))
     asked = {name: value for name, value in (wanted or {}).items() if value is not None}
-    if loop is None and not {"lr", "passes"} & asked.keys() and isinstance(method, GradientMethod):
-        own = replace(own, pace="auto" if method.is_solvable else own.pace)
+    if not {"lr", "passes"} & asked.keys() and isinstance(method, GradientMethod) and method.is_solvable:
+        own = replace(own, pace="auto")
     settings = resolve(LoopSettings, None, {**asdict(own), **asked})
     if settings.pace == "auto" and {"lr", "passes"} & asked.keys():
         raise ConfigError("pace is 'auto', and a rate or passes are given. Leave one of them out.")
