@@ -34,8 +34,8 @@ Each original is made by a plain PyTorch loop (Adam, batches of {batch}, one cyc
 rates, the highest ten times the lowest, and for few or many epochs. Nothing describes it: its folder is what
 `save_pretrained` writes. *tuned* ones start at a model of other people, and their text encoder and projections alone
 are trained. A twin is trained by the same loop without the request's pairs, a twentieth of all. Then
-`multidelete unlearn MODEL --data ... --forget ... --out ...`, once with `--pace auto`, which is the default on such
-models, and once with fixed settings (`--pace given`), no other setting; and `multidelete audit --retrained`.
+`multidelete unlearn MODEL --data ... --forget ... --out ...`, once as it is (`--pace auto`, the default), and once
+with fixed settings (`--pace given`), no other setting; and `multidelete audit --retrained`.
 
 All data is generated: one portrait and one sentence for each of {portraits} people; the question of which guild they
 are, of {questions}; {relations} sentences on a gene and a trait, which are related in one of four ways. Of
