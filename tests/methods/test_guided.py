@@ -245,12 +245,31 @@ def test_pace_is_refused_where_nothing_is_left_to_find(method: Method, asked: Js
         loop_settings(method, asked, None, 10)
 
 
-@pytest.mark.parametrize(("asked", "pace"), [(None, "auto"), ({"lr": 1e-3}, "given"), ({"pace": "given"}, "given")])
-def test_run_finds_its_way_where_the_recipe_is_unknown_and_no_rate_is_given(
-    asked: JsonObject | None, pace: str
+def test_descending_leg_that_cost_more_than_it_brought_makes_the_next_shorter(
+    memorised: Adapter, data: PairData
 ) -> None:
-    assert loop_settings(MultiDelete(), asked, None, 10).pace == pace
-    assert loop_settings(GradDiff(), asked, None, 10).pace == "given"
+    job = job_of(memorised, data)
+    judge = Judge(job)
+    before = judge.measure()
+    third_lost = replace(before, sure=before.sure * 2 / 3)
+    half_way = replace(before, gaps=before.gaps / 2)
+    a_little = replace(before, gaps=before.gaps * 0.9)
+    expected = [
+        (third_lost, 1 / 1.5),  # and nothing was gained
+        (replace(third_lost, gaps=half_way.gaps), 1.0),  # a larger share of the way
+        (replace(third_lost, gaps=a_little.gaps), 1 / 1.5),
+        (a_little, SHORT.grows),
+        (half_way, 1.0),
+        (None, 1 / 2),
+    ]
+    for after, factor in expected:
+        legs = DescentLegs(MultiDelete(), job, judge, SHORT)
+        length = legs.length
+        assert legs.adapt(before, after)
+        assert legs.length == pytest.approx(length * factor)
+    while legs.adapt(before, third_lost):
+        pass
+    assert legs.length < length / 20  # then legs are too short to change anything
 
 
 def test_ranks_and_gaps_of_a_model_that_memorised(memorised: Adapter, data: PairData) -> None:

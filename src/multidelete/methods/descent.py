@@ -24,7 +24,7 @@ class Stride:
     Attributes:
         steps: Of a leg, at least; it is a pass at least.
         first: The first leg's rate, relative to the root mean square of the weights: a step changes a weight so much.
-        grows: Factor by which the rate grows after a leg that went slowly, as long as none was undone.
+        grows: Factor by which the rate grows after a leg that went slowly, as long as none was too long.
         most: Legs.
     """
 
@@ -63,7 +63,7 @@ class DescentLegs:
         weights = [p.detach() for p in job.adapter.parameters() if p.requires_grad]
         self._first = self.length = stride.first * _root_mean_square(weights)
         self.pairs = self.asked = 0.0
-        self._was_refused = False
+        self._was_shortened = False
         self._reference: Reference | None = None
         self._goals: Tensor | None = None
         self._original = weights_of(job.adapter)
@@ -104,21 +104,26 @@ class DescentLegs:
         return True
 
     def told(self) -> list[float]:
-        return [self.length, self.pairs, self.asked, float(self._was_refused)]
+        return [self.length, self.pairs, self.asked, float(self._was_shortened)]
 
     def recall(self, told: Sequence[float]) -> None:
-        self.length, self.pairs, self.asked, refused = told
-        self._was_refused = bool(refused)
+        self.length, self.pairs, self.asked, shortened = told
+        self._was_shortened = bool(shortened)
 
     def adapt(self, before: Standing, after: Standing | None) -> bool:
         if after is None:
-            self._was_refused = True
-            self.length /= 2
-            return self.length > SHORTEST * self._first
-        went = 1 - after.far / max(before.far, 1e-9)
-        if went < FAIR and not after.is_level:  # what is left then is to bring kept pairs back, in small steps
-            self.length *= 1.5 if self._was_refused else self._grows
-        return True
+            self._shorten(2.0)
+        else:
+            went = 1 - after.far / max(before.far, 1e-9)
+            if after.share_lost_since(before) > max(0.0, went):  # it cost more than it brought
+                self._shorten(1.5)
+            elif went < FAIR and not after.is_level:  # what is left then is to bring kept pairs back, in small steps
+                self.length *= 1.5 if self._was_shortened else self._grows
+        return self.length > SHORTEST * self._first
+
+    def _shorten(self, by: float) -> None:
+        self.length /= by
+        self._was_shortened = True
 
 
 def passes_of_leg(job: Job, stride: Stride) -> float:
