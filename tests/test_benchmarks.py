@@ -106,7 +106,7 @@ def test_tables_are_made_of_a_comparison(benchmarks: Path, monkeypatch: pytest.M
     text = (benchmarks / "paper" / "experiment.toml").read_text()
     rows = re.findall(r"(?m)^\[methods\.(\w+)\]\n((?:\w+ = .+\n)*)", text)
     wanted = [(name, own) for name, own in rows if name.startswith("multidelete") or name == "finetune"]
-    assert len(wanted) == 5
+    assert len(wanted) == 6
     settings = PEOPLE.format(name="people", model=CLIP)
     methods = [f"[methods.{name}]\n{own.partition('passes')[0]}passes = 0.5\n" for name, own in wanted]
     file = Path("tiny.toml")
@@ -116,8 +116,10 @@ def test_tables_are_made_of_a_comparison(benchmarks: Path, monkeypatch: pytest.M
     answers = (benchmarks / "paper" / "answers.md").read_text()
     assert answers.count("\n| multidelete_24_passes | ") == 1
     assert "\n| people | 1 | " in answers
-    run_script(benchmarks / "verdicts" / "table.py", monkeypatch, "runs/tiny/audits")
-    assert "\n| 0 | 1 | " in (benchmarks / "verdicts" / "verdicts.md").read_text()
+    run_script(benchmarks / "verdicts" / "table.py", monkeypatch, "runs/tiny/audits", "verdicts.md")
+    told = (benchmarks / "verdicts" / "verdicts.md").read_text()
+    assert "\n| 0 | 1 | " in told
+    assert re.search(r"\n\| recall@1 of deleted people, names \|( \d\.\d\d \|){5}\n", told)
 
 
 @pytest.mark.slow
