@@ -22,7 +22,7 @@ from multidelete.methods import SSD, GradDiff, Job, Method, MultiDelete
 from multidelete.methods.auto import is_solved, run_method
 from multidelete.methods.defaults import loop_settings
 from multidelete.methods.descent import LONG, SHORT, DescentLegs
-from multidelete.methods.guided import is_better, run_guided
+from multidelete.methods.guided import IN_VAIN, Progress, is_better, run_guided
 from multidelete.methods.lora_start import choose_inputs
 from multidelete.methods.reference import outputs_of
 from multidelete.methods.searching import TOGETHER, drawn_searches, margins
@@ -339,6 +339,21 @@ def test_of_two_forgotten_states_the_one_that_finds_more_kept_pairs_is_taken(
     assert not is_better(fewer, forgotten, before)
     assert is_better(fewer, nearer, before)
     assert not is_better(nearer, fewer, before)
+
+
+def test_run_gives_up_where_the_pairs_are_forgotten_and_no_leg_brings_back_what_was_lost(
+    memorised: Adapter, data: PairData
+) -> None:
+    before = Judge(job_of(memorised, data)).measure()
+    level = {"ranks": torch.full_like(before.ranks, 0.5), "further": torch.full_like(before.further, 0.5)}
+    forgotten = replace(before, gaps=torch.zeros_like(before.gaps), left=0.0, **level)
+    lost = replace(forgotten, kept=before.kept * 0.5)
+    fewer_lost = replace(forgotten, kept=before.kept * 0.7)
+    progress = Progress()
+    for now in [lost, *[lost] * (IN_VAIN - 1), fewer_lost, *[lost] * (IN_VAIN - 1), before, *[lost] * IN_VAIN]:
+        assert not progress.has_ended(now, before)
+        progress.note_loss(now, before)
+    assert progress.has_ended(lost, before)
 
 
 def test_margins_are_those_of_the_audit(memorised: Adapter, data: PairData) -> None:

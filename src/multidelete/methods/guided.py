@@ -23,7 +23,9 @@ from multidelete.methods.standing import Judge, Standing
 from multidelete.methods.weights import Weights, put_back, weights_of
 
 ALLOWED = 0.015  # how much less kept pairs of any kind may be found at the end, as a fraction of them
-BRINGING_BACK = 2  # legs that may bring kept pairs back once the deleted pairs are forgotten
+BRINGING_BACK = 2  # legs that may bring kept pairs back once the deleted pairs are forgotten and kept pairs stand
+IN_VAIN = 4  # legs that stood and brought nothing back, the deleted pairs being forgotten, before a run gives up
+BROUGHT = 0.8  # what a loss must be of the least so far to count as brought back
 CAP = 0.15  # and on the way, as a share of what was found, where later legs may bring them back
 PRICE = 20.0  # of what kept pairs lost beyond that, in parts of the way, where the best state is chosen
 BETTER = 0.95  # what a merit must be of the lowest one so far to count as lower
@@ -82,16 +84,18 @@ class Legs(Protocol):
 
 
 @dataclass
-class _Run:
+class Progress:
     """What changes while a run goes on: with the lengths of the ways all that is needed to go on after a kill.
 
     Attributes:
         number: Legs so far.
         refused: Those that were taken back.
         idle: Legs since the lowest merit.
+        in_vain: Legs that stood since any brought kept or unseen pairs back, the deleted pairs being forgotten.
         after: Legs since the deleted pairs were forgotten, which bring kept pairs back.
         taken: Legs of each way.
         closed: Which ways have given what they can.
+        least: What was still lost then, as a fraction.
         merits: Of the states that stood.
         history: A row for each leg.
     """
@@ -100,10 +104,30 @@ class _Run:
     refused: int = 0
     idle: int = 0
     after: int = 0
+    in_vain: int = 0
+    least: float = 1.0
     taken: list[int] = field(default_factory=list)
     closed: list[bool] = field(default_factory=list)
     merits: list[float] = field(default_factory=list)
     history: list[dict[str, float]] = field(default_factory=list)
+
+    def note_loss(self, now: Standing, start: Standing) -> None:
+        """Note whether a leg that stood brought anything back, where the deleted pairs are forgotten.
+
+        After a request for much of the data unseen pairs are found less, as after retraining: no leg changes that.
+        """
+        if not now.is_forgotten:
+            self.in_vain = 0
+        elif now.lost_since(start) < BROUGHT * self.least:
+            self.in_vain, self.least = 0, now.lost_since(start)
+        else:
+            self.in_vain += 1
+
+    def has_ended(self, best: Standing, start: Standing) -> bool:
+        """Whether the deleted pairs are forgotten, and kept pairs lost nothing or legs do not bring them back."""
+        if self.in_vain >= IN_VAIN:
+            return True
+        return _is_done(start, best) and (best.has_kept(start) or self.after >= BRINGING_BACK)
 
 
 def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Judge) -> Outcome:
@@ -122,7 +146,7 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
     start = now = best = judge.measure()
     if not torch.isfinite(start.signals).all():
         raise DivergedError("what the original says of the deleted pairs is not finite. Give another model.")
-    run = _Run(taken=[0] * len(ways), closed=[False] * len(ways), merits=[1.0])
+    run = Progress(taken=[0] * len(ways), closed=[False] * len(ways), merits=[1.0])
     here = best_weights = weights_of(job.adapter)
     if job.resume and job.work is not None and (job.work / FILE).is_file():
         run, best_weights, best, now = _resumed(job.work, job, ways, judge)
@@ -130,7 +154,7 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
     diverged: DivergedError | None = None
     most = sum(way.most for way in ways)
     with progress_bar(method.name, most) as bar:
-        while not (all(run.closed) or _has_ended(run, best, start)):
+        while not (all(run.closed) or run.has_ended(best, start)):
             at = _next_way(run, ways, now)
             way = ways[at]
             after: Standing | None = None
@@ -150,6 +174,7 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
                 if _merit(now, start) < BETTER * min(run.merits):
                     run.idle = 0
                 run.merits.append(_merit(now, start))
+                run.note_loss(now, start)
                 if is_better(now, best, start):
                     best, best_weights = now, here
             else:
@@ -184,7 +209,7 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
     )
 
 
-def _next_way(run: _Run, ways: Sequence[Legs], now: Standing) -> int:
+def _next_way(run: Progress, ways: Sequence[Legs], now: Standing) -> int:
     """The first way; where the deleted pairs are where they belong the first that brings kept pairs back."""
     open_ways = [at for at, is_closed in enumerate(run.closed) if not is_closed]
     if now.is_level:
@@ -194,11 +219,6 @@ def _next_way(run: _Run, ways: Sequence[Legs], now: Standing) -> int:
 
 def _is_done(start: Standing, now: Standing) -> bool:
     return now.is_forgotten and now.lost_since(start) <= ALLOWED
-
-
-def _has_ended(run: _Run, best: Standing, start: Standing) -> bool:
-    """Whether the deleted pairs are forgotten, and kept pairs lost nothing or legs do not bring them back."""
-    return _is_done(start, best) and (best.has_kept(start) or run.after >= BRINGING_BACK)
 
 
 def _merit(standing: Standing, start: Standing) -> float:
@@ -223,7 +243,7 @@ def is_better(one: Standing, other: Standing, start: Standing) -> bool:
     return dear[0] < dear[1]
 
 
-def _is_good(run: _Run, way: Legs, start: Standing, now: Standing, after: Standing) -> bool:
+def _is_good(run: Progress, way: Legs, start: Standing, now: Standing, after: Standing) -> bool:
     """Whether a leg may stand: a line search that need not go down in each step.
 
     Grippo, Lampariello and Lucidi: "A Nonmonotone Line Search Technique for Newton's Method", SIAM J. Numer. Anal.
@@ -250,7 +270,7 @@ def _row(way: Legs, after: Standing | None, start: Standing, accepted: bool) -> 
     return row if after.unseen is None else row | {"unseen": after.unseen.mean().item()}
 
 
-def _keep(job: Job, run: _Run, ways: Sequence[Legs], judge: Judge, best: Weights) -> None:
+def _keep(job: Job, run: Progress, ways: Sequence[Legs], judge: Judge, best: Weights) -> None:
     """Write what a run needs to go on from here, in its work folder."""
     if job.work is None:
         return
@@ -258,7 +278,8 @@ def _keep(job: Job, run: _Run, ways: Sequence[Legs], judge: Judge, best: Weights
         told: dict[str, State] = {
             "weights": dict(weights_of(job.adapter)),
             "best": dict(best),
-            "counts": [run.number, run.refused, run.idle, run.after, judge.pairs],
+            "counts": [run.number, run.refused, run.idle, run.after, run.in_vain, judge.pairs],
+            "least": run.least,
             "taken": list(run.taken),
             "closed": list(run.closed),
             "ways": [way.told() for way in ways],
@@ -269,7 +290,7 @@ def _keep(job: Job, run: _Run, ways: Sequence[Legs], judge: Judge, best: Weights
     wait_for_everyone()
 
 
-def _resumed(work: Path, job: Job, ways: Sequence[Legs], judge: Judge) -> tuple[_Run, Weights, Standing, Standing]:
+def _resumed(work: Path, job: Job, ways: Sequence[Legs], judge: Judge) -> tuple[Progress, Weights, Standing, Standing]:
     """The run, the best weights and how they stand, and how those stand that it goes on from, which are put back."""
     told = read_sealed(work / FILE, of=run_of(work))
     best_weights = cast(Weights, told["best"])
@@ -277,14 +298,20 @@ def _resumed(work: Path, job: Job, ways: Sequence[Legs], judge: Judge) -> tuple[
     best = judge.measure()
     put_back(job.adapter, cast(Weights, told["weights"]))
     now = judge.measure()
-    number, refused, idle, after, judge.pairs = cast(list[int], told["counts"])
+    number, refused, idle, after, in_vain, judge.pairs = cast(list[int], told["counts"])
     for way, known in zip(ways, cast(list[list[float]], told["ways"]), strict=True):
         way.recall(known)
     history = [dict(row) for row in cast(list[dict[str, float]], told["history"])]
-    taken, closed = cast(list[int], told["taken"]), cast(list[bool], told["closed"])
-    return (
-        _Run(number, refused, idle, after, list(taken), list(closed), list(cast(list[float], told["merits"])), history),
-        best_weights,
-        best,
-        now,
+    run = Progress(
+        number=number,
+        refused=refused,
+        idle=idle,
+        after=after,
+        in_vain=in_vain,
+        least=cast(float, told["least"]),
+        taken=list(cast(list[int], told["taken"])),
+        closed=list(cast(list[bool], told["closed"])),
+        merits=list(cast(list[float], told["merits"])),
+        history=history,
     )
+    return run, best_weights, best, now
