@@ -20,6 +20,7 @@ from multidelete.core.settings import TrainSettings
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import Request, resolve_request
 from multidelete.data.shadows import shadow_members
+from multidelete.experiments import store as store_module
 from multidelete.experiments.store import ModelStore, code_digest
 from multidelete.methods import GradDiff, NegGrad
 from multidelete.models import load_adapter
@@ -183,6 +184,25 @@ def test_inherited_code_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setitem(sys.modules, "parent", import_module(f"parent_{x}"))
         digests.append(code_digest(import_module(f"child_{x}").Child))
     assert digests[0] != digests[1]
+
+
+def test_how_a_run_finds_its_way_decides_what_it_makes(
+    tmp_path: Path, data: PairData, request_of_two: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    own_clip(data).save(tmp_path / "original")
+    names = ModelStore(tmp_path, names_only=True)
+    folders: dict[str, list[Path]] = {"auto": [], "given": []}
+    for x in (1, 2):
+        (tmp_path / f"legs_{x}.py").write_text(f"class Legs:\n    x = {x}\n")
+        monkeypatch.setattr(store_module, "GUIDING", (import_module(f"legs_{x}").Legs,))
+        for pace, found in folders.items():
+            settings = {"pace": pace}
+            found.append(
+                names.unlearned(tmp_path / "original", data, request_of_two, method="multidelete", settings=settings)
+            )
+    assert folders["auto"][0] != folders["auto"][1]
+    assert folders["given"][0] == folders["given"][1]
 
 
 # Shadows

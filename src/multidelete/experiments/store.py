@@ -28,11 +28,18 @@ from multidelete.data.request import Request
 from multidelete.data.shadows import data_digest, shadow_members, shadow_pool
 from multidelete.methods import Method, Retrain, get_method
 from multidelete.methods.defaults import loop_settings, recorded
+from multidelete.methods.descent import DescentLegs
+from multidelete.methods.guided import Progress
+from multidelete.methods.solved import SolvedLegs
+from multidelete.methods.standing import Judge
 from multidelete.models import load_adapter
 from multidelete.models.initial import starting_point
 from multidelete.models.lineage import known_lineage
 from multidelete.models.tokens import tokenizer_of
 from multidelete.unlearning import train, unlearn
+
+GUIDING: tuple[type, ...] = (Progress, DescentLegs, SolvedLegs, Judge)
+"""Classes in whose files it stands how a run finds its way."""
 
 _SHARED = {Method.__module__, "abc", "builtins", "typing"}
 """Modules of base classes that no method's code is written in."""
@@ -52,8 +59,9 @@ class ModelStore:
     Each model is a folder ``KIND-KEY``, as `train` and `unlearn` write it. Its key is a digest of everything that
     decides its weights: the pairs with what their pictures hold, the graph, the recipe, the seed, the request, the
     original's files, the method with its settings, and the code of the files that it and the methods it inherits from
-    are written in (not their comments). Versions of libraries and other files of this package do not count. Processes
-    wait for each other instead of training the same model twice, and a killed training goes on where it stopped.
+    are written in (not their comments); where a run finds its way, that of `GUIDING` too. Versions of libraries and
+    other files of this package do not count. Processes wait for each other instead of training the same model twice,
+    and a killed training goes on where it stopped.
 
     Args:
         root: The folder; made with the first model.
@@ -185,6 +193,7 @@ class ModelStore:
         loop = loop_settings(chosen, settings, origin, len(request.ids))
         key: list[object] = [self._digest(data, "train", "val"), self._content(original), request.digest]
         key += [chosen.name, asdict(chosen), code_digest(type(chosen)), asdict(loop), trainable, seed]
+        key += [code_digest(part) for part in GUIDING] if loop.pace == "auto" else []
         return self.keep(
             chosen.name,
             key,
