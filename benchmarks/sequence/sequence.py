@@ -382,8 +382,8 @@ fewer are named rightly: 0.014 with the first request, 0.07 after twenty (0.037 
 after the first request, before the second breaks a tolerance. Beside retraining unseen ones lie 0.03 lower after five
 and ten requests and 0.05 after twenty; all at once 0.03 after five, 0.00 after ten and 0.04 after twenty. Those
 twenty are a third of all pairs, and to delete them at once took seven times as long as retraining: legs of so many
-pairs are slow, and each was tried in vain to bring unseen pairs back, until the run gave up. Deleted relations lie
-where retraining leaves them, all together; of the twentieth alone the model still names 0.80 rightly, 0.46 after
+pairs are slow, and the last ones tried in vain to bring unseen pairs back, until the run gave up. Deleted relations
+lie where retraining leaves them, all together; of the twentieth alone the model still names 0.80 rightly, 0.46 after
 retraining, and so it is called *unfinished*. `ledger release` asks for a name and a reason where the budget is
 exceeded.
 
