@@ -350,6 +350,24 @@ def test_trackers_logs_stay_with_the_result(original: Path, data: PairData, forg
     assert not (out / "work").exists()
 
 
+def test_a_run_that_finds_its_way_tells_its_legs(original: Path, data: PairData, forget: list[str]) -> None:
+    """To trackers, in the record and on the card, which tell no rate that it did not use."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out = original.parent / "out"
+    settings = {"pace": "auto", "device": "cpu", "trackers": ("tensorboard",)}
+    record = unlearn(original, data, forget, method=GradDiff(), settings=settings, out=out).manifest
+    legs, undone = (int(record["decisions"][name]) for name in ("legs", "undone"))  # type: ignore[index, call-overload]
+    events = EventAccumulator(str(next((out / "logs").rglob("events.out.*")).parent))
+    events.Reload()
+    assert [event.step for event in events.Scalars("accepted")] == list(range(1, legs + 1))
+    assert manifest_of(out)["loop"].keys().isdisjoint({"passes", "lr", "schedule"})
+    card = (out / "README.md").read_text()
+    assert f"| {legs}, {undone} of them undone |" in card
+    assert "| passes |" not in card
+    assert "| learning rate |" not in card
+
+
 def test_cut_captions_are_counted(original: Path, data: PairData, forget: list[str]) -> None:
     long = list(data.train)
     long[1] = replace(long[1], inputs={**long[1].inputs, "text": "hair " * 60})

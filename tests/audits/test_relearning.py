@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from multidelete.artifacts.record import RequestRecord, RunRecord
 from multidelete.audits import AuditInput, ModelSignals, Signals, check_controls, collect, mark_void, relearning
 from multidelete.audits.probing import probe_figures
-from multidelete.audits.relearning import STEPS, Parted, part, relearn
+from multidelete.audits.relearning import STEPS, Parted, part, relearn, relearning_rate
 from multidelete.audits.result import Figure
 from multidelete.core.errors import DivergedError
 from multidelete.data.pairs import PairDataset
@@ -90,6 +91,15 @@ def test_retrained_of_another_seed_is_not_accused_and_untouched_is(audit: AuditI
     rows = by_hand(audit, {"unlearned": curve([1.0] * 8, 1), "retrained": curve(nothing, 2)})
     assert pick(rows, HALF, "unlearned").value == 0.0
     assert (pick(rows, MEAN + TO_RETRAINED, "unlearned").low or 0) > 0.8
+
+
+def test_relearning_goes_by_the_rate_of_the_training() -> None:
+    """An original that has itself forgotten pairs records a method's rate beside that of its training."""
+    trained = RunRecord(command="train", loop={"lr": 1e-3})
+    again = RunRecord(command="unlearn", loop={"lr": 0.7}, request=RequestRecord(pairs=3, digest=""))
+    assert relearning_rate(trained) == pytest.approx(3e-4)
+    assert relearning_rate(replace(again, training=trained.recipe)) == pytest.approx(3e-4)
+    assert relearning_rate(again) == 1e-5
 
 
 def test_controls_of_relearning(audit: AuditInput) -> None:

@@ -194,8 +194,8 @@ def test_how_a_run_finds_its_way_decides_what_it_makes(
     names = ModelStore(tmp_path, names_only=True)
     folders: dict[str, list[Path]] = {"auto": [], "given": []}
     for x in (1, 2):
-        (tmp_path / f"legs_{x}.py").write_text(f"class Legs:\n    x = {x}\n")
-        monkeypatch.setattr(store_module, "GUIDING", (import_module(f"legs_{x}").Legs,))
+        (tmp_path / f"legs_{x}.py").write_text(f"X = {x}\n")
+        monkeypatch.setattr(store_module, "GUIDING", (import_module(f"legs_{x}"),))
         for pace, found in folders.items():
             settings = {"pace": pace}
             found.append(

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from multidelete.artifacts.record import RequestRecord, RunRecord
+from multidelete.core.errors import ConfigError
 from multidelete.core.settings import LoopSettings
 from multidelete.methods import METHODS, GradDiff, Method
 from multidelete.methods.defaults import loop_settings
@@ -37,6 +38,16 @@ def test_multidelete_finds_its_way_whoever_trained_the_model_unless_told_otherwi
     assert loop_settings(method, {"batch_size": 4, "lr": None}, origin, 100).pace == "auto"
     for told in ({"lr": 1e-4}, {"passes": 6}, {"pace": "given"}):
         assert loop_settings(method, told, origin, 100).pace == "given"
+
+
+def test_what_a_run_finds_is_neither_given_nor_told() -> None:
+    method = METHODS["multidelete"]()
+    found = loop_settings(method, None, trained_at(1e-3), 100)
+    given = loop_settings(method, {"pace": "given"}, trained_at(1e-3), 100)
+    assert given.told().keys() - found.told().keys() == {"passes", "lr", "schedule"}
+    with pytest.raises(ConfigError, match=r"schedule is 'constant'.*Leave schedule out, or give pace=given"):
+        loop_settings(method, {"schedule": "constant"}, None, 100)
+    assert loop_settings(method, {"schedule": "constant", "lr": 1e-4}, None, 100).schedule == "constant"
 
 
 def test_rates_of_small_requests_fall_too() -> None:

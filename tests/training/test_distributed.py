@@ -126,7 +126,9 @@ def in_two_processes(folder: Path) -> None:
         save_file({name: tensor.contiguous() for name, tensor in found.items()}, folder / "found.safetensors")
 
     result = unlearn(folder / "original", people(8), subjects_ids(people(8).train, 3), method="grad_diff",
-                     settings={**SGD, "batch_size": 7, "checkpoint_steps": 1}, out=folder / "out")  # fmt: skip
+                     settings={**SGD, "batch_size": 7, "checkpoint_steps": 1, "trackers": ("tensorboard",)},
+                     out=folder / "out")  # fmt: skip
+    assert world_size() == 2, "the trackers' end was that of the group"
     assert result.folder is not None
     assert (result.folder / "model.safetensors").is_file(), "a process went on before the result was there"
     assert differing(weights(load_adapter(result.folder)), weights(result.adapter)) == []
@@ -190,4 +192,5 @@ def test_two_processes_write_one_result(folder: Path) -> None:
         ".multidelete",
         "README.md",
         "multidelete.json",
+        "logs",
     }

@@ -1,6 +1,7 @@
 """The model card of an unlearned model: what was done, never what was deleted."""
 
 from multidelete.artifacts.record import Cost, MethodRecord, RunRecord
+from multidelete.core.json_files import JsonObject
 from multidelete.core.words import tokens_sentence
 
 
@@ -28,8 +29,7 @@ On {record.date} this model was made to forget {request and request.pairs} of it
 | | |
 |---|---|
 | method settings | {settings} |
-| passes | {loop.get("passes")} |
-| learning rate | {loop.get("lr")} |
+{_budget(loop, record.decisions or {})}
 | seed | {record.seed} |
 | pairs trained on | {cost.pairs_backward or 0:,.0f} |
 | pairs asked of the original | {cost.pairs_forward or 0:,.0f} |
@@ -40,3 +40,11 @@ to deleted pairs tell nothing without their key, which does not belong in this f
 {"" if alone is None else tokens_sentence(alone)}
 Whether the pairs are forgotten is for `multidelete audit` to say; this card makes no such claim.
 """
+
+
+def _budget(loop: JsonObject, decisions: JsonObject) -> str:
+    """Rows of what the run was given, or of what it found."""
+    if loop.get("pace") == "auto":
+        legs, undone = (str(decisions.get(name)).removesuffix(".0") for name in ("legs", "undone"))
+        return f"| legs, whose lengths the run found | {legs}, {undone} of them undone |"
+    return f"| passes | {loop.get('passes')} |\n| learning rate | {loop.get('lr')} |"

@@ -86,8 +86,8 @@ def check_relearning(relearn: bool, lr: float | None) -> None:
 
 
 def relearning_rate(original: RunRecord) -> float:
-    """A learning rate to fine-tune at: 0.3 times the original's own, where its record tells it, else 1e-5."""
-    loop = original.loop or {}
+    """A learning rate to fine-tune at: 0.3 times that of the training, where the record tells it, else 1e-5."""
+    loop = original.recipe.loop or {}
     return RATE_SHARE * recorded(LoopSettings, loop, "loop").lr if "lr" in loop else UNRECORDED_RATE
 
 

@@ -36,9 +36,7 @@ def show_rehearsal(rehearsal: "Rehearsal", out: Path, *, named: bool, as_json: b
     settings = {name: value for name, value in rehearsal.method.items() if name != "name"}
     rows.append(["method", rehearsal.method["name"]])
     rows.append(["hyperparameters", ", ".join(f"{name}={value}" for name, value in settings.items()) or "none"])
-    found = ("passes", "lr", "warmup", "schedule") if rehearsal.loop["pace"] == "auto" else ()  # by the run itself
-    told = {name: value for name, value in rehearsal.loop.items() if name not in found}
-    rows.append(["loop", ", ".join(f"{name}={value}" for name, value in told.items())])
+    rows.append(["loop", ", ".join(f"{name}={value}" for name, value in rehearsal.loop.items())])
     part = rehearsal.trainable
     beside = "LoRA beside " if "lora" in part else ""
     rows.append(["trained", f"{beside}{part['chosen']}: {_counted(part['parameters'], 'tensors of parameters')}"])

@@ -1,9 +1,13 @@
 """The settings that commands share."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from multidelete.core.config import check_settings
+from multidelete.core.json_files import JsonObject
+
+FOUND = ("passes", "lr", "schedule")
+"""Loop settings that mean nothing where a run finds its way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +79,10 @@ class LoopSettings:
                 "checkpoint_steps": (self.checkpoint_steps >= 0, "0 or more; 0 keeps none"),
             },
         )
+
+    def told(self) -> JsonObject:
+        """What decides how a run goes: without rate, passes and schedule where it finds them."""
+        return {name: value for name, value in asdict(self).items() if self.pace == "given" or name not in FOUND}
 
 
 @dataclass(frozen=True, kw_only=True)

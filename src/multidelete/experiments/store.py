@@ -6,10 +6,11 @@ folders. Delete it with them, and give a model away under another name.
 
 import ast
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from inspect import getfile
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 from multidelete.artifacts.folders import make_folder
@@ -22,24 +23,35 @@ from multidelete.core.errors import CheckpointError, UnsupportedError
 from multidelete.core.json_files import JsonObject
 from multidelete.core.runtime import start_processes, world_size
 from multidelete.core.settings import LoopSettings, TrainSettings
+from multidelete.curvature import metric, rows, solve
 from multidelete.data.identity import with_true_sources
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import Request
 from multidelete.data.shadows import data_digest, shadow_members, shadow_pool
-from multidelete.methods import Method, Retrain, get_method
+from multidelete.methods import (
+    Method,
+    Retrain,
+    auto,
+    descent,
+    get_method,
+    guided,
+    lora_start,
+    searching,
+    solved,
+    standing,
+    targets,
+)
 from multidelete.methods.defaults import loop_settings, recorded
-from multidelete.methods.descent import DescentLegs
-from multidelete.methods.guided import Progress
-from multidelete.methods.solved import SolvedLegs
-from multidelete.methods.standing import Judge
 from multidelete.models import load_adapter
 from multidelete.models.initial import starting_point
 from multidelete.models.lineage import known_lineage
 from multidelete.models.tokens import tokenizer_of
 from multidelete.unlearning import train, unlearn
 
-GUIDING: tuple[type, ...] = (Progress, DescentLegs, SolvedLegs, Judge)
-"""Classes in whose files it stands how a run finds its way."""
+GUIDING: tuple[ModuleType, ...] = (
+    auto, descent, guided, lora_start, searching, solved, standing, targets, metric, rows, solve,
+)  # fmt: skip
+"""Where it stands how a run finds its way."""
 
 _SHARED = {Method.__module__, "abc", "builtins", "typing"}
 """Modules of base classes that no method's code is written in."""
@@ -193,7 +205,7 @@ class ModelStore:
         loop = loop_settings(chosen, settings, origin, len(request.ids))
         key: list[object] = [self._digest(data, "train", "val"), self._content(original), request.digest]
         key += [chosen.name, asdict(chosen), code_digest(type(chosen)), asdict(loop), trainable, seed]
-        key += [code_digest(part) for part in GUIDING] if loop.pace == "auto" else []
+        key += [_digest_of_code(getfile(part) for part in GUIDING)] if loop.pace == "auto" else []
         return self.keep(
             chosen.name,
             key,
@@ -281,8 +293,12 @@ def code_digest(kind: type) -> str:
 
     Comments, docstrings and layout do not count either.
     """
+    return _digest_of_code(dict.fromkeys(getfile(base) for base in kind.__mro__ if base.__module__ not in _SHARED))
+
+
+def _digest_of_code(files: Iterable[str]) -> str:
     sha = hashlib.sha256()
-    for file in dict.fromkeys(getfile(base) for base in kind.__mro__ if base.__module__ not in _SHARED):
+    for file in files:
         tree = ast.parse(Path(file).read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             body = getattr(node, "body", None)

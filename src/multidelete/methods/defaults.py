@@ -48,6 +48,11 @@ def loop_settings(
     settings = resolve(LoopSettings, None, {**asdict(own), **asked})
     if settings.pace == "auto" and {"lr", "passes"} & asked.keys():
         raise ConfigError("pace is 'auto', and a rate or passes are given. Leave one of them out.")
+    if settings.pace == "auto" and "schedule" in asked:
+        raise ConfigError(
+            f"schedule is {settings.schedule!r}, and a run that finds its rates lets each of them fall to zero in a "
+            "leg. Leave schedule out, or give pace=given, a rate or passes."
+        )
     if settings.pace == "auto" and not method.finds_its_way:
         raise ConfigError(
             f"pace is 'auto', and {method.name} cannot find its rate and passes by itself. "

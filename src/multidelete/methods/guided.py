@@ -17,10 +17,11 @@ import torch
 from multidelete.artifacts.sealed import read_sealed, run_of, write_sealed
 from multidelete.core.errors import DivergedError
 from multidelete.core.progress import progress_bar
-from multidelete.core.runtime import State, is_main_process, peak_bytes, wait_for_everyone
+from multidelete.core.runtime import State, is_main_process, make_accelerator, peak_bytes, wait_for_everyone
 from multidelete.methods.base import GradientMethod, Job, Outcome
 from multidelete.methods.standing import Judge, Standing
 from multidelete.methods.weights import Weights, put_back, weights_of
+from multidelete.training.tracking import log_folder, tracking
 
 ALLOWED = 0.015  # how much less kept pairs of any kind may be found at the end, as a fraction of them
 BRINGING_BACK = 2  # legs that may bring kept pairs back once the deleted pairs are forgotten and kept pairs stand
@@ -153,7 +154,9 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
         here = weights_of(job.adapter)
     diverged: DivergedError | None = None
     most = sum(way.most for way in ways)
-    with progress_bar(method.name, most) as bar:
+    own = job.settings
+    accelerator = make_accelerator(device=own.device, log_with=own.trackers, log_dir=log_folder(job.work))
+    with progress_bar(method.name, most) as bar, tracking(accelerator) as log:
         while not (all(run.closed) or run.has_ended(best, start)):
             at = _next_way(run, ways, now)
             way = ways[at]
@@ -165,6 +168,7 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
                 diverged = error
             accepted = after is not None and _is_good(run, way, start, now, after)
             run.history.append(_row(way, after, start, accepted))
+            log(run.history[-1], run.number + 1)
             goes_on = way.adapt(now, after if accepted else None)
             run.number, run.idle = run.number + 1, run.idle + 1
             run.taken[at] += 1

@@ -19,7 +19,6 @@ from torch.utils.data import DataLoader
 from transformers import get_scheduler
 
 from multidelete.artifacts.checkpoints import newest_checkpoint
-from multidelete.artifacts.result_folder import LOGS
 from multidelete.core.config import shown
 from multidelete.core.errors import CodeError, DivergedError, first_few
 from multidelete.core.foreign import called
@@ -41,6 +40,7 @@ from multidelete.training.frozen import FrozenEntries
 from multidelete.training.plan import MicroBatch, MicroBatches, plan_steps
 from multidelete.training.resumable import HasState, Resumable
 from multidelete.training.step import Answers, Losses, Part, Step
+from multidelete.training.tracking import log_folder, tracking
 
 
 @dataclass
@@ -146,7 +146,7 @@ def run_loop(
         mixed_precision=settings.precision,
         accumulation=settings.accumulation,
         log_with=settings.trackers,
-        log_dir=None if work is None else str(work / LOGS),
+        log_dir=log_folder(work),
     )
     seed_everything(seed + process_index())
     plan = plan_steps(method.parts, {part: len(dataset) for part, dataset in datasets.items()}, settings, seed)
@@ -178,8 +178,6 @@ def run_loop(
     result = LoopResult()
     parts = {"optimizer": cast(HasState, optimizer), "schedule": cast(HasState, scheduler), "result": result}
     resumable = Resumable(accelerator, adapter, parts if reference is None else {**parts, "reference": reference})
-    if settings.trackers:
-        accelerator.init_trackers("multidelete")
     done = resumable.load(work) if run.resume and work is not None else 0
     started -= result.wall_s
     augment_seed = seed if settings.augment and method.training_mode else None
@@ -192,7 +190,7 @@ def run_loop(
         persistent_workers=False,
         generator=torch.Generator(),  # starting to read draws a number: not from the restored ones of a resumed run
     )
-    with progress_bar(run.title, len(plan)) as bar:
+    with progress_bar(run.title, len(plan)) as bar, tracking(accelerator) as log:
         bar.to(done)
         sums: dict[str, float] = {}
         for number, micro in enumerate(loader, start=done * settings.accumulation):
@@ -218,8 +216,7 @@ def run_loop(
                 row = sums | {"loss": sum(sums.values())}
                 result.history.append(row)
                 sums = {}
-                if settings.trackers:
-                    accelerator.log(row | {"lr": scheduler.get_last_lr()[0]}, step=done)
+                log(row | {"lr": scheduler.get_last_lr()[0]}, done)
                 bar.to(done, f"{run.title} (loss {row['loss']:.3g})")
                 is_end = done == len(plan) or plan[done].number_of_pass > plan[step].number_of_pass
                 if run.after_pass is not None and is_end:
@@ -228,8 +225,6 @@ def run_loop(
                     _refuse_nonfinite_weights(adapter, done, work)
                     result.wall_s = time.perf_counter() - started
                     resumable.save(work, done)
-    if settings.trackers:
-        accelerator.end_training()
     _refuse_nonfinite_weights(adapter, done, work)
     module.eval()
     result.wall_s = time.perf_counter() - started
