@@ -25,7 +25,7 @@ from multidelete.training.tracking import log_folder, tracking
 
 ALLOWED = 0.015  # how much less kept pairs of any kind may be found at the end, as a fraction of them
 BRINGING_BACK = 2  # legs that may bring kept pairs back once the deleted pairs are forgotten and kept pairs stand
-IN_VAIN = 4  # legs that stood and brought nothing back, the deleted pairs being forgotten, before a run gives up
+IN_VAIN = 4  # legs after which a run ends that stood and brought nothing back, or that could aim no farther
 BROUGHT = 0.8  # what a loss must be of the least so far to count as brought back
 CAP = 0.15  # and on the way, as a share of what was found, where later legs may bring them back
 PRICE = 20.0  # of what kept pairs lost beyond that, in parts of the way, where the best state is chosen
@@ -94,6 +94,7 @@ class Progress:
         idle: Legs since the lowest merit.
         in_vain: Legs that stood since any brought kept or unseen pairs back, the deleted pairs being forgotten.
         after: Legs since the deleted pairs were forgotten, which bring kept pairs back.
+        beyond: Legs since further signals alone told the deleted pairs, and no leg could aim farther for their sake.
         taken: Legs of each way.
         closed: Which ways have given what they can.
         least: What was still lost then, as a fraction.
@@ -106,11 +107,17 @@ class Progress:
     idle: int = 0
     after: int = 0
     in_vain: int = 0
+    beyond: int = 0
     least: float = 1.0
     taken: list[int] = field(default_factory=list)
     closed: list[bool] = field(default_factory=list)
     merits: list[float] = field(default_factory=list)
     history: list[dict[str, float]] = field(default_factory=list)
+
+    def note_leg(self, best: Standing, start: Standing) -> None:
+        """Note what was already reached before a leg."""
+        self.after += _is_done(start, best)
+        self.beyond += _aims_no_farther(start, best)
 
     def note_loss(self, now: Standing, start: Standing) -> None:
         """Note whether a leg that stood brought anything back, where the deleted pairs are forgotten.
@@ -125,8 +132,12 @@ class Progress:
             self.in_vain += 1
 
     def has_ended(self, best: Standing, start: Standing) -> bool:
-        """Whether the deleted pairs are forgotten, and kept pairs lost nothing or legs do not bring them back."""
-        if self.in_vain >= IN_VAIN:
+        """Whether legs have nothing more to bring.
+
+        The deleted pairs are forgotten, and kept pairs lost nothing or legs do not bring them back; or kept pairs
+        stand, and what still tells the deleted ones is nothing that a leg can aim at.
+        """
+        if max(self.in_vain, self.beyond) >= IN_VAIN:
             return True
         return _is_done(start, best) and (best.has_kept(start) or self.after >= BRINGING_BACK)
 
@@ -172,7 +183,7 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
             goes_on = way.adapt(now, after if accepted else None)
             run.number, run.idle = run.number + 1, run.idle + 1
             run.taken[at] += 1
-            run.after += _is_done(start, best)
+            run.note_leg(best, start)
             if accepted and after is not None:
                 here, now = weights_of(job.adapter), after
                 if _merit(now, start) < BETTER * min(run.merits):
@@ -223,6 +234,10 @@ def _next_way(run: Progress, ways: Sequence[Legs], now: Standing) -> int:
 
 def _is_done(start: Standing, now: Standing) -> bool:
     return now.is_forgotten and now.lost_since(start) <= ALLOWED
+
+
+def _aims_no_farther(start: Standing, now: Standing) -> bool:
+    return now.is_level and now.leans_fully and not now.is_forgotten and now.lost_since(start) <= ALLOWED
 
 
 def _merit(standing: Standing, start: Standing) -> float:
@@ -282,7 +297,7 @@ def _keep(job: Job, run: Progress, ways: Sequence[Legs], judge: Judge, best: Wei
         told: dict[str, State] = {
             "weights": dict(weights_of(job.adapter)),
             "best": dict(best),
-            "counts": [run.number, run.refused, run.idle, run.after, run.in_vain, judge.pairs],
+            "counts": [run.number, run.refused, run.idle, run.after, run.in_vain, run.beyond, judge.pairs],
             "least": run.least,
             "taken": list(run.taken),
             "closed": list(run.closed),
@@ -302,7 +317,7 @@ def _resumed(work: Path, job: Job, ways: Sequence[Legs], judge: Judge) -> tuple[
     best = judge.measure()
     put_back(job.adapter, cast(Weights, told["weights"]))
     now = judge.measure()
-    number, refused, idle, after, in_vain, judge.pairs = cast(list[int], told["counts"])
+    number, refused, idle, after, in_vain, beyond, judge.pairs = cast(list[int], told["counts"])
     for way, known in zip(ways, cast(list[list[float]], told["ways"]), strict=True):
         way.recall(known)
     history = [dict(row) for row in cast(list[dict[str, float]], told["history"])]
@@ -312,6 +327,7 @@ def _resumed(work: Path, job: Job, ways: Sequence[Legs], judge: Judge) -> tuple[
         idle=idle,
         after=after,
         in_vain=in_vain,
+        beyond=beyond,
         least=cast(float, told["least"]),
         taken=list(cast(list[int], told["taken"])),
         closed=list(cast(list[bool], told["closed"])),
