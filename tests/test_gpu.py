@@ -12,6 +12,7 @@ from multidelete.methods import METHODS, Outcome
 from multidelete.methods.auto import run_method
 from multidelete.methods.solved import SolvedLegs
 from multidelete.methods.standing import Judge
+from multidelete.methods.weights import weights_of
 from multidelete.models import choose_trainable, load_adapter
 from multidelete.models.lora import add_lora
 from tests.methods.cell_settings import HYPERPARAMETERS
@@ -55,7 +56,7 @@ def test_a_solved_leg_is_the_same_change(case: Case) -> None:
         before = {name: p.detach().cpu().clone() for name, p in job.adapter.named_parameters()}
         judge = Judge(job)
         start = judge.measure()
-        SolvedLegs(job, judge, most=1).take(0, start, start)
+        SolvedLegs(job, judge, 1, weights_of(job.adapter)).take(0, start, start)
         after = dict(job.adapter.named_parameters())
         changes.append(torch.cat([(after[name].detach().cpu() - was).flatten() for name, was in before.items()]))
     assert changes[1].any()

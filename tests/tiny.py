@@ -18,6 +18,7 @@ from transformers import (
     CLIPImageProcessorPil,
     CLIPModel,
     CLIPProcessor,
+    ResNetConfig,
     RobertaConfig,
     VisionTextDualEncoderConfig,
     VisionTextDualEncoderModel,
@@ -106,6 +107,17 @@ def vit_bert(data: PairData, seed: int = 0) -> Adapter:
     torch.manual_seed(seed)
     vision = ViTConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
                        image_size=SIDE, patch_size=16)  # fmt: skip
+    text = BertConfig(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+                      intermediate_size=64, max_position_embeddings=40)  # fmt: skip
+    return _vision_text(vision, text, tokenizer)
+
+
+def resnet_bert(data: PairData, seed: int = 0) -> Adapter:
+    """A `VisionTextDualEncoderModel` of a ResNet, which keeps batch statistics, and a BERT."""
+    tokenizer = train_tokenizer(captions(data), SIZE)
+    torch.manual_seed(seed)
+    vision = ResNetConfig(embedding_size=16, hidden_sizes=[16, 16], depths=[1, 1])
+    vision.hidden_size = 16  # where the dual encoder looks for the width
     text = BertConfig(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
                       intermediate_size=64, max_position_embeddings=40)  # fmt: skip
     return _vision_text(vision, text, tokenizer)

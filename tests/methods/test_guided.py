@@ -1,7 +1,8 @@
 """Runs that find their own rate: they forget, keep, take back what costs too much, and go on after a kill."""
 
 import copy
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,19 +19,20 @@ from multidelete.core.errors import ConfigError, DivergedError
 from multidelete.core.json_files import JsonObject
 from multidelete.core.settings import LoraSettings
 from multidelete.data.pairs import PairData
-from multidelete.methods import SSD, GradDiff, Job, Method, MultiDelete
-from multidelete.methods.auto import is_solved, run_method
+from multidelete.methods import SSD, FineTune, GradDiff, Job, Method, MultiDelete, Outcome, SalUn
+from multidelete.methods.auto import is_solved, planned_run, run_method
 from multidelete.methods.defaults import loop_settings
 from multidelete.methods.descent import LONG, SHORT, DescentLegs
-from multidelete.methods.guided import IN_VAIN, Progress, is_better, run_guided
+from multidelete.methods.guided import IN_VAIN, Legs, Progress, is_better, run_guided
 from multidelete.methods.lora_start import choose_inputs
 from multidelete.methods.reference import outputs_of
 from multidelete.methods.searching import TOGETHER, drawn_searches, margins
 from multidelete.methods.solved import SolvedLegs, blocks_of, kept_beside
-from multidelete.methods.standing import LEAN, NOTHING, Judge, Standing
+from multidelete.methods.standing import ENOUGH_UNSEEN, LEAN, NOTHING, Judge, Standing
+from multidelete.methods.weights import put_back, weights_of
 from multidelete.models import Adapter, choose_trainable
 from multidelete.models.lora import add_lora
-from tests.tiny import family_model, own_clip, parted, people, quick, trained, weights
+from tests.tiny import family_model, own_clip, parted, people, quick, resnet_bert, trained, weights
 
 AUTO = quick(pace="auto", retain_per_forget=8)
 
@@ -93,8 +95,10 @@ def test_what_is_forgotten_depends_on_the_request(memorised: Adapter, data: Pair
     others = data.train.only([pair.id for pair in job.retain.pairs[-12:]], "forget")
     other = job_of(memorised, data, forget=others, retain=data.train.without(others.ids, "retain"))
     for one in (job, other):
-        looks = Judge(one)
-        run_guided(MultiDelete(), one, [DescentLegs(MultiDelete(), one, looks, replace(SHORT, most=8))], looks)
+        looks, was = Judge(one), weights_of(one.adapter)
+        run_guided(
+            MultiDelete(), one, [DescentLegs(MultiDelete(), one, looks, replace(SHORT, most=8), was)], looks, was
+        )
     assert not same(weights(job.adapter), weights(other.adapter))
     mixed = Judge(replace(other, adapter=job.adapter))
     assert mixed.measure().distance > 0.3  # the other request's pairs are still known
@@ -103,9 +107,9 @@ def test_what_is_forgotten_depends_on_the_request(memorised: Adapter, data: Pair
 def test_leg_that_is_too_long_is_taken_back(memorised: Adapter, data: PairData) -> None:
     job = job_of(memorised, data)
     judge, original = Judge(job), weights(job.adapter)
-    way = DescentLegs(MultiDelete(), job, judge, replace(SHORT, most=2))
+    way = DescentLegs(MultiDelete(), job, judge, replace(SHORT, most=2), weights_of(job.adapter))
     way.length = 3.0
-    outcome = run_guided(MultiDelete(), job, [way], judge)
+    outcome = run_guided(MultiDelete(), job, [way], judge, weights_of(job.adapter))
     assert outcome.decisions["undone"] == 2
     assert way.length == 0.75
     assert same(weights(job.adapter), original)
@@ -119,7 +123,7 @@ def test_solved_leg_goes_the_part_of_the_way_that_it_says(
     job = job_of(memorised, data)
     judge = Judge(job)
     start = judge.measure()
-    way = SolvedLegs(job, judge, 3)
+    way = SolvedLegs(job, judge, 3, weights_of(job.adapter))
     way.measure_metric(rows_that_fit)
     assert (blocks_of(job, way.fitting) > 1) == (rows_that_fit == 24)
     way.length = 0.002  # scores of so small a model bend soon
@@ -137,10 +141,118 @@ def test_small_requests_hold_more_kept_pairs_and_are_content_with_less_lost(memo
         forget=data.train.only(whole.forget.ids[:1], "forget"),
         retain=data.train.without(whole.forget.ids[:1], "retain"),
     )
-    assert [kept_beside(one, fitting) for fitting in (1000, 60, 1)] == [96, 59, 32]
+    assert [kept_beside(one, fitting) for fitting in (1000, 60, 32, 1)] == [96, 59, 31, 1]
     assert kept_beside(whole, 1000) == 96
     assert Judge(whole).measure().nothing == NOTHING
     assert Judge(one).measure().nothing == pytest.approx(NOTHING / (0.05 * len(data.train)))
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("rows_that_fit", [1, 3, 32])
+def test_requests_of_one_and_two_pairs_are_solved_where_few_gradients_fit(
+    number: int, rows_that_fit: int, memorised: Adapter, data: PairData
+) -> None:
+    whole = job_of(memorised, data)
+    ids = whole.forget.ids[:number]
+    job = replace(whole, forget=data.train.only(ids, "forget"), retain=data.train.without(ids, "retain"))
+    judge = Judge(job)
+    start, before = judge.measure(), weights_of(job.adapter)
+    way = SolvedLegs(job, judge, 1, before)
+    way.measure_metric(rows_that_fit)
+    way.take(0, start, start)
+    assert not same(weights_of(job.adapter), before)
+
+
+class Broken:
+    """Legs that leave no number behind, or one that raises; then one that changes nothing."""
+
+    name, length, most, brings_back, pairs, asked, scales = "solved", 1.0, 2, True, 0.0, 0.0, {}
+
+    def __init__(self, adapter: Adapter, *, raises: bool) -> None:
+        self._adapter, self._raises = adapter, raises
+
+    @torch.no_grad()
+    def take(self, number: int, now: Standing, start: Standing) -> None:
+        if self._raises:
+            raise DivergedError("no leg can be solved")
+        if not number:
+            for parameter in self._adapter.parameters():
+                parameter.fill_(torch.nan)
+
+    def is_as_predicted(self, before: Standing, after: Standing) -> bool:
+        return True
+
+    def adapt(self, before: Standing, after: Standing | None) -> bool:
+        return True
+
+    def told(self) -> list[float]:
+        return []
+
+    def recall(self, told: Sequence[float]) -> None:
+        pass
+
+
+def test_leg_that_leaves_no_number_is_undone_and_what_is_recorded_is_json(memorised: Adapter, data: PairData) -> None:
+    job = job_of(memorised, data)
+    judge, original = Judge(job), weights_of(job.adapter)
+    broken = Broken(job.adapter, raises=False)
+    outcome = run_guided(MultiDelete(), job, [broken], judge, original)
+    assert same(weights_of(job.adapter), original)
+    assert [row["accepted"] for row in outcome.history] == [0.0, 0.0]
+    json.dumps(outcome.history, allow_nan=False)
+    assert outcome.history[0]["kept"] == 0.0  # a model that gives no numbers finds nothing
+
+
+def test_a_way_that_cannot_begin_does_not_decide_the_run(memorised: Adapter, data: PairData) -> None:
+    """Where another one went, and was undone, the original comes back; where none went, the error does."""
+    job = job_of(memorised, data)
+    judge, original = Judge(job), weights_of(job.adapter)
+    unable, idle = Broken(job.adapter, raises=True), Broken(job.adapter, raises=False)
+    outcome = run_guided(MultiDelete(), job, [unable, idle], judge, original)
+    assert outcome.decisions["forgotten"] == 0.0
+    assert outcome.decisions["legs"] == 4
+    with pytest.raises(DivergedError, match="no leg can be solved"):
+        run_guided(MultiDelete(), job, [Broken(job.adapter, raises=True)], judge, original)
+
+
+def test_batch_statistics_go_back_with_the_weights(data: PairData) -> None:
+    """Ordinary training changes them beside the weights."""
+    job = job_of(resnet_bert(data), data)
+    choose_trainable(job.adapter, "all")
+    before, original = copy.deepcopy(job.adapter.state_dict()), weights_of(job.adapter)
+    judge = Judge(job)
+    start = judge.measure()
+    DescentLegs(FineTune(), job, judge, replace(SHORT, most=1), original).take(0, start, start)
+    changed = {name for name, tensor in job.adapter.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert any("running_mean" in name for name in changed)
+    put_back(job.adapter, original)
+    assert same(job.adapter.state_dict(), before)
+
+
+def test_too_few_validation_pairs_stand_for_nothing(
+    memorised: Adapter, data: PairData, caplog: pytest.LogCaptureFixture
+) -> None:
+    val = data.splits["val"]
+    subjects = list(dict.fromkeys(pair.subject for pair in val))
+
+    def judged(number: int) -> Judge:
+        held = [pair.id for pair in val if pair.subject in subjects[:number]]
+        return Judge(job_of(memorised, data, holdout=val.only(held, "val")))
+
+    assert judged(ENOUGH_UNSEEN).has_holdout
+    few = judged(ENOUGH_UNSEEN - 1)
+    assert not few.has_holdout
+    assert few.unseen.name == "unassociated pairs"
+
+
+def test_a_plan_is_no_less_than_what_a_run_asks(memorised: Adapter, data: PairData) -> None:
+    for method in (MultiDelete(), SalUn(wrapped="grad_diff")):
+        job = job_of(memorised, data)
+        planned = planned_run(method, job)
+        outcome = run_method(method, job)
+        assert planned is not None
+        assert 0 < outcome.pairs_backward <= planned.pairs_backward, method.name
+        assert 0 < outcome.pairs_forward <= planned.pairs_forward, method.name
 
 
 def test_run_descends_where_no_layer_can_be_solved(data: PairData) -> None:
@@ -172,7 +284,7 @@ def test_lora_reads_what_the_solved_change_would_read_and_the_model_says_the_sam
         assert reads.requires_grad
         products = reads @ reads.T
         torch.testing.assert_close(products, products.diagonal().diag(), rtol=0, atol=1e-5)
-    way = SolvedLegs(job, judge, 1)
+    way = SolvedLegs(job, judge, 1, weights_of(job.adapter))
     way.length = 0.0003  # as above
     way.take(0, start, start)
     moved = {name for name, p in weights(job.adapter).items() if ".lora_B." in name and p.any()}
@@ -192,21 +304,26 @@ def test_killed_run_goes_on_to_the_same_bits(memorised: Adapter, data: PairData,
                 raise KeyboardInterrupt
             return super().measure()
 
-    def run(work: Path, judge: Callable[[Job], Judge], *, resume: bool) -> Adapter:
+    def run(work: Path, judge: Callable[[Job], Judge], *, resume: bool) -> tuple[Adapter, Outcome]:
         work.mkdir(exist_ok=True)
         key_of_run(work / RUN_KEY)
         (work / NOTE).write_text("this run", encoding="utf-8")
         job = job_of(memorised, data, work=work, resume=resume)
         looks = judge(job)
-        ways = [SolvedLegs(job, looks, 3)] if solver else []
-        run_guided(MultiDelete(), job, [*ways, DescentLegs(MultiDelete(), job, looks, replace(SHORT, most=5))], looks)
-        return job.adapter
+        was = weights_of(job.adapter)
+        ways: list[Legs] = [SolvedLegs(job, looks, 3, was)] if solver else []
+        ways.append(DescentLegs(MultiDelete(), job, looks, replace(SHORT, most=5), was))
+        return job.adapter, run_guided(MultiDelete(), job, ways, looks, was)
 
-    whole = run(tmp_path / "whole", Judge, resume=False)
+    whole, at_once = run(tmp_path / "whole", Judge, resume=False)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "killed", Killed, resume=False)
-    resumed = run(tmp_path / "killed", Judge, resume=True)
+    resumed, in_two = run(tmp_path / "killed", Judge, resume=True)
     assert same(weights(resumed), weights(whole))
+    assert in_two.history == at_once.history
+    assert in_two.pairs_forward == at_once.pairs_forward
+    assert in_two.pairs_backward >= at_once.pairs_backward  # the metric is measured again
+    assert in_two.scales == at_once.scales
 
 
 def test_run_without_validation_pairs_stands_on_weaker_ground_and_says_so(
@@ -263,7 +380,7 @@ def test_descending_leg_that_cost_more_than_it_brought_makes_the_next_shorter(
         (None, 1 / 2),
     ]
     for after, factor in expected:
-        legs = DescentLegs(MultiDelete(), job, judge, SHORT)
+        legs = DescentLegs(MultiDelete(), job, judge, SHORT, weights_of(job.adapter))
         length = legs.length
         assert legs.adapt(before, after)
         assert legs.length == pytest.approx(length * factor)
@@ -393,8 +510,8 @@ def test_matching_head_forgets_and_keeps_in_long_legs(data: PairData) -> None:
     job = job_of(trained(family_model("albef", data), data.train), data)
     judge = Judge(job)
     before = judge.measure()
-    way = DescentLegs(MultiDelete(), job, judge, replace(LONG, most=3))
-    run_guided(MultiDelete(), job, [way], judge)
+    way = DescentLegs(MultiDelete(), job, judge, replace(LONG, most=3), weights_of(job.adapter))
+    run_guided(MultiDelete(), job, [way], judge, weights_of(job.adapter))
     after = judge.measure()
     assert before.distance > 0.4
     assert after.distance < 0.35

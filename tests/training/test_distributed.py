@@ -1,6 +1,8 @@
 """Two processes that train together, against one process on the same global batch."""
 
 import copy
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -10,7 +12,9 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from multidelete.core.errors import DivergedError
 from multidelete.core.runtime import (
+    from_every_process,
     gather_with_grad,
     is_main_process,
     process_index,
@@ -20,7 +24,10 @@ from multidelete.core.runtime import (
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.methods import METHODS, Job, Training
 from multidelete.methods.batch_loss import loss_gradient
+from multidelete.methods.guided import run_guided
 from multidelete.methods.importance import draw_gallery, importance
+from multidelete.methods.standing import Judge, Standing
+from multidelete.methods.weights import weights_of
 from multidelete.models import Adapter, load_adapter
 from multidelete.training.loop import run_loop
 from multidelete.unlearning import unlearn
@@ -95,6 +102,57 @@ def gradient_of_batches() -> dict[str, Tensor]:
     return loss_gradient(adapter, pairs, draw_gallery(adapter, data.train, seed=1, size=6), "")[1]
 
 
+class Apart:
+    """Legs that come out otherwise in the second process, one of which only the main process takes to be impossible."""
+
+    name, length, most, brings_back, pairs, asked, scales = "solved", 1.0, 4, True, 0.0, 0.0, {}
+
+    def __init__(self, adapter: Adapter) -> None:
+        self._adapter = adapter
+
+    @torch.no_grad()
+    def take(self, number: int, now: Standing, start: Standing) -> None:
+        if number == 1 and is_main_process():
+            raise DivergedError("in the main process alone")
+        for parameter in self._adapter.parameters():
+            parameter.add_(0.01 * (1 + process_index()))
+
+    def is_as_predicted(self, before: Standing, after: Standing) -> bool:
+        return is_main_process()
+
+    def adapt(self, before: Standing, after: Standing | None) -> bool:
+        return True
+
+    def told(self) -> list[float]:
+        return []
+
+    def recall(self, told: Sequence[float]) -> None:
+        pass
+
+
+class Pleased(Judge):
+    """Sees the deleted pairs half as far from their goals at each look, and never quite there."""
+
+    looks = 0
+
+    def measure(self) -> Standing:
+        self.looks += 1
+        now = super().measure()
+        return replace(now, gaps=torch.full_like(now.gaps, 0.5**self.looks), further=torch.ones_like(now.further),
+                       kept=torch.ones_like(now.kept), sure=torch.ones_like(now.sure), unseen=None)  # fmt: skip
+
+
+def guided_apart() -> tuple[dict[str, Tensor], list[dict[str, float]]]:
+    """Weights and legs of a run whose processes disagree about each leg."""
+    data, given = world("clip")
+    forget, retain = parted(data)
+    adapter = copy.deepcopy(given)
+    job = Job(adapter, data.train, forget, retain, quick(**SGD), seed=3, holdout=data.splits["val"])
+    original = weights_of(adapter)
+    outcome = run_guided(METHODS["grad_diff"](), job, [Apart(adapter)], Pleased(job), original)
+    return weights(adapter), outcome.history
+
+
 def in_two_processes(folder: Path) -> None:
     """What each of the two processes does."""
     if is_main_process():
@@ -122,6 +180,15 @@ def in_two_processes(folder: Path) -> None:
             dist.all_gather(copies, tensor.contiguous())
             assert torch.equal(*copies), f"{family} {method}: the processes differ in {name}"
         found |= {f"{family}/{method}/{name}": tensor for name, tensor in after.items()}
+    after, history = guided_apart()
+    for name, tensor in after.items():
+        copies = [torch.empty_like(tensor) for _ in range(2)]
+        dist.all_gather(copies, tensor.contiguous())
+        assert torch.equal(*copies), f"a guided run: the processes differ in {name}"
+    assert [row["accepted"] for row in history] == [1.0, 0.0, 1.0, 1.0]
+    assert from_every_process(history) == [history, history]
+    moved = {name: tensor - world("clip")[1].state_dict()[name] for name, tensor in after.items()}
+    assert all((one - 0.03).abs().max() < 1e-5 for one in moved.values()), "the main process's legs hold"
     if is_main_process():
         save_file({name: tensor.contiguous() for name, tensor in found.items()}, folder / "found.safetensors")
 

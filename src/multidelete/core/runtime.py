@@ -271,6 +271,15 @@ def from_every_process(own: T) -> list[T]:
     return gathered
 
 
+def from_main_process(own: T) -> T:
+    """What the main process has, in every process."""
+    if world_size() == 1:
+        return own
+    told = [own]
+    dist.broadcast_object_list(told, src=0)
+    return told[0]
+
+
 def in_float64(tensor: Tensor) -> Tensor:
     """The tensor in float64: where it is, or on the CPU where its device has no such numbers (MPS)."""
     return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()

@@ -119,12 +119,10 @@ class Solution:
     Attributes:
         change: Of each parameter, by name, on the CPU.
         predicted: How far each number moves by it to first order, (N,).
-        coefficients: The c above, (N,).
     """
 
     change: Mapping[str, Tensor]
     predicted: Tensor
-    coefficients: Tensor
 
 
 def solve(
@@ -147,7 +145,7 @@ def solve(
         for name, one in rows.items()
         if name in metric
     }
-    return Solution(change, (kernel_NN @ coefficients_N).float(), coefficients_N.float())
+    return Solution(change, (kernel_NN @ coefficients_N).float())
 
 
 def preconditioned(gradient: Tensor, metric: ParameterMetric, damping: float) -> Tensor:

@@ -9,7 +9,8 @@ from multidelete.methods.descent import LONG, SHORT, DescentLegs, Stride, passes
 from multidelete.methods.guided import Legs, run_guided
 from multidelete.methods.lora_start import choose_inputs, stands_beside
 from multidelete.methods.solved import GRADIENT_BATCH, METRIC_PAIRS, REPAIRS, SolvedLegs, kept_beside
-from multidelete.methods.standing import Judge
+from multidelete.methods.standing import ENOUGH_UNSEEN, Judge
+from multidelete.methods.weights import weights_of
 
 logger = logging.getLogger(__name__)
 
@@ -26,13 +27,15 @@ def run_method(method: Method, job: Job) -> Outcome:
     if not (isinstance(method, GradientMethod) and finds_its_way(method, job)):
         return method.run(job)
     judge = Judge(job)
+    solves = is_solved(method, job, judge)
+    chosen = choose_inputs(job, judge) if solves and stands_beside(job.adapter) else 0.0
+    original = weights_of(job.adapter)
     ways: list[Legs] = []
-    if is_solved(method, job, judge):
-        chosen = choose_inputs(job, judge) if stands_beside(job.adapter) else 0.0
-        ways.append(solved := SolvedLegs(job, judge, SOLVED_MOST))
+    if solves:
+        ways.append(solved := SolvedLegs(job, judge, SOLVED_MOST, original))
         solved.pairs += chosen
-    ways.append(DescentLegs(method, job, judge, _stride(judge)))
-    outcome = run_guided(method, job, ways, judge)
+    ways.append(DescentLegs(method, job, judge, _stride(judge), original))
+    outcome = run_guided(method, job, ways, judge, original)
     if not outcome.decisions["forgotten"]:
         logger.warning("%s", _unfinished(outcome, judge))
     return outcome
@@ -65,19 +68,24 @@ def planned_run(method: Method, job: Job) -> Planned | None:
     longest = replace(job.settings, passes=stride.most * passes_of_leg(job, stride), pace="given")
     planned = method.planned(replace(job, settings=longest, retain=judge.steps_on))
     look = len(job.forget) + len(judge.unseen) + judge.asks_of_kept
+    again = stride.most * method.asked_again(job)
     if not is_solved(method, job, judge):
-        asked = judge.pairs + (1 + stride.most) * look
+        asked = judge.pairs + again + (1 + stride.most) * look
         return Planned(planned.steps, planned.pairs_backward, planned.pairs_forward + asked)
     kept, starts = kept_beside(job, METRIC_PAIRS), int(stands_beside(job.adapter))
     solves = SOLVED_MOST * REPAIRS + starts
     solved = solves * (len(job.forget) + kept) + (1 + starts) * (METRIC_PAIRS + GRADIENT_BATCH)
-    asked = judge.pairs + solves * (len(job.forget) + 2 * kept) + (1 + starts + SOLVED_MOST + stride.most) * look
+    looks = 1 + starts + SOLVED_MOST + stride.most
+    asked = judge.pairs + again + solves * (len(job.forget) + 2 * kept) + looks * look
     return Planned(planned.steps, planned.pairs_backward + solved, planned.pairs_forward + asked)
 
 
 def _unfinished(outcome: Outcome, judge: Judge) -> str:
     told = outcome.decisions
-    unseen = "validation pairs" if judge.has_holdout else "unassociated pairs (there are no validation pairs)"
+    weaker = (
+        f"unassociated pairs (there are no validation pairs, or of fewer than {ENOUGH_UNSEEN} subjects or pictures)"
+    )
+    unseen = "validation pairs" if judge.has_holdout else weaker
     return (
         f"the deleted pairs can still be told from {unseen}: by the signal that tells most, their mean rank among "
         f"them lies {max(told['distance'], told['further']):.2f} from one half. "

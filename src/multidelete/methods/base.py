@@ -201,6 +201,10 @@ class GradientMethod(Method):
         )
         return sum(sizes.values()) + held + (asks.draws * sizes["forget"] if asks.partners else 0)
 
+    def asked_again(self, job: Job) -> int:
+        """Pairs that `refresh_reference` asks about."""
+        return 0
+
     def datasets(self, job: Job) -> dict[str, PairDataset]:
         """The pairs to draw steps from: as asked to forget, and the sampled retain pairs."""
         return {"forget": job.forget, "retain": sample_retain(job)}

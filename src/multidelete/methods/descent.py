@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from multidelete.core.errors import DivergedError
 from multidelete.data.pairs import PairDataset
 from multidelete.methods.base import GradientMethod, Job
 from multidelete.methods.reference import Reference
 from multidelete.methods.standing import Judge, Standing
-from multidelete.methods.weights import weights_of, with_weights
+from multidelete.methods.weights import Weights, with_weights
 from multidelete.training.loop import Run, run_loop
 
 FAIR = 0.4  # part of the way that is left in one leg
@@ -46,14 +47,15 @@ class DescentLegs:
     name = "descent"
     brings_back = True
 
-    def __init__(self, method: GradientMethod, job: Job, judge: Judge, stride: Stride) -> None:
-        """Note the original's weights: what it says is asked when the first leg begins.
+    def __init__(self, method: GradientMethod, job: Job, judge: Judge, stride: Stride, original: Weights) -> None:
+        """Wait to ask the original until the first leg begins.
 
         Args:
             method: Gives the losses.
             job: With the original.
             judge: Says which kept pairs steps may hold.
             stride: How far legs go.
+            original: Its weights.
         """
         self.most = stride.most
         self._grows = stride.grows
@@ -63,10 +65,11 @@ class DescentLegs:
         weights = [p.detach() for p in job.adapter.parameters() if p.requires_grad]
         self._first = self.length = stride.first * _root_mean_square(weights)
         self.pairs = self.asked = 0.0
+        self.scales: Mapping[str, float] = {}
         self._was_shortened = False
         self._reference: Reference | None = None
         self._goals: Tensor | None = None
-        self._original = weights_of(job.adapter)
+        self._original = original
         self._datasets: Mapping[str, PairDataset] | None = None
 
     def take(self, number: int, now: Standing, start: Standing) -> None:
@@ -75,18 +78,27 @@ class DescentLegs:
             self._datasets = self._method.datasets(job)
             with with_weights(job.adapter, self._original):
                 self._reference = self._method.reference(job, self._datasets)
-        if self._reference is not None:
-            if number:
-                self._match_targets(self._reference, now)
-            self.asked = self._reference.pairs
+            if self._reference is not None:
+                self.scales = self._reference.variances
+                if not self.asked:  # a run that was killed had asked before
+                    self.asked = self._reference.pairs
+        if self._reference is not None and number:
+            before = self._reference.pairs
+            self._match_targets(self._reference, now)
+            self.asked += self._reference.pairs - before
         settings = replace(
             own, pace="given", lr=self.length, passes=self._passes, schedule="linear", checkpoint_steps=0,
             trackers=(),
         )  # fmt: skip
-        result = run_loop(
-            job.adapter, self._method, self._datasets, settings=settings, seed=job.seed + number,
-            reference=self._reference, run=Run(masks=job.masks, title=f"leg {number + 1}"),
-        )  # fmt: skip
+        try:
+            result = run_loop(
+                job.adapter, self._method, self._datasets, settings=settings, seed=job.seed + number,
+                reference=self._reference, run=Run(masks=job.masks, title=f"leg {number + 1}"),
+            )  # fmt: skip
+        except DivergedError:
+            planned = self._method.planned(replace(job, settings=settings))
+            self.pairs += planned.pairs_backward  # at most: it does not say at which step it stopped
+            raise
         self.pairs += result.pairs
 
     def _match_targets(self, reference: Reference, now: Standing) -> None:

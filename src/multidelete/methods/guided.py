@@ -6,8 +6,9 @@ deleted pairs. The run ends when no signal tells the deleted pairs from unseen o
 have become too short to change anything.
 """
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, cast
@@ -17,10 +18,17 @@ import torch
 from multidelete.artifacts.sealed import read_sealed, run_of, write_sealed
 from multidelete.core.errors import DivergedError
 from multidelete.core.progress import progress_bar
-from multidelete.core.runtime import State, is_main_process, make_accelerator, peak_bytes, wait_for_everyone
+from multidelete.core.runtime import (
+    State,
+    from_main_process,
+    is_main_process,
+    make_accelerator,
+    peak_bytes,
+    wait_for_everyone,
+)
 from multidelete.methods.base import GradientMethod, Job, Outcome
 from multidelete.methods.standing import Judge, Standing
-from multidelete.methods.weights import Weights, put_back, weights_of
+from multidelete.methods.weights import Weights, put_back, take_those_of_main_process, weights_of
 from multidelete.training.tracking import log_folder, tracking
 
 ALLOWED = 0.015  # how much less kept pairs of any kind may be found at the end, as a fraction of them
@@ -46,6 +54,7 @@ class Legs(Protocol):
         brings_back: Whether its legs bring kept pairs back, once the deleted pairs are where they belong.
         pairs: Pairs forwarded and backpropagated so far.
         asked: Pairs forwarded alone.
+        scales: What its losses are divided by, by name; of solved legs nothing.
     """
 
     name: str
@@ -54,6 +63,7 @@ class Legs(Protocol):
     brings_back: bool
     pairs: float
     asked: float
+    scales: Mapping[str, float]
 
     def take(self, number: int, now: Standing, start: Standing) -> None:
         """Change the weights.
@@ -98,6 +108,7 @@ class Progress:
         taken: Legs of each way.
         closed: Which ways have given what they can.
         least: What was still lost then, as a fraction.
+        seconds: That the run took.
         merits: Of the states that stood.
         history: A row for each leg.
     """
@@ -109,6 +120,7 @@ class Progress:
     in_vain: int = 0
     beyond: int = 0
     least: float = 1.0
+    seconds: float = 0.0
     taken: list[int] = field(default_factory=list)
     closed: list[bool] = field(default_factory=list)
     merits: list[float] = field(default_factory=list)
@@ -142,27 +154,32 @@ class Progress:
         return _is_done(start, best) and (best.has_kept(start) or self.after >= BRINGING_BACK)
 
 
-def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Judge) -> Outcome:
+def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Judge, original: Weights) -> Outcome:
     """Take legs, in each of the ways in turn, until the deleted pairs are forgotten; keep the best state.
+
+    Where several processes run, each takes every leg; the main one's weights and measures hold for all.
 
     Args:
         method: Whose objective it is.
         job: Its model is changed in place.
         ways: Each goes on from where the one before gave up.
         judge: Measures.
+        original: The weights of the model.
 
     Raises:
         DivergedError: What the model says is not finite, or no leg left it so.
     """
     began = time.perf_counter()
-    start = now = best = judge.measure()
+    start = now = best = from_main_process(judge.measure())
     if not torch.isfinite(start.signals).all():
         raise DivergedError("what the original says of the deleted pairs is not finite. Give another model.")
     run = Progress(taken=[0] * len(ways), closed=[False] * len(ways), merits=[1.0])
-    here = best_weights = weights_of(job.adapter)
-    if job.resume and job.work is not None and (job.work / FILE).is_file():
+    here = best_weights = original
+    if job.resume and job.work is not None and from_main_process((job.work / FILE).is_file()):
         run, best_weights, best, now = _resumed(job.work, job, ways, judge)
         here = weights_of(job.adapter)
+        wait_for_everyone()  # until all have read what the first leg writes over
+    began -= run.seconds
     diverged: DivergedError | None = None
     most = sum(way.most for way in ways)
     own = job.settings
@@ -171,13 +188,9 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
         while not (all(run.closed) or run.has_ended(best, start)):
             at = _next_way(run, ways, now)
             way = ways[at]
-            after: Standing | None = None
-            try:
-                way.take(run.number, now, start)
-                after = judge.measure()
-            except DivergedError as error:
-                diverged = error
-            accepted = after is not None and _is_good(run, way, start, now, after)
+            after, error = _taken(way, run.number, now, start, judge, job)
+            diverged = error or diverged
+            accepted = from_main_process(after is not None and _is_good(run, way, start, now, after))
             run.history.append(_row(way, after, start, accepted))
             log(run.history[-1], run.number + 1)
             goes_on = way.adapt(now, after if accepted else None)
@@ -197,10 +210,11 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
                 run.refused += 1
             if not goes_on or run.taken[at] >= way.most or run.idle >= PATIENCE:
                 run.closed[at], run.idle = True, 0
+            run.seconds = time.perf_counter() - began
             _keep(job, run, ways, judge, best_weights)
             bar.to(run.number, f"{method.name} ({now.distance:.2f} from unseen, kept -{now.lost_since(start):.3f})")
         bar.to(most)
-    if diverged is not None and run.refused == run.number:
+    if diverged is not None and not any("gap" in row for row in run.history):
         raise diverged
     put_back(job.adapter, best_weights)
     return Outcome(
@@ -209,6 +223,7 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
         pairs_forward=judge.pairs + round(sum(way.asked for way in ways)),
         pairs_backward=round(sum(way.pairs for way in ways)),
         reference_s=0.0,
+        scales={name: scale for way in ways for name, scale in way.scales.items()},
         wall_s=time.perf_counter() - began,
         peak_bytes=peak_bytes(job.adapter.device),
         decisions={
@@ -222,6 +237,21 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
         }
         | {f"{way.name}_length": way.length for way in ways},
     )
+
+
+def _taken(
+    way: Legs, number: int, now: Standing, start: Standing, judge: Judge, job: Job
+) -> tuple[Standing | None, DivergedError | None]:
+    """How the model stands after a leg, or why that cannot be told."""
+    error: DivergedError | None = None
+    try:
+        way.take(number, now, start)
+    except DivergedError as found:
+        error = found
+    if (error := from_main_process(error)) is not None:
+        return None, error
+    take_those_of_main_process(job.adapter)
+    return from_main_process(judge.measure()), None
 
 
 def _next_way(run: Progress, ways: Sequence[Legs], now: Standing) -> int:
@@ -286,7 +316,8 @@ def _row(way: Legs, after: Standing | None, start: Standing, accepted: bool) -> 
         "lost": after.lost_since(start),
     }
     row |= {"kept": after.kept.mean().item(), "merit": _merit(after, start)}
-    return row if after.unseen is None else row | {"unseen": after.unseen.mean().item()}
+    row |= {} if after.unseen is None else {"unseen": after.unseen.mean().item()}
+    return {name: value for name, value in row.items() if math.isfinite(value)}
 
 
 def _keep(job: Job, run: Progress, ways: Sequence[Legs], judge: Judge, best: Weights) -> None:
@@ -299,6 +330,7 @@ def _keep(job: Job, run: Progress, ways: Sequence[Legs], judge: Judge, best: Wei
             "best": dict(best),
             "counts": [run.number, run.refused, run.idle, run.after, run.in_vain, run.beyond, judge.pairs],
             "least": run.least,
+            "seconds": run.seconds,
             "taken": list(run.taken),
             "closed": list(run.closed),
             "ways": [way.told() for way in ways],
@@ -314,9 +346,9 @@ def _resumed(work: Path, job: Job, ways: Sequence[Legs], judge: Judge) -> tuple[
     told = read_sealed(work / FILE, of=run_of(work))
     best_weights = cast(Weights, told["best"])
     put_back(job.adapter, best_weights)
-    best = judge.measure()
+    best = from_main_process(judge.measure())
     put_back(job.adapter, cast(Weights, told["weights"]))
-    now = judge.measure()
+    now = from_main_process(judge.measure())
     number, refused, idle, after, in_vain, beyond, judge.pairs = cast(list[int], told["counts"])
     for way, known in zip(ways, cast(list[list[float]], told["ways"]), strict=True):
         way.recall(known)
@@ -329,6 +361,7 @@ def _resumed(work: Path, job: Job, ways: Sequence[Legs], judge: Judge) -> tuple[
         in_vain=in_vain,
         beyond=beyond,
         least=cast(float, told["least"]),
+        seconds=cast(float, told["seconds"]),
         taken=list(cast(list[int], told["taken"])),
         closed=list(cast(list[bool], told["closed"])),
         merits=list(cast(list[float], told["merits"])),

@@ -6,11 +6,15 @@ the solved change of the whole weights reads most, its first singular vectors. A
 choose theirs by a gradient; here it is a step in the metric of what kept pairs' scores depend on.
 """
 
+from contextlib import suppress
+
 import torch
 
+from multidelete.core.errors import DivergedError
 from multidelete.methods.base import Job
 from multidelete.methods.solved import SolvedLegs
 from multidelete.methods.standing import Judge
+from multidelete.methods.weights import weights_of
 from multidelete.models.base import Adapter
 
 
@@ -31,12 +35,15 @@ def choose_inputs(job: Job, judge: Judge) -> float:
     if start.is_forgotten or not torch.isfinite(start.signals).all():  # the run ends before its first leg
         return 0.0
     with whole_weights(job.adapter) as weights:
-        before = {name: weight.detach().clone() for name, weight in weights.items()}
-        legs = SolvedLegs(job, judge, most=1)
+        names = {id(parameter): name for name, parameter in job.adapter.named_parameters()}
+        original = weights_of(job.adapter)
+        legs = SolvedLegs(job, judge, 1, original)
         legs.length = 1.0
-        legs.take(0, start, start)
-        changes = {name: weight.detach() - before[name] for name, weight in weights.items()}
-    if all(torch.isfinite(change).all() for change in changes.values()):
+        changes = {}
+        with suppress(DivergedError):  # LoRA reads what it read
+            legs.take(0, start, start)
+            changes = {name: one.detach() - original[names[id(one)]].to(one) for name, one in weights.items()}
+    if changes and all(torch.isfinite(change).all() for change in changes.values()):
         read_along(job.adapter, changes)
     judge.pairs += round(legs.asked)
     return legs.pairs

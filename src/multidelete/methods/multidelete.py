@@ -120,12 +120,14 @@ class MultiDelete(GradientMethod):
         return f"but-{first}" if adapter.encoder_parameters(first) else "all"
 
     def asked(self, job: Job, sizes: Mapping[str, int]) -> int:
-        again = 0
-        if job.holdout is not None:
-            passes = range(math.ceil(job.settings.passes))
-            times = sum(self._is_due(number, job.settings.passes) for number in passes)
-            again = times * (sizes["forget"] + min(REFRESH_PAIRS, len(job.holdout)))
-        return super().asked(job, sizes) + (again if self._matches_again(job) else 0)
+        passes = range(math.ceil(job.settings.passes))
+        times = sum(self._is_due(number, job.settings.passes) for number in passes)
+        return super().asked(job, sizes) + times * self.asked_again(job)
+
+    def asked_again(self, job: Job) -> int:
+        if job.holdout is None or not self._matches_again(job):
+            return 0
+        return len(job.forget) + min(REFRESH_PAIRS, len(job.holdout))
 
     def _matches_again(self, job: Job) -> bool:
         """Whether there are targets from held-out pairs to match while the run goes on."""

@@ -8,7 +8,7 @@ from multidelete.core.config import check_settings
 from multidelete.core.errors import ConfigError
 from multidelete.core.runtime import make_accelerator
 from multidelete.core.settings import LoopSettings
-from multidelete.methods.auto import run_method
+from multidelete.methods.auto import planned_run, run_method
 from multidelete.methods.base import GradientMethod, Job, Method, Outcome, Planned, sample_retain
 from multidelete.methods.importance import draw_gallery, mean_gradient, saliency_mask
 from multidelete.methods.search import Factor, Search
@@ -78,8 +78,10 @@ class SalUn(Method):
     def trainable(self, adapter: Adapter) -> str:
         return self.method().trainable(adapter)
 
-    def planned(self, job: Job) -> Planned:
-        of_method = self.method().planned(job)
+    def planned(self, job: Job) -> Planned | None:
+        of_method = planned_run(self.method(), job)
+        if of_method is None:
+            return None
         gallery = draw_gallery(job.adapter, sample_retain(job), job.seed)
         return replace(of_method, pairs_backward=of_method.pairs_backward + len(job.forget) * (1 + len(gallery)))
 

@@ -41,9 +41,12 @@ class Search:
     rivals: Tensor
 
     def ranks(self) -> Tensor:
-        """Of one's own, from 1, (N,): half of those equal to it lie above: a flat model finds nothing."""
-        above_NC, beside_NC = self.rivals > self.own[:, None], self.rivals == self.own[:, None]
-        return 1 + above_NC.sum(dim=1).float() + beside_NC.sum(dim=1).float() / 2
+        """Of one's own, from 1, (N,): half of those equal to it lie above: a flat model finds nothing.
+
+        Nor does a model that gives no numbers (NaN): they count as above.
+        """
+        below_NC, beside_NC = self.rivals < self.own[:, None], self.rivals == self.own[:, None]
+        return 1 + (~below_NC & ~beside_NC).sum(dim=1).float() + beside_NC.sum(dim=1).float() / 2
 
     def leads(self) -> Tensor:
         """How far one's own lies above the best rival, in standard deviations of the rivals, (N,).

@@ -28,7 +28,7 @@ from multidelete.data.pairs import Batch, Pair
 from multidelete.methods.base import Job
 from multidelete.methods.reference import length_of_text, outputs_of
 from multidelete.methods.standing import BATCH, Judge, Standing
-from multidelete.methods.weights import weights_of, with_weights
+from multidelete.methods.weights import Weights, with_weights
 from multidelete.models.base import PairOutputs
 
 METRIC_PAIRS = 400  # kept pairs whose scores make the metric
@@ -57,18 +57,19 @@ class SolvedLegs:
 
     name = "solved"
 
-    def __init__(self, job: Job, judge: Judge, most: int) -> None:
+    def __init__(self, job: Job, judge: Judge, most: int, original: Weights) -> None:
         self.most = most
         self.length = FIRST_PART
         self.brings_back = True
         self.pairs = self.asked = 0.0
+        self.scales: Mapping[str, float] = {}
         self._job = job
         self._retain = judge.steps_on
         self._gradients = PairGradients(job.adapter)
         self._metric: Metric | None = None
         self._dampings: Mapping[str, float] = {}
         self.fitting = 0
-        self._original = weights_of(job.adapter)
+        self._original = original
         self._predicted = torch.zeros(0)
         self._scale = 0.0
 
@@ -190,13 +191,14 @@ class SolvedLegs:
 def blocks_of(job: Job, fitting: int) -> int:
     """In how many blocks the deleted pairs are taken, where the gradients of so many pairs fit into memory."""
     rows = len(job.forget) + _drifting(job) * kept_beside(job, fitting)
-    return max(1, round(len(job.forget) / BLOCK), math.ceil(rows / fitting))
+    return min(len(job.forget), max(1, round(len(job.forget) / BLOCK), math.ceil(rows / fitting)))
 
 
 def kept_beside(job: Job, fitting: int) -> int:
     """Kept pairs in a leg, where the gradients of so many pairs fit into memory."""
-    room = (fitting - len(job.forget)) // _drifting(job)
-    return max(LEAST_KEPT, round(KEPT * len(job.forget)), min(ENOUGH_KEPT, room))
+    forget, each = len(job.forget), _drifting(job)
+    wanted = max(LEAST_KEPT, round(KEPT * forget), min(ENOUGH_KEPT, (fitting - forget) // each))
+    return min(wanted, forget * max(1, (fitting - 1) // each))  # beside one deleted pair in each block
 
 
 def _drifting(job: Job) -> int:

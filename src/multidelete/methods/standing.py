@@ -39,6 +39,7 @@ from multidelete.methods.targets import (
 )
 
 JUDGED = 256  # unseen pairs that are looked at
+ENOUGH_UNSEEN = 10  # subjects, or pictures, of validation pairs below which ranks among them tell nothing
 KEPT = 1024  # kept pairs that are looked at: among fewer too much is found
 KEPT_DRAWN = 128  # and of a head without embeddings, which scores members one by one
 NEAR = 0.08  # how far deleted pairs' mean rank among unseen ones may lie from one half, however many they are
@@ -112,18 +113,15 @@ class Standing:
     nothing: float
     unseen: Tensor | None
 
-    def distances(self) -> dict[str | None, float]:
-        """By kind, how far the forget pairs' mean rank is from one half, by the signal that tells most, in [0, 0.5]."""
-        return self._distances(self.ranks)
-
     def _distances(self, ranks: Tensor) -> dict[str | None, float]:
+        """By kind, how far the forget pairs' mean rank is from one half, by the signal that tells most, in [0, 0.5]."""
         of_kinds = self.kinds.forget.items()
         return {kind: (ranks[at].mean(dim=0) - 0.5).abs().max().item() for kind, at in of_kinds}
 
     @property
     def distance(self) -> float:
-        """Of the kind that is farthest."""
-        return max(self.distances().values())
+        """Of the kind that is farthest, how far its mean rank is from one half, in [0, 0.5]."""
+        return max(self._distances(self.ranks).values())
 
     @property
     def further_distance(self) -> float:
@@ -198,6 +196,19 @@ class Standing:
         return both
 
 
+def _unseen(job: Job) -> tuple[PairDataset, bool]:
+    """Pairs that the deleted ones are compared with, and whether they are validation pairs."""
+    if job.holdout is not None:
+        held = sample_pairs(job.holdout, JUDGED, job.seed, Stream.REFRESH_SAMPLE, "sampled held-out pairs")
+        if _together(held.pairs) >= ENOUGH_UNSEEN:
+            return held, True
+    associations = Associations(job.train, job.adapter.modalities)
+    stand_for = [job.forget[at % len(job.forget)] for at in range(max(64, min(JUDGED, len(job.forget))))]
+    drawn = unassociated_pairs(job.retain.pairs, stand_for, associations, stream(job.seed, Stream.PARTNERS))
+    pairs = [replace(pair, id=f"{at}:{pair.id}") for at, pair in enumerate(drawn)]
+    return PairDataset(pairs, "unassociated pairs"), False
+
+
 def _beyond_chance(differences_N: Tensor) -> float:
     chance = differences_N.std(correction=0) / math.sqrt(len(differences_N))
     return (differences_N.mean() - chance).item()
@@ -222,7 +233,8 @@ class Judge:
             stepped on anyway, so that those judged stand for all.
         unseen: What deleted pairs are compared with.
         is_matching: Whether the score comes from a matching head.
-        has_holdout: Whether these are validation pairs; otherwise they are unassociated pairs of retain members.
+        has_holdout: Whether these are validation pairs; otherwise they are unassociated pairs of retain members, as
+            there are no validation pairs, or fewer than `ENOUGH_UNSEEN`.
         pairs: Pairs forwarded so far.
     """
 
@@ -235,8 +247,7 @@ class Judge:
         judged = min(KEPT_DRAWN if self._is_drawn else KEPT, len(job.retain) if everywhere else len(job.retain) // 4)
         self.kept = sample_pairs(job.retain, judged, job.seed, Stream.JUDGED, "kept pairs that are judged")
         self.steps_on = job.retain if everywhere else job.retain.without(self.kept.ids, "retain")
-        self.has_holdout = job.holdout is not None
-        self.unseen = self._unseen(job)
+        self.unseen, self.has_holdout = _unseen(job)
         self.pairs = 1  # asked above
         self._spread: Tensor | None = None
         self._way: float | None = None
@@ -258,14 +269,6 @@ class Judge:
         beside = [self._comparable(self._mine[position]) for position in at.tolist()]
         fewest = min(_together([self.unseen[position] for position in positions]) for positions in beside)
         return math.sqrt((1 / _together([self._job.forget[position] for position in at.tolist()]) + 1 / fewest) / 12)
-
-    def _unseen(self, job: Job) -> PairDataset:
-        if job.holdout is not None:
-            return sample_pairs(job.holdout, JUDGED, job.seed, Stream.REFRESH_SAMPLE, "sampled held-out pairs")
-        associations = Associations(job.train, job.adapter.modalities)
-        stand_for = [job.forget[at % len(job.forget)] for at in range(max(64, min(JUDGED, len(job.forget))))]
-        drawn = unassociated_pairs(job.retain.pairs, stand_for, associations, stream(job.seed, Stream.PARTNERS))
-        return PairDataset([replace(pair, id=f"{at}:{pair.id}") for at, pair in enumerate(drawn)], "unassociated pairs")
 
     def measure(self) -> Standing:
         """Ask the model as it is now."""
