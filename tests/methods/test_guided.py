@@ -28,7 +28,7 @@ from multidelete.methods.lora_start import choose_inputs
 from multidelete.methods.reference import outputs_of
 from multidelete.methods.searching import TOGETHER, drawn_searches, margins
 from multidelete.methods.solved import SolvedLegs, blocks_of, kept_beside
-from multidelete.methods.standing import ENOUGH_UNSEEN, LEAN, NOTHING, Judge, Standing
+from multidelete.methods.standing import ENOUGH_UNSEEN, NOTHING, Judge, Standing
 from multidelete.methods.weights import put_back, weights_of
 from multidelete.models import Adapter, choose_trainable
 from multidelete.models.lora import add_lora
@@ -473,17 +473,12 @@ def test_run_gives_up_where_the_pairs_are_forgotten_and_no_leg_brings_back_what_
     assert progress.has_ended(lost, before)
 
 
-def test_run_ends_where_further_signals_alone_tell_and_no_leg_can_aim_farther(
-    memorised: Adapter, data: PairData
-) -> None:
+def test_run_ends_where_nothing_but_further_signals_tell(memorised: Adapter, data: PairData) -> None:
     before = Judge(job_of(memorised, data)).measure()
     level = {"ranks": torch.full_like(before.ranks, 0.5), "further": torch.full_like(before.further, 0.9)}
-    told = replace(before, gaps=torch.zeros_like(before.gaps), left=0.0, lean=LEAN * before.spread, **level)
+    told = replace(before, gaps=torch.zeros_like(before.gaps), left=0.0, **level)
     assert told.is_level
     assert not told.is_forgotten
-    assert told.leans_fully
-    assert not replace(told, lean=0.9 * told.lean).leans_fully
-
     for now in (told, before):
         progress = Progress()
         for _ in range(IN_VAIN):

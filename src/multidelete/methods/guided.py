@@ -33,7 +33,7 @@ from multidelete.training.tracking import log_folder, tracking
 
 ALLOWED = 0.015  # how much less kept pairs of any kind may be found at the end, as a fraction of them
 BRINGING_BACK = 2  # legs that may bring kept pairs back once the deleted pairs are forgotten and kept pairs stand
-IN_VAIN = 4  # legs after which a run ends that stood and brought nothing back, or that could aim no farther
+IN_VAIN = 4  # legs after which a run ends: that stood and brought nothing back, or that left further signals telling
 BROUGHT = 0.8  # what a loss must be of the least so far to count as brought back
 CAP = 0.15  # and on the way, as a share of what was found, where later legs may bring them back
 PRICE = 20.0  # of what kept pairs lost beyond that, in parts of the way, where the best state is chosen
@@ -104,7 +104,7 @@ class Progress:
         idle: Legs since the lowest merit.
         in_vain: Legs that stood since any brought kept or unseen pairs back, the deleted pairs being forgotten.
         after: Legs since the deleted pairs were forgotten, which bring kept pairs back.
-        beyond: Legs since further signals alone told the deleted pairs, and no leg could aim farther for their sake.
+        beyond: Legs since kept pairs stood and further signals alone, at which no leg aims, told the deleted ones.
         taken: Legs of each way.
         closed: Which ways have given what they can.
         least: What was still lost then, as a fraction.
@@ -129,7 +129,7 @@ class Progress:
     def note_leg(self, best: Standing, start: Standing) -> None:
         """Note what was already reached before a leg."""
         self.after += _is_done(start, best)
-        self.beyond += _aims_no_farther(start, best)
+        self.beyond += _is_all_but_done(start, best)
 
     def note_loss(self, now: Standing, start: Standing) -> None:
         """Note whether a leg that stood brought anything back, where the deleted pairs are forgotten.
@@ -147,7 +147,7 @@ class Progress:
         """Whether legs have nothing more to bring.
 
         The deleted pairs are forgotten, and kept pairs lost nothing or legs do not bring them back; or kept pairs
-        stand, and what still tells the deleted ones is nothing that a leg can aim at.
+        stand, and what still tells the deleted ones is nothing that legs aim at.
         """
         if max(self.in_vain, self.beyond) >= IN_VAIN:
             return True
@@ -266,8 +266,8 @@ def _is_done(start: Standing, now: Standing) -> bool:
     return now.is_forgotten and now.lost_since(start) <= ALLOWED
 
 
-def _aims_no_farther(start: Standing, now: Standing) -> bool:
-    return now.is_level and now.leans_fully and not now.is_forgotten and now.lost_since(start) <= ALLOWED
+def _is_all_but_done(start: Standing, now: Standing) -> bool:
+    return now.is_level and not now.is_forgotten and now.lost_since(start) <= ALLOWED
 
 
 def _merit(standing: Standing, start: Standing) -> float:

@@ -153,11 +153,6 @@ class Standing:
         """Whether no signal at all tells them."""
         return self.is_level and self._are_near(self.further)
 
-    @property
-    def leans_fully(self) -> bool:
-        """Whether legs aim as far beyond their goals as they may: what further signals still tell is beyond them."""
-        return bool((self.lean.abs() >= 0.999 * LEAN * self.spread).all())
-
     def _are_near(self, ranks: Tensor) -> bool:
         doubts = self.kinds.doubts
         return all(far <= max(NEAR, DOUBT * doubts[kind]) for kind, far in self._distances(ranks).items())
