@@ -13,11 +13,13 @@ from PIL import Image
 
 from multidelete.artifacts.keys import pair_alias
 from multidelete.artifacts.manifest import digest_folder
-from multidelete.auditing import AuditResult, audit
+from multidelete.artifacts.record import MethodRecord, RunRecord
+from multidelete.auditing import AuditResult, audit, pace_of
 from multidelete.audits import AuditInput, ModelSignals, Signals
 from multidelete.audits.result import read_audit
 from multidelete.cli.show import show_verdict
 from multidelete.core.errors import CheckpointError, ConfigError, RequestError
+from multidelete.core.json_files import JsonObject
 from multidelete.core.settings import TrainSettings
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.data.request import Request, resolve_request
@@ -366,3 +368,23 @@ def test_a_cache_that_cannot_be_is_refused_before_any_model_is_asked(made: Made,
 def test_a_rate_of_relearning_needs_relearning(made: Made) -> None:
     with pytest.raises(ConfigError, match=r"relearn_lr is 0.1, and relearning is not asked for"):
         made.audit("refused", relearn_lr=0.1)
+
+
+@pytest.mark.parametrize(
+    ("method", "loop", "pace"),
+    [
+        ("multidelete", {"pace": "auto"}, "auto"),
+        ("my.own:Method", {"pace": "auto"}, "auto"),
+        ("multidelete", {"pace": "given", "lr": 1e-3}, "given"),
+        ("scrub", {"lr": 1e-3}, "given"),
+        ("ssd", {"pace": "given", "lr": 1e-3}, "none"),
+        ("retrain", {"lr": 1e-3}, None),
+        ("my.own:Method", {"lr": 1e-3}, None),
+        (None, None, None),
+    ],
+)
+def test_advice_goes_by_how_the_record_says_that_the_rate_was_found(
+    method: str | None, loop: JsonObject | None, pace: str | None
+) -> None:
+    record = RunRecord(method=None if method is None else MethodRecord(name=method), loop=loop)
+    assert pace_of(record) == pace

@@ -33,6 +33,7 @@ from multidelete.audits.inputs import units
 from multidelete.audits.probing import probe_figures
 from multidelete.audits.relearning import check_relearning, relearning_rate
 from multidelete.audits.result import Figure, write_audit
+from multidelete.audits.sentences import Pace
 from multidelete.audits.twins import refuse_twins, refuse_wrong_original, same_models
 from multidelete.core.arguments import Wanted, check_arguments, flag, number, place, text, whole
 from multidelete.core.foreign import own_code
@@ -43,6 +44,7 @@ from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.repeats import kept_repeats, repeats_note
 from multidelete.data.request import Request
 from multidelete.deletion.arguments import as_request
+from multidelete.methods import METHODS, Retrain
 from multidelete.models import Adapter
 from multidelete.models.sources import refuse_missing
 from multidelete.report.build import ReportContent, build_report
@@ -204,8 +206,9 @@ def audit(
             probed = probe_figures(inputs, copies, compress=compress, relearn=relearn, lr=lr)
             figures += mark_void(with_targets(probed))
         judged = verdict(
-            figures, unit_counts(inputs), kept_repeats=len(repeats), is_untouched=twins.get("unlearned") == "original"
-        )
+            figures, unit_counts(inputs), kept_repeats=len(repeats), is_untouched=twins.get("unlearned") == "original",
+            pace=pace_of(records["unlearned"]),
+        )  # fmt: skip
         hidden = [] if show_forgotten else secrets(inputs, data.train)
         judged_by = {
             deletion.key: deletion for one in deleted_by.values() for deletion in one.whole(forget_pairs.pairs)
@@ -229,6 +232,19 @@ def audit(
         )  # fmt: skip
         build_report(folder, content)
     return AuditResult(figures, judged, Path(out))
+
+
+def pace_of(record: RunRecord) -> Pace | None:
+    """How the run that made a model came by its rate and its end; None where its record does not tell."""
+    loop = record.loop or {}
+    if loop.get("pace") == "auto":
+        return "auto"
+    method = None if record.method is None else METHODS.get(record.method.name or "")
+    if method is None or issubclass(method, Retrain):
+        return None
+    if not method.trains:
+        return "none"
+    return "given" if loop else None
 
 
 def _aliases(lineages: Mapping[str, Lineage], forget: PairDataset) -> Callable[[str], str]:

@@ -88,7 +88,7 @@ def test_few_groups_neither_meet_nor_miss_what_is_to_stay(unlearned: str) -> Non
     (row,) = kept(found, "test")
     assert (row.groups, row.state) == (5, "unclear")
     assert told_of(found, "It cannot be told whether unseen").endswith(
-        "; it rests on 5 subjects (or pictures), and it takes at least 6."
+        "; it rests on 5 subjects or pictures, and it takes at least 6."
     )
     (membership, _) = kept(found, "membership")
     assert (membership.groups, membership.state) == (5, "unclear"), (

@@ -12,7 +12,7 @@ from multidelete.audits import AUDITS, AuditInput, Figure, ModelSignals, Verdict
 from multidelete.audits.forgetting import UnitCounts
 from multidelete.audits.judgement import ScoreRow, state_of
 from multidelete.audits.measure import Measure
-from multidelete.audits.sentences import ASKED
+from multidelete.audits.sentences import ASKED, Outcome, Pace, ReasonKind, next_steps, row_sentence
 from tests.audits.world import model, models_of, run
 
 BAD = {"unfinished", "over-forgotten", "damaged"}
@@ -80,7 +80,9 @@ def test_so_few_people_as_cannot_be_missed_cannot_be_met(forgotten: int, with_re
         model(forget=0.0, model_seed=2, forgotten=forgotten), forgotten=forgotten, with_retrained=with_retrained
     )
     assert found.outcome == "unjudged"
-    assert found.headline == "Not judged: so few deleted people are not enough to tell"
+    assert found.headline == "Not judged: too few deleted people to tell"
+    (advice,) = (step for step in found.steps if step.startswith("Audit "))
+    assert advice.startswith("Audit together with further requests: "), "held-out pairs would not help"
     assert criterion(found, "membership").state == "unclear"
     assert criterion(found, "forgetting").state == "met", "that a search finds none of them is a fact"
 
@@ -452,3 +454,49 @@ def test_nothing_is_forgotten_while_the_same_pairs_are_kept_under_other_ids() ->
     assert found.headline == "Not judged: pairs that were kept are the same as deleted ones"
     assert any(text.startswith("1 kept pair is the same pair as a deleted one") for text in found.sentences)
     assert any("Name the kept pairs that are the same" in step for step in found.steps)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "pace", "told"),
+    [
+        ("unfinished", "auto", "with a rate and passes of your own (--pace given, and more --passes or a higher --lr)"),
+        ("damaged", "auto", "with a rate and passes of your own (--pace given, and fewer --passes or a lower --lr)"),
+        ("unfinished", "given", "with more --passes or by another --method"),
+        ("over-forgotten", "given", "with fewer --passes or a lower --lr or by another"),
+        ("damaged", "given", "with a lower --lr or more --retain-per-forget or by another"),
+        ("unfinished", "none", "with other hyperparameters (--set) or by another"),
+        ("damaged", None, "with other settings or by another"),
+    ],
+)
+def test_advice_fits_the_run_that_made_the_model(outcome: Outcome, pace: Pace | None, told: str) -> None:
+    (step,) = next_steps(outcome, [], has_retrained=True, is_hidden=False, pace=pace)
+    assert told in step
+    assert step.endswith("and audit again; where nothing helps, retrain.")
+    assert pace == "given" or "--retain-per-forget" not in step
+
+
+@pytest.mark.parametrize(
+    ("reasons", "begin"),
+    [
+        (["few deleted"], ["Audit together with further requests: "]),
+        (["too few"], ["Audit with more held-out pairs, or together with further requests: "]),
+        (["few deleted", "too few"], ["Audit together with further requests, and with more held-out pairs: "]),
+        (["near chance"], ["Audit with more held-out pairs: the larger"]),
+        (["few deleted", "near chance"], ["Audit together with", "Audit with more held-out pairs: the larger"]),
+        (["too few", "near chance"], ["Audit with more held-out pairs, or", "The larger the gallery"]),
+    ],
+)
+def test_no_advice_is_given_twice(reasons: list[ReasonKind], begin: list[str]) -> None:
+    _, *steps = next_steps("unjudged", reasons, has_retrained=True, is_hidden=False)
+    assert len(steps) == len(begin)
+    assert all(step.startswith(first) for step, first in zip(steps, begin, strict=True))
+    assert sum("with more held-out pairs" in step for step in steps) <= 1
+
+
+@pytest.mark.parametrize(("groups", "said"), [(1, "one subject or picture"), (3, "3 subjects or pictures")])
+def test_pairs_of_few_subjects_are_told_as_such(groups: int, said: str) -> None:
+    _, counts, told = good(12)
+    assert counts is not None
+    few = replace(counts, groups=groups)
+    row = replace(criterion(told, "membership"), state="unclear")
+    assert f"the deleted pairs are of {said} alone, and it takes at least 6" in row_sentence(row, few)

@@ -13,8 +13,17 @@ from multidelete.core.words import counted
 
 Outcome = Literal["forgotten", "unfinished", "over-forgotten", "damaged", "unjudged"]
 ReasonKind = Literal[
-    "untouched", "kept repeats", "little memorised", "doubtful yardstick", "absent", "too few", "near chance"
+    "untouched",
+    "kept repeats",
+    "little memorised",
+    "doubtful yardstick",
+    "absent",
+    "few deleted",
+    "too few",
+    "near chance",
 ]
+Pace = Literal["auto", "given", "none"]
+"""How a run came by its rate and its end: it found them, they were given, or its method does not train."""
 
 BEYOND = {  # criterion, and whether the gap lies above
     ("forgetting", True): "Deleted pairs are still known",
@@ -27,6 +36,7 @@ BEYOND = {  # criterion, and whether the gap lies above
     ("retain", False): "Pairs that were to stay are known less than before",
     ("test", False): "Unseen pairs are known less than before",
 }
+ABOUT_DELETED = ("forgetting", "membership")
 ASKED = {
     "forgetting": "deleted pairs are found no more than if they had never been seen",
     "membership": "an attacker can tell that the deleted pairs were trained on",
@@ -66,11 +76,10 @@ def headline(
         "little memorised": f"the original had memorised too little of the {deleted} to see it go",
         "doubtful yardstick": "the retrained model is a doubtful yardstick",
         "absent": "not everything that a verdict takes could be measured",
+        "few deleted": f"too few {deleted} to tell",
         "too few": "too few pairs to tell",
         "near chance": "chance alone finds nearly as much of what was to stay, so that a loss of it could not be seen",
     }
-    if reasons[0] == "too few" and counts is not None and counts.groups < ENOUGH_GROUPS:
-        return f"Not judged: so few {deleted} are not enough to tell"
     return f"Not judged: {because[reasons[0]]}"
 
 
@@ -157,19 +166,16 @@ def _measured(row: ScoreRow) -> str:
 
 def _why_unclear(row: ScoreRow, counts: UnitCounts | None) -> str:
     """What keeps a criterion from being judged."""
-    about_deleted = row.criterion in ("forgetting", "membership")
-    if about_deleted and counts is not None and counts.groups < ENOUGH_GROUPS:
+    if counts is not None and is_of_few_deleted(row, counts):
         if counts.groups == counts.total:
             return (
                 f"{counted(counts.groups, f'deleted {counts.noun}')} cannot show it: it takes at least {ENOUGH_GROUPS}"
             )
-        own = counted(counts.groups, "subjects") + " (or pictures)"
-        return f"the deleted pairs are of only {own}, and it takes at least {ENOUGH_GROUPS}"
+        return f"the deleted pairs are of {_subjects(counts.groups)} alone, and it takes at least {ENOUGH_GROUPS}"
     if row.low is None or row.high is None or row.gap is None:
         return "these pairs hang together too closely to say how far chance reaches"
-    if has_few_groups(row, counts if about_deleted else None):
-        own = counted(row.groups or 0, "subjects") + " (or pictures)"
-        return f"it rests on {own}, and it takes at least {ENOUGH_GROUPS}"
+    if has_few_groups(row, counts if row.criterion in ABOUT_DELETED else None):
+        return f"it rests on {_subjects(row.groups or 0)}, and it takes at least {ENOUGH_GROUPS}"
     interval = (
         f"its distance from there, {row.gap:+.3f}, may in truth be anything from {row.low:+.3f} to {row.high:+.3f}"
     )
@@ -179,6 +185,16 @@ def _why_unclear(row: ScoreRow, counts: UnitCounts | None) -> str:
     if row.is_beyond:
         return f"{interval}, which is partly within the target and partly not"
     return f"{interval}, and a judgement takes it more exactly, to within {PRECISION:.2f}"
+
+
+def is_of_few_deleted(row: ScoreRow, counts: UnitCounts | None) -> bool:
+    """Whether too little was deleted to judge a criterion by, however many other pairs there are."""
+    return row.criterion in ABOUT_DELETED and counts is not None and counts.groups < ENOUGH_GROUPS
+
+
+def _subjects(groups: int) -> str:
+    """What pairs are grouped by, subjects or else pictures, with how many there are."""
+    return "one subject or picture" if groups == 1 else f"{groups} subjects or pictures"
 
 
 def comes_back(look: Lookup, counts: UnitCounts | None) -> str:
@@ -211,8 +227,27 @@ def spent(look: Lookup, rows: Sequence[ScoreRow]) -> str:
     return f"What it cost: {'; '.join(parts)}." if parts else ""
 
 
-def next_steps(outcome: Outcome, reasons: Collection[ReasonKind], has_retrained: bool, is_hidden: bool) -> list[str]:
-    """What to do with the model, and what would tell more."""
+_CHANGED_OTHERWISE: dict[Pace | None, dict[Outcome, str]] = {
+    "auto": {
+        "unfinished": "with a rate and passes of your own (--pace given, and more --passes or a higher --lr)",
+        "over-forgotten": "with a rate and passes of your own (--pace given, and fewer --passes or a lower --lr)",
+        "damaged": "with a rate and passes of your own (--pace given, and fewer --passes or a lower --lr)",
+    },
+    "given": {
+        "unfinished": "with more --passes",
+        "over-forgotten": "with fewer --passes or a lower --lr",
+        "damaged": "with a lower --lr or more --retain-per-forget",
+    },
+    "none": dict.fromkeys(("unfinished", "over-forgotten", "damaged"), "with other hyperparameters (--set)"),
+    None: dict.fromkeys(("unfinished", "over-forgotten", "damaged"), "with other settings"),
+}
+"""What to change in a run, by how it came by its rate (None: not known) and what became of it."""
+
+
+def next_steps(
+    outcome: Outcome, reasons: Collection[ReasonKind], has_retrained: bool, is_hidden: bool, pace: Pace | None = None
+) -> list[str]:
+    """What to do with the model, and what would tell more; ``pace`` is of the run that made it, where that is known."""
     retrain = (
         "Make a model without these pairs (multidelete unlearn --method retrain, with the same --data and --forget), "
         "and audit again with --retrained: it shows what never having seen them looks like."
@@ -224,14 +259,11 @@ def next_steps(outcome: Outcome, reasons: Collection[ReasonKind], has_retrained:
             "Use the unlearned model in the place of the original, and delete what still knows the pairs: the "
             "original and its copies, caches and stores of reference models, the request, and the pairs themselves."
         )
-    elif outcome == "unfinished":
-        steps.append(f"Do not rely on this model. {again}, with more --passes or another --method, and audit again.")
-    elif outcome == "over-forgotten":
-        steps.append(f"Do not rely on this model. {again}, with fewer --passes or a lower --lr, and audit again.")
-    elif outcome == "damaged":
+    elif outcome != "unjudged":
+        refused = "Do not use this model." if outcome == "damaged" else "Do not rely on this model."
+        otherwise = _CHANGED_OTHERWISE[pace][outcome]
         steps.append(
-            f"Do not use this model. {again}, with a lower --lr or more --retain-per-forget, and audit again; where no "
-            "setting helps, retrain."
+            f"{refused} {again}, {otherwise} or by another --method, and audit again; where nothing helps, retrain."
         )
     else:
         steps.append("Do not read this as a success or as a failure: the evidence allows neither.")
@@ -243,16 +275,29 @@ def next_steps(outcome: Outcome, reasons: Collection[ReasonKind], has_retrained:
             steps.append(
                 "Give what was not measured, such as held-out pairs (--holdout when training), and audit again."
             )
-        if "too few" in reasons:
-            steps.append(
-                "Audit with more held-out pairs, or together with further requests: what few pairs leave open, more "
-                "pairs of the same kind may settle. Where that is not possible, only retraining is certain."
-            )
-        if "near chance" in reasons:
-            steps.append(
-                "Audit with more held-out pairs: the larger the gallery, the less is found in it by chance. Where the "
-                "original itself finds no more than chance does, there is nothing to be kept, and nothing to judge by."
-            )
+        steps += _more_pairs(reasons)
     if is_hidden:
         steps.append("Since deleted pairs come back, do not hand out the weights, or retrain.")
     return steps if has_retrained else [*steps, retrain]
+
+
+def _more_pairs(reasons: Collection[ReasonKind]) -> list[str]:
+    """Which further pairs would tell more."""
+    steps = []
+    held_out, requests = "with more held-out pairs", "together with further requests"
+    if "few deleted" in reasons or "too few" in reasons:
+        with_more = requests if "too few" not in reasons else f"{held_out}, or {requests}"
+        if "few deleted" in reasons and "too few" in reasons:
+            with_more = f"{requests}, and {held_out}"
+        steps.append(
+            f"Audit {with_more}: what few pairs leave open, more pairs of the same kind may settle. Where that is not "
+            "possible, only retraining is certain."
+        )
+    if "near chance" in reasons:
+        larger = "the larger the gallery, the less is found in it by chance."
+        steps.append(
+            (f"T{larger[1:]}" if "too few" in reasons else f"Audit {held_out}: {larger}")
+            + " Where the original itself finds no more than chance does, there is nothing to be kept, and nothing to "
+            "judge by."
+        )
+    return steps

@@ -13,10 +13,12 @@ from multidelete.audits.judgement import TOLERANCES, ScoreRow, is_near_chance
 from multidelete.audits.result import Figure, Key
 from multidelete.audits.sentences import (
     Outcome,
+    Pace,
     Reason,
     comes_back,
     count,
     headline,
+    is_of_few_deleted,
     next_steps,
     row_sentence,
     spent,
@@ -51,7 +53,12 @@ class Verdict:
 
 
 def verdict(
-    figures: Sequence[Figure], counts: UnitCounts | None, *, kept_repeats: int = 0, is_untouched: bool = False
+    figures: Sequence[Figure],
+    counts: UnitCounts | None,
+    *,
+    kept_repeats: int = 0,
+    is_untouched: bool = False,
+    pace: Pace | None = None,
 ) -> Verdict:
     """Judge the model called ``unlearned`` by the criteria of `multidelete.audits.criteria`, of every deleted kind.
 
@@ -79,6 +86,7 @@ def verdict(
         counts: What `unit_counts` gives for the same input.
         kept_repeats: Number of kept pairs that are the same pairs as deleted ones, under other ids.
         is_untouched: Whether the unlearned model has the weights of the original, which is said.
+        pace: How the run that made it came by its rate, which advice goes by; None where that is not known.
     """
     look = Lookup(figures)
     rows = scorecard(figures, counts)
@@ -104,7 +112,7 @@ def verdict(
     told += [reason.sentence for reason in reasons]
     told += [hidden, beside.sentence, farthest(look, counts), spent(look, rows)]
     first = headline(outcome, [reason.kind for reason in reasons], counts, has_retrained, beside.state == "within")
-    steps = next_steps(outcome, [reason.kind for reason in reasons], has_retrained, bool(hidden))
+    steps = next_steps(outcome, [reason.kind for reason in reasons], has_retrained, bool(hidden), pace)
     return Verdict(outcome, first, [sentence for sentence in told if sentence], rows, beside, steps)
 
 
@@ -152,7 +160,10 @@ def _reasons_not_to_judge(look: Lookup, rows: Sequence[ScoreRow], counts: UnitCo
     if any(row.state == "absent" for row in rows):
         reasons.append(Reason("absent"))
     unclear = [row for row in rows if row.state == "unclear"]
-    if any(not is_near_chance(row) for row in unclear):
+    few = [is_of_few_deleted(row, counts) for row in unclear if not is_near_chance(row)]
+    if any(few):
+        reasons.append(Reason("few deleted"))
+    if not all(few):
         reasons.append(Reason("too few"))
     if any(is_near_chance(row) for row in unclear):
         reasons.append(Reason("near chance"))
