@@ -31,6 +31,7 @@ What is written is refused, exit code 2, in these cases; nothing is read or chan
   are read.
 - `--overwrite` meets a folder without the mark `.multidelete` that this tool leaves in what it writes, or one to which
   files were added since, or a file that the command does not write, or the home or working folder.
+- `--key` names a file in a folder that is not there, unless `--out` makes it.
 - Another process is writing there. One that was killed is no obstacle.
 - `accelerate launch` starts a command other than `train` and `unlearn`.
 

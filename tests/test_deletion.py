@@ -101,8 +101,13 @@ def test_missing_model_folder_is_said_before_anything_else(
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ("train --out x", "error: --data is not given; it must be a text."),
-        ("unlearn --data d --forget f --out x", "error: ORIGINAL is not given; it must be a text."),
+        ("train --out x", "error: --data is not given; it must be a text. Give it (the pairs: "),
+        (
+            "unlearn --data d --forget f --out x",
+            "error: ORIGINAL is not given; it must be a text. Give it (the trained",
+        ),
+        ("unlearn m --data d --forget f --out=", "error: --out is empty; it must be a path"),
+        ("audit m --original= --data d --out x", "error: --original is empty; it must be a path"),
         ("train --data d --out x --batch-size 0", "error: --batch-size is 0; it must be 1 or more."),
         ("train --data d --out x --lr much", "error: --lr is 'much'; it must be a finite number."),
         ("audit m --original m --data d --out x --relearn-lr -1", "error: --relearn-lr is -1.0; it must be"),
@@ -111,6 +116,7 @@ def test_missing_model_folder_is_said_before_anything_else(
         ("unlearn m --data d --out x --device tpu", "error: --device is 'tpu'; it must be auto, cpu"),
         ("demo --people x", "error: --people is 'x'; it must be a whole number."),
         ("data personas --examples -1", "error: --examples is -1; it must be 0 or more."),
+        ("train --data d --out x --pace auto", "error: No such option: --pace"),
         ("train --nosuch", "error: No such option: --nosuch"),
         ("train --out", "error: Option '--out' requires an argument. See 'multidelete train --help'."),
         ("trane", "error: No such command 'trane'."),

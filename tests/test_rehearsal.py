@@ -1,6 +1,7 @@
 """A dry run says what a run would do, and does none of it."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -107,6 +108,17 @@ def test_network_in_memory_stays_as_it_was() -> None:
     before = weights(adapter)
     rehearsed(adapter, DATA, subjects_ids(DATA.train, 1), method="grad_diff")
     assert differing(before, weights(adapter)) == []
+
+
+@pytest.mark.parametrize(("pace", "most"), [("auto", "at most "), ("given", "")])
+def test_cost_of_a_run_that_finds_its_end_is_a_ceiling(
+    pace: str, most: str, original: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = ["--data", SPEC, "--forget-subject", "person-0001", "--pace", pace, "--device", "cpu", "--dry-run"]
+    assert run(["unlearn", str(original), *told, "--out", str(tmp_path / "out")]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert re.search(rf"cost {most}[\d,]+ steps, [\d,]+ pairs trained on, [\d,]+ only forwarded", shown)
+    assert "all pairs of 1 subject" in shown
 
 
 def test_lora_is_named_with_its_part(original: Path, capsys: pytest.CaptureFixture[str]) -> None:

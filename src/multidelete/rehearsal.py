@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from multidelete.artifacts.keys import key_target
 from multidelete.artifacts.overlap import refuse_overlap, refuse_pictures
 from multidelete.artifacts.result_file import refuse_existing_model
 from multidelete.core.arguments import check_arguments, flag, place
@@ -48,7 +49,7 @@ class Rehearsal:
             is trained in that place.
         steps: Optimizer steps.
         pairs_backward: Pairs trained on; None where the method does not say.
-        pairs_forward: Pairs asked of frozen models.
+        pairs_forward: Pairs that are only forwarded. These three are the most of a run that finds its own end.
         wall_s: Estimated seconds, without loading the model and writing the result; None where it cannot be told.
         estimated: How.
         peak_bytes: Most memory that a few steps took; None where none were timed.
@@ -90,6 +91,7 @@ def rehearse(arguments: DeletionArguments, out: str | Path | None = None, *, ove
         refuse_existing_model(Path(out), is_file=is_file, overwrite=overwrite)
     deletion = arguments.resolved()
     if out is not None:
+        key_target(Path(out), arguments.key)
         refuse_overlap(Path(out), [*deletion.model_paths, *arguments.files])
         refuse_pictures(Path(out), deletion.data)
         deletion.lora_base()

@@ -11,7 +11,7 @@ from transformers import ProcessorMixin
 
 from multidelete.artifacts.card import model_card
 from multidelete.artifacts.deletions import record_of
-from multidelete.artifacts.keys import keep_keys, key_of_run, key_target, new_key
+from multidelete.artifacts.keys import keep_keys, key_of_run, key_target, new_key, refuse_missing_folder
 from multidelete.artifacts.manifest import digest_of, write_record
 from multidelete.artifacts.overlap import paths_of_model, refuse_inside_result, refuse_pictures
 from multidelete.artifacts.record import DataRecord, RunRecord
@@ -19,7 +19,7 @@ from multidelete.artifacts.result_file import result_of_run
 from multidelete.artifacts.result_folder import RUN_KEY, work_folder
 from multidelete.core.arguments import PLACE, Wanted, check_arguments, flag, place, whole
 from multidelete.core.config import shown
-from multidelete.core.errors import CodeError, ConfigError
+from multidelete.core.errors import CodeError, ConfigError, SettingProblem
 from multidelete.core.foreign import called, own_code
 from multidelete.core.json_files import Json, JsonObject
 from multidelete.core.records import read_object
@@ -96,7 +96,8 @@ def train(
         }
     )
     if settings is not None and settings.pace == "auto":
-        raise ConfigError("pace is 'auto', and training takes its rate and passes as they are. Leave pace out.")
+        rule = "it must be 'given', since training takes its rate and passes as they are. Leave it out."
+        raise ConfigError(SettingProblem("pace", f"is 'auto'; {rule}"))
     if not isinstance(start, TrainSettings | Adapter):
         start = TrainSettings(start=str(start))
     told = _noted(notes)
@@ -250,6 +251,7 @@ def carried_out(
     if out is None:
         if key is not None:
             refuse_inside_result(Path(key))
+            refuse_missing_folder(Path(key))
         done = forgotten(deletion)
         if key is not None:
             keep_keys(Path(key), done.keys)

@@ -95,6 +95,18 @@ def test_turns_are_taken_one_after_the_other_and_leave_nothing(tmp_path: Path) -
     assert held(tmp_path) == []
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
+def test_a_folder_that_takes_no_new_files_is_not_taken_for_a_busy_one() -> None:
+    """/proc says of new files that they are not there, which locks read as another process that removes its own."""
+    with (
+        pytest.raises(CheckpointError, match=r"/proc/out cannot be written: its folder takes no new files .* another"),
+        whole_or_nothing(Path("/proc/out")),
+    ):
+        pass
+    with pytest.raises(OSError, match="takes no new files"), in_turn(Path("/proc/.turn")):
+        pass
+
+
 def test_a_refused_run_leaves_neither_lock_nor_parents(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with pytest.raises(CheckpointError, match="already exists"), whole_or_nothing(tmp_path / "out"):

@@ -105,6 +105,10 @@ def test_nothing_is_written_into_a_finished_result(tmp_path: Path) -> None:
         for write in writers:
             with pytest.raises(CheckpointError, match=r"lies inside .*result, a finished result of multidelete"):
                 write(out)
+    for key in (tmp_path / "typo" / "k.key", tmp_path / "typo" / "deep" / "k.key"):
+        with pytest.raises(CheckpointError, match=r"k\.key cannot be written: there is no folder .*\. Make it first"):
+            key_target(tmp_path / "new", key)
+    assert key_target(tmp_path / "typo" / "new", tmp_path / "typo" / "k.key"), "the result makes the folder"
     for folder in (tmp_path / "result", tmp_path / "link"):
         with pytest.raises(CheckpointError, match="finished result"):
             make_folder(folder)

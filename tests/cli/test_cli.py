@@ -16,12 +16,13 @@ import pytest
 from transformers import BertConfig, BertModel
 
 import multidelete
+from multidelete.artifacts.record import Cost, MethodRecord, RequestRecord, RunRecord
 from multidelete.audits import run_audits, unit_counts, verdict
 from multidelete.catalogue import FILE, catalogue
 from multidelete.catalogue.made import as_json, registered
 from multidelete.cli import run
 from multidelete.cli.options import ForgetOptions
-from multidelete.cli.show import data_row, show_verdict, show_verdict_json
+from multidelete.cli.show import data_row, show_run, show_verdict, show_verdict_json
 from multidelete.core.described import descriptions
 from multidelete.core.settings import LoopSettings
 from multidelete.data.generated.personas import write_personas
@@ -632,6 +633,40 @@ def test_verdict_is_shown_with_its_scorecard(with_retrained: bool, capsys: pytes
     assert told["next"] == found.steps
     assert (forgetting["retrained"] is not None) == with_retrained
     assert forgetting["unlearned"] == found.rows[0].unlearned.value  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("decided", "said"),
+    [
+        (None, "forgotten 4 pairs, by the method multidelete "),
+        ({"forgotten": 1.0}, "forgotten 4 pairs, by the method multidelete "),
+        (
+            {"forgotten": 0.0},
+            "not forgotten 4 pairs, by the method multidelete: by the run's own measure they can still",
+        ),
+    ],
+)
+def test_result_says_what_the_run_found(
+    decided: dict[str, float] | None, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = RunRecord(
+        method=MethodRecord(name="multidelete"), request=RequestRecord(pairs=4, digest="0"), decisions=decided,
+        cost=Cost(wall_s=2.0, reference_s=0.5, pairs_backward=64, pairs_forward=1200),
+    )  # fmt: skip
+    show_run(Path("unlearned"), record, "unlearned", as_json=False, key=Path("unlearned.key"))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"unlearned unlearned {said}" in shown
+    assert "key unlearned.key; keep it apart from the model" in shown
+    assert "time 2.0 s (0.5 s of it preparing, before training)" in shown
+    assert "cost 64 pairs trained on, 1,200 only forwarded" in shown
+    show_run(Path("unlearned"), record, "unlearned", as_json=True, key=Path("unlearned.key"))
+    assert json.loads(capsys.readouterr().out)["key"] == "unlearned.key"
+
+
+def test_methods_are_called_as_they_are_typed() -> None:
+    told = [text for row in catalogue().methods for text in (row.description, *(s.description for s in row.settings))]
+    classes = {f"`{method.__name__}`" for method in METHODS.values()}
+    assert [text for text in told if any(name in text for name in classes)] == []
 
 
 def test_catalogue_is_what_the_registries_hold() -> None:

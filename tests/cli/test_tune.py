@@ -40,6 +40,8 @@ def test_settings_file_goes_through_unlearn_and_its_cost_into_the_audit(
     written = tomllib.loads(file.read_text())
     assert (found["file"], len(found["trials"])) == (str(file), 3)  # type: ignore[arg-type]
     assert file.read_text().startswith("# Found by multidelete tune: 3 trials, 0 of them failed")
+    assert " with the fixed budget that the search began with, " in file.read_text()
+    assert "finds its own" not in file.read_text(), "runs of grad_diff do not, unless they are asked to"
     assert len((tmp_path / "tuned.jsonl").read_text().splitlines()) == 4
     done = results(
         capsys, "unlearn", original, *QUICK, *REQUEST, "--config", file, "--out", tmp_path / "unlearned"
@@ -78,6 +80,7 @@ def test_trials_are_shown_with_the_best_one(original: Path, tmp_path: Path, caps
     assert "alpha" in shown
     assert "lr" not in shown  # ssd does not train
     assert shown.count("best") == 1
+    assert " with what the search began with, " in (tmp_path / "tuned.toml").read_text()
     assert tomllib.loads((tmp_path / "tuned.toml").read_text()).keys() == {"method", "search"}
 
 
@@ -87,7 +90,8 @@ def test_trials_are_shown_with_the_best_one(original: Path, tmp_path: Path, caps
         (("--method", "retrain"), "retrain cannot be tuned: it is the yardstick"),
         (("--trials", "0"), "trials is 0; it must be 1 or more."),
         (("--out", "tuned"), "out is tuned; it must be a settings file that ends in .toml"),
-        (("--data", "personas:people=16,size=32,unseen=0"), "has no validation pairs (val)"),
+        (("--data", "personas:people=16,size=32,unseen=0"), "has no held-out pairs"),
+        (("--pace", "auto"), "No such option: --pace"),
     ],
 )
 def test_wrong_input_ends_with_exit_code_2(

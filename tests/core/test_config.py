@@ -135,7 +135,7 @@ def test_all_problems_are_collected(tmp_path: Path) -> None:
 def test_missing_value_is_named_beside_other_problems() -> None:
     assert problems_of(None, {"oven": 1}) == [
         "oven is 1; it must be true or false.",
-        "cook is not given; it must be a text.",
+        "cook is not given; it must be a text. Give it.",
     ]
 
 

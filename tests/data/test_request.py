@@ -108,10 +108,13 @@ def test_all_problems_are_reported_together(data: PairData) -> None:
 
 def test_empty_request_is_refused(data: PairData, tmp_path: Path) -> None:
     assert problems_of(data) == [
-        "Nothing is named; a deletion request needs at least one pair id, subject, image or node."
+        "Nothing is named; a deletion request needs at least one pair id, subject, image or node. "
+        "Give a request file (--forget), or --forget-subject, --forget-image or --forget-node."
     ]
     (tmp_path / "request.txt").write_text("# nothing yet\n\n")
-    assert "request.txt names nothing" in problems_of(data, file=tmp_path / "request.txt")[0]
+    (problem,) = problems_of(data, file=tmp_path / "request.txt")
+    assert "request.txt names nothing; " in problem
+    assert problem.endswith("Write an id in each line, or a column id, subject, image or node.")
 
 
 def test_request_for_everything_is_refused(data: PairData) -> None:

@@ -17,14 +17,17 @@ import torch
 
 import multidelete
 from multidelete.artifacts.folders import partial_folder
+from multidelete.artifacts.search_cost import SearchCost
 from multidelete.audits import AuditInput, ModelSignals, Signals
 from multidelete.audits.objective import Objective, objective
 from multidelete.core.errors import CheckpointError, ConfigError, DataError, DivergedError, UnsupportedError
+from multidelete.core.settings import LoopSettings
 from multidelete.data.pairs import PairData
 from multidelete.data.request import Request, resolve_request
 from multidelete.experiments.judge import Judge, draw_retain
+from multidelete.experiments.trials import settings_file
 from multidelete.experiments.tuning import Tuned, tune
-from multidelete.methods import GradDiff, GradientMethod, SalUn, Step
+from multidelete.methods import GradDiff, GradientMethod, MultiDelete, SalUn, Step
 from multidelete.methods.search import Factor, Search
 from multidelete.models import Adapter
 from tests.processes import ROOT, own_environment
@@ -303,19 +306,38 @@ def refusals(
 ) -> dict[str, tuple[type[Exception], str, dict[str, object]]]:
     (folder / "there.toml").write_text("")
     untold = replace(data, splits={name: pairs for name, pairs in data.splits.items() if name != "val"})
+    alone = replace(data, splits={"train": data.train})
     unlike = replace(data.splits["val"][0], kind="other")
     other_kind = replace(data, splits={**data.splits, "val": type(data.train)([unlike], "val")})
     return {
-        "no validation pairs": (DataError, r"no validation pairs \(val\), only test.*--holdout", {"data": untold}),
+        "no validation pairs": (
+            DataError,
+            r"its held-out pairs are those of test\. .*--splits val=NAME",
+            {"data": untold},
+        ),
+        "no held-out pairs": (DataError, r"has no held-out pairs, .*--holdout", {"data": alone}),
         "other kinds": (DataError, r"no validation pair is of a kind that is to be forgotten", {"data": other_kind}),
         "yardstick": (UnsupportedError, r"retrain cannot be tuned: it is the yardstick", {"method": "retrain"}),
         "no search": (UnsupportedError, r"class names nothing to search", {"method": Plain()}),
         "no trials": (ConfigError, r"trials is 0; it must be 1 or more", {"trials": 0}),
         "not a settings file": (ConfigError, r"ends in \.toml", {"out": folder / "tuned"}),
-        "existing": (CheckpointError, r"there\.toml already exists", {"out": folder / "there.toml"}),
+        "finds its way": (ConfigError, r"pace is 'auto'; it must be 'given'", {"settings": {"pace": "auto"}}),
+        "existing": (
+            CheckpointError,
+            r"there\.toml already exists\. Give another output file",
+            {"out": folder / "there.toml"},
+        ),
         "below a file": (CheckpointError, r"there\.toml is a file", {"out": folder / "there.toml" / "new.toml"}),
         "own settings": (ConfigError, r"wrapped is 'retrain'", {"method": SalUn(wrapped="retrain")}),
     }
+
+
+def test_file_says_that_its_runs_do_not_find_their_way() -> None:
+    cost = SearchCost(trials=1, failed=0, wall_s=1.0, pairs_forward=1, pairs_backward=1, default_objective=0.075,
+                      objective=0.05, request_pairs=4, seed=0)  # fmt: skip
+    told = settings_file(MultiDelete(), LoopSettings(), ["pace"], cost, trainable="auto", lora=None)
+    assert "0.0750 with the fixed budget that the search began with, 0.0500 with these." in told
+    assert "# A run with these settings has a fixed rate and budget. One without them finds its own, " in told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -330,8 +352,8 @@ class Plain(GradientMethod):
 
 @pytest.mark.parametrize(
     "case",
-    ["no validation pairs", "other kinds", "yardstick", "no search", "no trials", "not a settings file", "existing",
-     "own settings"],
+    ["no validation pairs", "no held-out pairs", "finds its way", "other kinds", "yardstick", "no search", "no trials",
+     "not a settings file", "existing", "own settings"],
 )  # fmt: skip
 def test_wrong_input_is_refused_and_leaves_nothing(
     case: str, data: PairData, request_: Request, tmp_path: Path

@@ -33,7 +33,8 @@ def refuse_existing(target: Path, *, overwrite: bool, is_ours: Callable[[Path], 
         return
     clear(lock_file(place_of(target)))  # of a process that was killed when all was done
     if not overwrite:
-        raise CheckpointError(f"{target} already exists. Give another output folder, or --overwrite to replace it.")
+        what = "output folder" if is_ours is None else "output file"
+        raise CheckpointError(f"{target} already exists. Give another {what}, or --overwrite to replace it.")
     here = target.resolve()
     for name, place in (("working", Path.cwd()), ("home", Path.home())):
         if place.resolve().is_relative_to(here):
@@ -81,6 +82,10 @@ def partial_folder(target: Path) -> Path:
     return target.parent / f".{target.name}.partial"
 
 
+def _refused(target: Path, error: OSError) -> str:
+    return f"{target} cannot be written: {error.strerror} ({error.filename}). Give another place."
+
+
 @contextmanager
 def writing(target: Path) -> Iterator[Path]:
     """Be the one process that writes a target, whose missing parents are made; gives its absolute path.
@@ -100,7 +105,7 @@ def writing(target: Path) -> Iterator[Path]:
                 whole.parent.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(sole_writer(whole))
         except OSError as error:
-            raise CheckpointError(f"{target} cannot be written: {error.strerror} ({error.filename}).") from error
+            raise CheckpointError(_refused(target, error)) from error
         yield whole
 
 
@@ -155,7 +160,7 @@ def whole_or_nothing(
                     tidy(partial)
                 partial.mkdir(exist_ok=True)
         except OSError as error:
-            raise CheckpointError(f"{target} cannot be written: {error.strerror} ({error.filename}).") from error
+            raise CheckpointError(_refused(target, error)) from error
         try:
             yield partial
             with told_where_full(target, partial):

@@ -100,18 +100,32 @@ def key_target(out: Path, key: str | Path | None) -> Path:
     """Where the keys of a result go.
 
     Raises:
-        CheckpointError: That is inside the result or another one, or is no key file.
+        CheckpointError: That is inside the result or another one, or is no key file; or it was named, in a folder that
+            is not there.
     """
     target = key_file(out) if key is None else Path(key)
     refuse_inside_result(target)
     if key is not None and Path(os.path.abspath(target)).is_relative_to(os.path.abspath(out)):
         raise CheckpointError(f"key file {target} lies inside output {out}, which it must be kept apart from.")
+    if key is not None:
+        refuse_missing_folder(target, out)
     if target.exists():
         read_keys(target)
     there = next(parent for parent in Path(os.path.abspath(target)).parents if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise CheckpointError(f"key file {target} cannot be written to {there}. Name another place with --key.")
     return target
+
+
+def refuse_missing_folder(key: Path, out: Path | None = None) -> None:
+    """Refuse a key file that was named in a folder that is not there: a key that went astray is lost.
+
+    Raises:
+        CheckpointError: There is no such folder, and the result ``out`` does not make it.
+    """
+    folder = Path(os.path.abspath(key)).parent
+    if not folder.exists() and not (out is not None and Path(os.path.abspath(out)).is_relative_to(folder)):
+        raise CheckpointError(f"key file {key} cannot be written: there is no folder {folder}. Make it first.")
 
 
 def keep_keys(target: Path, keys: Mapping[str, bytes], out: Path | None = None) -> None:

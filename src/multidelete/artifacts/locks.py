@@ -41,6 +41,7 @@ def sole_writer(target: Path, called: str | None = None) -> Iterator[None]:
     try:
         lock.acquire(timeout=0 if writer is None or _runs(writer) else _CHILDREN_S)
     except Timeout as error:
+        _refuse_unwritable(file)
         who = f"process {writer[0]} on {writer[1]}" if writer else "another process"
         raise CheckpointError(
             f"{called or target} is being written by {who}, which is still running. Wait until it has ended, or "
@@ -56,11 +57,16 @@ def sole_writer(target: Path, called: str | None = None) -> Iterator[None]:
 
 @contextmanager
 def in_turn(file: Path) -> Iterator[None]:
-    """Alone among the processes that name the same file; waits until it is free. The file goes when nobody holds it."""
+    """Alone among the processes that name the same file; waits until it is free. The file goes when nobody holds it.
+
+    Raises:
+        OSError: No file can be made there.
+    """
     lock = FileLock(file)
     try:
         lock.acquire(timeout=0)
     except Timeout:
+        _refuse_unwritable(file)
         logger.info("waiting for another process, which holds %s", file)
         lock.acquire()
     try:
@@ -76,6 +82,24 @@ def clear(file: Path) -> None:
         with suppress(Timeout, OSError):
             lock.acquire(timeout=0)
             _leave(lock, file)
+
+
+def _refuse_unwritable(file: Path) -> None:
+    """Raise where a lock cannot be made: some folders, such as /proc, deny new files as if they were not there.
+
+    Raises:
+        OSError: No file can be made there.
+    """
+    if file.exists():
+        return
+    try:
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+    except FileNotFoundError as error:
+        if file.parent.is_dir():
+            raise OSError(errno.EPERM, "its folder takes no new files", str(file)) from error
+        raise
+    with suppress(OSError):  # the other process has let go of it meanwhile
+        file.unlink()
 
 
 def _leave(lock: FileLock, file: Path) -> None:

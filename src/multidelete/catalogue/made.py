@@ -31,7 +31,7 @@ def as_json(content: Catalogue) -> str:
 
 def method_row(method: type[Method]) -> MethodRow:
     """What there is to know of a method before it is run."""
-    told_of, hints = descriptions(method), get_type_hints(method)
+    told_of, hints = {name: _as_typed(text) for name, text in descriptions(method).items()}, get_type_hints(method)
     settings = [
         SettingRow(
             name=one.name,
@@ -49,8 +49,20 @@ def method_row(method: type[Method]) -> MethodRow:
         loop = {}
     search = {name: [factor.low, factor.high] for name, factor in method.search.items()}
     return MethodRow(
-        name=method.name, description=title(method), settings=settings, loop=loop, trains=method.trains, search=search
+        name=method.name,
+        description=_as_typed(title(method)),
+        settings=settings,
+        loop=loop,
+        trains=method.trains,
+        search=search,
     )
+
+
+def _as_typed(text: str) -> str:
+    """A description with methods called as they are typed, in the place of their classes."""
+    for name, method in METHODS.items():
+        text = text.replace(f"`{method.__name__}`", f"`{name}`")
+    return text
 
 
 def family_row(name: str, family: type[FamilyAdapter]) -> FamilyRow:

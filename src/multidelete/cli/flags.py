@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound="DataclassInstance")
 
 _TOGETHER = ("train", "unlearn")  # commands that several processes run as one
+_AT_GIVEN_PACE = ("train", "tune")  # commands whose runs do not find their way, so that they have no --pace
 REPEATED = {"repeated": True}  # give the flag several times; its values may hold commas
 
 
@@ -139,16 +140,22 @@ def with_flags(problems: Sequence[str], names: Collection[str], arguments: Colle
 
 
 def options(
-    kinds: Sequence[type["DataclassInstance"]], *, arguments: Collection[str] = (), config: bool = True
+    kinds: Sequence[type["DataclassInstance"]],
+    *,
+    arguments: Collection[str] = (),
+    without: Collection[str] = (),
+    config: bool = True,
 ) -> list[inspect.Parameter]:
     """The parameters that typer makes a command's flags from.
 
     Args:
         kinds: The command's settings classes.
         arguments: Fields that are given by position instead.
+        without: Fields that the command has no flags for, as it would refuse all but their defaults.
         config: Whether the command reads a settings file.
     """
-    parameters = [parameter for kind in kinds for parameter in _parameters(kind, arguments)]
+    every = [parameter for kind in kinds for parameter in _parameters(kind, arguments)]
+    parameters = [parameter for parameter in every if parameter.name not in without]
     if config:
         parameters.append(
             _parameter(
@@ -245,7 +252,8 @@ def add_command(
             typer.echo(_interrupted(call), err=True)
             raise typer.Exit(130) from error
 
-    parameters = options(kinds, arguments=arguments, config=config)
+    without = ("pace",) if name in _AT_GIVEN_PACE else ()
+    parameters = options(kinds, arguments=arguments, without=without, config=config)
     signed = cast("_Signed", command)
     signed.__signature__ = inspect.Signature(parameters)
     signed.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

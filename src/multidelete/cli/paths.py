@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from multidelete.artifacts.overlap import paths_of_model, refuse_overlap
-from multidelete.core.errors import CheckpointError
+from multidelete.core.errors import CheckpointError, ConfigError, SettingProblem
 from multidelete.core.paths import lies_there, user_path
 
 
@@ -55,7 +55,9 @@ def refuse_touching(values: Mapping[str, object]) -> None:
 
     Raises:
         CheckpointError: One line for each pair of paths.
+        ConfigError: A name is empty, which would be the working folder.
     """
+    _refuse_empty(values)
     read = {name: [p for text in _texts(values.get(name)) for p in _ways(READS[name], text)] for name in READS}
     others = [path for name, paths in read.items() if name not in MODELS for path in paths]
     models = [path for name in MODELS for path in read[name]]
@@ -81,6 +83,13 @@ def refuse_touching(values: Mapping[str, object]) -> None:
         check(Path(text), [path for name, paths in read.items() if name != "key" for path in paths])
     if problems:
         raise CheckpointError(problems)
+
+
+def _refuse_empty(values: Mapping[str, object]) -> None:
+    empty = [name for name in dict.fromkeys((*READS, *WRITES, *ADDS_TO)) if "" in _texts(values.get(name))]
+    if empty:
+        rule = "is empty; it must be a path, or what else its help names. Give one."
+        raise ConfigError([SettingProblem(name, rule) for name in empty])
 
 
 def _told_by(lineage: Path) -> list[Path]:

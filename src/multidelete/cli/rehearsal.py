@@ -25,7 +25,7 @@ def show_rehearsal(rehearsal: "Rehearsal", out: Path, *, named: bool, as_json: b
     request = rehearsal.request
     rows: list[list[object]] = [["would go", f"{request['pairs']} of {_counted(request['of'], 'training pairs')}"]]
     if (unit := request["unit"]) != "pair":
-        rows.append(["", f"all pairs of {_counted(request['units'], f'units of the kind {unit}')}"])
+        rows.append(["", f"all pairs of {_counted(request['units'], f'{unit}s')}"])
     rows += [["", f"of kind {kind}: {go} of {of}"] for kind, (go, of) in rehearsal.kinds.items()]
     for name, (go, stay) in rehearsal.members.items():
         shared = f"; {counted(stay, f'{name}s stay')}, which kept pairs have too" if stay else ""
@@ -41,9 +41,10 @@ def show_rehearsal(rehearsal: "Rehearsal", out: Path, *, named: bool, as_json: b
     beside = "LoRA beside " if "lora" in part else ""
     rows.append(["trained", f"{beside}{part['chosen']}: {_counted(part['parameters'], 'tensors of parameters')}"])
     if rehearsal.pairs_backward is not None:
-        asked = f", {rehearsal.pairs_forward:,} asked of frozen models" if rehearsal.pairs_forward else ""
+        most = "at most " if rehearsal.loop.get("pace") == "auto" else ""  # the run ends where it may
+        asked = f", {rehearsal.pairs_forward:,} only forwarded" if rehearsal.pairs_forward else ""
         steps = f"{counted(rehearsal.steps, 'steps')}, " if rehearsal.steps else ""
-        rows.append(["cost", f"{steps}{counted(rehearsal.pairs_backward, 'pairs')} trained on{asked}"])
+        rows.append(["cost", f"{most}{steps}{counted(rehearsal.pairs_backward, 'pairs')} trained on{asked}"])
     rows.append(["time", "unknown" if rehearsal.wall_s is None else f"about {span(max(1, rehearsal.wall_s))}"])
     rows.append(["", rehearsal.estimated])
     if rehearsal.peak_bytes:

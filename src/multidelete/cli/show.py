@@ -125,19 +125,24 @@ def show_methods(methods: Sequence["MethodRow"], *, as_json: bool) -> None:
     )
 
 
-def show_result(folder: Path, record: RunRecord, what: str) -> None:
-    """Where a model was written, how long it took and what it cost."""
+def show_result(folder: Path, record: RunRecord, what: str, key: Path | None = None) -> None:
+    """Where a model was written and the key of its deletions, how long it took and what it cost."""
     cost = record.cost or Cost()
     seconds = f"{cost.wall_s or 0:,.1f} s"
     if cost.reference_s:
-        seconds += f" ({cost.reference_s:,.1f} s of it asking the original)"
+        seconds += f" ({cost.reference_s:,.1f} s of it preparing, before training)"
     pairs = f"{counted(round(cost.pairs_backward or 0), 'pairs')} trained on"
     if cost.pairs_forward:
-        pairs += f", {cost.pairs_forward:,.0f} asked of the original"
+        pairs += f", {cost.pairs_forward:,.0f} only forwarded"
     rows = [[what, folder]]
     if record.request is not None and record.method is not None:
-        gone = counted(record.request.pairs, "pairs")
-        rows.append(["forgotten", f"{gone}, by the method {record.method.name}"])
+        told = f"{counted(record.request.pairs, 'pairs')}, by the method {record.method.name}"
+        if (record.decisions or {}).get("forgotten") == 0:  # a run that looks for its own end, and did not reach it
+            rows.append(["not forgotten", f"{told}: by the run's own measure they can still be told from unseen ones"])
+        else:
+            rows.append(["forgotten", told])
+    if key is not None:
+        rows.append(["key", f"{key}; keep it apart from the model, for later requests"])
     if (lora := record.lora) is not None:
         form = "merged into the weights" if lora.merged else "an adapter, which needs the original (multidelete merge)"
         rows.append(["LoRA", f"rank {lora.r}, {form}"])
@@ -153,14 +158,23 @@ def show_result(folder: Path, record: RunRecord, what: str) -> None:
     show_table(["", ""], rows)
 
 
-def show_run(folder: Path, record: RunRecord, what: str, *, as_json: bool, follows: str | None = None) -> None:
-    """What a run recorded, and the command that follows."""
+def show_run(
+    folder: Path,
+    record: RunRecord,
+    what: str,
+    *,
+    as_json: bool,
+    follows: str | None = None,
+    key: Path | None = None,
+) -> None:
+    """What a run recorded, where its key lies, and the command that follows."""
     commands = [] if follows is None else [follows]
     if as_json:
-        told = {"folder": str(folder), **replace(record, history=None).as_json()}
+        places = {"folder": str(folder), **({} if key is None else {"key": str(key)})}
+        told = {**places, **replace(record, history=None).as_json()}
         show_json(told | ({"next": commands} if commands else {}))
     else:
-        show_result(folder, record, what)
+        show_result(folder, record, what, key)
         show_commands(commands)
 
 

@@ -18,7 +18,8 @@ class TuneOptions(UnlearnOptions):
     """Run.
 
     Attributes:
-        trials: Settings to try, 1 or more; the first are those given, or else the method's own.
+        trials: Settings to try, 1 or more; the first are those given, or else the method's own, with a fixed
+            budget where it trains.
         out: Settings file to write, for `unlearn --config`; ends in .toml. Beside it, in a .jsonl file, a row for
             each trial.
         overwrite: Replace the file if it exists.
@@ -59,6 +60,10 @@ def _show(tuned: "Tuned") -> None:
     cost = tuned.cost
     pairs = f"{counted(cost.pairs_backward, 'pairs')} trained on, {cost.pairs_forward:,} asked about"
     show.show_table(["", ""], [["settings", tuned.file], ["cost", f"{cost.wall_s:,.1f} s; {pairs}"]])
+    from multidelete.experiments.trials import NO_WAY_OF_ITS_OWN, by_default_finds
+
+    if by_default_finds(tuned.method):
+        show.say(f"note: {NO_WAY_OF_ITS_OWN}")
 
 
 def _show_json(tuned: "Tuned") -> None:

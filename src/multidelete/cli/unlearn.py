@@ -7,7 +7,7 @@ from multidelete.artifacts.hub import check_hub, push_to_hub
 from multidelete.cli import show
 from multidelete.cli.flags import Call
 from multidelete.cli.following import after_unlearn
-from multidelete.cli.inputs import deletion_arguments, given_search
+from multidelete.cli.inputs import deletion_arguments, given_keys, given_search
 from multidelete.cli.options import (
     CheckpointOptions,
     DataOptions,
@@ -27,6 +27,7 @@ def unlearn(call: Call) -> None:
     Loop settings that are not given are the method's own (`multidelete methods`).
     """
     out, run = call.of(OutOptions), call.of(UnlearnOptions)
+    from multidelete.artifacts.keys import key_file
     from multidelete.models.sources import refuse_missing
     from multidelete.unlearning import carried_out
 
@@ -55,4 +56,6 @@ def unlearn(call: Call) -> None:
         follows = after_unlearn(run.original, out.out, method, same)
         told: dict[str, Json] = {"kept_repeats": done.kept_repeats} if call.json else {}
         record = replace(done.record, rest=told)
-        show.show_run(Path(out.out), record, "unlearned", as_json=call.json, follows=follows)
+        given = given_keys(call).key
+        key = key_file(Path(out.out)) if given is None else Path(given)
+        show.show_run(Path(out.out), record, "unlearned", as_json=call.json, follows=follows, key=key)

@@ -69,7 +69,7 @@ def names_by_name(value: object) -> Wanted:
 
 
 def check_arguments(arguments: Mapping[str, Wanted]) -> None:
-    """Refuse arguments of the wrong type, all of them at once.
+    """Refuse arguments of the wrong type and paths that are empty, all of them at once.
 
     Raises:
         ConfigError: One line for each, with its name, the value, its type and the rule.
@@ -78,6 +78,11 @@ def check_arguments(arguments: Mapping[str, Wanted]) -> None:
         SettingProblem(name, f"is {shown(one.value)}, of type {type(one.value).__name__}; it must be {one.rule}.")
         for name, one in arguments.items()
         if not one.fits
+    ]
+    problems += [
+        SettingProblem(name, f"is empty; it must be {one.rule}.")
+        for name, one in arguments.items()
+        if one.types == PLACE and one.value == ""  # which would be the working folder
     ]
     if problems:
         raise ConfigError(problems)

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from multidelete.core.described import descriptions
 from multidelete.core.errors import ConfigError, SettingProblem
 from multidelete.core.json_files import JsonObject
 from multidelete.core.toml_files import SettingsFile, read_toml
@@ -127,7 +128,12 @@ def resolve(
     take({name: value for name, value in (flags or {}).items() if value is not None}, from_text=True, others=())
 
     missing = [n for n, one in known.items() if n not in values and one.default is one.default_factory is MISSING]
-    problems += [about(n, f"is not given; it must be {_wanted(hints[n])}.") for n in missing if n not in refused]
+    told = descriptions(kind) if missing else {}
+    problems += [
+        about(n, f"is not given; it must be {_wanted(hints[n])}. {_give(told.get(n, ''))}")
+        for n in missing
+        if n not in refused
+    ]
     settings = None
     if not missing:
         make: Callable[..., Settings] = kind
@@ -140,6 +146,12 @@ def resolve(
     if settings is None or problems:
         raise ConfigError(problems)
     return settings
+
+
+def _give(description: str) -> str:
+    """What to give for a field that is missing: the first sentence of its description."""
+    first = description.split(". ")[0].rstrip(".")
+    return f"Give it ({first[:1].lower()}{first[1:]})." if first else "Give it."
 
 
 def misfits(kind: type, values: Mapping[str, object]) -> list[str]:

@@ -94,8 +94,13 @@ def resolve_request(
     chosen = {pair_id for what, names in wanted.items() for pair_id in _match(data, what, names, problems)}
     problems += skipped_ids(data, read, file)
     if not any(by_column.values()):
-        where = f"{file} names nothing" if file is not None else "Nothing is named"
-        problems.append(f"{where}; a deletion request needs at least one pair id, subject, image or node.")
+        needs = "a deletion request needs at least one pair id, subject, image or node."
+        problems.append(
+            f"Nothing is named; {needs} Give a request file (--forget), or --forget-subject, --forget-image or "
+            "--forget-node."
+            if file is None
+            else f"{file} names nothing; {needs} Write an id in each line, or a column id, subject, image or node."
+        )
     chosen = _whole_units(data.train, chosen, unit, problems)
     if chosen:
         problems += what_is_missing_afterwards(data.train, chosen, data.classes)

@@ -36,10 +36,15 @@ class Judge:
         """
         val = data.splits.get("val")
         if not val:
-            has = ", ".join(name for name in data.splits if name != "train") or "no held-out pairs"
+            held_out = [name for name in data.splits if name != "train"]
+            if not held_out:
+                raise DataError(
+                    f"{data.name} has no held-out pairs, and a search is judged by those of a split val. Give data "
+                    "that has one, or a model that was trained with --holdout."
+                )
             raise DataError(
-                f"{data.name} has no validation pairs (val), only {has}; a search is judged by them, never by test. "
-                "Name a split as val (--splits val=NAME), or train with --holdout where there are no held-out pairs."
+                f"{data.name} has no validation pairs (val); its held-out pairs are those of {' and '.join(held_out)}. "
+                "A search is judged by validation pairs, never by test. Name a split as val (--splits val=NAME)."
             )
         forget, retain = forget_retain(data.train, request)
         self.seen = replace(data, splits={"train": data.train, "val": val})

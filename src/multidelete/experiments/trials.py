@@ -16,9 +16,14 @@ from multidelete.core.json_files import JsonObject
 from multidelete.core.records import read_object
 from multidelete.core.settings import LoopSettings, LoraSettings
 from multidelete.core.words import counted
-from multidelete.methods import METHODS, Method
+from multidelete.methods import METHODS, GradientMethod, Method
 
 _FOUND_BY = "# Found by multidelete tune"  # how a settings file begins
+NO_WAY_OF_ITS_OWN = (
+    "a run with these settings has a fixed rate and budget. One without them finds its own, which the search did not "
+    "try."
+)
+"""Of settings of a method whose runs otherwise find their way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,11 +197,14 @@ def settings_file(
         lora: As given to the search.
     """
     before = "failed" if cost.default_objective is None else f"{cost.default_objective:.4f}"
+    began = "the fixed budget that the search began with" if method.trains else "what the search began with"
     head = [
         f"{_FOUND_BY}: {counted(cost.trials, 'trials')}, {cost.failed} of them failed, {cost.wall_s:,.0f} s.",
         f"# Pairs backpropagated in all: {cost.pairs_backward:,}; forwarded, judging included: {cost.pairs_forward:,}.",
-        f"# Objective (validation pairs and request): {before} with the defaults, {cost.objective:.4f} with these.",
+        f"# Objective (validation pairs and request): {before} with {began}, {cost.objective:.4f} with these.",
     ]
+    if by_default_finds(method):
+        head.append(f"# {NO_WAY_OF_ITS_OWN[:1].upper()}{NO_WAY_OF_ITS_OWN[1:]}")
     top = as_toml(loop, only=loop_names)
     if trainable != "auto":
         top += f"trainable = {json.dumps(trainable)}\n"
@@ -204,6 +212,11 @@ def settings_file(
         top += f"lora = {json.dumps([f'{name}={value}' for name, value in asdict(lora).items()])}\n"
     own = as_toml(method, table="method").replace("[method]\n", f"[method]\nname = {json.dumps(_name(method))}\n", 1)
     return "\n".join(["\n".join(head) + "\n", top, own, as_toml(cost, table="search")])
+
+
+def by_default_finds(method: Method) -> bool:
+    """Whether runs of a method find their rate and their end where neither is given."""
+    return isinstance(method, GradientMethod) and method.is_solvable
 
 
 def _name(method: Method) -> str:

@@ -137,7 +137,8 @@ def searched(
         raise ConfigError(SettingProblem("trials", f"is {trials}; it must be 1 or more."))
     deletion = _at_given_rates(arguments).resolved()
     if deletion.loop.pace == "auto":
-        raise ConfigError("pace is 'auto', and rates and passes are what a search tries. Leave pace out.")
+        rule = "it must be 'given', since a search tries rates and passes. Leave it out."
+        raise ConfigError(SettingProblem("pace", f"is 'auto'; {rule}"))
     if deletion.repeats:
         logger.warning("%s", repeats_note(deletion.repeats))
     chosen, loop, request = deletion.method, deletion.loop, deletion.request
