@@ -42,7 +42,8 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", sorted(set(METHODS) - {"retrain"}))
 def test_planned_cost_is_what_a_run_costs(name: str) -> None:
     adapter, forget = own_clip(DATA), subjects_ids(DATA.train, 2)
-    settings = {"passes": 3.0, "batch_size": 3, "retain_per_forget": 2, "retain_sample": 0}
+    settings = {"batch_size": 3, "retain_per_forget": 2, "retain_sample": 0}
+    settings |= {"passes": 3.0} if METHODS[name].trains else {}
     told = rehearsed(adapter, DATA, forget, method=name, settings=settings)
     made = multidelete.unlearn(adapter, DATA, forget, method=name, settings=settings).manifest["cost"]
     assert isinstance(made, dict)

@@ -37,6 +37,7 @@ from tests.tiny import (
     quick,
     record_collated,
     subjects_ids,
+    trained,
     vit_roberta,
     weights,
 )
@@ -354,9 +355,9 @@ def test_a_run_that_finds_its_way_tells_its_legs(original: Path, data: PairData,
     """To trackers, in the record and on the card, which tell no rate that it did not use."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    out = original.parent / "out"
+    out, memorised = original.parent / "out", trained(own_clip(data), data.train)
     settings = {"pace": "auto", "device": "cpu", "trackers": ("tensorboard",)}
-    record = unlearn(original, data, forget, method=GradDiff(), settings=settings, out=out).manifest
+    record = unlearn(memorised, data, forget, method=GradDiff(), settings=settings, out=out).manifest
     legs, undone = (int(record["decisions"][name]) for name in ("legs", "undone"))  # type: ignore[index, call-overload]
     events = EventAccumulator(str(next((out / "logs").rglob("events.out.*")).parent))
     events.Reload()

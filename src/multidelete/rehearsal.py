@@ -110,7 +110,7 @@ def rehearse(arguments: DeletionArguments, out: str | Path | None = None, *, ove
         members=_members(job),
         kept_repeats=tuple(deletion.repeats),
         method={"name": method.name, **asdict(method)},
-        loop=deletion.loop.told(),
+        loop=deletion.loop.told(trains=method.trains),
         trainable={"chosen": prepared.part, "parameters": prepared.parameters, **lora},
         steps=None if plan is None else plan.steps,
         pairs_backward=None if plan is None else plan.pairs_backward,

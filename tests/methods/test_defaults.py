@@ -48,6 +48,18 @@ def test_what_a_run_finds_is_neither_given_nor_told() -> None:
     with pytest.raises(ConfigError, match=r"schedule is 'constant'.*Leave schedule out, or give pace=given"):
         loop_settings(method, {"schedule": "constant"}, None, 100)
     assert loop_settings(method, {"schedule": "constant", "lr": 1e-4}, None, 100).schedule == "constant"
+    with pytest.raises(ConfigError, match=r"optimizer is 'sgd'.*Leave optimizer out, or give pace=given"):
+        loop_settings(method, {"optimizer": "sgd"}, None, 100)
+    assert loop_settings(method, {"optimizer": "sgd", "passes": 2}, None, 100).optimizer == "sgd"
+
+
+@pytest.mark.parametrize("name", ["ssd", "slug", "kfade", "l_codec"])
+def test_a_rate_for_a_method_without_steps_is_refused_and_none_is_told(name: str) -> None:
+    method = METHODS[name]()
+    with pytest.raises(ConfigError, match=rf"lr is 0.1 and passes is 3, and {name} takes no steps"):
+        loop_settings(method, {"lr": 0.1, "passes": 3}, None, 100)
+    told = loop_settings(method, None, None, 100).told(trains=method.trains)
+    assert told.keys() == {"retain_sample", "feature_cache", "precision", "workers", "device"}
 
 
 def test_rates_of_small_requests_fall_too() -> None:

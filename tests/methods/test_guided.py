@@ -15,7 +15,7 @@ from multidelete.artifacts.result_folder import RUN_KEY
 from multidelete.artifacts.sealed import NOTE
 from multidelete.audits import collect
 from multidelete.audits.membership import margins as audit_margins
-from multidelete.core.errors import ConfigError, DivergedError
+from multidelete.core.errors import ConfigError, DivergedError, UnsupportedError
 from multidelete.core.json_files import JsonObject
 from multidelete.core.settings import LoraSettings
 from multidelete.data.pairs import PairData
@@ -23,7 +23,7 @@ from multidelete.methods import SSD, FineTune, GradDiff, Job, Method, MultiDelet
 from multidelete.methods.auto import is_solved, planned_run, run_method
 from multidelete.methods.defaults import loop_settings
 from multidelete.methods.descent import LONG, SHORT, DescentLegs
-from multidelete.methods.guided import IN_VAIN, Legs, Progress, is_better, run_guided
+from multidelete.methods.guided import ALLOWED, IN_VAIN, Legs, Progress, is_better, run_guided
 from multidelete.methods.lora_start import choose_inputs
 from multidelete.methods.reference import outputs_of
 from multidelete.methods.searching import TOGETHER, drawn_searches, margins
@@ -243,6 +243,47 @@ def test_too_few_validation_pairs_stand_for_nothing(
     few = judged(ENOUGH_UNSEEN - 1)
     assert not few.has_holdout
     assert few.unseen.name == "unassociated pairs"
+    of_one_kind = val.only([pair.id for pair in val if pair.kind == "sensitive"], "val")
+    assert not Judge(job_of(memorised, data, holdout=of_one_kind)).has_holdout
+
+
+def test_weights_of_terms_are_heard_since_the_run_descends_with_them(memorised: Adapter, data: PairData) -> None:
+    """Solved legs know no terms."""
+    job = job_of(memorised, data)
+    assert is_solved(MultiDelete(), job, Judge(job))
+    for method in (MultiDelete(decoupling=7.0), MultiDelete(score_target="partner")):
+        assert not is_solved(method, job, Judge(job))
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "told"),
+    [
+        (MultiDelete(score_target="holdout"), {"holdout": None}, "score_target is 'holdout', but the data has no val"),
+        (MultiDelete(), {"settings": quick(pace="auto", accumulation=100)}, "fewer than its 100 shares"),
+    ],
+)
+def test_what_a_descending_leg_would_refuse_is_refused_before_the_first_leg(
+    method: MultiDelete, changes: dict[str, object], told: str, memorised: Adapter, data: PairData
+) -> None:
+    job = job_of(memorised, data, **changes)
+    before = weights(job.adapter)
+    for run in (planned_run, run_method):
+        with pytest.raises((ConfigError, UnsupportedError), match=told):
+            run(method, job)
+    assert same(weights(job.adapter), before)
+
+
+def test_a_part_on_which_no_loss_hangs_is_refused_as_such(memorised: Adapter, data: PairData) -> None:
+    job = job_of(memorised, data)
+    choose_trainable(job.adapter, "model.logit_scale")
+    with pytest.raises(UnsupportedError, match="None hangs on the part that is trained: choose another"):
+        run_method(MultiDelete(), job)
+
+
+def test_without_checkpoints_nothing_is_written(memorised: Adapter, data: PairData, tmp_path: Path) -> None:
+    settings = replace(AUTO, checkpoint_steps=0)
+    run_method(GradDiff(), job_of(memorised, data, work=tmp_path, settings=settings))
+    assert not (tmp_path / "legs.safetensors").exists()
 
 
 def test_a_plan_is_no_less_than_what_a_run_asks(memorised: Adapter, data: PairData) -> None:
@@ -456,6 +497,17 @@ def test_of_two_forgotten_states_the_one_that_finds_more_kept_pairs_is_taken(
     assert not is_better(fewer, forgotten, before)
     assert is_better(fewer, nearer, before)
     assert not is_better(nearer, fewer, before)
+
+
+def test_chance_excuses_no_loss_where_the_goal_was_not_reached(memorised: Adapter, data: PairData) -> None:
+    """Of kept pairs that come and go one standard error is left out where the goal is reached, and nowhere else."""
+    before = Judge(job_of(memorised, data)).measure()
+    kept = before.kept.clone()
+    for at in before.kinds.kept.values():
+        kept[at[before.kept[at] >= 0.5][:2]] -= 0.5
+    lost = replace(before, kept=kept, gaps=0.9 * before.gaps)
+    assert lost.lost_since(before) < ALLOWED < lost.mean_lost_since(before)
+    assert not is_better(lost, before, before)
 
 
 def test_run_gives_up_where_the_pairs_are_forgotten_and_no_leg_brings_back_what_was_lost(

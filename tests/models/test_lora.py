@@ -128,6 +128,12 @@ def test_parts_without_linear_layers_are_refused(data: PairData) -> None:
         add_lora(adapter, LORA, seed=0)
 
 
+def test_a_rank_above_that_of_every_layer_is_refused() -> None:
+    adapter = own_clip(people(4))
+    with pytest.raises(ConfigError, match=r"LoRA's r is 100000, and no layer .* has a rank above \d+\. Give at most"):
+        add_lora(adapter, LoraSettings(r=100000), seed=0)
+
+
 def test_batch_statistics_are_not_trained_beside_lora(data: PairData) -> None:
     adapter = own_clip(data)
     adapter.model.extra = nn.BatchNorm1d(3)

@@ -29,10 +29,9 @@ On {record.date} this model was made to forget {request and request.pairs} of it
 | | |
 |---|---|
 | method settings | {settings} |
-{_budget(loop, record.decisions or {})}
-| seed | {record.seed} |
-| pairs trained on | {cost.pairs_backward or 0:,.0f} |
-| pairs asked of the original | {cost.pairs_forward or 0:,.0f} |
+{_budget(loop, record.decisions or {})}| seed | {record.seed} |
+| pairs forwarded and backpropagated | {cost.pairs_backward or 0:,.0f} |
+| pairs only forwarded | {cost.pairs_forward or 0:,.0f} |
 | wall time | {cost.wall_s or 0:.1f} s |
 
 What was deleted is not recorded here. `multidelete.json` holds the settings, versions and digests; its references
@@ -43,8 +42,9 @@ Whether the pairs are forgotten is for `multidelete audit` to say; this card mak
 
 
 def _budget(loop: JsonObject, decisions: JsonObject) -> str:
-    """Rows of what the run was given, or of what it found."""
+    """Rows of what the run was given, or of what it found; none where it took no steps."""
     if loop.get("pace") == "auto":
         legs, undone = (str(decisions.get(name)).removesuffix(".0") for name in ("legs", "undone"))
-        return f"| legs, whose lengths the run found | {legs}, {undone} of them undone |"
-    return f"| passes | {loop.get('passes')} |\n| learning rate | {loop.get('lr')} |"
+        return f"| legs, whose lengths the run found | {legs}, {undone} of them undone |\n"
+    given = {"passes": loop.get("passes"), "learning rate": loop.get("lr")}
+    return "".join(f"| {name} | {value} |\n" for name, value in given.items() if value is not None)

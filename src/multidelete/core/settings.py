@@ -9,6 +9,9 @@ from multidelete.core.json_files import JsonObject
 FOUND = ("passes", "lr", "schedule")
 """Loop settings that mean nothing where a run finds its way."""
 
+OF_ANY_METHOD = ("retain_sample", "feature_cache", "precision", "workers", "device")
+"""Loop settings that mean something where no loop runs."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoopSettings:
@@ -80,9 +83,16 @@ class LoopSettings:
             },
         )
 
-    def told(self) -> JsonObject:
-        """What decides how a run goes: without rate, passes and schedule where it finds them."""
-        return {name: value for name, value in asdict(self).items() if self.pace == "given" or name not in FOUND}
+    def told(self, *, trains: bool = True) -> JsonObject:
+        """What decides how a run goes: without rate, passes and schedule where it finds them.
+
+        Args:
+            trains: Whether the method runs the loop.
+        """
+        told = asdict(self)
+        if not trains:
+            return {name: told[name] for name in OF_ANY_METHOD}
+        return {name: value for name, value in told.items() if self.pace == "given" or name not in FOUND}
 
 
 @dataclass(frozen=True, kw_only=True)

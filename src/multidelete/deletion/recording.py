@@ -89,7 +89,7 @@ def record_of_deletion(prepared: Prepared, done: Outcome, lineage: Lineage, *, t
             peak_bytes=done.peak_bytes,
         ),
         method=MethodRecord(name=deletion.method.name, rest=asdict(deletion.method)),
-        loop=deletion.loop.told(),
+        loop=deletion.loop.told(trains=deletion.method.trains),
         trainable=TrainableRecord(chosen=prepared.part, parameters=prepared.parameters),
         request=RequestRecord(
             pairs=len(job.forget),

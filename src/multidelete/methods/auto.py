@@ -26,6 +26,7 @@ def run_method(method: Method, job: Job) -> Outcome:
     job.adapter.to(make_accelerator(device=job.settings.device).device)
     if not (isinstance(method, GradientMethod) and finds_its_way(method, job)):
         return method.run(job)
+    method.check(job)
     judge = Judge(job)
     solves = is_solved(method, job, judge)
     chosen = choose_inputs(job, judge) if solves and stands_beside(job.adapter) else 0.0
@@ -49,10 +50,10 @@ def finds_its_way(method: Method, job: Job) -> bool:
 def is_solved(method: GradientMethod, job: Job, judge: Judge) -> bool:
     """Whether its legs are solved where they can be.
 
-    Those of matching heads are not: what such a head keeps hangs on margins over very many wrong pairs, which rows of a
-    few kept pairs cannot pin.
+    With other weights or targets than its own they are not, since solved legs know neither. Nor are those of matching
+    heads: what such a head keeps hangs on margins over very many wrong pairs, which rows of few kept pairs cannot pin.
     """
-    return method.is_solvable and not job.masks and not judge.is_matching
+    return method.is_solvable and method == type(method)() and not job.masks and not judge.is_matching
 
 
 def _stride(judge: Judge) -> Stride:
@@ -63,6 +64,7 @@ def planned_run(method: Method, job: Job) -> Planned | None:
     """What a run will ask of the model; of one that finds its own end the most that it may ask."""
     if not (isinstance(method, GradientMethod) and finds_its_way(method, job)):
         return method.planned(job)
+    method.check(job)
     judge = Judge(job)
     stride = _stride(judge)
     longest = replace(job.settings, passes=stride.most * passes_of_leg(job, stride), pace="given")
@@ -83,13 +85,14 @@ def planned_run(method: Method, job: Job) -> Planned | None:
 def _unfinished(outcome: Outcome, judge: Judge) -> str:
     told = outcome.decisions
     weaker = (
-        f"unassociated pairs (there are no validation pairs, or of fewer than {ENOUGH_UNSEEN} subjects or pictures)"
+        "unassociated pairs (there are no validation pairs, none of a kind that goes, or of fewer than "
+        f"{ENOUGH_UNSEEN} subjects or pictures)"
     )
     unseen = "validation pairs" if judge.has_holdout else weaker
     return (
         f"the deleted pairs can still be told from {unseen}: by the signal that tells most, their mean rank among "
         f"them lies {max(told['distance'], told['further']):.2f} from one half. "
-        "No further leg was found that leaves kept pairs standing: found "
+        f"No leg of {told['legs']:.0f} came farther with kept pairs standing, which are found "
         f"{told['kept']:.3f} now and {told['kept_before']:.3f} before. "
         "Audit the result; retraining is the way that is left."
     )

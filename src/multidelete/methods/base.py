@@ -14,11 +14,12 @@ from multidelete.core.runtime import is_main_process, make_accelerator
 from multidelete.core.settings import LoopSettings
 from multidelete.core.streams import Stream, stream
 from multidelete.data.pairs import PairDataset
+from multidelete.methods.partners import Associations, unassociated_pairs
 from multidelete.methods.reference import HOLDOUT_LIMIT, Reference, ReferenceSettings, build_reference
 from multidelete.methods.search import Search
 from multidelete.models.base import Adapter
 from multidelete.training.loop import Run, run_loop
-from multidelete.training.plan import plan_steps
+from multidelete.training.plan import check_shares, plan_steps
 from multidelete.training.step import Step
 
 FEW_PAIRS = 64  # requests below this are small
@@ -200,6 +201,19 @@ class GradientMethod(Method):
             min(len(job.holdout), HOLDOUT_LIMIT) if asks.score_targets == "holdout" and job.holdout is not None else 0
         )
         return sum(sizes.values()) + held + (asks.draws * sizes["forget"] if asks.partners else 0)
+
+    def check(self, job: Job) -> None:
+        """Refuse what a run would refuse at its first step, before anything is done.
+
+        Raises:
+            UserError: The settings do not fit the data, or no pair is unrelated to others.
+        """
+        asked, sizes = self.reference_settings(job), {"forget": len(job.forget), "retain": len(sample_retain(job))}
+        check_shares(plan_steps(self.parts, sizes, job.settings, job.seed), job.settings.accumulation)
+        if asked is not None and asked.partners is not None:
+            pool = job.forget if asked.partners == "forget" else sample_retain(job)
+            associations = Associations(job.train, job.adapter.modalities)
+            unassociated_pairs(pool.pairs, job.forget.pairs, associations, stream(job.seed, Stream.PARTNERS))
 
     def asked_again(self, job: Job) -> int:
         """Pairs that `refresh_reference` asks about."""

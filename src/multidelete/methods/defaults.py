@@ -46,8 +46,18 @@ def loop_settings(
     if not {"lr", "passes"} & asked.keys() and isinstance(method, GradientMethod) and method.is_solvable:
         own = replace(own, pace="auto")
     settings = resolve(LoopSettings, None, {**asdict(own), **asked})
+    if not method.trains and (unused := [name for name in ("lr", "passes") if name in asked]):
+        given = " and ".join(f"{name} is {asked[name]}" for name in unused)
+        raise ConfigError(
+            f"{given}, and {method.name} takes no steps with a rate. Leave it out, or give another method."
+        )
     if settings.pace == "auto" and {"lr", "passes"} & asked.keys():
         raise ConfigError("pace is 'auto', and a rate or passes are given. Leave one of them out.")
+    if settings.pace == "auto" and settings.optimizer != "adamw":
+        raise ConfigError(
+            f"optimizer is {settings.optimizer!r}, and a run that finds its rates steps with adamw. Leave optimizer "
+            "out, or give pace=given, a rate or passes."
+        )
     if settings.pace == "auto" and "schedule" in asked:
         raise ConfigError(
             f"schedule is {settings.schedule!r}, and a run that finds its rates lets each of them fall to zero in a "

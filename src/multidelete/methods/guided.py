@@ -278,8 +278,8 @@ def _merit(standing: Standing, start: Standing) -> float:
 def is_better(one: Standing, other: Standing, start: Standing) -> bool:
     """Whether a state is to be kept in the place of another.
 
-    One in which the deleted pairs are forgotten is; of two such the one that finds more kept pairs. Otherwise losses of
-    kept pairs count more than on the way.
+    One in which the deleted pairs are forgotten is; of two such the one whose kind that lost most lost less. Otherwise
+    losses count more than on the way, and as they are: chance excuses no loss where the goal was not reached.
     """
     is_done = [_is_done(start, state) for state in (one, other)]
     if all(is_done):
@@ -287,7 +287,8 @@ def is_better(one: Standing, other: Standing, start: Standing) -> bool:
     if any(is_done):
         return is_done[0]
     dear = [
-        state.far / max(start.far, 1e-9) + PRICE * max(0.0, state.lost_since(start) - ALLOWED) for state in (one, other)
+        state.far / max(start.far, 1e-9) + PRICE * max(0.0, state.mean_lost_since(start) - ALLOWED)
+        for state in (one, other)
     ]
     return dear[0] < dear[1]
 
@@ -321,8 +322,8 @@ def _row(way: Legs, after: Standing | None, start: Standing, accepted: bool) -> 
 
 
 def _keep(job: Job, run: Progress, ways: Sequence[Legs], judge: Judge, best: Weights) -> None:
-    """Write what a run needs to go on from here, in its work folder."""
-    if job.work is None:
+    """Write what a run needs to go on from here, in its work folder, unless no checkpoints are wanted."""
+    if job.work is None or not job.settings.checkpoint_steps:
         return
     if is_main_process():
         told: dict[str, State] = {

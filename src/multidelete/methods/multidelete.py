@@ -131,7 +131,8 @@ class MultiDelete(GradientMethod):
 
     def _matches_again(self, job: Job) -> bool:
         """Whether there are targets from held-out pairs to match while the run goes on."""
-        return self.reference_settings(job).score_targets == "holdout" and job.holdout is not None and self.score > 0
+        asked = self.reference_settings(job)
+        return asked.score_targets == "holdout" and self.score > 0 and self.refreshes > 0
 
     def _is_due(self, number: int, passes: float) -> bool:
         """Whether another of the refreshes is due after a pass; at the end of the run none is."""

@@ -65,8 +65,8 @@ def unassociated_pairs(
         else:
             raise RequestError(
                 f"no unassociated partners found among {counted(len(pool), 'pairs')} in {tries} tries: "
-                "nearly all share a member "
-                "or a subject. There must be unrelated pairs to imitate; take partners='retain' with more retain pairs."
+                "nearly all share a member or a subject. There must be unrelated pairs to imitate: keep more pairs, or "
+                "retrain."
             )
         exchanged.append(
             Pair(

@@ -195,7 +195,8 @@ def _unseen(job: Job) -> tuple[PairDataset, bool]:
     """Pairs that the deleted ones are compared with, and whether they are validation pairs."""
     if job.holdout is not None:
         held = sample_pairs(job.holdout, JUDGED, job.seed, Stream.REFRESH_SAMPLE, "sampled held-out pairs")
-        if _together(held.pairs) >= ENOUGH_UNSEEN:
+        has_every_kind = {pair.kind for pair in job.forget} <= {pair.kind for pair in held}
+        if has_every_kind and _together(held.pairs) >= ENOUGH_UNSEEN:
             return held, True
     associations = Associations(job.train, job.adapter.modalities)
     stand_for = [job.forget[at % len(job.forget)] for at in range(max(64, min(JUDGED, len(job.forget))))]
@@ -229,7 +230,7 @@ class Judge:
         unseen: What deleted pairs are compared with.
         is_matching: Whether the score comes from a matching head.
         has_holdout: Whether these are validation pairs; otherwise they are unassociated pairs of retain members, as
-            there are no validation pairs, or fewer than `ENOUGH_UNSEEN`.
+            there are no validation pairs, none of a kind that goes, or fewer than `ENOUGH_UNSEEN`.
         pairs: Pairs forwarded so far.
     """
 

@@ -17,7 +17,7 @@ from peft.utils.other import AuxiliaryTrainingWrapper
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from multidelete.core.errors import CheckpointError, UnsupportedError, first_few
+from multidelete.core.errors import CheckpointError, ConfigError, UnsupportedError, first_few
 from multidelete.core.foreign import explained
 from multidelete.core.settings import LoraSettings
 from multidelete.core.words import counted, indefinite
@@ -42,6 +42,7 @@ def add_lora(adapter: Adapter, settings: LoraSettings, *, seed: int, training_mo
         Names of the trainable parameters: those of LoRA.
 
     Raises:
+        ConfigError: The rank is above that of every layer.
         UnsupportedError: No linear layer is trainable, or batch statistics would change beside the weights.
     """
     network = _network(adapter)
@@ -61,6 +62,12 @@ def add_lora(adapter: Adapter, settings: LoraSettings, *, seed: int, training_mo
         raise UnsupportedError(
             "LoRA stands beside linear layers, and none is trained here. Choose a part that has some with --trainable, "
             "or leave --lora out."
+        )
+    most = max(min(cast(nn.Linear, modules[name]).weight.shape) for name in targets)
+    if settings.r > most:
+        raise ConfigError(
+            f"LoRA's r is {settings.r}, and no layer that is trained here has a rank above {most}. Give at most that; "
+            "8 is usual."
         )
     config = LoraConfig(
         r=settings.r,

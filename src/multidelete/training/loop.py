@@ -20,7 +20,7 @@ from transformers import get_scheduler
 
 from multidelete.artifacts.checkpoints import newest_checkpoint
 from multidelete.core.config import shown
-from multidelete.core.errors import CodeError, DivergedError, first_few
+from multidelete.core.errors import CodeError, DivergedError, UnsupportedError, first_few
 from multidelete.core.foreign import called
 from multidelete.core.progress import progress_bar
 from multidelete.core.runtime import (
@@ -241,7 +241,10 @@ def _refuse_no_losses(terms: object, method: Losses) -> None:
     if wrong:
         raise CodeError(f"{called(type(method))} gives losses that are no scalars: {first_few(wrong)}; give {rule}.")
     if not any(term.requires_grad for term in terms.values()):
-        raise CodeError(f"{called(type(method))} gives losses without a gradient: {', '.join(terms)}; give {rule}.")
+        without = f"{called(type(method))} gives losses without a gradient: {', '.join(terms)}"
+        if type(method).__module__.startswith(f"{__package__.partition('.')[0]}."):
+            raise UnsupportedError(f"{without}. None hangs on the part that is trained: choose another (--trainable).")
+        raise CodeError(f"{without}; give {rule}.")
 
 
 def _to(micro: MicroBatch, device: torch.device) -> MicroBatch:

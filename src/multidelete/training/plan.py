@@ -80,6 +80,22 @@ def _shuffled(size: int, rng: np.random.Generator) -> Iterator[int]:
         yield from rng.permutation(size).tolist()
 
 
+def check_shares(plan: Sequence[PlannedStep], accumulation: int) -> None:
+    """Refuse steps of fewer pairs than processes and micro-batches share.
+
+    Raises:
+        ConfigError: There is such a step.
+    """
+    shares = accumulation * world_size()
+    for step in plan:
+        for part, wanted in step.positions.items():
+            if len(wanted) < shares:
+                raise ConfigError(
+                    f"a step has {counted(len(wanted), f'{part} pairs')}, fewer than its {shares} shares "
+                    f"({counted(world_size(), 'processes')} x {accumulation} accumulated). Raise batch_size."
+                )
+
+
 class MicroBatches(Dataset[MicroBatch]):
     """Collates this process's share of each planned step, in order; with ``augment_seed`` pictures are altered."""
 
@@ -95,6 +111,7 @@ class MicroBatches(Dataset[MicroBatch]):
         self.accumulation = accumulation
         self.augment_seed = augment_seed
         self.rank, self.world = process_index(), world_size()
+        check_shares(plan, accumulation)
 
     def __len__(self) -> int:
         return len(self.plan) * self.accumulation
@@ -109,11 +126,6 @@ class MicroBatches(Dataset[MicroBatch]):
         shares: dict[str, float] = {}
         seeds: list[tuple[int, ...]] = []
         for index, (part, wanted) in enumerate(step.positions.items()):
-            if len(wanted) < shards:
-                raise ConfigError(
-                    f"a step has {counted(len(wanted), f'{part} pairs')}, fewer than its {shards} shares "
-                    f"({counted(self.world, 'processes')} x {self.accumulation} accumulated). Raise batch_size."
-                )
             rows = range(mine * len(wanted) // shards, (mine + 1) * len(wanted) // shards)
             positions[part] = [wanted[row] for row in rows]
             seeds += [(number // self.accumulation, index, row) for row in rows]
