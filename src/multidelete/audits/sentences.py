@@ -294,10 +294,9 @@ def _more_pairs(reasons: Collection[ReasonKind]) -> list[str]:
             "possible, only retraining is certain."
         )
     if "near chance" in reasons:
-        larger = "the larger the gallery, the less is found in it by chance."
         steps.append(
-            (f"T{larger[1:]}" if "too few" in reasons else f"Audit {held_out}: {larger}")
-            + " Where the original itself finds no more than chance does, there is nothing to be kept, and nothing to "
-            "judge by."
+            ("" if "too few" in reasons else f"Audit {held_out}. ")
+            + "The larger the gallery, the less is found in it by chance. Where the original itself finds no more than "
+            "chance does, there is nothing to be kept, and nothing to judge by."
         )
     return steps
