@@ -71,9 +71,9 @@ class Made:
 
     def again(self, method: str = "finetune", **changes: object) -> Unlearned:
         """The second request, from the model that the first one made."""
-        given: dict[str, object] = {"method": method, "settings": {"passes": 1, "device": "cpu"}} | changes
-        if method == "retrain":
-            given["settings"] = {"device": "cpu"}
+        has_passes = METHODS[method].trains and method != "retrain"
+        settings = {"device": "cpu"} | ({"passes": 1} if has_passes else {})
+        given: dict[str, object] = {"method": method, "settings": settings} | changes
         return unlearn(self.root / "unlearned", self.data, self.second, **given)  # type: ignore[arg-type]
 
     def audit(self, unlearned: str, original: str, request: Request, out: str, **changes: object) -> Path:

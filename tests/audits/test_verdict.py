@@ -481,8 +481,8 @@ def test_advice_fits_the_run_that_made_the_model(outcome: Outcome, pace: Pace | 
         (["few deleted"], ["Audit together with further requests: "]),
         (["too few"], ["Audit with more held-out pairs, or together with further requests: "]),
         (["few deleted", "too few"], ["Audit together with further requests, and with more held-out pairs: "]),
-        (["near chance"], ["Audit with more held-out pairs: the larger"]),
-        (["few deleted", "near chance"], ["Audit together with", "Audit with more held-out pairs: the larger"]),
+        (["near chance"], ["Audit with more held-out pairs. The larger"]),
+        (["few deleted", "near chance"], ["Audit together with", "Audit with more held-out pairs. The larger"]),
         (["too few", "near chance"], ["Audit with more held-out pairs, or", "The larger the gallery"]),
     ],
 )

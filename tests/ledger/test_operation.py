@@ -270,7 +270,7 @@ def test_lora_is_merged_before_the_model_enters_the_lineage(trained: Path, tmp_p
     ledger = lineage(tmp_path / "lineage", tmp_path / "original", seen.data)
     ask(ledger, seen.data, "T-1", FIRST)
     with pytest.raises(UnsupportedError, match="cannot train LoRA"):
-        run(ledger, seen.data, replace(QUICK, method="ssd", lora=LORA))
+        run(ledger, seen.data, replace(QUICK, method="ssd", settings={"device": "cpu"}, lora=LORA))
     assert kinds(ledger) == ["opened", "received"]
     drawn = Holdout(fraction=0.1, seed=3)
     write_places(ledger.folder, replace(places_of(ledger.folder), holdout=drawn))
