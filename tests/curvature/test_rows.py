@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import nn
 
 from multidelete.curvature.rows import MatrixRows, PairGradients
-from multidelete.data.pairs import Batch
-from multidelete.models import PairOutputs
+from tests.curvature.singly import score, wrong_rows
 from tests.models.cases import CASES, Case, case_adapter, case_data
 
 TEXTS = ("a cat", "a cat that sleeps on the warm roof of a very old house beside the river")
@@ -18,10 +17,6 @@ every_case = pytest.mark.parametrize(
 )
 
 
-def score(outputs: PairOutputs, batch: Batch) -> Tensor:
-    return outputs.score
-
-
 @every_case
 def test_rows_equal_autograd_of_single_pairs(case: Case) -> None:
     data = case_data(case)
@@ -29,22 +24,11 @@ def test_rows_equal_autograd_of_single_pairs(case: Case) -> None:
     pairs = data.train.pairs[:5]
     gradients = PairGradients(adapter)
     rows = gradients.of(pairs, [score], batch_size=5)[0]
-    parameters = dict(adapter.named_parameters())
-    names = [name for name in parameters if name not in gradients.left and parameters[name].requires_grad]
-    worst = {}
-    for number, pair in enumerate(pairs):
-        batch = adapter.collate([pair])
-        single = torch.autograd.grad(adapter(batch).score[0], [parameters[n] for n in names], allow_unused=True)
-        whole = torch.cat([g.flatten() for g in single if g is not None]).norm()
-        for name, expected in zip(names, single, strict=True):
-            got = rows[name].dense()[number] if name in rows else torch.zeros_like(parameters[name])
-            expected = torch.zeros_like(parameters[name]) if expected is None else expected
-            error = (got - expected).norm() / (expected.norm() + 1e-2 * whole)
-            worst[name] = max(worst.get(name, 0.0), error.item())
-    bad = {n: round(e, 4) for n, e in worst.items() if e > 1e-3}
-    assert bad == {}
+    assert wrong_rows(gradients, pairs, rows) == {}
     assert set(gradients.left).isdisjoint(rows)
     assert rows
+    layers = [name for name, layer in adapter.named_modules() if type(layer) in (nn.Linear, nn.LayerNorm, nn.Embedding)]
+    assert [name for name in gradients.left if name.rpartition(".")[0] in layers] == []
 
 
 def test_padding_takes_no_room() -> None:

@@ -7,18 +7,13 @@ from torch import Tensor
 from multidelete.curvature.metric import metric_of
 from multidelete.curvature.rows import PairGradients, Rows
 from multidelete.curvature.solve import add_products, damping, kernel, solve
-from multidelete.data.pairs import Batch
-from multidelete.models import PairOutputs
+from tests.curvature.singly import score
 from tests.models.cases import CASES, Case, case_adapter, case_data
 
 QUICK = ("clip retrieval", "albef retrieval", "graph-text classification")  # of each sort of network one
 every_case = pytest.mark.parametrize(
     "case", [pytest.param(case, marks=[] if str(case) in QUICK else [pytest.mark.slow], id=str(case)) for case in CASES]
 )
-
-
-def score(outputs: PairOutputs, batch: Batch) -> Tensor:
-    return outputs.score
 
 
 def rows_of(case: Case) -> tuple[dict[str, Rows], dict[str, Tensor], object]:

@@ -4,24 +4,32 @@ A pair's outputs do not depend on the other pairs of its batch, so the gradient 
 output is, row by row, each pair's own. With the layer's inputs that is all its weights' gradients are made of; they are
 kept in that form, and no gradient of a pair is ever formed for more than one layer and block.
 
+Code around a layer may do what makes this wrong: read its weight itself, or give it something else than pairs first. So
+rows are compared with what autograd says of a sum of all pairs with random weights, which tell the pairs apart.
+
 Shape suffixes: N rows (pairs), T places in a layer at which a pair is seen (tokens, patches), I inputs, O outputs,
 V entries of a table, P entries of a parameter.
 """
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from multidelete.data.pairs import Batch, Pair
 from multidelete.models.base import Adapter, PairOutputs
 
 Scalars = Callable[[PairOutputs, Batch], Tensor]  # one number for each pair, (B,)
+
+MEASURED = 2  # pairs whose gradients are held while it is not known how large they are
+DIFFERS = 0.01  # from autograd's gradient, relative to it; in float32 rounding stays below 0.0003
+CANCELS = 16  # of the whole gradient, in units of the precision: where terms cancel, rounding leaves less than 1
 
 
 class Rows(ABC):
@@ -146,34 +154,47 @@ class VectorRows(Rows):
         return (weights_N.to(every_NP) @ every_NP).cpu().view(self.shape)
 
 
-@dataclass
+# a layer, how many entries of its output's first dimension a pair has, and whether there are several pairs
+_Use = tuple[nn.Module, int, bool]
+
+
+@dataclass(frozen=True, eq=False)
 class _Call:
-    """One use of a layer in a forward pass."""
+    """One use of a layer in a forward pass.
+
+    Attributes:
+        layer: The layer.
+        inputs: What it read.
+        shape: Of its output.
+        edge: Where autograd knows its output, whatever is done to it in place afterwards.
+        use: In which way it is used.
+    """
 
     layer: nn.Module
     inputs: Tensor
-    output: Tensor
+    shape: torch.Size
+    edge: GradientEdge
+    use: _Use
 
 
 class PairGradients:
-    """Collects, for an adapter's trainable weights, the gradients of single pairs.
+    """Collects, for an adapter's trainable weights, the gradients of single pairs, in evaluation mode.
 
-    Attributes:
-        layers: The layers that are understood, by name.
-        left: Names of the trainable parameters that belong to none of these: they stay as they are.
+    A parameter whose rows turn out to be unknown has none from then on.
     """
 
     def __init__(self, adapter: Adapter) -> None:
         self.adapter = adapter
-        self.layers: dict[str, nn.Module] = {}
-        understood: set[int] = set()
-        for name, layer in adapter.named_modules():
-            own = [p for p in layer.parameters(recurse=False) if p.requires_grad]
-            if own and _understood(layer):
-                self.layers[name] = layer
-                understood.update(id(p) for p in own)
         self.names = {id(p): name for name, p in adapter.named_parameters() if p.requires_grad}
-        self.left = [name for key, name in self.names.items() if key not in understood]
+        self._unknown: set[str] = set()  # parameters of layers that seem to be understood, and are used otherwise
+        self._first: set[str] | None = None  # those that the first batch gave rows of
+        self._compared: set[_Use] = set()  # uses of layers that were right
+
+    @property
+    def left(self) -> list[str]:
+        """Names of the trainable parameters that no hook understands: they stay as they are."""
+        understood = {name for layer in self._layers() for name in self._own(layer)}
+        return [name for name in self.names.values() if name not in understood]
 
     def of(self, pairs: Sequence[Pair], scalars: Sequence[Scalars], batch_size: int) -> list[dict[str, Rows]]:
         """Gradients of each of ``scalars`` for each pair.
@@ -189,26 +210,20 @@ class PairGradients:
         collected: list[dict[str, Rows]] = [{} for _ in scalars]
         for start in range(0, len(pairs), batch_size):
             batch = self.adapter.collate(pairs[start : start + batch_size]).to(self.adapter.device)
-            with self._recording(len(batch)) as calls:
-                outputs = self.adapter(batch)
-            for number, scalar in enumerate(scalars if calls else []):
-                values_B = scalar(outputs, batch)
-                gradients: Sequence[Tensor | None] = [None] * len(calls)
-                if values_B.requires_grad:  # a head may be trained that one of the numbers does not pass through
-                    gradients = torch.autograd.grad(
-                        values_B.sum(),
-                        [call.output for call in calls],
-                        retain_graph=number + 1 < len(scalars),
-                        allow_unused=True,
-                    )
-                self._add(collected[number], calls, gradients, len(batch))
-        return collected
+            for rows, added in zip(collected, self._of_batch(batch, scalars), strict=True):
+                for name, one in added.items():
+                    rows[name] = rows[name].followed_by([one]) if name in rows else one
+        return [{name: one for name, one in rows.items() if name not in self._unknown} for rows in collected]
 
     def fitting(self, longest: Sequence[Pair], scalars: Sequence[Scalars], batch_size: int, most_bytes: int) -> int:
-        """How many pairs' gradients fit into ``most_bytes``, as those of ``longest`` tell; at least a batch."""
-        every = [rows for of_scalar in self.of(longest, scalars, batch_size) for rows in of_scalar.values()]
-        each = sum(rows.nbytes for rows in every) / len(longest)
-        return max(batch_size, int(most_bytes / max(each, 1.0)))
+        """How many pairs' gradients fit into ``most_bytes``, as the largest of ``longest`` tell; at least one."""
+        each, start, size = 1.0, 0, min(MEASURED, batch_size)
+        while start < len(longest):
+            some = longest[start : start + size]
+            every = [rows for of_scalar in self.of(some, scalars, batch_size) for rows in of_scalar.values()]
+            each = max(each, sum(rows.nbytes for rows in every) / len(some))
+            start, size = start + size, max(1, min(batch_size, int(most_bytes / each)))
+        return max(1, int(most_bytes / each))
 
     def pieces(
         self, pairs: Sequence[Pair], scalars: Sequence[Scalars], batch_size: int, fitting: int
@@ -222,19 +237,95 @@ class PairGradients:
                 continue
             yield {name: one.followed_by([other[name] for other in others]) for name, one in first.items()}
 
+    def _layers(self) -> list[nn.Module]:
+        """Those that are understood as they are now: norms of batches are in evaluation mode alone."""
+        return [layer for layer in self.adapter.modules() if self._own(layer) and _is_understood(layer)]
+
+    def _own(self, layer: nn.Module) -> set[str]:
+        """Names of a layer's own parameters that are trained and not unknown."""
+        own = (self.names.get(id(p), "") for p in layer.parameters(recurse=False) if p.requires_grad)
+        return set(own) - self._unknown - {""}
+
+    def _of_batch(self, batch: Batch, scalars: Sequence[Scalars]) -> list[dict[str, Rows]]:
+        """Rows of one batch, compared with autograd's gradients as long as these have not told that they are right."""
+        every: list[dict[str, Rows]] = []
+        unsure: set[_Use] = set()
+        with self._recording(len(batch)) as calls:
+            outputs = self.adapter(batch)
+        for number, scalar in enumerate(scalars):
+            values_B = scalar(outputs, batch)
+            gradients: Sequence[Tensor | None] = [None] * len(calls)
+            if calls and values_B.requires_grad:  # a head may be trained that one number does not pass through
+                gradients = torch.autograd.grad(
+                    values_B.sum(),
+                    [call.edge for call in calls],
+                    retain_graph=number + 1 < len(scalars),
+                    allow_unused=True,
+                )
+            every.append(self._rows(calls, gradients, len(batch)))
+            for call, gradient in zip(calls, gradients, strict=True):
+                if call.use not in self._compared and gradient is not None and gradient.any():
+                    unsure.add(call.use)
+        if unsure or self._first is None:
+            self._compare(batch, scalars, every, unsure)
+        if self._first is None:
+            self._first = set(every[0])
+        self._unknown |= self._first ^ set(every[0])  # of the pairs of other batches there are none
+        return every
+
+    def _compare(
+        self,
+        batch: Batch,
+        scalars: Sequence[Scalars],
+        every: Sequence[Mapping[str, Rows]],
+        unsure: Set[_Use],
+    ) -> None:
+        """Find parameters of which rows do not sum up, with random weights, to what autograd says of such a sum.
+
+        At first they are those of all layers: code may read a weight and never call its layer.
+        """
+        layers = self._layers() if self._first is None else {layer for layer, *_ in unsure}
+        asked = {name for layer in layers for name in self._own(layer)}
+        parameters = {name: p for name, p in self.adapter.named_parameters() if name in asked}
+        with torch.enable_grad():
+            outputs = self.adapter(batch)
+            values_SB = torch.stack([scalar(outputs, batch) for scalar in scalars])
+        if not parameters or not values_SB.requires_grad:
+            return
+        weights_SB = torch.randn(values_SB.shape, generator=torch.Generator().manual_seed(0))
+        total = (weights_SB.to(values_SB) * values_SB).sum()
+        expected = torch.autograd.grad(total, list(parameters.values()), materialize_grads=True)
+        whole = math.hypot(*(gradient.norm().item() for gradient in expected))
+        if not math.isfinite(whole):
+            return
+        self._compared |= unsure
+        for (name, parameter), gradient in zip(parameters.items(), expected, strict=True):
+            both = zip(every, weights_SB, strict=True)
+            told = sum(rows[name].weighted_sum(weights_B) for rows, weights_B in both if name in rows)
+            allowed = DIFFERS * gradient.norm().item() + CANCELS * torch.finfo(parameter.dtype).eps * whole
+            if (gradient.cpu() - told).norm().item() > allowed:
+                self._unknown.add(name)
+
     @contextmanager
     def _recording(self, size: int) -> Iterator[list[_Call]]:
         calls: list[_Call] = []
 
-        def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            first = inputs[0].detach()
-            if size > 1 and len(output) == 1:  # one lookup for the whole batch, as of positions
-                output = output.expand(size, *output.shape[1:])
-                first = first.expand(size, *first.shape[1:])
-            calls.append(_Call(layer, first, output))
+        def hook(layer: nn.Module, given: tuple[Tensor, ...], named: Mapping[str, Tensor], output: Tensor) -> Tensor:
+            inputs = (given[0] if given else named["input"]).detach()
+            if not output.requires_grad or not output.numel():  # no number depends on it
+                return output
+            if isinstance(layer, nn.Embedding) and size > 1 and inputs.numel() > 1 and len(inputs) == 1:
+                # one lookup for the whole batch, as of positions; copied, since the model may change it in place
+                output = output.expand(size, *output.shape[1:]).clone()
+                inputs = inputs.expand(size, *inputs.shape[1:])
+            if len(output) % size or output.ndim < _least_dimensions(layer):
+                self._unknown |= self._own(layer)
+                return output
+            use = (layer, len(output) // size, size > 1)
+            calls.append(_Call(layer, inputs, output.shape, get_gradient_edge(output), use))
             return output
 
-        handles = [layer.register_forward_hook(hook) for layer in self.layers.values()]
+        handles = [layer.register_forward_hook(hook, with_kwargs=True) for layer in self._layers()]
         try:
             with torch.enable_grad():
                 yield calls
@@ -242,18 +333,21 @@ class PairGradients:
             for handle in handles:
                 handle.remove()
 
-    def _add(
-        self, rows: dict[str, Rows], calls: Sequence[_Call], gradients: Sequence[Tensor | None], size: int
-    ) -> None:
-        """Add one batch; several uses of a layer are several places."""
+    def _rows(self, calls: Sequence[_Call], gradients: Sequence[Tensor | None], size: int) -> dict[str, Rows]:
+        """Rows of one batch; several uses of a layer are several places."""
         pieces: dict[str, list[tuple[Rows, Tensor, Tensor]]] = {}
         for call, gradient in zip(calls, gradients, strict=True):
-            gradient = torch.zeros_like(call.output) if gradient is None else gradient
+            known = self._own(call.layer)
+            if not known:
+                continue
+            if gradient is None:
+                gradient = next(call.layer.parameters()).new_zeros(call.shape)
             for parameter, empty, first, second in _parts(call.layer, call.inputs, gradient, size):
-                if parameter.requires_grad:
+                if self.names.get(id(parameter)) in known:
                     pieces.setdefault(self.names[id(parameter)], []).append((empty, first, second))
+        rows: dict[str, Rows] = {}
         for name, every in pieces.items():
-            kept = rows.setdefault(name, every[0][0])
+            rows[name] = kept = every[0][0]
             firsts, seconds = [first for _, first, _ in every], [second for *_, second in every]
             match kept:
                 case MatrixRows():
@@ -266,6 +360,7 @@ class PairGradients:
                     kept.output_gradients.append(output_gradients)
                 case VectorRows():
                     kept.gradients.append(torch.stack(seconds).sum(dim=0))
+        return rows
 
 
 def _seen_places(firsts: Tensor, gradients_NTO: Tensor) -> tuple[Tensor, Tensor]:
@@ -276,15 +371,36 @@ def _seen_places(firsts: Tensor, gradients_NTO: Tensor) -> tuple[Tensor, Tensor]
     return firsts[:, seen_T], gradients_NTO[:, seen_T]
 
 
-def _understood(layer: nn.Module) -> bool:
-    if type(layer) is not nn.Linear and isinstance(layer, nn.Linear):  # torch's attention reads its weight itself
+def _is_understood(layer: nn.Module) -> bool:
+    """Whether a layer is of a kind that is known, and computes what its kind does."""
+    own = {name for name, _ in layer.named_parameters(recurse=False)}
+    if "weight" not in own or own - {"weight", "bias"}:  # it may be computed from others, as by weight norm
         return False
     match layer:
-        case nn.Linear() | nn.Conv2d() | nn.Embedding() | nn.LayerNorm() | nn.GroupNorm():
-            return True
+        case nn.Linear():  # torch's attention has one of a class of its own, and reads its weight itself
+            return type(layer) is nn.Linear
+        case nn.Conv2d():
+            return type(layer).forward is nn.Conv2d.forward and layer.padding_mode == "zeros"
+        case nn.Embedding():
+            return type(layer).forward is nn.Embedding.forward and not layer.sparse
+        case nn.LayerNorm():
+            return type(layer).forward is nn.LayerNorm.forward or _data_format(layer) is not None
+        case nn.GroupNorm():
+            return type(layer).forward is nn.GroupNorm.forward
         case nn.BatchNorm1d() | nn.BatchNorm2d():
-            return not layer.training and layer.track_running_stats
+            is_fixed = not layer.training and layer.track_running_stats
+            return type(layer).forward is nn.BatchNorm2d.forward and is_fixed
     return False
+
+
+def _least_dimensions(layer: nn.Module) -> int:
+    """Of an output that holds more than one pair."""
+    match layer:
+        case nn.Conv2d():
+            return 4
+        case nn.LayerNorm():
+            return 1 + len(layer.normalized_shape)
+    return 2
 
 
 def _parts(
@@ -317,15 +433,14 @@ def _parts(
                 per_image = torch.einsum("bgot,bgit->bgoi", of_groups, grouped)
                 yield weight, VectorRows(weight.shape), per_image, per_image.reshape(size, -1, weight.numel()).sum(1)
         case _:
-            second = inputs.ndim == 4 and (not isinstance(layer, nn.LayerNorm) or _channels_second(layer))
-            if second and isinstance(layer, nn.LayerNorm):
-                normal = _normalised(layer, inputs.movedim(1, -1)).movedim(-1, 1)
-            else:
+            if isinstance(layer, nn.LayerNorm):
+                if _data_format(layer) == "channels_first":  # (B, channels, height, width)
+                    inputs, gradient = inputs.movedim(1, -1), gradient.movedim(1, -1)
                 normal = _normalised(layer, inputs)
-            if second:
-                normal, gradient = normal.flatten(2).transpose(1, 2), gradient.flatten(2).transpose(1, 2)
-            normal_NTO = normal.reshape(size, -1, normal.shape[-1])
-            gradient_NTO = gradient.reshape(size, -1, gradient.shape[-1])
+            else:
+                normal, gradient = _normalised(layer, inputs).movedim(1, -1), gradient.movedim(1, -1)
+            normal_NTO = normal.reshape(size, -1, weight.numel())
+            gradient_NTO = gradient.reshape(size, -1, weight.numel())
             yield weight, VectorRows(weight.shape), normal_NTO, (gradient_NTO * normal_NTO).sum(dim=1)
     if bias is not None:
         yield bias, VectorRows(bias.shape), gradient_NTO, gradient_NTO.sum(dim=1)
@@ -338,9 +453,10 @@ def _columns(layer: nn.Conv2d, inputs: Tensor) -> Tensor:
     return F.unfold(inputs, layer.kernel_size, layer.dilation, padding, layer.stride)
 
 
-def _channels_second(layer: nn.LayerNorm) -> bool:
-    """Whether a subclass, as ConvNeXt's, normalises (B, channels, height, width) over the channels."""
-    return getattr(layer, "data_format", "channels_last") == "channels_first"
+def _data_format(layer: nn.LayerNorm) -> str | None:
+    """Where a subclass, as ConvNeXt's, has the channels over which it normalises."""
+    told = getattr(layer, "data_format", None)
+    return told if told in ("channels_first", "channels_last") else None
 
 
 def _normalised(layer: nn.Module, inputs: Tensor) -> Tensor:
