@@ -244,8 +244,8 @@ forwarded and backpropagated for each deleted pair, and those only forwarded; *t
 training.
 
 *Emoji* is a miss whose cause is the data: its validation and test drawings are of a style of their own. After
-retraining, deleted drawings lie at 0.65 among the validation drawings that compare with them, and at 0.71 among such test
-drawings, so a run that brings them to one half goes too far. Hold out pairs that are like those that are deleted.
+retraining, deleted drawings lie at 0.65 among the validation drawings that compare with them, and at 0.71 among such
+test drawings, so a run that brings them to one half goes too far. Hold out pairs that are like those that are deleted.
 """
 
 

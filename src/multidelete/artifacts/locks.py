@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import platform
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -92,14 +93,13 @@ def _refuse_unwritable(file: Path) -> None:
     """
     if file.exists():
         return
-    try:
-        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+    try:  # under a name of its own: the lock's may be another process's by now
+        with tempfile.TemporaryFile(dir=file.parent):
+            return
     except FileNotFoundError as error:
         if file.parent.is_dir():
             raise OSError(errno.EPERM, "its folder takes no new files", str(file)) from error
         raise
-    with suppress(OSError):  # the other process has let go of it meanwhile
-        file.unlink()
 
 
 def _leave(lock: FileLock, file: Path) -> None:

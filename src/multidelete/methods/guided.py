@@ -279,18 +279,23 @@ def is_better(one: Standing, other: Standing, start: Standing) -> bool:
     """Whether a state is to be kept in the place of another.
 
     One in which the deleted pairs are forgotten is; of two such the one whose kind that lost most lost less. Otherwise
-    losses count more than on the way, and as they are: chance excuses no loss where the goal was not reached.
+    losses count more than on the way, and a state that went a smaller part of the way than it lost is not better than
+    the original: there chance excuses nothing.
     """
     is_done = [_is_done(start, state) for state in (one, other)]
     if all(is_done):
         return one.mean_lost_since(start) < other.mean_lost_since(start)
     if any(is_done):
         return is_done[0]
-    dear = [
-        state.far / max(start.far, 1e-9) + PRICE * max(0.0, state.mean_lost_since(start) - ALLOWED)
-        for state in (one, other)
-    ]
-    return dear[0] < dear[1]
+    return _price(one, start) < _price(other, start)
+
+
+def _price(state: Standing, start: Standing) -> float:
+    """Of a state that is not done: what is left of the way, and what kept pairs lost beyond what they may."""
+    left = state.far / max(start.far, 1e-9)
+    if left + state.mean_share_lost_since(start) >= 1:
+        return math.inf
+    return left + PRICE * max(0.0, state.lost_since(start) - ALLOWED)
 
 
 def _is_good(run: Progress, way: Legs, start: Standing, now: Standing, after: Standing) -> bool:

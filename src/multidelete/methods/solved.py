@@ -106,7 +106,11 @@ class SolvedLegs:
         self.asked += len(pairs) + 2 * len(kept)
         amounts = torch.cat([goals - here, -drifts])
         ridges = torch.cat([torch.full((len(pairs),), RIDGE), torch.full((len(drifts),), RIDGE + KEPT_RIDGE)])
-        both = {name: one.followed_by([other[name] for other in kept_rows]) for name, one in rows.items()}
+        both = {
+            name: one.followed_by([other[name] for other in kept_rows])
+            for name, one in rows.items()
+            if all(name in other for other in kept_rows)
+        }
         solution = solve(both, self._metric or {}, self._dampings, amounts, ridges)
         self._predicted[at] = here - was + solution.predicted[: len(pairs)]
         parameters = dict(job.adapter.named_parameters())
@@ -147,7 +151,8 @@ class SolvedLegs:
         """
         metric = metric_of(self._pieces(self._draw(METRIC_PAIRS, -1), most_rows))
         # what no score depends on yet (what LoRA reads, as long as it writes nothing) has no metric, and stays
-        self._metric = {name: one for name, one in metric.items() if one.moments.any()}
+        unknown = set(self._gradients.left)  # a later batch may have shown that a layer is used otherwise
+        self._metric = {name: one for name, one in metric.items() if name not in unknown and one.moments.any()}
         parameters = {name: p.detach() for name, p in self._job.adapter.named_parameters()}
         self._dampings = damping(self._metric, parameters, DAMPING) if self._metric else {}
 
@@ -160,7 +165,7 @@ class SolvedLegs:
 
     def _rows_of(self, pairs: Sequence[Pair]) -> dict[str, Rows]:
         """Rows of the pairs' scores."""
-        return self._gradients.of(pairs, [_score], GRADIENT_BATCH)[0]
+        return self._gradients.of(pairs, [_score], min(GRADIENT_BATCH, self.fitting))[0]
 
     def _draw(self, wanted: int, number: int, place: int = 0) -> list[Pair]:
         """Kept pairs, those with short texts first."""
@@ -185,7 +190,7 @@ class SolvedLegs:
                 drifts.append(away_ND.norm(dim=1))
         if not scalars:
             return [self._rows_of(kept)], here.score - there.score
-        return self._gradients.of(kept, scalars, GRADIENT_BATCH), torch.cat(drifts)
+        return self._gradients.of(kept, scalars, min(GRADIENT_BATCH, self.fitting)), torch.cat(drifts)
 
 
 def blocks_of(job: Job, fitting: int) -> int:

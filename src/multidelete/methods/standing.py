@@ -170,6 +170,11 @@ class Standing:
         both = self._beside(before, before.kept, self.kept)
         return max(0.0, *((had_N - has_N).mean().item() for had_N, has_N in both))
 
+    def mean_share_lost_since(self, before: "Standing") -> float:
+        """The same as a share of what was found before."""
+        both = self._beside(before, before.kept, self.kept)
+        return max(0.0, *((had_N - has_N).mean().item() / max(had_N.mean().item(), FOUND) for had_N, has_N in both))
+
     def has_kept(self, before: "Standing") -> bool:
         """Whether nothing is left to bring back; unseen pairs, which are few, may lose a little more by chance."""
         kept = max((before.kept[at] - self.kept[at]).mean().item() for at in self.kinds.kept.values())
