@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from multidelete.methods.standing import ENOUGH_UNSEEN, NOTHING, Judge, Standing
 from multidelete.methods.weights import put_back, weights_of
 from multidelete.models import Adapter, choose_trainable
 from multidelete.models.lora import add_lora
+from tests.legs import SimpleLegs
 from tests.tiny import family_model, own_clip, parted, people, quick, resnet_bert, trained, weights
 
 AUTO = quick(pace="auto", retain_per_forget=8)
@@ -163,10 +164,8 @@ def test_requests_of_one_and_two_pairs_are_solved_where_few_gradients_fit(
     assert not same(weights_of(job.adapter), before)
 
 
-class Broken:
+class Broken(SimpleLegs):
     """Legs that leave no number behind, or one that raises; then one that changes nothing."""
-
-    name, length, most, brings_back, pairs, asked, scales = "solved", 1.0, 2, True, 0.0, 0.0, {}
 
     def __init__(self, adapter: Adapter, *, raises: bool) -> None:
         self._adapter, self._raises = adapter, raises
@@ -178,18 +177,6 @@ class Broken:
         if not number:
             for parameter in self._adapter.parameters():
                 parameter.fill_(torch.nan)
-
-    def is_as_predicted(self, before: Standing, after: Standing) -> bool:
-        return True
-
-    def adapt(self, before: Standing, after: Standing | None) -> bool:
-        return True
-
-    def told(self) -> list[float]:
-        return []
-
-    def recall(self, told: Sequence[float]) -> None:
-        pass
 
 
 def test_leg_that_leaves_no_number_is_undone_and_what_is_recorded_is_json(memorised: Adapter, data: PairData) -> None:

@@ -1,7 +1,6 @@
 """Two processes that train together, against one process on the same global batch."""
 
 import copy
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -31,6 +30,7 @@ from multidelete.methods.weights import weights_of
 from multidelete.models import Adapter, load_adapter
 from multidelete.training.loop import run_loop
 from multidelete.unlearning import unlearn
+from tests.legs import SimpleLegs
 from tests.models.cases import Case, case_adapter, case_data
 from tests.tiny import MODELS, differing, family_model, parted, people, quick, subjects_ids, weights
 
@@ -102,10 +102,10 @@ def gradient_of_batches() -> dict[str, Tensor]:
     return loss_gradient(adapter, pairs, draw_gallery(adapter, data.train, seed=1, size=6), "")[1]
 
 
-class Apart:
+class Apart(SimpleLegs):
     """Legs that come out otherwise in the second process, one of which only the main process takes to be impossible."""
 
-    name, length, most, brings_back, pairs, asked, scales = "solved", 1.0, 4, True, 0.0, 0.0, {}
+    most = 4
 
     def __init__(self, adapter: Adapter) -> None:
         self._adapter = adapter
@@ -119,15 +119,6 @@ class Apart:
 
     def is_as_predicted(self, before: Standing, after: Standing) -> bool:
         return is_main_process()
-
-    def adapt(self, before: Standing, after: Standing | None) -> bool:
-        return True
-
-    def told(self) -> list[float]:
-        return []
-
-    def recall(self, told: Sequence[float]) -> None:
-        pass
 
 
 class Pleased(Judge):
