@@ -128,9 +128,10 @@ class Pleased(Judge):
 
     def measure(self) -> Standing:
         self.looks += 1
-        now = super().measure()
-        return replace(now, gaps=torch.full_like(now.gaps, 0.5**self.looks), further=torch.ones_like(now.further),
-                       kept=torch.ones_like(now.kept), sure=torch.ones_like(now.sure), unseen=None)  # fmt: skip
+        now, left = super().measure(), 0.5**self.looks
+        return replace(now, gaps=torch.full_like(now.gaps, left), ranks=torch.full_like(now.ranks, 0.5 + left / 2),
+                       further=torch.ones_like(now.further), kept=torch.ones_like(now.kept),
+                       sure=torch.ones_like(now.sure), unseen=None)  # fmt: skip
 
 
 def guided_apart() -> tuple[dict[str, Tensor], list[dict[str, float]]]:
