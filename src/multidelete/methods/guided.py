@@ -293,10 +293,11 @@ def is_better(one: Standing, other: Standing, start: Standing) -> bool:
 def _price(state: Standing, start: Standing) -> float:
     """Of a state that is not done: what is left of the way, and what kept pairs lost beyond what they may.
 
-    The way is left by ranks too: signals that fell and still lie above all unseen ones tell as much as before.
+    Infinite where it lost a larger share than it went of the way, by distances or by ranks: signals that fell and still
+    lie above all unseen ones tell as much as before.
     """
-    left = max(state.far / max(start.far, 1e-9), state.distance / max(start.distance, 1e-9))
-    if left + state.mean_share_lost_since(start) >= 1:
+    left = state.far / max(start.far, 1e-9)
+    if max(left, state.distance / max(start.distance, 1e-9)) + state.mean_share_lost_since(start) > 1:
         return math.inf
     return left + PRICE * max(0.0, state.lost_since(start) - ALLOWED)
 
