@@ -101,7 +101,9 @@ def test_pretrained_texts_begin_classifiers(tmp_path: Path, family: str) -> None
 
 
 @pytest.mark.slow
-def test_tables_are_made_of_a_comparison(benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_are_made_of_a_comparison(
+    benchmarks: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The rows of the paper's experiment that its script asks for, on people who are trained in no time."""
     text = (benchmarks / "paper" / "experiment.toml").read_text()
     rows = re.findall(r"(?m)^\[methods\.(\w+)\]\n((?:\w+ = .+\n)*)", text)
@@ -109,9 +111,14 @@ def test_tables_are_made_of_a_comparison(benchmarks: Path, monkeypatch: pytest.M
     assert len(wanted) == 6
     settings = PEOPLE.format(name="people", model=CLIP)
     methods = [f"[methods.{name}]\n{own.partition('passes')[0]}passes = 0.5\n" for name, own in wanted]
+    methods.append('[methods.multidelete_auto]\nmethod = "multidelete"\npace = "auto"\n')
     file = Path("tiny.toml")
     file.write_text('name = "tiny"\ndraws = [1]\nfractions = [0.05]\n' + settings + "".join(methods))
     compare(file, out="runs/tiny")
+    capsys.readouterr()
+    run_script(benchmarks / "paper" / "groups.py", monkeypatch, "runs/tiny/audits")
+    four = r"[01]\.\d{3}( \\\| [01]\.\d{3}){3}"
+    assert re.search(rf"\n\| people 1 \| 4 \|( (void|{four}) \|){{3}} {four} \| unjudged ", capsys.readouterr().out)
     run_script(benchmarks / "paper" / "answers.py", monkeypatch, "runs/tiny/audits")
     answers = (benchmarks / "paper" / "answers.md").read_text()
     assert answers.count("\n| multidelete_24_passes | ") == 1
