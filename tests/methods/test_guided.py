@@ -216,9 +216,7 @@ def test_batch_statistics_go_back_with_the_weights(data: PairData) -> None:
     assert same(job.adapter.state_dict(), before)
 
 
-def test_too_few_validation_pairs_stand_for_nothing(
-    memorised: Adapter, data: PairData, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_too_few_validation_pairs_stand_for_nothing(memorised: Adapter, data: PairData) -> None:
     val = data.splits["val"]
     subjects = list(dict.fromkeys(pair.subject for pair in val))
 

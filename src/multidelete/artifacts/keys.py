@@ -96,6 +96,11 @@ def key_of_run(path: Path) -> bytes:
     return next(iter(read_keys(path).values()))
 
 
+def place_of_keys(out: Path, key: str | Path | None) -> Path:
+    """Where the keys of a result lie: the file that was named, or the one beside it."""
+    return key_file(out) if key is None else Path(key)
+
+
 def key_target(out: Path, key: str | Path | None) -> Path:
     """Where the keys of a result go.
 
@@ -103,7 +108,7 @@ def key_target(out: Path, key: str | Path | None) -> Path:
         CheckpointError: That is inside the result or another one, or is no key file; or it was named, in a folder that
             is not there.
     """
-    target = key_file(out) if key is None else Path(key)
+    target = place_of_keys(out, key)
     refuse_inside_result(target)
     if key is not None and Path(os.path.abspath(target)).is_relative_to(os.path.abspath(out)):
         raise CheckpointError(f"key file {target} lies inside output {out}, which it must be kept apart from.")

@@ -8,7 +8,7 @@ from multidelete.catalogue import Catalogue, FamilyRow, MethodRow, ReaderRow, Se
 from multidelete.core.described import descriptions, metavar, title
 from multidelete.core.settings import LoopSettings
 from multidelete.data.readers import READERS
-from multidelete.methods import METHODS, GradientMethod, Method, Retrain, Training
+from multidelete.methods import METHODS, Method, Retrain, Training
 from multidelete.models import FAMILIES, FamilyAdapter
 
 _TOLD = ("passes", "batch_size", "lr")  # loop settings that are told of every method that trains
@@ -43,7 +43,7 @@ def method_row(method: type[Method]) -> MethodRow:
     ]
     own, usual = asdict(method().loop_settings()), asdict(LoopSettings())
     loop = {name: value for name, value in own.items() if name in _TOLD or value != usual[name]}
-    if issubclass(method, GradientMethod) and method.is_solvable:  # its runs find their rate and their end
+    if method.is_solvable:  # its runs find their rate and their end
         loop = {"pace": "auto", **{name: value for name, value in loop.items() if name not in ("passes", "lr")}}
     if issubclass(method, Retrain) or not method.trains:  # retraining follows the recipe that the original's folder has
         loop = {}

@@ -60,9 +60,9 @@ def _show(tuned: "Tuned") -> None:
     cost = tuned.cost
     pairs = f"{counted(cost.pairs_backward, 'pairs')} trained on, {cost.pairs_forward:,} asked about"
     show.show_table(["", ""], [["settings", tuned.file], ["cost", f"{cost.wall_s:,.1f} s; {pairs}"]])
-    from multidelete.experiments.trials import NO_WAY_OF_ITS_OWN, by_default_finds
+    from multidelete.experiments.trials import NO_WAY_OF_ITS_OWN
 
-    if by_default_finds(tuned.method):
+    if tuned.method.is_solvable:
         show.say(f"note: {NO_WAY_OF_ITS_OWN}")
 
 

@@ -27,7 +27,7 @@ def unlearn(call: Call) -> None:
     Loop settings that are not given are the method's own (`multidelete methods`).
     """
     out, run = call.of(OutOptions), call.of(UnlearnOptions)
-    from multidelete.artifacts.keys import key_file
+    from multidelete.artifacts.keys import place_of_keys
     from multidelete.models.sources import refuse_missing
     from multidelete.unlearning import carried_out
 
@@ -56,6 +56,5 @@ def unlearn(call: Call) -> None:
         follows = after_unlearn(run.original, out.out, method, same)
         told: dict[str, Json] = {"kept_repeats": done.kept_repeats} if call.json else {}
         record = replace(done.record, rest=told)
-        given = given_keys(call).key
-        key = key_file(Path(out.out)) if given is None else Path(given)
+        key = place_of_keys(Path(out.out), given_keys(call).key)
         show.show_run(Path(out.out), record, "unlearned", as_json=call.json, follows=follows, key=key)

@@ -16,7 +16,7 @@ from multidelete.core.json_files import JsonObject
 from multidelete.core.records import read_object
 from multidelete.core.settings import LoopSettings, LoraSettings
 from multidelete.core.words import counted
-from multidelete.methods import METHODS, GradientMethod, Method
+from multidelete.methods import METHODS, Method
 
 _FOUND_BY = "# Found by multidelete tune"  # how a settings file begins
 NO_WAY_OF_ITS_OWN = (
@@ -203,7 +203,7 @@ def settings_file(
         f"# Pairs backpropagated in all: {cost.pairs_backward:,}; forwarded, judging included: {cost.pairs_forward:,}.",
         f"# Objective (validation pairs and request): {before} with {began}, {cost.objective:.4f} with these.",
     ]
-    if by_default_finds(method):
+    if method.is_solvable:
         head.append(f"# {NO_WAY_OF_ITS_OWN[:1].upper()}{NO_WAY_OF_ITS_OWN[1:]}")
     top = as_toml(loop, only=loop_names)
     if trainable != "auto":
@@ -212,11 +212,6 @@ def settings_file(
         top += f"lora = {json.dumps([f'{name}={value}' for name, value in asdict(lora).items()])}\n"
     own = as_toml(method, table="method").replace("[method]\n", f"[method]\nname = {json.dumps(_name(method))}\n", 1)
     return "\n".join(["\n".join(head) + "\n", top, own, as_toml(cost, table="search")])
-
-
-def by_default_finds(method: Method) -> bool:
-    """Whether runs of a method find their rate and their end where neither is given."""
-    return isinstance(method, GradientMethod) and method.is_solvable
 
 
 def _name(method: Method) -> str:

@@ -110,6 +110,8 @@ class Method(ABC):
         takes_part: Whether a part of the model can be trained alone.
         parts: Which pairs it reads: ``forget``, ``retain`` or both; of a gradient method also what a step holds.
         finds_its_way: Whether it can run in short legs, at rates that the run finds (`run_method`).
+        is_solvable: Whether its objective is that of the solver (`SolvedLegs`). Its runs find their way unless a rate
+            or passes are given.
         trains: Whether it runs the loop, so that the loop's settings mean something.
         search: What `multidelete.tune` varies: hyperparameters and loop settings by name.
         no_search: Why there is nothing to vary.
@@ -121,6 +123,7 @@ class Method(ABC):
     parts: ClassVar[tuple[str, ...]] = ("forget", "retain")
     trains: ClassVar[bool] = True
     finds_its_way: ClassVar[bool] = False
+    is_solvable: ClassVar[bool] = False
     search: ClassVar[Search] = {}
     no_search: ClassVar[str | None] = None
 
@@ -150,8 +153,6 @@ class GradientMethod(Method):
     """A method that is a sum of named losses; the loop does the rest.
 
     Class attributes:
-        is_solvable: Whether its objective is that of the solver (`SolvedLegs`). Its runs find their way unless a rate
-            or passes are given.
         training_mode: Whether dropout and batch statistics are on. Unlearning compares with
             what the original said, so they are off unless a method is ordinary training.
     """
@@ -159,7 +160,6 @@ class GradientMethod(Method):
     takes_lora: ClassVar[bool] = True
     training_mode: ClassVar[bool] = False
     finds_its_way: ClassVar[bool] = True
-    is_solvable: ClassVar[bool] = False
 
     def loop_settings_for(self, forget: int) -> LoopSettings:
         """Small requests take as many steps as `FEW_PAIRS` pairs do, at a lower rate.

@@ -7,7 +7,7 @@ from multidelete.core.config import Settings, resolve
 from multidelete.core.errors import CheckpointError, ConfigError
 from multidelete.core.json_files import JsonObject
 from multidelete.core.settings import LoopSettings
-from multidelete.methods import GradientMethod, Method, Retrain
+from multidelete.methods import Method, Retrain
 
 USUAL_RATE = 1e-3  # the models on which the methods' defaults were found were trained at no less
 
@@ -43,7 +43,7 @@ def loop_settings(
         trained = recorded(LoopSettings, loop, "loop")
         own = trained if isinstance(method, Retrain) else replace(own, lr=own.lr * min(1.0, trained.lr / USUAL_RATE))
     asked = {name: value for name, value in (wanted or {}).items() if value is not None}
-    if not {"lr", "passes"} & asked.keys() and isinstance(method, GradientMethod) and method.is_solvable:
+    if not {"lr", "passes"} & asked.keys() and method.is_solvable:
         own = replace(own, pace="auto")
     settings = resolve(LoopSettings, None, {**asdict(own), **asked})
     if not method.trains and (unused := [name for name in ("lr", "passes") if name in asked]):
