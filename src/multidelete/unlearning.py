@@ -36,6 +36,7 @@ from multidelete.deletion.resolved import Deletion, content_of
 from multidelete.methods import Method, Outcome, Training
 from multidelete.methods.auto import run_method
 from multidelete.methods.base import sample_retain
+from multidelete.methods.kept_metric import refuse_place
 from multidelete.models import Adapter, add_family
 from multidelete.models.converters.forms import Form, form_of, save_as
 from multidelete.models.converters.layout import said_paths
@@ -189,6 +190,7 @@ def unlearn(
     allow_pickle: bool = False,
     key: str | Path | None = None,
     earlier_pairs_removed: bool = False,
+    metric: str | Path | None = None,
     notes: JsonObject | None = None,
 ) -> Unlearned:
     """Make a model forget pairs. The model given is not changed, on disk or in memory.
@@ -218,6 +220,9 @@ def unlearn(
         key: File of keys: the new one is added to it, and those of earlier deletions are read from it. Without it
             they are read from ``MODEL.key`` and written to ``OUT.key``. Whoever has it can confirm who was deleted.
         earlier_pairs_removed: Say that the data holds no pairs that the model has forgotten, where there is no key.
+        metric: Folder in which a run that solves its legs keeps what kept pairs' scores depend on (`METRIC_PAIRS` of
+            them, by id), so that the next request for the model, or for what this one makes of it, need not measure it
+            again. It is measured anew where one of its pairs is deleted.
         notes: Entries to add to ``multidelete.json``.
 
     Raises:
@@ -228,7 +233,7 @@ def unlearn(
     arguments = DeletionArguments(
         original=original, data=data, forget=forget, processor=processor, method=method, settings=settings,
         trainable=trainable, lora=lora, seed=seed, allow_pickle=allow_pickle, key=key,
-        earlier_pairs_removed=earlier_pairs_removed,
+        earlier_pairs_removed=earlier_pairs_removed, metric=metric,
     )  # fmt: skip
     return carried_out(arguments, out, overwrite=overwrite, resume=resume, notes=notes)
 
@@ -248,6 +253,9 @@ def carried_out(
     if deletion.repeats:
         logger.warning("%s", repeats_note(deletion.repeats))
     key = arguments.key
+    if deletion.metric is not None:
+        refuse_place(deletion.metric, deletion.model_paths, out)
+        refuse_pictures(deletion.metric, deletion.data)
     if out is None:
         if key is not None:
             refuse_inside_result(Path(key))

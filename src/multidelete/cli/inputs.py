@@ -12,11 +12,11 @@ from multidelete.cli import show
 from multidelete.cli.flags import Call, as_mapping
 from multidelete.cli.options import (
     DataOptions,
+    DeletionOptions,
     ForgetOptions,
     KeyOptions,
     MethodOptions,
     TokenizerOptions,
-    UnlearnOptions,
 )
 from multidelete.core.config import resolve
 from multidelete.core.errors import ConfigError, DataError, SettingProblem
@@ -180,7 +180,7 @@ def given_keys(call: Call) -> KeyOptions:
     return keys if keys.key is None else replace(keys, key=str(user_path(keys.key)))
 
 
-def deletion_arguments(call: Call, run: UnlearnOptions) -> tuple["DeletionArguments", Holdout | None]:
+def deletion_arguments(call: Call, run: DeletionOptions) -> tuple["DeletionArguments", Holdout | None]:
     """What describes the deletion, and what was held out of its data."""
     from multidelete.deletion.arguments import DeletionArguments
 

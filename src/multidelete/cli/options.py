@@ -135,7 +135,7 @@ class RunOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnlearnOptions(RunOptions):
+class DeletionOptions(RunOptions):
     """Run.
 
     Attributes:
@@ -152,6 +152,19 @@ class UnlearnOptions(RunOptions):
     trainable: str = "auto"
     lora: tuple[str, ...] = ()
     allow_pickle: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnlearnOptions(DeletionOptions):
+    """Run.
+
+    Attributes:
+        metric: Folder in which what kept pairs' scores depend on is kept, so that the next request, for this model or
+            for what comes of it, need not measure it again. It holds the ids of 400 kept pairs; where one of them is
+            deleted it is measured anew.
+    """
+
+    metric: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

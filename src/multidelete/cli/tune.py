@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from multidelete.cli import show
 from multidelete.cli.flags import Call
 from multidelete.cli.inputs import deletion_arguments
-from multidelete.cli.options import UnlearnOptions
+from multidelete.cli.options import DeletionOptions
 from multidelete.core.words import counted
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TuneOptions(UnlearnOptions):
+class TuneOptions(DeletionOptions):
     """Run.
 
     Attributes:

@@ -19,6 +19,7 @@ from multidelete.cli.options import (
     UnlearnOptions,
 )
 from multidelete.core.json_files import Json
+from multidelete.core.paths import user_path
 
 
 def unlearn(call: Call) -> None:
@@ -36,6 +37,7 @@ def unlearn(call: Call) -> None:
     check_hub(hub)
     search = given_search(call)
     arguments, holdout = deletion_arguments(call, run)
+    arguments = replace(arguments, metric=None if run.metric is None else user_path(run.metric))
     notes: dict[str, Json] = {} if holdout is None else {"holdout": holdout.as_json()}
     notes |= {} if search is None else {"search": asdict(search)}
     rehearsal = call.of(RehearsalOptions)

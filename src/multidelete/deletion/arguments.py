@@ -21,7 +21,9 @@ from multidelete.data.pairs import PairData
 from multidelete.data.request import Request, resolve_request
 from multidelete.deletion.resolved import Deletion
 from multidelete.methods import METHODS, Method, get_method
+from multidelete.methods.auto import can_solve
 from multidelete.methods.defaults import loop_settings
+from multidelete.methods.kept_metric import refuse_as_folder
 from multidelete.models import adapter_for
 from multidelete.models.lineage import known_lineage
 from multidelete.models.sources import refuse_missing
@@ -73,6 +75,7 @@ class DeletionArguments:
     allow_pickle: bool = False
     key: str | Path | None = None
     earlier_pairs_removed: bool = False
+    metric: str | Path | None = None
 
     def __post_init__(self) -> None:
         check_arguments(
@@ -90,6 +93,7 @@ class DeletionArguments:
                 "allow_pickle": flag(self.allow_pickle),
                 "seed": whole(self.seed),
                 "key": place(self.key, optional=True),
+                "metric": place(self.metric, optional=True),
             }
         )
         refuse_missing({"original": self.original})
@@ -123,6 +127,10 @@ class DeletionArguments:
             raise UnsupportedError(
                 f"{method.name} changes the weights themselves and cannot train LoRA. Methods that can: {able}."
             )
+        metric = None if self.metric is None else Path(self.metric)
+        if metric is not None:
+            _refuse_metric(method, loop, self.lora)
+            refuse_as_folder(metric)
         return Deletion(
             model=self.original
             if isinstance(self.original, str | Path)
@@ -138,4 +146,20 @@ class DeletionArguments:
             lineage=lineage,
             earlier_pairs_removed=self.earlier_pairs_removed,
             origin=origin,
+            metric=metric,
         )
+
+
+def _refuse_metric(method: Method, loop: LoopSettings, lora: LoraSettings | None) -> None:
+    """Raises:
+    UnsupportedError: The run solves nothing, and measures no metric.
+    """
+    why = None
+    if not method.is_solvable:
+        why = f"{method.name} measures none"
+    elif not can_solve(method, loop):
+        why = "a run with a rate, passes, or other hyperparameters than the method's own descends without one"
+    elif lora is not None:
+        why = "LoRA is made anew in each run, and so is its metric"
+    if why is not None:
+        raise UnsupportedError(f"a folder for the metric is given, and {why}. Leave metric out.")

@@ -69,6 +69,8 @@ def prepare(deletion: Deletion, work: Path | None = None, *, resume: bool = Fals
         resume=resume,
         holdout=_holdout(pairs, deletion.seed),
         start=_start(deletion, adapter, forget, retain),
+        metric=deletion.metric,
+        before=_made_from(deletion),
     )
     return Prepared(deletion, job, part, len(trained))
 
@@ -97,6 +99,12 @@ def check_machine(loop: LoopSettings, folder: Path | None) -> None:
         log_with=loop.trackers,
         log_dir=None if folder is None else str(folder),
     )
+
+
+def _made_from(deletion: Deletion) -> str:
+    """Digest of the weights that an earlier deletion made the original from; empty where none did."""
+    made = None if deletion.origin is None else deletion.origin.original
+    return "" if made is None else made.weights
 
 
 def _start(

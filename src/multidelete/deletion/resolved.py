@@ -41,6 +41,7 @@ class Deletion:
         lineage: What the model has forgotten before.
         earlier_pairs_removed: Whether the user says that the data holds none of those pairs.
         origin: What the model's folder records, or None.
+        metric: Folder in which the metric is kept from request to request, or None.
     """
 
     model: Model
@@ -55,6 +56,7 @@ class Deletion:
     lineage: Lineage
     earlier_pairs_removed: bool
     origin: RunRecord | None
+    metric: Path | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -63,6 +65,7 @@ class Deletion:
         told += [self.trainable, self.seed, self.request.digest, self.data.train.digest]
         told += [self.data.train.only(self.request.ids, "forget").content, list(self.data.classes)]
         told += [] if self.lora is None else [asdict(self.lora)]
+        told += [] if self.metric is None else [str(self.metric.absolute())]
         return digest_of(told)
 
     @cached_property

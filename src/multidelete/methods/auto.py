@@ -3,7 +3,9 @@
 import logging
 from dataclasses import replace
 
+from multidelete.core.errors import UnsupportedError
 from multidelete.core.runtime import make_accelerator
+from multidelete.core.settings import LoopSettings
 from multidelete.methods.base import GradientMethod, Job, Method, Outcome, Planned
 from multidelete.methods.descent import LONG, SHORT, DescentLegs, Stride, passes_of_leg
 from multidelete.methods.guided import Legs, run_guided
@@ -29,6 +31,11 @@ def run_method(method: Method, job: Job) -> Outcome:
     method.check(job)
     judge = Judge(job)
     solves = is_solved(method, job, judge)
+    if job.metric is not None and not solves:
+        raise UnsupportedError(
+            "a folder for the metric is given, and this run descends, as all do where a matching head scores the "
+            "members together. Leave metric out."
+        )
     chosen = choose_inputs(job, judge) if solves and stands_beside(job.adapter) else 0.0
     original = weights_of(job.adapter)
     ways: list[Legs] = []
@@ -37,6 +44,8 @@ def run_method(method: Method, job: Job) -> Outcome:
         solved.pairs += chosen
     ways.append(DescentLegs(method, job, judge, _stride(judge), original))
     outcome = run_guided(method, job, ways, judge, original)
+    if job.metric is not None:
+        outcome = replace(outcome, decisions=outcome.decisions | {"metric_reused": float(solved.has_taken_kept_metric)})
     if not outcome.decisions["forgotten"]:
         logger.warning("%s", _unfinished(outcome, judge))
     return outcome
@@ -53,7 +62,12 @@ def is_solved(method: GradientMethod, job: Job, judge: Judge) -> bool:
     With other weights or targets than its own they are not, since solved legs know neither. Nor are those of matching
     heads: what such a head keeps hangs on margins over very many wrong pairs, which rows of few kept pairs cannot pin.
     """
-    return method.is_solvable and method == type(method)() and not job.masks and not judge.is_matching
+    return can_solve(method, job.settings) and not job.masks and not judge.is_matching
+
+
+def can_solve(method: Method, settings: LoopSettings) -> bool:
+    """Whether legs are solved on models that allow it."""
+    return settings.pace == "auto" and method.is_solvable and method == type(method)()
 
 
 def _stride(judge: Judge) -> Stride:

@@ -43,6 +43,8 @@ class Job:
         start: Makes the model that the original's training began with, where that is known; with a tokenizer of the
             retain pairs' captions alone if it is given True.
         masks: Which entries of parameters a gradient method may change, by name; all of those not named.
+        metric: Folder in which solved legs keep their metric, and look for that of an earlier request; or None.
+        before: Digest of the weights that the original itself was made from by a deletion; empty where it was not.
     """
 
     adapter: Adapter
@@ -57,6 +59,8 @@ class Job:
     holdout: PairDataset | None = None
     start: Callable[[bool], Adapter] | None = None
     masks: Mapping[str, Tensor] | None = None
+    metric: Path | None = None
+    before: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

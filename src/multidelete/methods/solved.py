@@ -20,12 +20,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from multidelete.core.errors import DivergedError
+from multidelete.core.runtime import from_main_process
 from multidelete.core.streams import Stream, stream
 from multidelete.curvature.metric import Metric, metric_of
 from multidelete.curvature.rows import PairGradients, Rows, Scalars
 from multidelete.curvature.solve import damping, solve
 from multidelete.data.pairs import Batch, Pair
 from multidelete.methods.base import Job
+from multidelete.methods.kept_metric import keep_metric, measured_for, read_metric, usable_metric
 from multidelete.methods.reference import length_of_text, outputs_of
 from multidelete.methods.standing import BATCH, Judge, Standing
 from multidelete.methods.weights import Weights, with_weights
@@ -53,6 +55,7 @@ class SolvedLegs:
 
     Attributes:
         fitting: Gradients of pairs that may be held at a time, once the metric is measured.
+        has_taken_kept_metric: Whether an earlier request's metric serves.
     """
 
     name = "solved"
@@ -69,6 +72,7 @@ class SolvedLegs:
         self._metric: Metric | None = None
         self._dampings: Mapping[str, float] = {}
         self.fitting = 0
+        self.has_taken_kept_metric = False
         self._original = original
         self._predicted = torch.zeros(0)
         self._scale = 0.0
@@ -78,7 +82,7 @@ class SolvedLegs:
         job.adapter.eval()
         if self._metric is None:
             with with_weights(job.adapter, self._original):  # a resumed run begins here with others
-                self.measure_metric()
+                self._know_metric()
         if not self._metric:
             raise DivergedError(
                 "no score of a kept pair depends on a layer whose gradients of single pairs are known: no leg can be "
@@ -143,16 +147,40 @@ class SolvedLegs:
         ratio = (moved @ self._predicted / self._predicted.square().sum()).item()
         return AGREES[0] <= ratio <= AGREES[1]
 
-    def measure_metric(self, most_rows: int | None = None) -> None:
+    def _know_metric(self) -> None:
+        """Take the metric of an earlier request, or measure one and keep it for the next."""
+        folder, job = self._job.metric, self._job
+        if folder is None:
+            self.measure_metric()
+            return
+        kept = usable_metric(folder, job)
+        self.has_taken_kept_metric = from_main_process(kept is not None)
+        if kept is None or not self.has_taken_kept_metric:
+            pairs = self.measure_metric()
+            kept = measured_for(job, self._metric or {}, self.fitting, pairs)
+        keep_metric(folder, kept.serving(job.key))
+        # what a resumed run would read: the same numbers in another layout are rounded differently
+        self.fitting, self._metric = kept.fitting, (read_metric(folder) or kept).metric
+        self._damp()
+
+    def measure_metric(self, most_rows: int | None = None) -> list[Pair]:
         """Measure what kept pairs' scores depend on, and how large a pair's gradients are.
 
         Args:
             most_rows: Gradients that may be held at a time; None: as many as `ROWS_BYTES` hold.
+
+        Returns:
+            The kept pairs.
         """
-        metric = metric_of(self._pieces(self._draw(METRIC_PAIRS, -1), most_rows))
+        pairs = self._draw(METRIC_PAIRS, -1)
+        metric = metric_of(self._pieces(pairs, most_rows))
         # what no score depends on yet (what LoRA reads, as long as it writes nothing) has no metric, and stays
         unknown = set(self._gradients.left)  # a later batch may have shown that a layer is used otherwise
         self._metric = {name: one for name, one in metric.items() if name not in unknown and one.moments.any()}
+        self._damp()
+        return pairs
+
+    def _damp(self) -> None:
         parameters = {name: p.detach() for name, p in self._job.adapter.named_parameters()}
         self._dampings = damping(self._metric, parameters, DAMPING) if self._metric else {}
 
