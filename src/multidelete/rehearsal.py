@@ -52,7 +52,7 @@ class Rehearsal:
         pairs_forward: Pairs that are only forwarded. These three are the most of a run that finds its own end.
         wall_s: Estimated seconds, without loading the model and writing the result; None where it cannot be told.
         estimated: How.
-        peak_bytes: Most memory that a few steps took; None where none were timed.
+        peak_bytes: Most memory that a few steps took, and what solved legs may need beside; None where none were timed.
         forget: Ids of the pairs that go.
     """
 
@@ -154,7 +154,7 @@ class _TaskLoss(GradientMethod):
 
 
 def _estimate(method: Method, job: Job, plan: Planned | None) -> tuple[float | None, str, int | None]:
-    """Seconds that a run would take, how they were found, and the memory that a few steps took."""
+    """Seconds that a run would take, how they were found, and the memory."""
     if plan is None:
         return None, f"not estimated: {method.name} does not say what it will cost", None
     parts = {"forget": job.forget, "retain": sample_retain(job)}
@@ -175,7 +175,7 @@ def _estimate(method: Method, job: Job, plan: Planned | None) -> tuple[float | N
         return (
             seconds,
             f"at most: the run ends as soon as the deleted pairs look like unseen ones; {how}",
-            done.peak_bytes,
+            done.peak_bytes + plan.extra_bytes,
         )
     return seconds, f"{how}; times the pairs of the whole run", done.peak_bytes
 

@@ -18,16 +18,19 @@ from multidelete.audits.membership import margins as audit_margins
 from multidelete.core.errors import ConfigError, DivergedError, UnsupportedError
 from multidelete.core.json_files import JsonObject
 from multidelete.core.settings import LoraSettings
+from multidelete.curvature.metric import CHUNK_BYTES
+from multidelete.curvature.rows import PairGradients
 from multidelete.data.pairs import PairData
 from multidelete.methods import SSD, FineTune, GradDiff, Job, Method, MultiDelete, Outcome, SalUn
 from multidelete.methods.auto import is_solved, planned_run, run_method
+from multidelete.methods.base import Planned
 from multidelete.methods.defaults import loop_settings
 from multidelete.methods.descent import LONG, SHORT, DescentLegs
 from multidelete.methods.guided import ALLOWED, IN_VAIN, Legs, Progress, is_better, run_guided
 from multidelete.methods.lora_start import choose_inputs
 from multidelete.methods.reference import outputs_of
 from multidelete.methods.searching import TOGETHER, drawn_searches, margins
-from multidelete.methods.solved import SolvedLegs, blocks_of, kept_beside
+from multidelete.methods.solved import METRIC_PAIRS, SolvedLegs, blocks_of, bytes_of_legs, kept_beside
 from multidelete.methods.standing import ENOUGH_UNSEEN, NOTHING, Judge, Standing
 from multidelete.methods.weights import put_back, weights_of
 from multidelete.models import Adapter, choose_trainable
@@ -279,6 +282,21 @@ def test_a_plan_is_no_less_than_what_a_run_asks(memorised: Adapter, data: PairDa
         assert planned is not None
         assert 0 < outcome.pairs_backward <= planned.pairs_backward, method.name
         assert 0 < outcome.pairs_forward <= planned.pairs_forward, method.name
+
+
+def test_memory_that_is_planned_for_legs_is_what_they_hold(memorised: Adapter, data: PairData) -> None:
+    job = job_of(memorised, data)
+    judge = Judge(job)
+    start = judge.measure()
+    planned = bytes_of_legs(job) - 2 * CHUNK_BYTES
+    legs = SolvedLegs(job, judge, 1, weights_of(job.adapter))
+    legs.take(0, start, start)
+    tensors = [t for one in (legs.metric or {}).values() for t in (one.moments, one.left, one.right) if t is not None]
+    rows = PairGradients(job.adapter).of(judge.steps_on.pairs[:20], [lambda outputs, _: outputs.score], 4)[0]
+    each = sum(one.nbytes for one in rows.values()) / 20  # of texts of all lengths: the longest take more
+    held = sum(tensor.nbytes for tensor in tensors) + METRIC_PAIRS * each
+    assert held <= planned <= 1.5 * held
+    assert (planned_run(MultiDelete(), job) or Planned(0, 0, 0)).extra_bytes == bytes_of_legs(job)
 
 
 def test_run_descends_where_no_layer_can_be_solved(data: PairData) -> None:

@@ -58,6 +58,12 @@ def metric_of(pieces: Iterable[Mapping[str, Rows]]) -> dict[str, ParameterMetric
     return {name: ParameterMetric(total / counts[name], *(bases[name] or ())) for name, total in sums.items()}
 
 
+def bytes_of_metric(rows: Rows) -> int:
+    """What the metric of a parameter takes, where it has such rows."""
+    bases = [one[0].shape[-1] for one in (rows.inputs, rows.output_gradients)] if isinstance(rows, MatrixRows) else []
+    return 4 * (rows.shape.numel() + sum(width**2 for width in bases))
+
+
 def _bases(rows: Rows) -> tuple[Tensor, Tensor] | None:
     """Of output gradients and of inputs, of a matrix."""
     if not isinstance(rows, MatrixRows):

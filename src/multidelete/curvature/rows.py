@@ -33,7 +33,13 @@ CANCELS = 16  # of the whole gradient, in units of the precision: where terms ca
 
 
 class Rows(ABC):
-    """Gradients of N numbers by one parameter."""
+    """Gradients of N numbers by one parameter.
+
+    Attributes:
+        shape: Of the parameter.
+    """
+
+    shape: torch.Size
 
     @abstractmethod
     def __len__(self) -> int: ...

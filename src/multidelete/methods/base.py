@@ -98,11 +98,13 @@ class Planned:
         steps: Optimizer steps.
         pairs_backward: As in `Outcome`.
         pairs_forward: As in `Outcome`, but for what depends on how the run goes (`SCRUB` rewinding).
+        extra_bytes: Memory that it needs beside that of ordinary steps, at most.
     """
 
     steps: int
     pairs_backward: int
     pairs_forward: int
+    extra_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from torch import Tensor
 from multidelete.core.errors import DivergedError
 from multidelete.core.runtime import from_main_process
 from multidelete.core.streams import Stream, stream
-from multidelete.curvature.metric import Metric, metric_of
+from multidelete.curvature.metric import CHUNK_BYTES, Metric, bytes_of_metric, metric_of
 from multidelete.curvature.rows import PairGradients, Rows, Scalars
 from multidelete.curvature.solve import damping, solve
 from multidelete.data.pairs import Batch, Pair
@@ -54,6 +54,7 @@ class SolvedLegs:
     """Legs for models whose association is one signal: dual encoders and classifiers.
 
     Attributes:
+        metric: What kept pairs' scores depend on; None until the first leg.
         fitting: Gradients of pairs that may be held at a time, once the metric is measured.
         has_taken_kept_metric: Whether an earlier request's metric serves.
     """
@@ -69,7 +70,7 @@ class SolvedLegs:
         self._job = job
         self._retain = judge.steps_on
         self._gradients = PairGradients(job.adapter)
-        self._metric: Metric | None = None
+        self.metric: Metric | None = None
         self._dampings: Mapping[str, float] = {}
         self.fitting = 0
         self.has_taken_kept_metric = False
@@ -80,10 +81,10 @@ class SolvedLegs:
     def take(self, number: int, now: Standing, start: Standing) -> None:
         job = self._job
         job.adapter.eval()
-        if self._metric is None:
+        if self.metric is None:
             with with_weights(job.adapter, self._original):  # a resumed run begins here with others
                 self._know_metric()
-        if not self._metric:
+        if not self.metric:
             raise DivergedError(
                 "no score of a kept pair depends on a layer whose gradients of single pairs are known: no leg can be "
                 "solved. Give a rate or passes."
@@ -115,7 +116,7 @@ class SolvedLegs:
             for name, one in rows.items()
             if all(name in other for other in kept_rows)
         }
-        solution = solve(both, self._metric or {}, self._dampings, amounts, ridges)
+        solution = solve(both, self.metric or {}, self._dampings, amounts, ridges)
         self._predicted[at] = here - was + solution.predicted[: len(pairs)]
         parameters = dict(job.adapter.named_parameters())
         with torch.no_grad():
@@ -157,10 +158,10 @@ class SolvedLegs:
         self.has_taken_kept_metric = from_main_process(kept is not None)
         if kept is None or not self.has_taken_kept_metric:
             pairs = self.measure_metric()
-            kept = measured_for(job, self._metric or {}, self.fitting, pairs)
+            kept = measured_for(job, self.metric or {}, self.fitting, pairs)
         keep_metric(folder, kept.serving(job.key))
         # what a resumed run would read: the same numbers in another layout are rounded differently
-        self.fitting, self._metric = kept.fitting, (read_metric(folder) or kept).metric
+        self.fitting, self.metric = kept.fitting, (read_metric(folder) or kept).metric
         self._damp()
 
     def measure_metric(self, most_rows: int | None = None) -> list[Pair]:
@@ -176,13 +177,13 @@ class SolvedLegs:
         metric = metric_of(self._pieces(pairs, most_rows))
         # what no score depends on yet (what LoRA reads, as long as it writes nothing) has no metric, and stays
         unknown = set(self._gradients.left)  # a later batch may have shown that a layer is used otherwise
-        self._metric = {name: one for name, one in metric.items() if name not in unknown and one.moments.any()}
+        self.metric = {name: one for name, one in metric.items() if name not in unknown and one.moments.any()}
         self._damp()
         return pairs
 
     def _damp(self) -> None:
         parameters = {name: p.detach() for name, p in self._job.adapter.named_parameters()}
-        self._dampings = damping(self._metric, parameters, DAMPING) if self._metric else {}
+        self._dampings = damping(self.metric, parameters, DAMPING) if self.metric else {}
 
     def _pieces(self, pairs: Sequence[Pair], most_rows: int | None) -> Iterator[Mapping[str, Rows]]:
         """Rows of the pairs' scores, of as many at a time as may be held."""
@@ -219,6 +220,15 @@ class SolvedLegs:
         if not scalars:
             return [self._rows_of(kept)], here.score - there.score
         return self._gradients.of(kept, scalars, min(GRADIENT_BATCH, self.fitting)), torch.cat(drifts)
+
+
+def bytes_of_legs(job: Job) -> int:
+    """Most memory that legs take for the gradients of single pairs, for the metric and for its products."""
+    longest = sorted(job.forget.pairs, key=length_of_text)[-2:]
+    rows = PairGradients(job.adapter).of(longest, [_score], len(longest))[0]
+    each = sum(one.nbytes for one in rows.values()) / len(longest)
+    held = max(2 * each, min(ROWS_BYTES, METRIC_PAIRS * each))
+    return round(held) + sum(map(bytes_of_metric, rows.values())) + 2 * CHUNK_BYTES
 
 
 def blocks_of(job: Job, fitting: int) -> int:
