@@ -9,7 +9,7 @@ from multidelete.artifacts.folders import whole_or_nothing
 from multidelete.artifacts.overlap import refuse_overlap
 from multidelete.artifacts.room import UNFINISHED, write_whole
 from multidelete.artifacts.sealed import NOTE, run_of
-from multidelete.core.errors import CodeError, ConfigError
+from multidelete.core.errors import CodeError, ConfigError, UnsupportedError
 from multidelete.core.runtime import is_main_process, start_processes, wait_for_everyone
 
 LOGS = "logs"  # of the trackers, in the work folder
@@ -35,7 +35,7 @@ def result_folder(out: Path, inputs: Sequence[Path], *, overwrite: bool, resume:
         wait_for_everyone()
         try:
             yield folder
-        except CodeError:  # code that is mended makes another run: there is nothing to resume
+        except (CodeError, UnsupportedError):  # code that is mended, or other settings, make another run
             if is_main_process():
                 shutil.rmtree(work_folder(folder))
             raise

@@ -212,7 +212,7 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
                 run.closed[at], run.idle = True, 0
             run.seconds = time.perf_counter() - began
             _keep(job, run, ways, judge, best_weights)
-            bar.to(run.number, f"{method.name} ({now.distance:.2f} from unseen, kept -{now.lost_since(start):.3f})")
+            bar.to(run.number, f"{method.name} ({now.distance:.2f} from unseen, {now.lost_since(start):.3f} of kept lost)")
         bar.to(most)
     if diverged is not None and not any("gap" in row for row in run.history):
         raise diverged
