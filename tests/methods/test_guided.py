@@ -141,6 +141,32 @@ def test_solved_leg_goes_the_part_of_the_way_that_it_says(
     assert 0.0017 < went < 0.0026
 
 
+def test_a_solved_leg_that_is_made_shorter_takes_back_less_of_what_kept_pairs_drifted(
+    memorised: Adapter, data: PairData
+) -> None:
+    """Otherwise no leg would be short enough where kept pairs have drifted far."""
+    job = job_of(memorised, data)
+    judge, original = Judge(job), weights_of(job.adapter)
+    way = SolvedLegs(job, judge, 3, original)
+    start = judge.measure()
+    way.take(0, start, start)
+    drifted, now = weights_of(job.adapter), judge.measure()
+
+    def change() -> Tensor:
+        put_back(job.adapter, drifted)
+        way.length = 0.0  # the deleted pairs stay where they are
+        way.take(1, now, start)
+        return torch.cat([(t - drifted[name]).flatten() for name, t in weights_of(job.adapter).items()])
+
+    whole = change()
+    for _ in range(2):
+        way.adapt(now, None)
+    assert whole.norm() > 1e-3
+    torch.testing.assert_close(change(), whole / 4, rtol=0, atol=1e-3 * whole.abs().max().item())
+    way.adapt(now, now)
+    torch.testing.assert_close(change(), whole, rtol=0, atol=1e-6)
+
+
 def test_small_requests_hold_more_kept_pairs_and_are_content_with_less_lost(memorised: Adapter, data: PairData) -> None:
     """Their losses add up: a twentieth of all pairs in twenty requests is to cost no more than in one."""
     whole = job_of(memorised, data)

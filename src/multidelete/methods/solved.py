@@ -65,6 +65,7 @@ class SolvedLegs:
         self.most = most
         self.length = FIRST_PART
         self.brings_back = True
+        self._taken_back = 1.0  # of the drift: a leg that is to be shorter is shorter in all that it does
         self.pairs = self.asked = 0.0
         self.scales: Mapping[str, float] = {}
         self._job = job
@@ -109,7 +110,7 @@ class SolvedLegs:
         kept_rows, drifts = self._kept_rows(kept)
         self.pairs += len(pairs) + len(kept)
         self.asked += len(pairs) + 2 * len(kept)
-        amounts = torch.cat([goals - here, -drifts])
+        amounts = torch.cat([goals - here, -self._taken_back * drifts])
         ridges = torch.cat([torch.full((len(pairs),), RIDGE), torch.full((len(drifts),), RIDGE + KEPT_RIDGE)])
         both = {
             name: one.followed_by([other[name] for other in kept_rows])
@@ -124,19 +125,20 @@ class SolvedLegs:
                 parameters[name].add_(change.to(parameters[name]))
 
     def told(self) -> list[float]:
-        return [self.length, self.pairs, self.asked, self._scale, float(self.brings_back)]
+        return [self.length, self.pairs, self.asked, self._scale, float(self.brings_back), self._taken_back]
 
     def recall(self, told: Sequence[float]) -> None:
-        self.length, self.pairs, self.asked, self._scale, brings_back = told
+        self.length, self.pairs, self.asked, self._scale, brings_back, self._taken_back = told
         self.brings_back = bool(brings_back)
 
     def adapt(self, before: Standing, after: Standing | None) -> bool:
         if after is not None:
+            self._taken_back = 1.0
             self.length = min(1.0, self.length / max(1 - self.length, 1e-9))  # as far again
             if before.is_level:
                 self.brings_back = after.kept.mean().item() > before.kept.mean().item()
             return True
-        self.length /= 2
+        self.length, self._taken_back = self.length / 2, self._taken_back / 2
         self.brings_back = self.brings_back and not before.is_level
         return self.length >= SHORTEST
 
