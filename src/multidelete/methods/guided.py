@@ -32,7 +32,7 @@ from multidelete.methods.weights import Weights, put_back, take_those_of_main_pr
 from multidelete.training.tracking import log_folder, tracking
 
 ALLOWED = 0.015  # how much less kept pairs of any kind may be found at the end, as a fraction of them
-LAST = 3  # legs that may go the rest of the way, or bring kept pairs back, once deleted pairs are forgotten
+LAST = 2  # legs that may go the rest of the way, or bring kept pairs back, once deleted pairs are forgotten
 IN_VAIN = 4  # legs after which a run ends: that stood and brought nothing back, or that left further signals telling
 BROUGHT = 0.8  # what a loss must be of the least so far to count as brought back
 CAP = 0.15  # and on the way, as a share of what was found, where later legs may bring them back
