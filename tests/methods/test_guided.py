@@ -27,12 +27,12 @@ from multidelete.methods.auto import is_solved, planned_run, run_method
 from multidelete.methods.base import Planned
 from multidelete.methods.defaults import loop_settings
 from multidelete.methods.descent import LONG, SHORT, DescentLegs
-from multidelete.methods.guided import ALLOWED, IN_VAIN, LAST, Legs, Progress, is_better, run_guided
+from multidelete.methods.guided import ALLOWED, IN_VAIN, Legs, Progress, is_better, run_guided
 from multidelete.methods.lora_start import choose_inputs
 from multidelete.methods.reference import outputs_of
 from multidelete.methods.searching import TOGETHER, drawn_searches, margins
 from multidelete.methods.solved import METRIC_PAIRS, SolvedLegs, blocks_of, bytes_of_legs, kept_beside
-from multidelete.methods.standing import ENOUGH_UNSEEN, NOTHING, Judge, Kinds, Standing
+from multidelete.methods.standing import ENOUGH_UNSEEN, NOTHING, Judge, Standing
 from multidelete.methods.weights import put_back, weights_of
 from multidelete.models import Adapter, choose_trainable
 from multidelete.models.lora import add_lora
@@ -532,31 +532,6 @@ def test_of_two_forgotten_states_the_one_that_finds_more_kept_pairs_is_taken(
     assert not is_better(fewer, forgotten, before)
     assert is_better(fewer, nearer, before)
     assert not is_better(nearer, fewer, before)
-
-
-def test_a_run_goes_on_while_the_pairs_are_told_from_one_side_and_takes_the_state_that_is_centred(
-    memorised: Adapter, data: PairData
-) -> None:
-    start = Judge(job_of(memorised, data)).measure()
-    few = replace(start.kinds, doubts=dict.fromkeys(start.kinds.doubts, 0.1))
-    many = replace(start.kinds, doubts=dict.fromkeys(start.kinds.doubts, 0.01))
-
-    def standing(ranks: float, further: float, kinds: Kinds = many, *, lost: float = 0.0) -> Standing:
-        told = {"ranks": torch.full_like(start.ranks, ranks), "further": torch.full_like(start.further, further)}
-        kept = start.kept * (1 - lost)
-        return replace(start, gaps=torch.zeros_like(start.gaps), left=0.0, kinds=kinds, kept=kept, **told)
-
-    above, balanced, within = standing(0.57, 0.55), standing(0.45, 0.55), standing(0.54, 0.54, few)
-    assert [one.is_forgotten for one in (above, balanced, within)] == [True] * 3
-    assert [one.off_centre for one in (above, balanced, within)] == pytest.approx([0.03, 0.0, 0.0])
-    assert replace(above, by_rank=True).off_centre == 0
-    for one, number, after, ended in ((above, 1, 0, False), (balanced, 1, 0, True), (within, 1, 0, True),
-                                      (above, 0, 0, True), (above, 4, LAST, True)):  # fmt: skip
-        assert Progress(number=number, after=after).has_ended(one, start) is ended
-    poorer = standing(0.5, 0.5, lost=0.01)
-    assert is_better(poorer, above, start)
-    assert not is_better(above, poorer, start)
-    assert is_better(balanced, poorer, start)
 
 
 def test_a_state_that_lost_more_than_it_went_is_not_returned_however_far_chance_reaches(

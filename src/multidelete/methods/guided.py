@@ -32,7 +32,7 @@ from multidelete.methods.weights import Weights, put_back, take_those_of_main_pr
 from multidelete.training.tracking import log_folder, tracking
 
 ALLOWED = 0.015  # how much less kept pairs of any kind may be found at the end, as a fraction of them
-LAST = 2  # legs that may go the rest of the way, or bring kept pairs back, once deleted pairs are forgotten
+BRINGING_BACK = 2  # legs that may bring kept pairs back once the deleted pairs are forgotten and kept pairs stand
 IN_VAIN = 4  # legs after which a run ends: that stood and brought nothing back, or that left further signals telling
 BROUGHT = 0.8  # what a loss must be of the least so far to count as brought back
 CAP = 0.15  # and on the way, as a share of what was found, where later legs may bring them back
@@ -103,7 +103,7 @@ class Progress:
         refused: Those that were taken back.
         idle: Legs since the lowest merit.
         in_vain: Legs that stood since any brought kept or unseen pairs back, the deleted pairs being forgotten.
-        after: Legs since the deleted pairs were forgotten and kept pairs stood.
+        after: Legs since the deleted pairs were forgotten, which bring kept pairs back.
         beyond: Legs since kept pairs stood and further signals alone, at which no leg aims, told the deleted ones.
         taken: Legs of each way.
         closed: Which ways have given what they can.
@@ -146,14 +146,12 @@ class Progress:
     def has_ended(self, best: Standing, start: Standing) -> bool:
         """Whether legs have nothing more to bring.
 
-        The original knew nothing of the deleted pairs; or they are forgotten, told no more from one side than from the
-        other, and kept pairs lost nothing, or legs do not change that; or kept pairs stand, and what still tells the
-        deleted ones is nothing that legs aim at.
+        The deleted pairs are forgotten, and kept pairs lost nothing or legs do not bring them back; or kept pairs
+        stand, and what still tells the deleted ones is nothing that legs aim at.
         """
         if max(self.in_vain, self.beyond) >= IN_VAIN:
             return True
-        reached = self.number == 0 or (best.off_centre == 0 and best.has_kept(start))
-        return _is_done(start, best) and (reached or self.after >= LAST)
+        return _is_done(start, best) and (best.has_kept(start) or self.after >= BRINGING_BACK)
 
 
 def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Judge, original: Weights) -> Outcome:
@@ -261,7 +259,7 @@ def _taken(
 def _next_way(run: Progress, ways: Sequence[Legs], now: Standing) -> int:
     """The first way; where the deleted pairs are where they belong the first that brings kept pairs back."""
     open_ways = [at for at, is_closed in enumerate(run.closed) if not is_closed]
-    if now.is_level and now.off_centre == 0:
+    if now.is_level:
         return next((at for at in open_ways if ways[at].brings_back), open_ways[-1])
     return open_ways[0]
 
@@ -282,13 +280,13 @@ def _merit(standing: Standing, start: Standing) -> float:
 def is_better(one: Standing, other: Standing, start: Standing) -> bool:
     """Whether a state is to be kept in the place of another.
 
-    One in which the deleted pairs are forgotten is; of two such the one in which they are told less from one side, then
-    the one whose kind that lost most lost less. Otherwise losses count more than on the way, and a state that went a
-    smaller part of the way than it lost is not better than the original: there chance excuses nothing.
+    One in which the deleted pairs are forgotten is; of two such the one whose kind that lost most lost less. Otherwise
+    losses count more than on the way, and a state that went a smaller part of the way than it lost is not better than
+    the original: there chance excuses nothing.
     """
     is_done = [_is_done(start, state) for state in (one, other)]
     if all(is_done):
-        return (one.off_centre, one.mean_lost_since(start)) < (other.off_centre, other.mean_lost_since(start))
+        return one.mean_lost_since(start) < other.mean_lost_since(start)
     if any(is_done):
         return is_done[0]
     return _price(one, start) < _price(other, start)

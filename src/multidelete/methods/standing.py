@@ -51,7 +51,6 @@ FOUND = 0.05  # least that counts as found before, where losses are shares
 NOTHING = 0.004  # loss at which nothing is left to bring back; after requests smaller than `REGULAR` in proportion less
 REGULAR = 0.05  # share of all pairs: the losses of many small requests add up
 TEN = 10  # ranks down to which an unseen pair counts as found
-CENTRED = 0.03  # how far the middle of these mean ranks may lie from one half, where the next legs can change it
 LEFT = 0.2  # of the way at the end: what tells only some of the deleted pairs hardly moves the mean rank of all
 BATCH = 128
 
@@ -146,26 +145,13 @@ class Standing:
     @property
     def is_level(self) -> bool:
         """Whether the signals that legs aim at tell the forget pairs of no kind from unseen ones, from either side."""
-        is_near = (self.gaps / self.spread).mean(dim=0).abs().max().item() <= CLOSE
-        return self._are_near(self.ranks) and is_near and self.left <= LEFT
+        is_close = (self.gaps / self.spread).mean(dim=0).abs().max().item() <= CLOSE
+        return self._are_near(self.ranks) and is_close and self.left <= LEFT
 
     @property
     def is_forgotten(self) -> bool:
         """Whether no signal at all tells them."""
         return self.is_level and self._are_near(self.further)
-
-    @property
-    def off_centre(self) -> float:
-        """How much more the signals, further ones among them, tell the forget pairs from one side than from the other.
-
-        Of the kind of which they tell most, and as far as chance does not explain it: half a standard deviation, or
-        `CENTRED`. Of matching heads it is not asked, since their legs are long.
-        """
-        both_FN = torch.cat([self.ranks, self.further], dim=1)
-        means = {kind: both_FN[at].mean(dim=0) for kind, at in self.kinds.forget.items()}
-        off = {kind: abs((one.max() + one.min()).item() / 2 - 0.5) for kind, one in means.items()}
-        beyond = (far - max(CENTRED, self.kinds.doubts[kind] / 2) for kind, far in off.items())
-        return 0.0 if self.by_rank else max(0.0, *beyond)
 
     def _are_near(self, ranks: Tensor) -> bool:
         doubts = self.kinds.doubts
