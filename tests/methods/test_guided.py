@@ -80,22 +80,19 @@ def test_run_forgets_and_keeps_without_a_rate(memorised: Adapter, data: PairData
 
 
 @pytest.mark.slow
-def test_run_gets_somewhere_on_most_models_that_hardly_know_their_pairs() -> None:
-    """Where a fifth of the kept pairs is found, chance decides over single legs, and so does the processor."""
-    far: list[float] = []
-    for number, seed, leave in ((24, 1, 3), (24, 2, 3), (32, 0, 4), (32, 1, 4), (40, 0, 5)):
-        data = people(number, unseen=number, seed=seed)
-        adapter = trained(family_model("vision-text", data), data.train)
-        choose_trainable(adapter, MultiDelete().trainable(adapter))
-        job = Job(adapter, data.train, *parted(data, leave), AUTO, 0, holdout=data.splits["val"])
-        judge = Judge(job)
-        before = judge.measure()
-        run_method(MultiDelete(), job)
-        after = judge.measure()
-        assert before.distance > 0.4
-        assert after.lost_since(before) <= 0.06
-        far.append(after.distance)
-    assert sorted(far)[3] < 0.25
+@pytest.mark.parametrize(("number", "seed", "leave"), [(24, 1, 3), (24, 2, 3), (32, 0, 4), (32, 1, 4), (40, 0, 5)])
+def test_run_gets_somewhere_on_models_that_hardly_know_their_pairs(number: int, seed: int, leave: int) -> None:
+    data = people(number, unseen=number, seed=seed)
+    adapter = trained(family_model("vision-text", data), data.train)
+    choose_trainable(adapter, MultiDelete().trainable(adapter))
+    job = Job(adapter, data.train, *parted(data, leave), AUTO, 0, holdout=data.splits["val"])
+    judge = Judge(job)
+    before = judge.measure()
+    run_method(MultiDelete(), job)
+    after = judge.measure()
+    assert before.distance > 0.4
+    assert after.distance < 0.25
+    assert after.lost_since(before) <= 0.06
 
 
 def test_what_is_forgotten_depends_on_the_request(memorised: Adapter, data: PairData) -> None:
@@ -618,7 +615,7 @@ def test_matching_head_without_embeddings_is_judged_by_members_that_are_scored_w
     assert before.unseen is None
     assert outcome.pairs_forward > len(outcome.history) * judge.asks_of_kept > TOGETHER
     assert after.distance < before.distance
-    assert after.lost_since(before) <= 0.06
+    assert after.lost_since(before) <= 0.015
 
 
 def test_drawn_members_are_searched_among_those_that_follow_each_other(data: PairData) -> None:
