@@ -60,10 +60,13 @@ def job_of(memorised: Adapter, data: PairData, metric: Path | None, trainable: s
     return Job(adapter, data.train, forget, retain, AUTO, 0, key="model", holdout=val, metric=metric)
 
 
+def legs_of(job: Job) -> SolvedLegs:
+    return SolvedLegs(job, Judge(job), 2, weights_of(job.adapter))
+
+
 def one_leg(job: Job) -> SolvedLegs:
-    judge = Judge(job)
-    now = judge.measure()
-    legs = SolvedLegs(job, judge, 1, weights_of(job.adapter))
+    now = Judge(job).measure()
+    legs = legs_of(job)
     legs.take(0, now, now)
     return legs
 
@@ -99,6 +102,17 @@ def test_it_serves_what_deletions_make_of_the_model(memorised: Adapter, data: Pa
     done.append(forgotten(tmp_path / "two", data, [goes], metric))
     assert [one.outcome.decisions["metric_reused"] for one in done] == [0, 1, 0]
     assert goes.encode() not in (metric / FILE).read_bytes()
+
+
+def test_a_resumed_run_does_not_take_its_own_metric_for_an_earlier_ones(
+    memorised: Adapter, data: PairData, metric: Path
+) -> None:
+    for told in [(True, False), (False, True)]:
+        before = one_leg(job_of(memorised, data, metric))
+        resumed = legs_of(job_of(memorised, data, metric))
+        resumed.recall(before.told())
+        resumed.take(1, *[Judge(job_of(memorised, data, metric)).measure()] * 2)
+        assert (resumed.has_measured, resumed.has_reused) == (before.has_measured, before.has_reused) == told
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def run_method(method: Method, job: Job) -> Outcome:
     ways.append(DescentLegs(method, job, judge, _stride(judge), original))
     outcome = run_guided(method, job, ways, judge, original)
     if job.metric is not None:
-        outcome = replace(outcome, decisions=outcome.decisions | {"metric_reused": float(solved.has_taken_kept_metric)})
+        outcome = replace(outcome, decisions=outcome.decisions | {"metric_reused": float(solved.has_reused)})
     if not outcome.decisions["forgotten"]:
         logger.warning("%s", _unfinished(outcome, judge))
     return outcome

@@ -56,7 +56,8 @@ class SolvedLegs:
     Attributes:
         metric: What kept pairs' scores depend on; None until the first leg.
         fitting: Gradients of pairs that may be held at a time, once the metric is measured.
-        has_taken_kept_metric: Whether an earlier request's metric serves.
+        has_measured: Whether the run measured its metric, before it was killed perhaps.
+        has_reused: Whether it took an earlier request's.
     """
 
     name = "solved"
@@ -74,7 +75,7 @@ class SolvedLegs:
         self.metric: Metric | None = None
         self._dampings: Mapping[str, float] = {}
         self.fitting = 0
-        self.has_taken_kept_metric = False
+        self.has_measured = self.has_reused = False
         self._original = original
         self._predicted = torch.zeros(0)
         self._scale = 0.0
@@ -125,11 +126,12 @@ class SolvedLegs:
                 parameters[name].add_(change.to(parameters[name]))
 
     def told(self) -> list[float]:
-        return [self.length, self.pairs, self.asked, self._scale, float(self.brings_back), self._taken_back]
+        whether = [float(one) for one in (self.brings_back, self.has_measured, self.has_reused)]
+        return [self.length, self.pairs, self.asked, self._scale, self._taken_back, *whether]
 
     def recall(self, told: Sequence[float]) -> None:
-        self.length, self.pairs, self.asked, self._scale, brings_back, self._taken_back = told
-        self.brings_back = bool(brings_back)
+        self.length, self.pairs, self.asked, self._scale, self._taken_back, *whether = told
+        self.brings_back, self.has_measured, self.has_reused = map(bool, whether)
 
     def adapt(self, before: Standing, after: Standing | None) -> bool:
         if after is not None:
@@ -157,8 +159,9 @@ class SolvedLegs:
             self.measure_metric()
             return
         kept = usable_metric(folder, job)
-        self.has_taken_kept_metric = from_main_process(kept is not None)
-        if kept is None or not self.has_taken_kept_metric:
+        serves = from_main_process(kept is not None)
+        self.has_reused = self.has_reused or (serves and not self.has_measured)
+        if kept is None or not serves:
             pairs = self.measure_metric()
             kept = measured_for(job, self.metric or {}, self.fitting, pairs)
         keep_metric(folder, kept.serving(job.key))
@@ -175,6 +178,7 @@ class SolvedLegs:
         Returns:
             The kept pairs.
         """
+        self.has_measured = True
         pairs = self._draw(METRIC_PAIRS, -1)
         metric = metric_of(self._pieces(pairs, most_rows))
         # what no score depends on yet (what LoRA reads, as long as it writes nothing) has no metric, and stays
