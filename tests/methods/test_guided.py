@@ -31,7 +31,7 @@ from multidelete.methods.guided import ALLOWED, IN_VAIN, Legs, Progress, is_bett
 from multidelete.methods.lora_start import choose_inputs
 from multidelete.methods.reference import outputs_of
 from multidelete.methods.searching import TOGETHER, drawn_searches, margins
-from multidelete.methods.solved import METRIC_PAIRS, SolvedLegs, blocks_of, bytes_of_legs, kept_beside
+from multidelete.methods.solved import GLANCED, METRIC_PAIRS, SolvedLegs, blocks_of, bytes_of_legs, kept_beside
 from multidelete.methods.standing import ENOUGH_UNSEEN, NOTHING, Judge, Standing
 from multidelete.methods.weights import put_back, weights_of
 from multidelete.models import Adapter, choose_trainable
@@ -326,6 +326,21 @@ def test_memory_that_is_planned_for_legs_is_what_they_hold(memorised: Adapter, d
     held = sum(tensor.nbytes for tensor in tensors) + METRIC_PAIRS * each
     assert held <= planned <= 1.5 * held
     assert (planned_run(MultiDelete(), job) or Planned(0, 0, 0)).extra_bytes == bytes_of_legs(job)
+
+
+def test_a_solved_leg_asks_the_original_about_kept_pairs_and_nobody_about_deleted_ones(
+    memorised: Adapter, data: PairData
+) -> None:
+    """What the model itself says comes with the gradients, but for the pairs that tell which encoders have moved."""
+    job = job_of(memorised, data)
+    judge = Judge(job)
+    start = judge.measure()
+    legs = SolvedLegs(job, judge, 1, weights_of(job.adapter))
+    legs.measure_metric()
+    before = legs.pairs
+    legs.take(0, start, start)
+    kept = min(len(judge.steps_on), kept_beside(job, legs.fitting))
+    assert (legs.pairs - before, legs.asked) == (len(job.forget) + kept, kept + GLANCED)
 
 
 def test_run_descends_where_no_layer_can_be_solved(data: PairData) -> None:

@@ -10,7 +10,15 @@ from multidelete.methods.base import GradientMethod, Job, Method, Outcome, Plann
 from multidelete.methods.descent import LONG, SHORT, DescentLegs, Stride, passes_of_leg
 from multidelete.methods.guided import Legs, run_guided
 from multidelete.methods.lora_start import choose_inputs, stands_beside
-from multidelete.methods.solved import GRADIENT_BATCH, METRIC_PAIRS, REPAIRS, SolvedLegs, bytes_of_legs, kept_beside
+from multidelete.methods.solved import (
+    GLANCED,
+    GRADIENT_BATCH,
+    METRIC_PAIRS,
+    REPAIRS,
+    SolvedLegs,
+    bytes_of_legs,
+    kept_beside,
+)
 from multidelete.methods.standing import ENOUGH_UNSEEN, Judge
 from multidelete.methods.weights import weights_of
 
@@ -92,7 +100,7 @@ def planned_run(method: Method, job: Job) -> Planned | None:
     solves = SOLVED_MOST * REPAIRS + starts
     solved = solves * (len(job.forget) + kept) + (1 + starts) * (METRIC_PAIRS + GRADIENT_BATCH)
     looks = 1 + starts + SOLVED_MOST + stride.most
-    asked = judge.pairs + again + solves * (len(job.forget) + 2 * kept) + looks * look
+    asked = judge.pairs + again + solves * (kept + GLANCED) + looks * look
     return Planned(planned.steps, planned.pairs_backward + solved, planned.pairs_forward + asked, bytes_of_legs(job))
 
 

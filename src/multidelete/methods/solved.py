@@ -13,7 +13,7 @@ that its memory does not grow with the request, and its time no faster.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +46,8 @@ KEPT_RIDGE = 0.1  # their drift is partly noise
 FIRST_PART = 1 / 3
 SHORTEST = 1 / 100
 GRADIENT_BATCH = 32
+GLANCED = 8  # kept pairs that tell which encoders have moved
+STILL = 1e-6  # distance by which embeddings of one that is frozen differ at most
 AGREES = (0.4, 2.0)  # what moved, as a multiple of what was predicted
 FAINT = 0.1  # of the first gap: noise decides whether so little agrees
 
@@ -104,13 +106,9 @@ class SolvedLegs:
         """Move some of the deleted pairs to their goals, from where earlier blocks of the leg have left them."""
         job = self._job
         pairs = [job.forget.pairs[position] for position in at.tolist()]
-        here = outputs_of(job.adapter, pairs, BATCH, "deleted pairs").score
         beside = kept_beside(job, self.fitting) * len(pairs) // len(job.forget)
-        kept = self._draw(max(1, beside), *place)
-        rows = self._rows_of(pairs)
-        kept_rows, drifts = self._kept_rows(kept)
-        self.pairs += len(pairs) + len(kept)
-        self.asked += len(pairs) + 2 * len(kept)
+        rows, here = self._rows_of(pairs)
+        kept_rows, drifts = self._kept_rows(self._draw(max(1, beside), *place))
         amounts = torch.cat([goals - here, -self._taken_back * drifts])
         ridges = torch.cat([torch.full((len(pairs),), RIDGE), torch.full((len(drifts),), RIDGE + KEPT_RIDGE)])
         both = {
@@ -198,9 +196,12 @@ class SolvedLegs:
         self.pairs += len(longest) + len(pairs)
         yield from self._gradients.pieces(pairs, [_score], GRADIENT_BATCH, self.fitting)
 
-    def _rows_of(self, pairs: Sequence[Pair]) -> dict[str, Rows]:
-        """Rows of the pairs' scores."""
-        return self._gradients.of(pairs, [_score], min(GRADIENT_BATCH, self.fitting))[0]
+    def _rows_of(self, pairs: Sequence[Pair]) -> tuple[dict[str, Rows], Tensor]:
+        """Rows of the pairs' scores, and the scores."""
+        self.pairs += len(pairs)
+        noted = _Noted(_score)
+        rows = self._gradients.of(pairs, [noted], min(GRADIENT_BATCH, self.fitting))[0]
+        return rows, noted.of(pairs)
 
     def _draw(self, wanted: int, number: int, place: int = 0) -> list[Pair]:
         """Kept pairs, those with short texts first."""
@@ -210,22 +211,26 @@ class SolvedLegs:
 
     def _kept_rows(self, kept: Sequence[Pair]) -> tuple[list[dict[str, Rows]], Tensor]:
         """Rows of kept pairs, and how far each has drifted from what the original said."""
-        here = outputs_of(self._job.adapter, kept, BATCH, "kept pairs")
-        with with_weights(self._job.adapter, self._original):
-            there = outputs_of(self._job.adapter, kept, BATCH, "original on kept pairs")
-        if here.embeddings is None or here.logits is not None:
-            return [self._rows_of(kept)], here.score - there.score
-        scalars: list[Scalars] = []
-        drifts: list[Tensor] = []
-        for modality, now_ND in here.embeddings.items():
-            away_ND = now_ND - (there.embeddings or {})[modality]
-            if away_ND.norm(dim=1).mean() > 1e-6:  # an encoder that is frozen does not drift
-                directions = dict(zip([pair.id for pair in kept], F.normalize(away_ND, dim=1), strict=True))
-                scalars.append(_along(modality, directions))
-                drifts.append(away_ND.norm(dim=1))
-        if not scalars:
-            return [self._rows_of(kept)], here.score - there.score
-        return self._gradients.of(kept, scalars, min(GRADIENT_BATCH, self.fitting)), torch.cat(drifts)
+        adapter = self._job.adapter
+        with with_weights(adapter, self._original):
+            there = outputs_of(adapter, kept, BATCH, "original on kept pairs")
+        self.asked += len(kept)
+        if there.embeddings is None or there.logits is not None:
+            rows, here = self._rows_of(kept)
+            return [rows], here - there.score
+        some = outputs_of(adapter, kept[:GLANCED], BATCH, "kept pairs").embeddings or {}
+        self.asked += len(kept[:GLANCED])
+        along = [
+            _Noted(_drift(modality, kept, was_ND))
+            for modality, was_ND in there.embeddings.items()
+            if (some[modality] - was_ND[:GLANCED]).norm(dim=1).mean() > STILL
+        ]
+        if not along:
+            rows, here = self._rows_of(kept)
+            return [rows], here - there.score
+        self.pairs += len(kept)
+        every = self._gradients.of(kept, along, min(GRADIENT_BATCH, self.fitting))
+        return every, torch.cat([drift.of(kept) for drift in along])
 
 
 def bytes_of_legs(job: Job) -> int:
@@ -261,13 +266,32 @@ def _score(outputs: PairOutputs, batch: Batch) -> Tensor:
     return outputs.score
 
 
-def _along(modality: str, directions: Mapping[str, Tensor]) -> Callable[[PairOutputs, Batch], Tensor]:
-    """Each pair's embedding along a direction of its own."""
+def _drift(modality: str, pairs: Sequence[Pair], was_ND: Tensor) -> Scalars:
+    """How far each pair's embedding lies from where it was; its gradient is by the embedding alone."""
+    before = {pair.id: was_D for pair, was_D in zip(pairs, was_ND, strict=True)}
 
-    def along(outputs: PairOutputs, batch: Batch) -> Tensor:
+    def drift(outputs: PairOutputs, batch: Batch) -> Tensor:
         if outputs.embeddings is None:
             raise ValueError("there are no embeddings")
         embedding_BD = outputs.embeddings[modality]
-        return (embedding_BD * torch.stack([directions[i] for i in batch.ids]).to(embedding_BD)).sum(dim=1)
+        away_BD = embedding_BD - torch.stack([before[i] for i in batch.ids]).to(embedding_BD)
+        return (away_BD * F.normalize(away_BD.detach(), dim=1)).sum(dim=1)
 
-    return along
+    return drift
+
+
+class _Noted:
+    """A number for each pair, which is remembered."""
+
+    def __init__(self, scalar: Scalars) -> None:
+        self._scalar = scalar
+        self._values: dict[str, Tensor] = {}
+
+    def __call__(self, outputs: PairOutputs, batch: Batch) -> Tensor:
+        values_B = self._scalar(outputs, batch)
+        self._values |= dict(zip(batch.ids, values_B.detach().cpu(), strict=True))
+        return values_B
+
+    def of(self, pairs: Sequence[Pair]) -> Tensor:
+        """Of each of these pairs, (N,)."""
+        return torch.stack([self._values[pair.id] for pair in pairs])
