@@ -17,7 +17,7 @@ from torch import Tensor
 from multidelete.core.runtime import in_float64
 from multidelete.curvature.rows import MatrixRows, Rows, TableRows, VectorRows
 
-CHUNK_BYTES = 128 << 20  # of rotated gradients that are held at a time
+CHUNK_BYTES = 16 << 20  # of rotated gradients that are held at a time: more leave the cache of a processor
 
 
 @dataclass(frozen=True)

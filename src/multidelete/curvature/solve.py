@@ -20,7 +20,7 @@ from torch import Tensor
 from multidelete.curvature.metric import CHUNK_BYTES, Metric, ParameterMetric
 from multidelete.curvature.rows import MatrixRows, Rows, TableRows, VectorRows
 
-PARTS = 8  # in which the products of rows are computed
+PARTS = 4  # in which the products of rows are computed
 
 
 def damping(metric: Metric, parameters: Mapping[str, Tensor], strength: float) -> dict[str, float]:
@@ -72,14 +72,16 @@ def _matrix_part(rows: MatrixRows, metric: ParameterMetric, damping: float) -> T
     turned = [(inputs @ right, gradients @ left) for inputs, gradients in rows.pieces()]
     total = torch.zeros(len(rows), len(rows), dtype=torch.float64)
     wide = max(1, CHUNK_BYTES // (4 * len(rows) * right.shape[0]))
+    held = turned[0][0].new_empty(len(rows), min(wide, left.shape[0]), right.shape[0])
     for start in range(0, left.shape[0], wide):
         here = slice(start, start + wide)
-        scale_OI = (moments[here] + damping).rsqrt()
-        scaled = [
-            torch.einsum("nto,nti->noi", gradients[:, :, here], inputs).mul_(scale_OI).flatten(1)
-            for inputs, gradients in turned
-        ]
-        add_products(total, torch.cat(scaled))
+        scaled_NOI = held[:, : len(moments[here])]
+        row = 0
+        for inputs_BTI, gradients_BTO in turned:
+            of_batch = scaled_NOI[row : row + len(inputs_BTI)]
+            torch.bmm(gradients_BTO[:, :, here].mT, inputs_BTI, out=of_batch)
+            row += len(inputs_BTI)
+        add_products(total, scaled_NOI.mul_((moments[here] + damping).rsqrt()).flatten(1))
     return total
 
 
