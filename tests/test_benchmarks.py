@@ -101,9 +101,7 @@ def test_pretrained_texts_begin_classifiers(tmp_path: Path, family: str) -> None
 
 
 @pytest.mark.slow
-def test_tables_are_made_of_a_comparison(
-    benchmarks: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_tables_are_made_of_a_comparison(benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rows of the paper's experiment that its script asks for, on people who are trained in no time."""
     text = (benchmarks / "paper" / "experiment.toml").read_text()
     rows = re.findall(r"(?m)^\[methods\.(\w+)\]\n((?:\w+ = .+\n)*)", text)
@@ -115,10 +113,15 @@ def test_tables_are_made_of_a_comparison(
     file = Path("tiny.toml")
     file.write_text('name = "tiny"\ndraws = [1]\nfractions = [0.05]\n' + settings + "".join(methods))
     compare(file, out="runs/tiny")
-    capsys.readouterr()
-    run_script(benchmarks / "paper" / "groups.py", monkeypatch, "runs/tiny/audits")
+    before = json.loads((benchmarks / "paper" / "groups.json").read_text())
+    run_script(benchmarks / "paper" / "groups.py", monkeypatch, "runs/tiny/audits", "--commit", "abc")
     four = r"[01]\.\d{3}( \\\| [01]\.\d{3}){3}"
-    assert re.search(rf"\n\| people 1 \| 4 \|( (void|{four}) \|){{3}} {four} \| unjudged ", capsys.readouterr().out)
+    groups = (benchmarks / "paper" / "groups.md").read_text()
+    assert re.search(rf"\n\| people 1 \| 5\.0% \| 4 \|( (void|{four}) \|){{3}} {four} \| unjudged .* abc \|\n", groups)
+    rows = json.loads((benchmarks / "paper" / "groups.json").read_text())
+    assert [one for one in rows if one["setting"] != "people"] == before
+    run_script(benchmarks / "paper" / "groups.py", monkeypatch, "runs/tiny/audits", "--commit", "abd")
+    assert len(json.loads((benchmarks / "paper" / "groups.json").read_text())) == len(rows) == len(before) + 1
     run_script(benchmarks / "paper" / "answers.py", monkeypatch, "runs/tiny/audits")
     answers = (benchmarks / "paper" / "answers.md").read_text()
     assert answers.count("\n| multidelete_24_passes | ") == 1

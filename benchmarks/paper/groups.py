@@ -1,45 +1,128 @@
-"""Print a row for each group of ``auto.toml`` that was run, beside both retrained models.
+"""Keep a row for each group of ``auto.toml`` and ``auto_sizes.toml`` that was run, and write the page of all rows.
 
-Run from the repository, with the folders of audits of its shards::
+Run from the repository, at the commit whose runs they are, with the folders of audits of the shards::
 
     multidelete compare benchmarks/paper/auto.toml --shard 8/21 --store runs/models --out runs/paper_auto_8
     python benchmarks/paper/groups.py runs/paper_auto_*/audits
+
+Rows lie in ``groups.json`` beside this file; a group that was run again takes the place of its row. ``--commit`` names
+the commit of runs of an earlier one.
 """
 
-import sys
-from collections.abc import Sequence
+import argparse
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from multidelete import Figure, read_audit
 
+HERE = Path(__file__).parent
+ROWS, PAGE = HERE / "groups.json", HERE / "groups.md"
 MODELS = ("original", "retrained", "retrained again", "multidelete_auto")
-COLUMNS = ("forget", "retain", "test", "membership")
+COLUMNS = {"forget": "deleted", "retain": "kept pairs", "test": "test", "membership": "membership"}
+CLASSIFIERS = ("flickr8k_ve_albef", "flickr8k_ve_blip", "pgr")  # whose test figures are away from chance
+
+Row = Mapping[str, Any]
+
+HEAD = """# Runs that find their own way, group by group
+
+What came of each group of [`auto.toml`](auto.toml) and [`auto_sizes.toml`](auto_sizes.toml) that was run; the
+[comparison's page](README.md#runs-that-find-their-own-way) says what to make of it.
+
+Figures are original \\| retrained \\| second retrained \\| unlearned: recall@1 or accuracy, and the AUC of the attack
+with the largest gap (membership). *void*: the original is at chance there. The second retrained model's verdict stands
+in brackets. *Visits* are pairs forwarded and backpropagated for each deleted pair, and those only forwarded; *time* is
+the run's share of retraining, on x86_64, one CPU thread beside other work, so it is rough.
+"""
 
 
 def main() -> None:
-    audits = [read_audit(path) for folder in sys.argv[1:] for path in Path(folder).glob("*.json")]
-    audits.sort(key=lambda audit: (audit[0]["setting"], audit[0]["fraction"], audit[0]["draw"]))
-    names = "group | deleted pairs | deleted | kept pairs | test | membership | verdict | visits | of retraining's time"
-    print(f"| {names} |\n|{'---|' * (names.count('|') + 1)}")
-    for run, figures in audits:
-        print(f"| {' | '.join(cells(run, figures))} |")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("audits", type=Path, nargs="*", help="folders of audits")
+    parser.add_argument("--commit", help="of these runs; without it the present one")
+    given = parser.parse_args()
+    known: list[Row] = json.loads(ROWS.read_text(encoding="utf-8")) if ROWS.exists() else []
+    found = {place(one): one for one in known}
+    for path in sorted(path for folder in given.audits for path in folder.glob("*.json")):
+        one = row(*read_audit(path), given.commit or present_commit())
+        found[place(one)] = one
+    rows = [found[at] for at in sorted(found)]
+    lines = ",\n".join(json.dumps(one) for one in rows)
+    ROWS.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+    PAGE.write_text(page(rows), encoding="utf-8")
 
 
-def cells(run: dict[str, Any], figures: Sequence[Figure]) -> list[str]:
+def row(run: dict[str, Any], figures: Sequence[Figure], commit: str) -> Row:
     """Of one group; the figures of each model are those of the comparison's own columns."""
     found = {(one.audit, one.figure, one.split, one.model): one for one in figures}
-    told = []
+    told: dict[str, list[float] | None] = {}
     for column in COLUMNS:
         each = [found.get((*run["columns"][column], model)) for model in MODELS]
-        values = [None if one is None or one.void else one.value for one in each]
-        told.append("void" if None in values else r" \| ".join(f"{value:.3f}" for value in values))
+        values = [one.value for one in each if one is not None and not one.void]
+        told[column] = [round(value, 4) for value in values] if len(values) == len(MODELS) else None
     own, twin = run["models"]["multidelete_auto"], run["models"]["retrained"]
     pairs = run["request"]["pairs"]
-    visits = " + ".join(f"{own['cost'][f'pairs_{way}'] / pairs:.0f}" for way in ("backward", "forward"))
-    verdict = f"{own['verdict']['outcome']} ({run['models']['retrained again']['verdict']['outcome']})"
-    share = own["cost"]["wall_s"] / twin["cost"]["wall_s"]
-    return [f"{run['setting']} {run['draw']}", str(pairs), *told, verdict, visits, f"{share:.2f}"]
+    return {
+        "setting": run["setting"],
+        "fraction": run["fraction"],
+        "draw": run["draw"],
+        "pairs": pairs,
+        "figures": told,
+        "verdicts": [run["models"][name]["verdict"]["outcome"] for name in ("multidelete_auto", "retrained again")],
+        "visits": [round(own["cost"][f"pairs_{way}"] / pairs, 1) for way in ("backward", "forward")],
+        "time": round(own["cost"]["wall_s"] / twin["cost"]["wall_s"], 3),
+        "passes": run["models"]["original"]["loop"]["passes"],
+        "commit": commit,
+    }
+
+
+def place(one: Row) -> tuple[float, str, int]:
+    return one["fraction"], one["setting"], one["draw"]
+
+
+def present_commit() -> str:
+    told = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=HERE
+    )
+    return told.stdout.strip()
+
+
+def page(rows: Sequence[Row]) -> str:
+    """All rows, and what classifiers' rows say together."""
+    names = ["group", "share", "pairs", *COLUMNS.values(), "verdict", "visits", "time", "commit"]
+    lines = [HEAD, f"| {' | '.join(names)} |", f"|{'---|' * len(names)}", *map(line, rows)]
+    for fraction in sorted({one["fraction"] for one in rows}):
+        of_classifiers = [one for one in rows if one["fraction"] == fraction and one["setting"] in CLASSIFIERS]
+        if of_classifiers:
+            lines += ["", means(of_classifiers, fraction)]
+    return "\n".join([*lines, ""])
+
+
+def line(one: Row) -> str:
+    told = [one["figures"][column] for column in COLUMNS]
+    figures = ["void" if values is None else r" \| ".join(f"{value:.3f}" for value in values) for values in told]
+    own, second = one["verdicts"]
+    visits = " + ".join(f"{count:.0f}" for count in one["visits"])
+    cells = [f"{one['setting']} {one['draw']}", f"{one['fraction']:.1%}", str(one["pairs"]), *figures]
+    cells += [f"{own} ({second})", visits, f"{one['time']:.2f}", one["commit"]]
+    return f"| {' | '.join(cells)} |"
+
+
+def means(rows: Sequence[Row], fraction: float) -> str:
+    """Mean gaps to the retrained model, of the unlearned one and of the second retrained one."""
+    gaps = []
+    for column in ("forget", "membership", "test"):
+        every = [one["figures"][column] for one in rows if one["figures"][column] is not None]
+        own, floor = (mean(values[at] - values[1] for values in every) for at in (3, 2))
+        gaps.append(f"{COLUMNS[column]} {own:+.3f} ({floor:+.3f})")
+    kept = mean(values[3] - values[0] for values in (one["figures"]["retain"] for one in rows) if values is not None)
+    return (
+        f"Over the {len(rows)} groups of entailment and relations at {fraction:.1%}, mean gaps to the retrained model, "
+        f"the second retrained model's in brackets: {', '.join(gaps)}; kept pairs {kept:+.3f} to the original."
+    )
 
 
 if __name__ == "__main__":
