@@ -198,6 +198,27 @@ def test_models_from_elsewhere_are_deleted_from_and_a_stopped_run_goes_on(
     assert "and no verdict but *unjudged* is a good one: unjudged 2;" in (folder / "README.md").read_text()
 
 
+@pytest.mark.slow
+def test_what_the_other_pages_hold_is_put_beside_what_is_aimed_at(
+    benchmarks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All runs of these pages are found, and one that takes exactly what is aimed at counts as such."""
+    monkeypatch.syspath_prepend(benchmarks / "foreign")
+    rows = json.loads((benchmarks / "paper" / "groups.json").read_text())
+    aimed = rows[0] | {"setting": "aimed", "visits": [2 * rows[0]["passes"], 0.0], "time": 2 * rows[0]["fraction"]}
+    (benchmarks / "paper" / "groups.json").write_text(json.dumps([*rows, aimed]))
+    run_script(benchmarks / "cost" / "cost.py", monkeypatch)
+    told = (benchmarks / "cost" / "README.md").read_text()
+    aim = f"{2 * aimed['passes']:.0f}"
+    assert re.search(rf"\| aimed \| 5\.0% \| 1 \| {aim} \| {aim} \| 1\.0 \| 0\.10 \| 1\.0 \|", told)
+    foreign = (benchmarks / "foreign" / "README.md").read_text()
+    found = len(re.findall(r"(?m) \d+ \+ \d+ \| \d\.\d\d \|$", foreign)) - len(
+        re.findall(r" 0 \+ \d+ \| \d\.\d\d", foreign)
+    )
+    everything = found + len(rows) + 1 + len(list((benchmarks / "pretrained" / "results").glob("*.json")))
+    assert f"Median of all {everything} runs" in told
+
+
 def test_planted_near_duplicates_are_counted(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
