@@ -1,5 +1,9 @@
 """The kernel, the metric and the step, against dense computations in float64."""
 
+import weakref
+from collections.abc import Iterator, Mapping
+from weakref import ReferenceType
+
 import pytest
 import torch
 from torch import Tensor
@@ -87,6 +91,21 @@ def test_metric_of_pieces_is_that_of_all_pairs_in_the_bases_of_the_first() -> No
             torch.testing.assert_close(one.left, metric_of([first])[name].left)
         explicit = gradient.square().mean(dim=0).view(one.moments.shape)
         torch.testing.assert_close(one.moments, explicit, rtol=1e-3, atol=1e-5 * explicit.max().item())
+
+
+def test_one_piece_of_gradients_is_held_at_a_time() -> None:
+    data = case_data(CASES[0])
+    source = PairGradients(case_adapter(CASES[0], data).eval()).pieces(data.train.pairs[:6], [score], 4, 2)
+    held: list[ReferenceType[Rows]] = []
+
+    def watched() -> Iterator[Mapping[str, Rows]]:
+        for _ in range(3):
+            assert not any(reference() for reference in held)
+            unnamed = [next(source)]
+            held.extend(map(weakref.ref, unnamed[0].values()))
+            yield unnamed.pop()
+
+    assert 3 * len(metric_of(watched())) == len(held) > 0
 
 
 def test_products_of_rows_are_the_whole_matrix() -> None:

@@ -55,6 +55,7 @@ def metric_of(pieces: Iterable[Mapping[str, Rows]]) -> dict[str, ParameterMetric
             squares = _sum_of_squares(rows, bases[name])
             sums[name] = sums[name] + squares if name in sums else squares
             counts[name] = counts.get(name, 0) + len(rows)
+        del piece, rows  # before the next one is made: each is as large as may be
     return {name: ParameterMetric(total / counts[name], *(bases[name] or ())) for name, total in sums.items()}
 
 

@@ -236,12 +236,8 @@ class PairGradients:
     ) -> Iterator[Mapping[str, Rows]]:
         """Rows of at most ``fitting`` pairs at a time, those of the numbers one after the other."""
         pieces = math.ceil(len(pairs) / fitting)
-        for piece in range(pieces):
-            first, *others = self.of(pairs[piece::pieces], scalars, batch_size)
-            if not others:  # what is not copied is not held twice
-                yield first
-                continue
-            yield {name: one.followed_by([other[name] for other in others]) for name, one in first.items()}
+        for piece in range(pieces):  # no name for what is yielded: it would be held while the next is made
+            yield _one_after_the_other(self.of(pairs[piece::pieces], scalars, batch_size))
 
     def _layers(self) -> list[nn.Module]:
         """Those that are understood as they are now: norms of batches are in evaluation mode alone."""
@@ -367,6 +363,13 @@ class PairGradients:
                 case VectorRows():
                     kept.gradients.append(torch.stack(seconds).sum(dim=0))
         return rows
+
+
+def _one_after_the_other(every: Sequence[Mapping[str, Rows]]) -> Mapping[str, Rows]:
+    first, *others = every
+    if not others:  # what is not copied is not held twice
+        return first
+    return {name: one.followed_by([other[name] for other in others]) for name, one in first.items()}
 
 
 def _seen_places(firsts: Tensor, gradients_NTO: Tensor) -> tuple[Tensor, Tensor]:
