@@ -50,8 +50,8 @@ KEYS = (
     "data", "columns", "splits", "image_root", "forget", "forget_subject", "forget_image", "forget_node", "unit", "out",
     "overwrite", "seed", "resume", "holdout", "train", "lora", "allow_pickle", "method", "search", "passes",
     "batch_size", "retain_per_forget", "retain_sample", "lr", "weight_decay", "warmup", "schedule", "optimizer",
-    "max_grad_norm", "accumulation", "augment", "feature_cache", "precision", "workers", "checkpoint_steps", "trackers",
-    "device",
+    "max_grad_norm", "accumulation", "augment", "feature_cache", "memory", "precision", "workers", "checkpoint_steps",
+    "trackers", "device",
     "family", "size", "image_size", "start", "task", "original", "retrained", "shadows", "cache", "noun", "compress",
     "relearn", "relearn_lr", "store", "trials", "nosuch", "a.b.c", '""', '"é"',
 )  # fmt: skip

@@ -1,5 +1,6 @@
 """The loop's settings that nobody gave."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -59,7 +60,7 @@ def test_a_rate_for_a_method_without_steps_is_refused_and_none_is_told(name: str
     with pytest.raises(ConfigError, match=rf"lr is 0.1 and passes is 3, and {name} takes no steps"):
         loop_settings(method, {"lr": 0.1, "passes": 3}, None, 100)
     told = loop_settings(method, None, None, 100).told(trains=method.trains)
-    assert told.keys() == {"retain_sample", "feature_cache", "precision", "workers", "device"}
+    assert told.keys() == {"retain_sample", "feature_cache", "memory", "precision", "workers", "device"}
 
 
 def test_rates_of_small_requests_fall_too() -> None:
@@ -77,3 +78,11 @@ def test_what_is_given_stands() -> None:
 def test_retraining_follows_the_training() -> None:
     found = loop_settings(METHODS["retrain"](), None, trained_at(1e-5), 100)
     assert (found.lr, found.passes) == (1e-5, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("memory", 0.0), ("memory", math.nan), ("memory", math.inf), ("feature_cache", math.inf)]
+)
+def test_sizes_that_no_memory_has_are_refused(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=rf"{name} is {value}; it must be .* GiB"):
+        LoopSettings(**{name: value})  # type: ignore[arg-type]

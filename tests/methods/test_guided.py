@@ -178,6 +178,25 @@ def test_small_requests_hold_more_kept_pairs_and_are_content_with_less_lost(memo
     assert Judge(one).measure().nothing == pytest.approx(NOTHING / (0.05 * len(data.train)))
 
 
+def test_memory_decides_how_many_gradients_a_leg_holds(memorised: Adapter, data: PairData) -> None:
+    roomy = job_of(memorised, data)
+    tight = replace(roomy, settings=replace(roomy.settings, memory=0.001))
+    ways = []
+    for job in (roomy, tight):
+        way = SolvedLegs(job, Judge(job), 1, weights_of(job.adapter))
+        way.measure_metric()
+        ways.append(way)
+    rows = PairGradients(roomy.adapter).of(roomy.retain.pairs[:20], [lambda outputs, _: outputs.score], 4)[0]
+    each = sum(one.nbytes for one in rows.values()) / 20  # of texts of all lengths: the longest take more
+    assert 0.5 * 0.001 * 2**30 < each * ways[1].fitting <= 0.001 * 2**30
+    assert ways[1].fitting < 40 < ways[0].fitting
+    assert blocks_of(tight, ways[1].fitting) > blocks_of(roomy, ways[0].fitting)
+    assert bytes_of_legs(tight) < bytes_of_legs(roomy)
+    for name, one in (ways[0].metric or {}).items():  # of pieces, in the bases of the first of them
+        apart = (ways[1].metric or {})[name].moments
+        torch.testing.assert_close(apart.sum(), one.moments.sum(), rtol=1e-3, atol=1e-9)
+
+
 @pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.parametrize("rows_that_fit", [1, 3, 32])
 def test_requests_of_one_and_two_pairs_are_solved_where_few_gradients_fit(

@@ -131,6 +131,7 @@ def test_why_a_metric_does_not_serve(
     without = job.retain.without([first], "retain")
     told = {
         "measured on another model": why_not(known, replace(job, key="other", before="another")),
+        "might take 1 GiB then, and 0.5 now": why_not(known, replace(job, settings=replace(AUTO, memory=0.5))),
         "another part of the model": why_not(known, job_of(memorised, data, None, "all")),
         "are deleted now": why_not(known, replace(job, retain=without)),
         "hold other pictures or texts": why_not(replace(known, pairs={**known.pairs, first: "0" * 32}), job),

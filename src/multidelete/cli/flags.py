@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound="DataclassInstance")
 
 _TOGETHER = ("train", "unlearn")  # commands that several processes run as one
-_AT_GIVEN_PACE = ("train", "tune")  # commands whose runs do not find their way, so that they have no --pace
+_WITHOUT = {"train": ("pace", "memory"), "tune": ("pace",)}  # flags that would mean nothing there
 REPEATED = {"repeated": True}  # give the flag several times; its values may hold commas
 
 
@@ -252,8 +252,7 @@ def add_command(
             typer.echo(_interrupted(call), err=True)
             raise typer.Exit(130) from error
 
-    without = ("pace",) if name in _AT_GIVEN_PACE else ()
-    parameters = options(kinds, arguments=arguments, without=without, config=config)
+    parameters = options(kinds, arguments=arguments, without=_WITHOUT.get(name, ()), config=config)
     signed = cast("_Signed", command)
     signed.__signature__ = inspect.Signature(parameters)
     signed.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

@@ -1,15 +1,18 @@
 """The settings that commands share."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 from multidelete.core.config import check_settings
 from multidelete.core.json_files import JsonObject
 
+GIB = 1 << 30
+
 FOUND = ("passes", "lr", "schedule")
 """Loop settings that mean nothing where a run finds its way."""
 
-OF_ANY_METHOD = ("retain_sample", "feature_cache", "precision", "workers", "device")
+OF_ANY_METHOD = ("retain_sample", "feature_cache", "memory", "precision", "workers", "device")
 """Loop settings that mean something where no loop runs."""
 
 
@@ -37,6 +40,8 @@ class LoopSettings:
             scratch then recognise unseen pictures. Methods that compare with the original leave pictures as they are.
         feature_cache: GiB of what a frozen image encoder gives of each picture, computed once and kept for the run: the
             first in memory, the others in temporary files; >= 0, and 0 keeps nothing.
+        memory: GiB that the gradients of single pairs may take at a time, in solved legs and in ``kfade``, > 0. Where
+            fewer fit, a leg takes the deleted pairs in more blocks, one after the other.
         precision: ``no`` (float32), ``bf16`` or ``fp16`` autocasting.
         workers: Processes that prepare batches; 0 prepares them in this one.
         checkpoint_steps: A checkpoint for resuming every so many optimizer steps; 0 keeps none.
@@ -58,6 +63,7 @@ class LoopSettings:
     accumulation: int = 1
     augment: bool = False
     feature_cache: float = 8.0
+    memory: float = 1.0
     precision: Literal["no", "bf16", "fp16"] = "no"
     workers: int = 0
     checkpoint_steps: int = 200
@@ -77,11 +83,17 @@ class LoopSettings:
                 "warmup": (0 <= self.warmup < 1, "at least 0 and less than 1: a fraction of the steps"),
                 "max_grad_norm": (self.max_grad_norm >= 0, "0 or more; 0 turns clipping off"),
                 "accumulation": (self.accumulation >= 1, "1 or more"),
-                "feature_cache": (self.feature_cache >= 0, "0 or more GiB; 0 keeps nothing"),
+                "feature_cache": (0 <= self.feature_cache < math.inf, "0 or more GiB; 0 keeps nothing"),
+                "memory": (0 < self.memory < math.inf, "more than 0 GiB; 1 is usual"),
                 "workers": (self.workers >= 0, "0 or more"),
                 "checkpoint_steps": (self.checkpoint_steps >= 0, "0 or more; 0 keeps none"),
             },
         )
+
+    @property
+    def memory_bytes(self) -> int:
+        """`memory` in bytes."""
+        return max(1, int(self.memory * GIB))
 
     def told(self, *, trains: bool = True) -> JsonObject:
         """What decides how a run goes: without rate, passes and schedule where it finds them.

@@ -49,13 +49,13 @@ def metric_of(pieces: Iterable[Mapping[str, Rows]]) -> dict[str, ParameterMetric
     sums: dict[str, Tensor] = {}
     counts: dict[str, int] = {}
     for piece in pieces:
-        for name, rows in piece.items():
+        for name in piece:
             if name not in bases:
-                bases[name] = _bases(rows)
-            squares = _sum_of_squares(rows, bases[name])
+                bases[name] = _bases(piece[name])
+            squares = _sum_of_squares(piece[name], bases[name])
             sums[name] = sums[name] + squares if name in sums else squares
-            counts[name] = counts.get(name, 0) + len(rows)
-        del piece, rows  # before the next one is made: each is as large as may be
+            counts[name] = counts.get(name, 0) + len(piece[name])
+        del piece  # before the next one is made: each is as large as may be
     return {name: ParameterMetric(total / counts[name], *(bases[name] or ())) for name, total in sums.items()}
 
 

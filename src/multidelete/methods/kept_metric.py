@@ -37,7 +37,8 @@ class KeptMetric:
 
     Attributes:
         metric: By parameter name.
-        fitting: Pairs whose gradients fit into memory at a time.
+        fitting: Pairs whose gradients fit into ``memory`` at a time.
+        memory: In GiB.
         trained: Names of the parameters that could change.
         models: Digests of the weights of the models that it serves.
         pairs: Of each pair its id, and by ``key`` a reference to what its members hold.
@@ -46,6 +47,7 @@ class KeptMetric:
 
     metric: Metric
     fitting: int
+    memory: float
     trained: tuple[str, ...]
     models: tuple[str, ...]
     pairs: Mapping[str, str]
@@ -60,7 +62,7 @@ def measured_for(job: Job, metric: Metric, fitting: int, pairs: Sequence[Pair]) 
     """A metric with what it was measured on."""
     key = new_key()
     references = {pair.id: content_reference(key, pair) for pair in pairs}
-    return KeptMetric(metric, fitting, _trained(job), (job.key,), references, key)
+    return KeptMetric(metric, fitting, job.settings.memory, _trained(job), (job.key,), references, key)
 
 
 def keep_metric(folder: Path, kept: KeptMetric) -> None:
@@ -76,7 +78,13 @@ def keep_metric(folder: Path, kept: KeptMetric) -> None:
             tensors |= {
                 f"{name}/{part}": tensor.cpu().contiguous() for part, tensor in parts.items() if tensor is not None
             }
-        told = {"fitting": kept.fitting, "trained": kept.trained, "models": kept.models, "pairs": dict(kept.pairs)}
+        told = {
+            "fitting": kept.fitting,
+            "memory": kept.memory,
+            "trained": kept.trained,
+            "models": kept.models,
+            "pairs": dict(kept.pairs),
+        }
         words = json.dumps(told | {"key": kept.key.hex()})
         make_whole(folder / FILE, lambda unfinished: save_file(tensors, unfinished, metadata={_TOLD: words}))
     wait_for_everyone()
@@ -100,6 +108,7 @@ def read_metric(folder: Path) -> KeptMetric | None:
         return KeptMetric(
             metric=metric,
             fitting=int(told["fitting"]),
+            memory=float(told["memory"]),
             trained=tuple(told["trained"]),
             models=tuple(told["models"]),
             pairs=dict(told["pairs"]),
@@ -149,6 +158,8 @@ def why_not(kept: KeptMetric, job: Job) -> str | None:
     """Why a metric does not serve a job; None where it does."""
     if not {job.key, job.before} & set(kept.models):
         return "it was measured on another model"
+    if kept.memory != job.settings.memory:
+        return f"gradients might take {kept.memory:g} GiB then, and {job.settings.memory:g} now"
     if kept.trained != _trained(job):
         return "another part of the model was trained"
     place = job.retain.index

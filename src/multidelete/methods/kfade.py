@@ -13,6 +13,7 @@ from torch import Tensor
 from multidelete.core.config import check_settings
 from multidelete.core.errors import DivergedError, UnsupportedError
 from multidelete.core.runtime import make_accelerator, peak_bytes
+from multidelete.core.settings import GIB
 from multidelete.core.streams import Stream
 from multidelete.curvature.metric import Metric, metric_of
 from multidelete.curvature.rows import PairGradients
@@ -25,7 +26,7 @@ from multidelete.methods.random_labels import wrong_pairs
 from multidelete.methods.reference import length_of_text, outputs_of
 from multidelete.methods.search import Factor, Search
 from multidelete.methods.searching import CLOSE_TO_NOTHING
-from multidelete.methods.solved import GRADIENT_BATCH, ROWS_BYTES
+from multidelete.methods.solved import GRADIENT_BATCH
 from multidelete.methods.standing import BATCH
 from multidelete.methods.targets import association_signals, number_of_signals
 from multidelete.methods.weights import put_back, weights_of
@@ -105,7 +106,7 @@ class KFADE(Method):
         for _ in range(self.steps):
             loss, gradient = loss_gradient(adapter, job.forget.pairs, gallery, "gradient of forget pairs")
             signals_NS = _signals(adapter, measured)
-            curvature = curvature or curvature_of(adapter, kept, signals_NS, self.damping)
+            curvature = curvature or curvature_of(adapter, kept, signals_NS, self.damping, job.settings.memory_bytes)
             change = curvature.steepest(gradient, self.radius)
             moved = partial(curvature.moved, adapter, measured, signals_NS)
             part, distance, tries = step_within(adapter, change, moved, self.radius, min(1.0, 2 * part))
@@ -166,7 +167,9 @@ class Curvature:
         return ((_signals(adapter, pairs) - before_NS) / self.spread).square().mean().sqrt().item()
 
 
-def curvature_of(adapter: Adapter, pairs: Sequence[Pair], signals_NS: Tensor, strength: float) -> Curvature:
+def curvature_of(
+    adapter: Adapter, pairs: Sequence[Pair], signals_NS: Tensor, strength: float, most_bytes: int = GIB
+) -> Curvature:
     """The curvature of what the model says of pairs.
 
     Args:
@@ -174,6 +177,7 @@ def curvature_of(adapter: Adapter, pairs: Sequence[Pair], signals_NS: Tensor, st
         pairs: Those with long texts last.
         signals_NS: What it says of some of them: their standard deviations are the units.
         strength: Of the damping.
+        most_bytes: That gradients may take at a time.
 
     Raises:
         UnsupportedError: No signal depends on a layer whose gradients of single pairs are known.
@@ -185,7 +189,7 @@ def curvature_of(adapter: Adapter, pairs: Sequence[Pair], signals_NS: Tensor, st
     scalars = [partial(_signal, unit_S=spread, at=at) for at in range(len(spread))]
     adapter.eval()
     gradients = PairGradients(adapter)
-    fitting = gradients.fitting(pairs[-GRADIENT_BATCH:], scalars, GRADIENT_BATCH, ROWS_BYTES)
+    fitting = gradients.fitting(pairs[-GRADIENT_BATCH:], scalars, GRADIENT_BATCH, most_bytes)
     measured = metric_of(gradients.pieces(pairs, scalars, GRADIENT_BATCH, fitting))
     metric = {name: one for name, one in measured.items() if one.moments.any()}
     if not metric:

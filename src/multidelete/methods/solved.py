@@ -39,7 +39,6 @@ KEPT = 2.0  # kept pairs beside them, for each
 LEAST_KEPT = 32  # in all blocks together
 ENOUGH_KEPT = 96  # as many where their gradients fit into memory: what small requests cost adds up
 REPAIRS = 4  # times that a leg solves for each block when the deleted pairs are level, with other kept pairs each time
-ROWS_BYTES = 1 << 30  # most that gradients may take at a time
 DAMPING = 0.03  # of the mean moment, for equal relative changes of all layers
 RIDGE = 1e-3
 KEPT_RIDGE = 0.1  # their drift is partly noise
@@ -171,7 +170,7 @@ class SolvedLegs:
         """Measure what kept pairs' scores depend on, and how large a pair's gradients are.
 
         Args:
-            most_rows: Gradients that may be held at a time; None: as many as `ROWS_BYTES` hold.
+            most_rows: Gradients that may be held at a time; None: as many as the settings' ``memory`` holds.
 
         Returns:
             The kept pairs.
@@ -192,7 +191,8 @@ class SolvedLegs:
     def _pieces(self, pairs: Sequence[Pair], most_rows: int | None) -> Iterator[Mapping[str, Rows]]:
         """Rows of the pairs' scores, of as many at a time as may be held."""
         longest = pairs[-GRADIENT_BATCH:]
-        self.fitting = most_rows or self._gradients.fitting(longest, [_score], GRADIENT_BATCH, ROWS_BYTES)
+        most_bytes = self._job.settings.memory_bytes
+        self.fitting = most_rows or self._gradients.fitting(longest, [_score], GRADIENT_BATCH, most_bytes)
         self.pairs += len(longest) + len(pairs)
         yield from self._gradients.pieces(pairs, [_score], GRADIENT_BATCH, self.fitting)
 
@@ -238,7 +238,7 @@ def bytes_of_legs(job: Job) -> int:
     longest = sorted(job.forget.pairs, key=length_of_text)[-2:]
     rows = PairGradients(job.adapter).of(longest, [_score], len(longest))[0]
     each = sum(one.nbytes for one in rows.values()) / len(longest)
-    held = max(2 * each, min(ROWS_BYTES, METRIC_PAIRS * each))
+    held = max(2 * each, min(job.settings.memory_bytes, METRIC_PAIRS * each))
     return round(held) + sum(map(bytes_of_metric, rows.values())) + 2 * CHUNK_BYTES
 
 

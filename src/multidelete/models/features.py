@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from multidelete.core.foreign import LIBRARY_ERRORS
+from multidelete.core.settings import GIB
 from multidelete.data.collate import CACHE_BYTES, ImagePreparer
 from multidelete.data.pairs import Pair, members
 from multidelete.models.base import Adapter, PicturePart, evaluating
@@ -28,7 +29,6 @@ from multidelete.models.checkpoint import weights_digest
 
 logger = logging.getLogger(__name__)
 
-GIB = 1 << 30
 BLOCK, TOGETHER = 64, 32  # pictures in one block of memory or file; in one forward pass
 _PLACE = "features-"  # of files in a run's work folder
 
