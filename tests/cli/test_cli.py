@@ -644,6 +644,11 @@ def test_verdict_is_shown_with_its_scorecard(with_retrained: bool, capsys: pytes
             {"forgotten": 0.0},
             "not forgotten 4 pairs, by the method multidelete: by the run's own measure they can still",
         ),
+        ({"forgotten": 1.0, "stands": 1.0, "lost": 0.01}, "forgotten 4 pairs, by the method multidelete key "),
+        (
+            {"forgotten": 1.0, "stands": 0.0, "lost": 0.0229},
+            "forgotten 4 pairs, by the method multidelete lost of kept or unseen pairs 0.023 less are found",
+        ),
     ],
 )
 def test_result_says_what_the_run_found(

@@ -23,7 +23,7 @@ from multidelete.curvature.metric import CHUNK_BYTES
 from multidelete.curvature.rows import PairGradients
 from multidelete.data.pairs import PairData
 from multidelete.methods import SSD, FineTune, GradDiff, Job, Method, MultiDelete, Outcome, SalUn
-from multidelete.methods.auto import is_solved, planned_run, run_method
+from multidelete.methods.auto import is_solved, planned_run, run_method, what_is_missing
 from multidelete.methods.base import Planned
 from multidelete.methods.defaults import loop_settings
 from multidelete.methods.descent import LONG, SHORT, DescentLegs
@@ -446,6 +446,24 @@ def test_run_without_validation_pairs_stands_on_weaker_ground_and_says_so(
     assert after.gap <= before.gap  # never worse than where it began, however far it came
     assert after.lost_since(before) <= 0.15
     assert ("there are no validation pairs" in caplog.text) == (outcome.decisions["forgotten"] == 0)
+
+
+def test_a_run_that_costs_more_than_it_may_says_so(memorised: Adapter, data: PairData) -> None:
+    job = job_of(memorised, data)
+    judge = Judge(job)
+    start = judge.measure()
+    told = run_method(MultiDelete(), job).decisions
+    lost = judge.measure().lost_since(start)
+    assert told["lost"] == pytest.approx(lost)
+    assert told["stands"] == (lost <= ALLOWED)
+    words = {
+        None: {"forgotten": 1.0, "lost": 0.01, "stands": 1.0},
+        "are forgotten, and of kept or unseen pairs 0.023 less": {"forgotten": 1.0, "lost": 0.0229, "stands": 0.0},
+        "can still be told": {"forgotten": 0.0, "lost": 0.0229, "stands": 0.0},
+    }
+    for said, decided in words.items():
+        missing = what_is_missing({**told, **decided}, judge)
+        assert missing is None if said is None else said in (missing or "")
 
 
 def test_model_that_is_not_finite_is_refused(memorised: Adapter, data: PairData) -> None:

@@ -137,10 +137,14 @@ def show_result(folder: Path, record: RunRecord, what: str, key: Path | None = N
     rows = [[what, folder]]
     if record.request is not None and record.method is not None:
         told = f"{counted(record.request.pairs, 'pairs')}, by the method {record.method.name}"
-        if (record.decisions or {}).get("forgotten") == 0:  # a run that looks for its own end, and did not reach it
+        decided = record.decisions or {}
+        if decided.get("forgotten") == 0:  # a run that looks for its own end, and did not reach it
             rows.append(["not forgotten", f"{told}: by the run's own measure they can still be told from unseen ones"])
         else:
             rows.append(["forgotten", told])
+        if decided.get("stands") == 0:
+            told = f"of kept or unseen pairs {decided['lost']:.3f} less are found than before, beyond chance"
+            rows.append(["lost", told])
     if key is not None:
         rows.append(["key", f"{key}; keep it apart from the model, for later requests"])
     if (lora := record.lora) is not None:

@@ -1,6 +1,7 @@
 """Running a method at a rate and for a time that the run finds by itself."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 
 from multidelete.core.errors import UnsupportedError
@@ -8,7 +9,7 @@ from multidelete.core.runtime import make_accelerator
 from multidelete.core.settings import LoopSettings
 from multidelete.methods.base import GradientMethod, Job, Method, Outcome, Planned
 from multidelete.methods.descent import LONG, SHORT, DescentLegs, Stride, passes_of_leg
-from multidelete.methods.guided import Legs, run_guided
+from multidelete.methods.guided import ALLOWED, Legs, run_guided
 from multidelete.methods.lora_start import choose_inputs, stands_beside
 from multidelete.methods.solved import (
     GLANCED,
@@ -54,8 +55,8 @@ def run_method(method: Method, job: Job) -> Outcome:
     outcome = run_guided(method, job, ways, judge, original)
     if job.metric is not None:
         outcome = replace(outcome, decisions=outcome.decisions | {"metric_reused": float(solved.has_reused)})
-    if not outcome.decisions["forgotten"]:
-        logger.warning("%s", _unfinished(outcome, judge))
+    if (warning := what_is_missing(outcome.decisions, judge)) is not None:
+        logger.warning("%s", warning)
     return outcome
 
 
@@ -104,8 +105,10 @@ def planned_run(method: Method, job: Job) -> Planned | None:
     return Planned(planned.steps, planned.pairs_backward + solved, planned.pairs_forward + asked, bytes_of_legs(job))
 
 
-def _unfinished(outcome: Outcome, judge: Judge) -> str:
-    told = outcome.decisions
+def what_is_missing(told: Mapping[str, float], judge: Judge) -> str | None:
+    """What a run did not reach, as its decisions tell; None where the pairs are forgotten and the others stand."""
+    if told["forgotten"]:
+        return None if told["stands"] else _costly(told)
     weaker = (
         "unassociated pairs (there are no validation pairs, none of a kind that goes, or of fewer than "
         f"{ENOUGH_UNSEEN} subjects or pictures)"
@@ -117,4 +120,12 @@ def _unfinished(outcome: Outcome, judge: Judge) -> str:
         f"No leg of {told['legs']:.0f} came farther with kept pairs standing, which are found "
         f"{told['kept']:.3f} now and {told['kept_before']:.3f} before. "
         "Audit the result; retraining is the way that is left."
+    )
+
+
+def _costly(told: Mapping[str, float]) -> str:
+    return (
+        f"the deleted pairs are forgotten, and of kept or unseen pairs {told['lost']:.3f} less are found than before, "
+        f"beyond chance, where a run aims at {ALLOWED} at most: no leg brought them back. Kept pairs are found "
+        f"{told['kept']:.3f} now and {told['kept_before']:.3f} before. Audit the result."
     )

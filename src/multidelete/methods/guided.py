@@ -234,6 +234,8 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
             "distance": best.distance,
             "further": best.further_distance,
             "forgotten": float(best.is_forgotten),
+            "lost": best.lost_since(start),
+            "stands": float(best.lost_since(start) <= ALLOWED),
             "kept": best.kept.mean().item(),
             "kept_before": start.kept.mean().item(),
         }
