@@ -18,11 +18,13 @@ from statistics import mean
 from typing import Any
 
 from multidelete import Figure, read_audit
+from multidelete.core.words import counted
 
 HERE = Path(__file__).parent
 ROWS, PAGE = HERE / "groups.json", HERE / "groups.md"
 MODELS = ("original", "retrained", "retrained again", "multidelete_auto")
 COLUMNS = {"forget": "deleted", "retain": "kept pairs", "test": "test", "membership": "membership"}
+CONFIDENCE = ("membership", "auc of confidence", "forget and held-out")
 CLASSIFIERS = ("flickr8k_ve_albef", "flickr8k_ve_blip", "pgr")  # whose test figures are away from chance
 
 Row = Mapping[str, Any]
@@ -32,10 +34,11 @@ HEAD = """# Runs that find their own way, group by group
 What came of each group of [`auto.toml`](auto.toml) and [`auto_sizes.toml`](auto_sizes.toml) that was run; the
 [comparison's page](README.md#runs-that-find-their-own-way) says what to make of it.
 
-Figures are original \\| retrained \\| second retrained \\| unlearned: recall@1 or accuracy, and the AUC of the attack
-with the largest gap (membership). *void*: the original is at chance there. The second retrained model's verdict stands
-in brackets. *Visits* are pairs forwarded and backpropagated for each deleted pair, and those only forwarded; *time* is
-the run's share of retraining, on x86_64, one CPU thread beside other work, so it is rough.
+Figures are original \\| retrained \\| second retrained \\| unlearned: recall@1 or accuracy, and the AUC of attacks by
+the score (membership) and by the confidence of classifiers, where it was noted. *void*: the original is at chance
+there. The second retrained model's verdict stands in brackets. *Visits* are pairs forwarded and backpropagated for each
+deleted pair, and those only forwarded; *time* is the run's share of retraining, on x86_64, one CPU thread beside other
+work, so it is rough.
 """
 
 
@@ -59,8 +62,8 @@ def row(run: dict[str, Any], figures: Sequence[Figure], commit: str) -> Row:
     """Of one group; the figures of each model are those of the comparison's own columns."""
     found = {(one.audit, one.figure, one.split, one.model): one for one in figures}
     told: dict[str, list[float] | None] = {}
-    for column in COLUMNS:
-        each = [found.get((*run["columns"][column], model)) for model in MODELS]
+    for column, place_of in {**{name: run["columns"][name] for name in COLUMNS}, "confidence": CONFIDENCE}.items():
+        each = [found.get((*place_of, model)) for model in MODELS]
         values = [one.value for one in each if one is not None and not one.void]
         told[column] = [round(value, 4) for value in values] if len(values) == len(MODELS) else None
     own, twin = run["models"]["multidelete_auto"], run["models"]["retrained"]
@@ -92,7 +95,7 @@ def present_commit() -> str:
 
 def page(rows: Sequence[Row]) -> str:
     """All rows, and what classifiers' rows say together."""
-    names = ["group", "share", "pairs", *COLUMNS.values(), "verdict", "visits", "time", "commit"]
+    names = ["group", "share", "pairs", *COLUMNS.values(), "confidence", "verdict", "visits", "time", "commit"]
     lines = [HEAD, f"| {' | '.join(names)} |", f"|{'---|' * len(names)}", *map(line, rows)]
     for fraction in sorted({one["fraction"] for one in rows}):
         of_classifiers = [one for one in rows if one["fraction"] == fraction and one["setting"] in CLASSIFIERS]
@@ -102,13 +105,17 @@ def page(rows: Sequence[Row]) -> str:
 
 
 def line(one: Row) -> str:
-    told = [one["figures"][column] for column in COLUMNS]
-    figures = ["void" if values is None else r" \| ".join(f"{value:.3f}" for value in values) for values in told]
+    figures = [shown(one["figures"][column], "void") for column in COLUMNS]
+    figures.append(shown(one["figures"].get("confidence"), ""))
     own, second = one["verdicts"]
     visits = " + ".join(f"{count:.0f}" for count in one["visits"])
     cells = [f"{one['setting']} {one['draw']}", f"{one['fraction']:.1%}", str(one["pairs"]), *figures]
     cells += [f"{own} ({second})", visits, f"{one['time']:.2f}", one["commit"]]
     return f"| {' | '.join(cells)} |"
+
+
+def shown(values: Sequence[float] | None, otherwise: str) -> str:
+    return otherwise if values is None else r" \| ".join(f"{value:.3f}" for value in values)
 
 
 def means(rows: Sequence[Row], fraction: float) -> str:
@@ -120,7 +127,7 @@ def means(rows: Sequence[Row], fraction: float) -> str:
         gaps.append(f"{COLUMNS[column]} {own:+.3f} ({floor:+.3f})")
     kept = mean(values[3] - values[0] for values in (one["figures"]["retain"] for one in rows) if values is not None)
     return (
-        f"Over the {len(rows)} groups of entailment and relations at {fraction:.1%}, mean gaps to the retrained model, "
+        f"Entailment and relations at {fraction:.1%}, {counted(len(rows), 'groups')}: mean gaps to the retrained model, "
         f"the second retrained model's in brackets: {', '.join(gaps)}; kept pairs {kept:+.3f} to the original."
     )
 
