@@ -125,10 +125,11 @@ def means(rows: Sequence[Row], fraction: float) -> str:
         every = [one["figures"][column] for one in rows if one["figures"][column] is not None]
         own, floor = (mean(values[at] - values[1] for values in every) for at in (3, 2))
         gaps.append(f"{COLUMNS[column]} {own:+.3f} ({floor:+.3f})")
+    of = f"Entailment and relations at {fraction:.1%}, {counted(len(rows), 'groups')}"
     kept = mean(values[3] - values[0] for values in (one["figures"]["retain"] for one in rows) if values is not None)
     return (
-        f"Entailment and relations at {fraction:.1%}, {counted(len(rows), 'groups')}: mean gaps to the retrained model, "
-        f"the second retrained model's in brackets: {', '.join(gaps)}; kept pairs {kept:+.3f} to the original."
+        f"{of}: mean gaps to the retrained model, the second retrained model's in brackets: {', '.join(gaps)}; "
+        f"kept pairs {kept:+.3f} to the original."
     )
 
 
