@@ -167,8 +167,9 @@ All deletions without a setting that the other pages hold, but for those that sa
 visits for each deleted pair, where E is the number of epochs of the original's training, and so twice the share that
 goes of the time of retraining: a tenth where a twentieth goes. A visit is a forward and a backward pass over one pair;
 a pair that is only forwarded counts {forward:.2f}, the median of what was measured here, on one thread of an x86_64 CPU
-({shares}). Where several runs stand in a row, figures are medians; commits are those that the other pages name. Times
-are of busy machines, and rough.
+({shares}).
+Where several runs stand in a row, figures are medians; commits are those that the other pages name. Times are of busy
+machines, and rough.
 """
 
 WHY = """Why it is more:
