@@ -181,7 +181,7 @@ WHY = """Why it is more:
 - **The metric**: 432 pairs once, 9 visits for each of 50 deleted pairs, 43 for each of ten.
 - **Algebra that no visit shows.** The kernel of a solve takes the square of its rows for each weight, and the metric
   the eigenvectors of each layer. On entailment with MiniLM in ALBEF, 50 deleted pairs, both together took three
-  quarters of a run's time (`cProfile`, commit 2c7b832); since they work in smaller pieces the run takes a fifth less.
+  quarters of a run's time (by hand, with `cProfile`, commit 2c7b832); in smaller pieces it takes a fifth less.
 - **Matching heads descend**, many steps with wrong pairs.
 - **Small models retrain fast.** What a run costs does not grow with the kept pairs; retraining does.
 """

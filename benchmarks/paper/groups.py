@@ -1,17 +1,15 @@
 """Keep a row for each group of ``auto.toml`` and ``auto_sizes.toml`` that was run, and write the page of all rows.
 
-Run from the repository, at the commit whose runs they are, with the folders of audits of the shards::
+Run from the repository, with the commit whose runs they are and the folders of audits of the shards::
 
     multidelete compare benchmarks/paper/auto.toml --shard 8/21 --store runs/models --out runs/paper_auto_8
-    python benchmarks/paper/groups.py runs/paper_auto_*/audits
+    python benchmarks/paper/groups.py --commit d8b2da8 runs/paper_auto_*/audits
 
-Rows lie in ``groups.json`` beside this file; a group that was run again takes the place of its row. ``--commit`` names
-the commit of runs of an earlier one.
+Rows lie in ``groups.json`` beside this file; a group that was run again takes the place of its row.
 """
 
 import argparse
 import json
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
@@ -45,12 +43,14 @@ work, so it is rough.
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("audits", type=Path, nargs="*", help="folders of audits")
-    parser.add_argument("--commit", help="of these runs; without it the present one")
+    parser.add_argument("--commit", help="of these runs")
     given = parser.parse_args()
+    if given.audits and not given.commit:
+        parser.error("--commit is missing: say at which commit the groups were run")
     known: list[Row] = json.loads(ROWS.read_text(encoding="utf-8")) if ROWS.exists() else []
     found = {place(one): one for one in known}
     for path in sorted(path for folder in given.audits for path in folder.glob("*.json")):
-        one = row(*read_audit(path), given.commit or present_commit())
+        one = row(*read_audit(path), given.commit)
         found[place(one)] = one
     rows = [found[at] for at in sorted(found)]
     lines = ",\n".join(json.dumps(one) for one in rows)
@@ -84,13 +84,6 @@ def row(run: dict[str, Any], figures: Sequence[Figure], commit: str) -> Row:
 
 def place(one: Row) -> tuple[float, str, int]:
     return one["fraction"], one["setting"], one["draw"]
-
-
-def present_commit() -> str:
-    told = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=HERE
-    )
-    return told.stdout.strip()
 
 
 def page(rows: Sequence[Row]) -> str:

@@ -85,4 +85,4 @@ def test_retraining_follows_the_training() -> None:
 )
 def test_sizes_that_no_memory_has_are_refused(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=rf"{name} is {value}; it must be .* GiB"):
-        LoopSettings(**{name: value})  # type: ignore[arg-type]
+        LoopSettings(**{name: value})  # type: ignore[arg-type]  # which field is told by a name

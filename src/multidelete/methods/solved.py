@@ -215,16 +215,15 @@ class SolvedLegs:
         with with_weights(adapter, self._original):
             there = outputs_of(adapter, kept, BATCH, "original on kept pairs")
         self.asked += len(kept)
-        if there.embeddings is None or there.logits is not None:
-            rows, here = self._rows_of(kept)
-            return [rows], here - there.score
-        some = outputs_of(adapter, kept[:GLANCED], BATCH, "kept pairs").embeddings or {}
-        self.asked += len(kept[:GLANCED])
-        along = [
-            _Noted(_drift(modality, kept, was_ND))
-            for modality, was_ND in there.embeddings.items()
-            if (some[modality] - was_ND[:GLANCED]).norm(dim=1).mean() > STILL
-        ]
+        along: list[_Noted] = []
+        if there.embeddings is not None and there.logits is None:
+            some = outputs_of(adapter, kept[:GLANCED], BATCH, "kept pairs").embeddings or {}
+            self.asked += len(kept[:GLANCED])
+            along = [
+                _Noted(_drift(modality, kept, was_ND))
+                for modality, was_ND in there.embeddings.items()
+                if (some[modality] - was_ND[:GLANCED]).norm(dim=1).mean() > STILL
+            ]
         if not along:
             rows, here = self._rows_of(kept)
             return [rows], here - there.score
