@@ -10,6 +10,7 @@ from multidelete.core.settings import LoopSettings
 from multidelete.methods.base import GradientMethod, Job, Method, Outcome, Planned
 from multidelete.methods.descent import LONG, SHORT, DescentLegs, Stride, passes_of_leg
 from multidelete.methods.guided import ALLOWED, Legs, run_guided
+from multidelete.methods.likeness import what_is_unlike
 from multidelete.methods.lora_start import choose_inputs, stands_beside
 from multidelete.methods.solved import (
     GLANCED,
@@ -53,10 +54,13 @@ def run_method(method: Method, job: Job) -> Outcome:
         solved.pairs += chosen
     ways.append(DescentLegs(method, job, judge, _stride(judge), original))
     outcome = run_guided(method, job, ways, judge, original)
+    more = {f"apart_{modality}": auc for modality, auc in judge.apart.items()}
     if job.metric is not None:
-        outcome = replace(outcome, decisions=outcome.decisions | {"metric_reused": float(solved.has_reused)})
-    if (warning := what_is_missing(outcome.decisions, judge)) is not None:
-        logger.warning("%s", warning)
+        more["metric_reused"] = float(solved.has_reused)
+    outcome = replace(outcome, decisions=outcome.decisions | more)
+    for warning in (what_is_missing(outcome.decisions, judge), what_is_unlike(judge.apart, judge.doubt)):
+        if warning is not None:
+            logger.warning("%s", warning)
     return outcome
 
 

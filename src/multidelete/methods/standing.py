@@ -17,6 +17,7 @@ from multidelete.core.streams import Stream, stream
 from multidelete.data.pairs import Pair, PairDataset
 from multidelete.methods.base import Job, sample_pairs, sample_retain
 from multidelete.methods.distributions import has_matching_head
+from multidelete.methods.likeness import told_apart
 from multidelete.methods.partners import Associations, unassociated_pairs
 from multidelete.methods.reference import outputs_of
 from multidelete.methods.searching import (
@@ -236,6 +237,8 @@ class Judge:
         is_matching: Whether the score comes from a matching head.
         has_holdout: Whether these are validation pairs; otherwise they are unassociated pairs of retain members, as
             there are no validation pairs, none of a kind that goes, or fewer than `ENOUGH_UNSEEN`.
+        apart: By modality, how well its members alone tell the deleted pairs from comparable validation pairs (see
+            `told_apart`), by the first model that was measured; empty where that is not known.
         pairs: Pairs forwarded so far.
     """
 
@@ -250,6 +253,7 @@ class Judge:
         self.steps_on = job.retain if everywhere else job.retain.without(self.kept.ids, "retain")
         self.unseen, self.has_holdout = _unseen(job)
         self.pairs = 1  # asked above
+        self.apart: dict[str, float] = {}
         self._spread: Tensor | None = None
         self._way: float | None = None
         labelled = job.adapter.task == "classification"
@@ -280,6 +284,7 @@ class Judge:
         own_FS, others_MS = _signals(forget, unseen)
         if self._spread is None:
             self._spread = _spread(others_MS)
+            self.apart = self._apart(forget, unseen) if self.has_holdout else {}
         further_FT, others_MT = self._further(forget, kept), self._further(unseen, kept)
         gaps_FS, further_gaps_FT = self._gaps(own_FS, others_MS), self._gaps(further_FT, others_MT)
         lean_S = self._spread * _lean(gaps_FS / self._spread, further_gaps_FT / _spread(others_MT))
@@ -336,6 +341,18 @@ class Judge:
         if self._is_drawn:
             return association_signals(outputs, number_of_signals(outputs))
         return margins(asked, kept, self._job.adapter.logit_scale)
+
+    def _apart(self, forget: Asked, unseen: Asked) -> dict[str, float]:
+        pairs, outputs = unseen
+        at = sorted({position for stratum in set(self._mine) for position in self._comparable(stratum)})
+        comparable_ones = [pairs[position] for position in at], outputs[torch.tensor(at)]
+        told = {m: told_apart(forget, comparable_ones, m) for m in self._job.adapter.modalities}
+        return {modality: auc for modality, auc in told.items() if auc is not None}
+
+    @property
+    def doubt(self) -> float:
+        """How far the mean rank of all deleted pairs lies from one half by chance, one standard deviation."""
+        return self._doubt(torch.arange(len(self._job.forget)))
 
     def _comparable(self, stratum: Stratum) -> list[int]:
         return comparable(stratum, self._theirs)
