@@ -23,6 +23,7 @@ from multidelete.methods import METHODS, Retrain
 from multidelete.models import load_adapter
 from multidelete.models.tokens import tokenizer_of
 from multidelete.unlearning import Unlearned, train, unlearn
+from tests.methods.cell_settings import FEW
 from tests.tiny import manifest_of, people, quick
 
 FIRST, SECOND = ("person-0001", "person-0004"), ("person-0002", "person-0007")
@@ -69,11 +70,11 @@ class Made:
     def data(self) -> PairData:
         return self.recorded.data
 
-    def again(self, method: str = "finetune", **changes: object) -> Unlearned:
+    def again(self, name: str = "finetune", **changes: object) -> Unlearned:
         """The second request, from the model that the first one made."""
-        has_passes = METHODS[method].trains and method != "retrain"
+        has_passes = METHODS[name].trains and name != "retrain"
         settings = {"device": "cpu"} | ({"passes": 1} if has_passes else {})
-        given: dict[str, object] = {"method": method, "settings": settings} | changes
+        given: dict[str, object] = {"method": METHODS[name](**FEW.get(name, {})), "settings": settings} | changes
         return unlearn(self.root / "unlearned", self.data, self.second, **given)  # type: ignore[arg-type]
 
     def audit(self, unlearned: str, original: str, request: Request, out: str, **changes: object) -> Path:

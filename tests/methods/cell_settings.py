@@ -13,6 +13,12 @@ HYPERPARAMETERS: dict[str, dict[str, object]] = {
     "slug": {"layers": 4, "trials": 8},
     "kfade": {"radius": 0.3},
 }
+# Where it is enough that a method runs: of those that take no steps with a rate as little as shows what they read.
+FEW: dict[str, dict[str, object]] = {
+    "l_codec": {"candidates": 16, "observations": 12},
+    "slug": {"layers": 1, "trials": 2},
+    "kfade": {"steps": 1, "curvature_pairs": 32},
+}
 SETTINGS: dict[str, dict[str, object]] = {
     "multidelete": {"lr": 2e-3, "passes": 48},
     "multidelete_paper": {"lr": 2e-3, "passes": 48},

@@ -29,6 +29,7 @@ from multidelete.methods import (
 from multidelete.methods.base import sample_retain
 from multidelete.models import Adapter, PairOutputs
 from multidelete.training.loop import run_loop
+from tests.methods.cell_settings import FEW
 from tests.methods.cells import BLIND
 from tests.tiny import (
     RaiseScore,
@@ -77,7 +78,7 @@ def job_of(
 # Every method uses the forget set
 
 # For a request for half of the pairs, and a short run.
-SUITED = {"ssd": {"alpha": 1.5}, "slug": {"layers": 1, "trials": 2}, "kfade": {"steps": 1}}
+SUITED = FEW | {"ssd": {"alpha": 1.5}}
 SPARSE = {"l_codec", "salun", "slug", "ssd"}  # change some entries of some tensors
 
 

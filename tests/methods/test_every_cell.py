@@ -18,7 +18,7 @@ from multidelete.core.settings import LoopSettings
 from multidelete.data.pairs import Batch, Pair, PairDataset
 from multidelete.methods import METHODS, Job, Method, Outcome
 from multidelete.models import Adapter, load_adapter
-from tests.methods.cell_settings import MORE, SETTINGS
+from tests.methods.cell_settings import FEW, MORE, SETTINGS
 from tests.methods.cells import (
     APART,
     BLIND,
@@ -107,8 +107,7 @@ def few_steps(
     begun = copy.deepcopy(given).requires_grad_(True)
     seen = [record_collated(one) for one in (given, begun)]
     settings = quick(passes=2 if name == "scrub" else 1, batch_size=4, lr=1e-3, retain_per_forget=2)
-    few = {"l_codec": {"candidates": 16, "observations": 12}, "slug": {"layers": 1, "trials": 2}, "kfade": {"steps": 1}}
-    method = METHODS[name](**few.get(name, {}))
+    method = METHODS[name](**FEW.get(name, {}))
     outcome = method.run(
         Job(given, data.train, data.train.only(forget, "forget"), retain, settings, seed=seed,
             holdout=data.splits["val"], start=lambda _: begun)
