@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Iterator, Mapping
+from functools import partial
 from weakref import ReferenceType
 
 import pytest
@@ -10,7 +11,9 @@ from torch import Tensor
 
 from multidelete.curvature.metric import metric_of
 from multidelete.curvature.rows import PairGradients, Rows
-from multidelete.curvature.solve import add_products, damping, kernel, solve
+from multidelete.curvature.solve import add_products, damping, kernel, preconditioned, solve
+from multidelete.data.pairs import Batch
+from multidelete.models import PairOutputs
 from tests.curvature.singly import score
 from tests.models.cases import CASES, Case, case_adapter, case_data
 
@@ -106,6 +109,37 @@ def test_one_piece_of_gradients_is_held_at_a_time() -> None:
             yield unnamed.pop()
 
     assert 3 * len(metric_of(watched())) == len(held) > 0
+
+
+def test_numbers_that_hang_on_one_encoder_take_no_part_in_the_other_s_kernel() -> None:
+    case = next(one for one in CASES if str(one) == "clip retrieval")
+    data = case_data(case)
+    adapter = case_adapter(case, data).eval()
+    numbers = [score, *(partial(first_entry, modality=modality) for modality in adapter.modalities)]
+    of_score, of_image, of_text = PairGradients(adapter).of(data.train.pairs[:6], numbers, batch_size=4)
+    rows = {name: one.followed_by([of_image[name], of_text[name]]) for name, one in of_score.items()}
+    parts = {"image": list(range(12)), "text": [*range(6), *range(12, 18)]}
+    told = {name: one.felt() for name, one in rows.items()}
+    for modality, at in parts.items():
+        own = [name for name in adapter.encoder_parameters(modality) if name in rows]
+        assert own
+        assert all(told[name][1].tolist() == at and len(told[name][0]) == 12 for name in own)
+    assert all(
+        piece.shape[1] == 1 for piece in of_image["model.text_model.encoder.layers.0.mlp.fc1.weight"].inputs
+    )  # no place is felt, and one is held
+    metric = metric_of([of_score])
+    dampings = damping(metric, {name: p.detach() for name, p in adapter.named_parameters()}, 0.3)
+    expected = torch.zeros(18, 18, dtype=torch.float64)
+    for name, one in rows.items():
+        every = [preconditioned(gradient, metric[name], dampings[name]) for gradient in one.dense()]
+        expected += one.dense().double().flatten(1) @ torch.stack(every).double().flatten(1).T
+    allowed = 1e-4 * expected.abs().max().item()
+    torch.testing.assert_close(kernel(rows, metric, dampings), expected, rtol=1e-3, atol=allowed)
+
+
+def first_entry(outputs: PairOutputs, batch: Batch, *, modality: str) -> Tensor:
+    assert outputs.embeddings is not None
+    return outputs.embeddings[modality][:, 0]
 
 
 def test_products_of_rows_are_the_whole_matrix() -> None:

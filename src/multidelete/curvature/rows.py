@@ -15,7 +15,8 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from itertools import compress
 
 import torch
 import torch.nn.functional as F
@@ -50,17 +51,33 @@ class Rows(ABC):
 
     def followed_by(self, others: Sequence["Rows"]) -> "Rows":
         """These rows and then the others, which are of the same parameter."""
-        told = {one.name: getattr(self, one.name) for one in fields(self)}  # type: ignore[arg-type]  # a dataclass
-        for name, value in told.items():
-            if isinstance(value, list):
-                told[name] = [piece for rows in (self, *others) for piece in getattr(rows, name)]
-        return type(self)(**told)
+        every = [rows._lists for rows in (self, *others)]
+        return self._with({name: [piece for lists in every for piece in lists[name]] for name in self._lists})
+
+    def felt(self) -> tuple["Rows", Tensor]:
+        """Those of the batches in which the numbers depend on the parameter at all, and their positions, (M,).
+
+        How far one encoder's embeddings have drifted does not depend on the other encoder.
+        """
+        *_, gradients = self._lists.values()
+        is_felt = [bool(one.any()) for one in gradients]
+        sizes = torch.tensor([len(one) for one in gradients])
+        some = self._with({name: list(compress(value, is_felt)) for name, value in self._lists.items()})
+        return some, torch.tensor(is_felt).repeat_interleave(sizes).nonzero().flatten()
 
     @property
     def nbytes(self) -> int:
         """What they take in memory."""
-        lists = (getattr(self, one.name) for one in fields(self))  # type: ignore[arg-type]  # a dataclass
-        return sum(piece.nbytes for value in lists if isinstance(value, list) for piece in value)
+        return sum(piece.nbytes for value in self._lists.values() for piece in value)
+
+    @property
+    def _lists(self) -> dict[str, list[Tensor]]:
+        """What is held of each batch, by field; the last are the gradients."""
+        held = {one.name: getattr(self, one.name) for one in fields(self)}  # type: ignore[arg-type]  # a dataclass
+        return {name: value for name, value in held.items() if isinstance(value, list)}
+
+    def _with(self, lists: Mapping[str, list[Tensor]]) -> "Rows":
+        return replace(self, **lists)  # type: ignore[type-var]  # a dataclass
 
     @abstractmethod
     def weighted_sum(self, weights_N: Tensor) -> Tensor:
@@ -373,10 +390,12 @@ def _one_after_the_other(every: Sequence[Mapping[str, Rows]]) -> Mapping[str, Ro
 
 
 def _seen_places(firsts: Tensor, gradients_NTO: Tensor) -> tuple[Tensor, Tensor]:
-    """Those at which any gradient is not zero: at padding all are."""
+    """Those at which any gradient is not zero: at padding all are. Where all are everywhere, one of them."""
     seen_T = gradients_NTO.ne(0).any(dim=2).any(dim=0)
-    if seen_T.all() or not seen_T.any():
+    if seen_T.all():
         return firsts, gradients_NTO
+    if not seen_T.any():
+        return firsts[:, :1], gradients_NTO[:, :1]
     return firsts[:, seen_T], gradients_NTO[:, seen_T]
 
 

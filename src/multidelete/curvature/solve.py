@@ -40,13 +40,15 @@ def damping(metric: Metric, parameters: Mapping[str, Tensor], strength: float) -
 
 def kernel(rows: Mapping[str, Rows], metric: Metric, dampings: Mapping[str, float]) -> Tensor:
     """G H^-1 G', (N, N), float64."""
-    total: Tensor | None = None
-    for name, one in rows.items():
-        if name in metric:
-            part = _part(one, metric[name], dampings[name])
-            total = part if total is None else total + part
-    if total is None:
+    known = {name: one for name, one in rows.items() if name in metric}
+    if not known:
         raise ValueError("no parameter has both rows and a metric")
+    number = len(next(iter(known.values())))
+    total = torch.zeros(number, number, dtype=torch.float64)
+    for name, one in known.items():
+        felt, at = one.felt()
+        if len(at):
+            total[at[:, None], at] += _part(felt, metric[name], dampings[name])
     return total
 
 
