@@ -53,6 +53,12 @@ def test_of_fewer_than_five_subjects_nothing_is_said() -> None:
     assert told_apart(asked(0.0), asked(0.0, number=20, of_each=5, seed=1), "text") is None
 
 
+def test_of_a_model_that_gives_no_numbers_nothing_is_said() -> None:
+    pairs, outputs = asked(0.0)
+    outputs.unimodal["text"][3, 5] = float("nan")
+    assert told_apart((pairs, outputs), asked(0.0, seed=1), "text") is None
+
+
 def test_a_clear_difference_alone_is_told() -> None:
     assert what_is_unlike({}, 0.01) is None
     assert what_is_unlike({"image": UNLIKE, "text": 0.1}, 0.01) is None

@@ -11,15 +11,11 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
 from multidelete.methods.searching import CLOSE_TO_NOTHING, Asked
 
-UNLIKE = (
-    0.7  # of 17 models whose pairs were drawn together it was at most 0.62, of drawings of two styles 0.84 and 0.90
-)
+# Of 17 requests whose pairs were drawn together it was at most 0.62, of drawings of two styles 0.84 and 0.90.
+UNLIKE = 0.7
 SURE = 3.0  # standard deviations from one half that chance hardly explains
 MOST = 256  # of each side
 PARTS = 5  # of which each is told by what the others taught
@@ -35,12 +31,19 @@ def told_apart(deleted: Asked, unseen: Asked, modality: str) -> float | None:
     each by a classifier that saw nothing of its subject (or, without subjects, of its member).
 
     Returns:
-        In [0, 1]; None where a side has fewer than five subjects or members.
+        In [0, 1]; None where a side has fewer than five subjects or members, and where the model gives no numbers.
     """
+    # here, since each command would take a second longer to begin
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+
     sides = [_some(one, modality) for one in (deleted, unseen)]
     if min(len(set(names)) for _, names in sides) < PARTS:
         return None
     every_ND = np.concatenate([side_ND for side_ND, _ in sides])
+    if not np.isfinite(every_ND).all():
+        return None
     every_ND = (every_ND - every_ND.mean(axis=0)) / max(every_ND.std(), CLOSE_TO_NOTHING)
     is_deleted_N = np.repeat([True, False], [len(names) for _, names in sides])
     classifier = LogisticRegression(C=PENALTY, class_weight="balanced", max_iter=MAX_STEPS)
