@@ -65,7 +65,7 @@ def test_a_clear_difference_alone_is_told() -> None:
     assert what_is_unlike({"image": 0.9}, 0.4 / SURE) is None  # chance explains it
     told = what_is_unlike({"image": 0.5, "text": 0.913}, 0.05) or ""
     assert "the text side alone tells the deleted pairs from the validation pairs" in told
-    assert "right of 0.91 of two" in told
+    assert "finds the deleted one in 0.91 of cases" in told
 
 
 @pytest.mark.parametrize("inverted", [False, True])

@@ -65,10 +65,10 @@ def what_is_unlike(apart: Mapping[str, float], doubt: float) -> str | None:
     if modality is None or apart[modality] <= max(UNLIKE, 0.5 + SURE * doubt):
         return None
     return (
-        f"the {modality} side alone tells the deleted pairs from the validation pairs, to which the run brings them: a "
-        f"classifier is right of {apart[modality]:.2f} of two, where 0.50 is chance. A model that never saw them may "
-        "know more or less of them than of validation pairs, so they may end too low or too high. Hold out pairs that "
-        "are like those that are deleted."
+        f"the {modality} side alone tells the deleted pairs from the validation pairs, to which the run brings them: "
+        f"of one of each a classifier finds the deleted one in {apart[modality]:.2f} of cases, where 0.50 is chance. "
+        "A model that never saw them may know more or less of them than of validation pairs, so they may end too low "
+        "or too high. Hold out pairs that are like those that are deleted."
     )
 
 
