@@ -82,6 +82,9 @@ def test_a_run_says_where_validation_pictures_are_of_another_kind(
     assert (decided["apart_image"] > UNLIKE) == inverted
     assert ("the image side alone tells the deleted pairs" in caplog.text) == inverted
     assert "the text side" not in caplog.text
+    assert "apart_text" not in decided, (
+        "the run trains this side, which may know words that the deleted pairs taught it"
+    )
 
 
 def test_without_validation_pairs_nothing_is_compared() -> None:

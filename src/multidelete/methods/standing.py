@@ -238,7 +238,8 @@ class Judge:
         has_holdout: Whether these are validation pairs; otherwise they are unassociated pairs of retain members, as
             there are no validation pairs, none of a kind that goes, or fewer than `ENOUGH_UNSEEN`.
         apart: By modality, how well its members alone tell the deleted pairs from comparable validation pairs (see
-            `told_apart`), by the first model that was measured; empty where that is not known.
+            `told_apart`), by the first model that was measured. Of encoders that are not trained alone: others may know
+            words that deleted pairs taught them from words that they never met.
         pairs: Pairs forwarded so far.
     """
 
@@ -346,7 +347,10 @@ class Judge:
         pairs, outputs = unseen
         at = sorted({position for stratum in set(self._mine) for position in self._comparable(stratum)})
         comparable_ones = [pairs[position] for position in at], outputs[torch.tensor(at)]
-        told = {m: told_apart(forget, comparable_ones, m) for m in self._job.adapter.modalities}
+        adapter = self._job.adapter
+        trained = {name for name, parameter in adapter.named_parameters() if parameter.requires_grad}
+        frozen = [m for m in adapter.modalities if trained.isdisjoint(adapter.encoder_parameters(m))]
+        told = {modality: told_apart(forget, comparable_ones, modality) for modality in frozen}
         return {modality: auc for modality, auc in told.items() if auc is not None}
 
     @property
