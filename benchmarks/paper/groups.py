@@ -23,7 +23,11 @@ ROWS, PAGE = HERE / "groups.json", HERE / "groups.md"
 MODELS = ("original", "retrained", "retrained again", "multidelete_auto")
 COLUMNS = {"forget": "deleted", "retain": "kept pairs", "test": "test", "membership": "membership"}
 CONFIDENCE = ("membership", "auc of confidence", "forget and held-out")
-CLASSIFIERS = ("flickr8k_ve_albef", "flickr8k_ve_blip", "pgr")  # whose test figures are away from chance
+TOGETHER = {
+    "Entailment and relations": ("flickr8k_ve_albef", "flickr8k_ve_blip", "pgr"),
+    "NLVR": ("nlvr_albef", "nlvr_blip"),  # whose test figures are at chance
+}
+USUAL = 0.05
 
 Row = Mapping[str, Any]
 
@@ -87,13 +91,16 @@ def place(one: Row) -> tuple[float, str, int]:
 
 
 def page(rows: Sequence[Row]) -> str:
-    """All rows, and what classifiers' rows say together."""
+    """All rows, and what those of like models say together."""
     names = ["group", "share", "pairs", *COLUMNS.values(), "confidence", "verdict", "visits", "time", "commit"]
     lines = [HEAD, f"| {' | '.join(names)} |", f"|{'---|' * len(names)}", *map(line, rows)]
-    for fraction in sorted({one["fraction"] for one in rows}):
-        of_classifiers = [one for one in rows if one["fraction"] == fraction and one["setting"] in CLASSIFIERS]
-        if of_classifiers:
-            lines += ["", means(of_classifiers, fraction)]
+    for name, settings in TOGETHER.items():
+        of_these = [one for one in rows if one["setting"] in settings]
+        sizes = sorted({one["fraction"] for one in of_these})
+        chosen = {f"{size:.1%}": {size} for size in sizes} | {f"all sizes but {USUAL:.1%}": set(sizes) - {USUAL}}
+        for title, of_sizes in chosen.items():
+            if some := [one for one in of_these if one["fraction"] in of_sizes]:
+                lines += ["", means(some, f"{name} at {title}")]
     return "\n".join([*lines, ""])
 
 
@@ -111,18 +118,19 @@ def shown(values: Sequence[float] | None, otherwise: str) -> str:
     return otherwise if values is None else r" \| ".join(f"{value:.3f}" for value in values)
 
 
-def means(rows: Sequence[Row], fraction: float) -> str:
-    """Mean gaps to the retrained model, of the unlearned one and of the second retrained one."""
+def means(rows: Sequence[Row], name: str) -> str:
+    """Mean gaps to the retrained model, of the unlearned one and of the second retrained one, where they were noted."""
     gaps = []
-    for column in ("forget", "membership", "test"):
-        every = [one["figures"][column] for one in rows if one["figures"][column] is not None]
-        own, floor = (mean(values[at] - values[1] for values in every) for at in (3, 2))
-        gaps.append(f"{COLUMNS[column]} {own:+.3f} ({floor:+.3f})")
-    of = f"Entailment and relations at {fraction:.1%}, {counted(len(rows), 'groups')}"
+    for column in ("forget", "membership", "confidence", "test"):
+        every = [values for one in rows if (values := one["figures"].get(column)) is not None]
+        if every:
+            own, floor = (mean(values[at] - values[1] for values in every) for at in (3, 2))
+            of = "" if len(every) == len(rows) else f" of {counted(len(every), 'groups')}"
+            gaps.append(f"{COLUMNS.get(column, column)}{of} {own:+.3f} ({floor:+.3f})")
     kept = mean(values[3] - values[0] for values in (one["figures"]["retain"] for one in rows) if values is not None)
     return (
-        f"{of}: mean gaps to the retrained model, the second retrained model's in brackets: {', '.join(gaps)}; "
-        f"kept pairs {kept:+.3f} to the original."
+        f"{name}, {counted(len(rows), 'groups')}: mean gaps to the retrained model, the second retrained model's in "
+        f"brackets: {', '.join(gaps)}; kept pairs {kept:+.3f} to the original."
     )
 
 

@@ -245,8 +245,8 @@ training.
 
 *Emoji* is a miss whose cause is the data: its validation and test drawings are of a style of their own, and few of them
 are of concepts that no kept pair has, as deleted ones are. A run that brings the deleted drawings to where such
-validation drawings lie goes too far. Since commit 34a9584, later than these rows, a run
-warns of that. Hold out pairs that are like those that are deleted.
+validation drawings lie goes too far. Since commit 5fa18f1, later than these rows, a run warns of that. Hold out pairs
+that are like those that are deleted.
 """
 
 

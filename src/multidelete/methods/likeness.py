@@ -14,7 +14,7 @@ import torch
 
 from multidelete.methods.searching import CLOSE_TO_NOTHING, Asked
 
-# Of pictures that were drawn together it was at most 0.56 in 18 requests, of drawings of two styles 0.84 and 0.90.
+# Of pictures that were drawn together it was at most 0.56 in 15 requests, of drawings of two styles 0.84 and 0.90.
 UNLIKE = 0.7
 SURE = 3.0  # standard deviations from one half that chance hardly explains
 MOST = 256  # of each side
