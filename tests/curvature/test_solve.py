@@ -11,7 +11,7 @@ from torch import Tensor
 
 from multidelete.curvature.metric import metric_of
 from multidelete.curvature.rows import PairGradients, Rows
-from multidelete.curvature.solve import add_products, damping, kernel, preconditioned, solve
+from multidelete.curvature.solve import PAGE, add_products, damping, kernel, preconditioned, rows_apart, solve
 from multidelete.data.pairs import Batch
 from multidelete.models import PairOutputs
 from tests.curvature.singly import score
@@ -163,3 +163,10 @@ def test_small_steps_move_scores_as_predicted(case: Case) -> None:
         moved = adapter(batch).score - before
     scale = solution.predicted.abs().max().item()
     torch.testing.assert_close(moved, solution.predicted, rtol=0.1, atol=0.1 * scale)
+
+
+@pytest.mark.parametrize("width", [1000, 1024, 27648])
+def test_rows_lie_apart(width: int) -> None:
+    rows = rows_apart(5, width, torch.device("cpu"))
+    assert rows.shape == (5, width)
+    assert rows.element_size() * rows.stride(0) % PAGE
