@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from start import make_entailment_start, make_relations_start, make_start
 
-from multidelete import PairData, audit, load_data, unlearn
+from multidelete import LoraSettings, PairData, audit, load_data, unlearn
 from multidelete.data.pairs import Pair, PairDataset
 from multidelete.models import Adapter, load_adapter
 from multidelete.models.features import kept_features
@@ -85,6 +85,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float)
     parser.add_argument("--fraction", type=float, default=0.05)
     parser.add_argument("--draw", type=int, default=1)
+    parser.add_argument("--lora", type=int, metavar="RANK", help="train LoRA alone; its alpha is twice the rank")
     given = parser.parse_args()
     kind = KINDS[given.of]
     kind = replace(kind, pairs=given.pairs or kind.pairs, epochs=given.epochs or kind.epochs,
@@ -98,8 +99,11 @@ def main() -> None:
     deleted = [data.train[int(at)].id for at in sorted(drawn)]
     row = f"{name}-{given.fraction:g}-{given.draw}"
     twin = made(given.out / f"retrained-{row}", data, kind, start, without=deleted)
-    result = deletion(data, deleted, original, twin, given.out / row)
-    result |= {"kind": given.of, "pairs": len(data.train), "epochs": kind.epochs, "rate": kind.rate,
+    lora, called = None, given.of
+    if given.lora is not None:
+        lora, called, row = LoraSettings(given.lora, 2.0 * given.lora), f"{given.of}, LoRA", f"{row}-lora-{given.lora}"
+    result = deletion(data, deleted, original, twin, given.out / row, lora)
+    result |= {"kind": called, "pairs": len(data.train), "epochs": kind.epochs, "rate": kind.rate,
                "draw": given.draw, "commit": commit(),
                "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
                f"torch {torch.__version__}", "load": os.getloadavg()[1]}  # fmt: skip
@@ -184,10 +188,12 @@ def train(adapter: Adapter, pairs: Sequence[Pair], kind: Kind) -> None:
             print(f"epoch {epoch + 1} of {kind.epochs}: loss {loss:.3f}", flush=True)
 
 
-def deletion(data: PairData, deleted: Sequence[str], original: Path, twin: Path, out: Path) -> dict[str, Any]:
+def deletion(
+    data: PairData, deleted: Sequence[str], original: Path, twin: Path, out: Path, lora: LoraSettings | None
+) -> dict[str, Any]:
     """Delete without a setting, and judge the result beside the original and the twin."""
     began = time.perf_counter()
-    unlearn(original, data, deleted, out=out, overwrite=True)
+    unlearn(original, data, deleted, out=out, lora=lora, overwrite=True)
     seconds = time.perf_counter() - began
     found = audit(
         out, original, data, deleted, retrained=twin, out=out.with_name(f"{out.name} report"), overwrite=True
@@ -214,7 +220,7 @@ def page() -> str:
     names = "model | pairs | epochs | deleted | found | retain | test | membership | verdict | visits | time"
     lines = [HEAD, f"| {names} |", f"|{'---|' * len(names.split('|'))}"]
     told = [json.loads(path.read_text()) for path in (HERE / "results").glob("*.json")]
-    told.sort(key=lambda one: (list(KINDS).index(one["kind"]), one["pairs"], one["deleted"], one["draw"]))
+    told.sort(key=lambda one: (place_of(one["kind"]), one["pairs"], one["deleted"], one["draw"]))
     for one in told:
         cells = [triple(one["rows"][name]) for name in ("forgetting", "retain", "test", "membership")]
         back, forth = (one["cost"][f"pairs_{way}"] / one["deleted"] for way in ("backward", "forward"))
@@ -227,6 +233,11 @@ def page() -> str:
         loads.setdefault(f"commit {one['commit']}, {one['machine']}", []).append(one["load"])
     seen = [f"{where}, load {min(those):.0f} to {max(those):.0f}" for where, those in sorted(loads.items())]
     return "\n".join([*lines, "", "Figures of " + "; ".join(seen) + ".", ""])
+
+
+def place_of(kind: str) -> tuple[int, str]:
+    """Where rows of a kind stand on the page: those with LoRA after the others."""
+    return list(KINDS).index(kind.split(",")[0]), kind
 
 
 def triple(row: dict[str, float | None]) -> str:
