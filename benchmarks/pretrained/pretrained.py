@@ -16,6 +16,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,6 +36,7 @@ from foreign import descend  # the benchmark of models from elsewhere
 
 IMAGE_SIZE, CONTEXT, BATCH = 96, 40, 32
 HELD_OUT = {"val": 500, "test": 1000}
+CRITERIA = ("forgetting", "retain", "test", "membership")
 HERE = Path(__file__).parent
 
 
@@ -101,7 +103,11 @@ def main() -> None:
     twin = made(given.out / f"retrained-{row}", data, kind, start, without=deleted)
     lora, called = None, given.of
     if given.lora is not None:
-        lora, called, row = LoraSettings(given.lora, 2.0 * given.lora), f"{given.of}, LoRA", f"{row}-lora-{given.lora}"
+        lora, called, row = (
+            LoraSettings(r=given.lora, alpha=2.0 * given.lora),
+            f"{given.of}, LoRA",
+            f"{row}-lora-{given.lora}",
+        )
     result = deletion(data, deleted, original, twin, given.out / row, lora)
     result |= {"kind": called, "pairs": len(data.train), "epochs": kind.epochs, "rate": kind.rate,
                "draw": given.draw, "commit": commit(),
@@ -222,7 +228,7 @@ def page() -> str:
     told = [json.loads(path.read_text()) for path in (HERE / "results").glob("*.json")]
     told.sort(key=lambda one: (place_of(one["kind"]), one["pairs"], one["deleted"], one["draw"]))
     for one in told:
-        cells = [triple(one["rows"][name]) for name in ("forgetting", "retain", "test", "membership")]
+        cells = [triple(one["rows"][name]) for name in CRITERIA]
         back, forth = (one["cost"][f"pairs_{way}"] / one["deleted"] for way in ("backward", "forward"))
         lines.append(
             f"| {one['kind']} | {one['pairs']} | {one['epochs']} | {one['deleted']} | {' | '.join(cells)} "
@@ -232,7 +238,32 @@ def page() -> str:
     for one in told:
         loads.setdefault(f"commit {one['commit']}, {one['machine']}", []).append(one["load"])
     seen = [f"{where}, load {min(those):.0f} to {max(those):.0f}" for where, those in sorted(loads.items())]
-    return "\n".join([*lines, "", "Figures of " + "; ".join(seen) + ".", ""])
+    return "\n".join([*lines, "", "Figures of " + "; ".join(seen) + ".", "", *means(told), ""])
+
+
+def means(told: Sequence[dict[str, Any]]) -> list[str]:
+    """A table of what several draws of as many pairs of one model gave."""
+    together: dict[tuple[str, int, int], list[dict[str, Any]]] = {}
+    for one in told:
+        together.setdefault((one["kind"], one["pairs"], one["deleted"]), []).append(one)
+    names = "model | pairs | deleted | draws | found | retain | test | membership | verdict | time"
+    lines = ["Means of the draws, and the range of the time:", "", f"| {names} |", f"|{'---|' * len(names.split('|'))}"]
+    for (kind, pairs, deleted), draws in together.items():
+        if len(draws) < 2:
+            continue
+        cells = [triple(mean([one["rows"][name] for one in draws]), 2) for name in CRITERIA]
+        verdicts = Counter(one["outcome"] for one in draws)
+        words = ", ".join(f"{verdict} {times}" for verdict, times in verdicts.most_common())
+        times = [one["seconds"] / one["training_s"] for one in draws]
+        lines.append(
+            f"| {kind} | {pairs} | {deleted} | {len(draws)} | {' | '.join(cells)} | {words} "
+            f"| {min(times):.1f} to {max(times):.1f} |"
+        )
+    return lines
+
+
+def mean(rows: Sequence[dict[str, float]]) -> dict[str, float | None]:
+    return {model: sum(row[model] for row in rows) / len(rows) for model in rows[0]}
 
 
 def place_of(kind: str) -> tuple[int, str]:
@@ -240,8 +271,8 @@ def place_of(kind: str) -> tuple[int, str]:
     return list(KINDS).index(kind.split(",")[0]), kind
 
 
-def triple(row: dict[str, float | None]) -> str:
-    return r" \| ".join("-" if row[model] is None else f"{row[model]:.3f}" for model in row)
+def triple(row: dict[str, float | None], digits: int = 3) -> str:
+    return r" \| ".join("-" if row[model] is None else f"{row[model]:.{digits}f}" for model in row)
 
 
 HEAD = """# Models of pre-trained encoders
