@@ -95,6 +95,12 @@ def tied() -> nn.Module:
     return pair
 
 
+def table_that_is_read_twice() -> nn.Module:
+    layer = nn.Sequential(nn.Embedding(6, 5), nn.Tanh(), nn.Linear(5, 6, bias=False))
+    layer[2].weight = layer[0].weight
+    return layer
+
+
 normed = nn.utils.parametrizations.weight_norm
 RIGHT = {
     "linear": (lambda: nn.Linear(5, 6), (5,)),
@@ -151,6 +157,9 @@ LEFT = {
     "table with a scale": (lambda: Around(Scaled(6, 5), lambda e, x: e(entries(x))), (3,), {"net.layer.weight"}),
     "table that is given something else": (
         lambda: Around(Learned(6, 5), lambda e, x: x + e(x)), (4, 5), {"net.layer.weight"},
+    ),
+    "table that a linear layer reads too": (
+        lambda: Around(table_that_is_read_twice(), lambda a, x: a(entries(x))), (3,), {"net.layer.0.weight"},
     ),
     "table with sparse gradients": (
         lambda: Around(nn.Embedding(6, 5, sparse=True), lambda e, x: e(entries(x))), (3,), {"net.layer.weight"},

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from multidelete.curvature.metric import metric_of
-from multidelete.curvature.rows import PairGradients, Rows
+from multidelete.core.errors import DivergedError
+from multidelete.curvature.metric import ParameterMetric, metric_of
+from multidelete.curvature.rows import MatrixRows, PairGradients, Rows
 from multidelete.curvature.solve import PAGE, add_products, damping, kernel, preconditioned, rows_apart, solve
 from multidelete.data.pairs import Batch
 from multidelete.models import PairOutputs
@@ -170,3 +171,13 @@ def test_rows_lie_apart(width: int) -> None:
     rows = rows_apart(5, width, torch.device("cpu"))
     assert rows.shape == (5, width)
     assert rows.element_size() * rows.stride(0) % PAGE
+
+
+def test_gradients_that_are_not_finite_and_numbers_that_nothing_moves_are_told() -> None:
+    rows = MatrixRows(torch.Size((2, 3)), [torch.ones(4, 1, 3)], [torch.full((4, 1, 2), torch.nan)])
+    with pytest.raises(DivergedError, match="not finite"):
+        metric_of([{"weight": rows}])
+    still = MatrixRows(torch.Size((2, 3)), [torch.ones(4, 1, 3)], [torch.zeros(4, 1, 2)])
+    metric = {"weight": ParameterMetric(torch.ones(2, 3), torch.eye(2), torch.eye(3))}
+    with pytest.raises(DivergedError, match="all zero"):
+        solve({"weight": still}, metric, {"weight": 1.0}, torch.ones(4), torch.zeros(4))

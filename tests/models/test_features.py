@@ -20,7 +20,7 @@ from multidelete.models import Adapter, choose_trainable
 from multidelete.models.base import evaluating
 from multidelete.models.features import BLOCK, GIB, FeatureStore, KeptPictures, kept_features, shared_features
 from multidelete.models.preflight import check_pairs
-from tests.tiny import MODELS, SIDE, family_model, people, quick, weights
+from tests.tiny import MODELS, SIDE, family_model, people, quick, resnet_bert, weights
 
 TWO_ENCODERS = {**MODELS, **{family: partial(family_model, family) for family in ("albef", "blip")}}
 
@@ -191,3 +191,31 @@ def test_pictures_that_do_not_fit_the_network_are_refused_before_anything_is_kep
         assert not (tmp_path / "out").exists()
     else:  # its ConvNeXt takes pictures of any size
         unlearn(tmp_path / "model", data, forget, settings=settings, out=tmp_path / "out")
+
+
+def test_statistics_of_norms_are_part_of_what_an_encoder_is(data: PairData) -> None:
+    """Two models that differ in nothing that is trained."""
+    one = resnet_bert(data).eval()
+    other = copy.deepcopy(one)
+    for name, statistic in other.named_buffers():
+        if name.endswith("running_mean") and "vision_model" in name:
+            statistic.add_(0.3)
+    expected = said(other, data.train)
+    stores: dict[str, FeatureStore] = {}
+    for adapter in (one, other):
+        with shared_features(adapter, stores):
+            found = said(adapter, data.train)
+    torch.testing.assert_close(found, expected)
+
+
+def test_what_encoders_share_is_not_frozen_where_one_of_them_is_trained(data: PairData) -> None:
+    adapter = family_model("clip", data)
+    adapter.model.vision_model.encoder = adapter.model.text_model.encoder
+    shared = {name for name, _ in adapter.named_parameters() if ".encoder." in name}
+    for modality in adapter.modalities:
+        assert shared.isdisjoint(adapter.encoder_parameters(modality))
+    choose_trainable(adapter, "all")
+    for name, parameter in adapter.named_parameters():
+        parameter.requires_grad_("vision_model" not in name)
+    with kept_features(adapter, 1.0) as kept:
+        assert kept is None

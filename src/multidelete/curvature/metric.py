@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from multidelete.core.errors import DivergedError
 from multidelete.core.runtime import in_float64
 from multidelete.curvature.rows import MatrixRows, Rows, TableRows, VectorRows
 
@@ -44,6 +45,9 @@ def metric_of(pieces: Iterable[Mapping[str, Rows]]) -> dict[str, ParameterMetric
     Args:
         pieces: Rows by parameter name, of some pairs at a time. Those of the first piece choose the bases, which any
             may be; the moments are exact in them, and are those of all pairs.
+
+    Raises:
+        DivergedError: Gradients are not finite.
     """
     bases: dict[str, tuple[Tensor, Tensor] | None] = {}
     sums: dict[str, Tensor] = {}
@@ -93,6 +97,8 @@ def _eigenvectors(pieces: list[Tensor]) -> Tensor:
     moment = torch.zeros(width, width, device=pieces[0].device)
     for piece in pieces:
         moment += piece.T @ piece
+    if not torch.isfinite(moment).all():
+        raise DivergedError("the gradients of kept pairs' scores are not finite.")
     vectors: Tensor = torch.linalg.eigh(in_float64(moment)).eigenvectors
     return vectors.float().to(moment.device)
 

@@ -366,6 +366,9 @@ class PairGradients:
                     pieces.setdefault(self.names[id(parameter)], []).append((empty, first, second))
         rows: dict[str, Rows] = {}
         for name, every in pieces.items():
+            if len({type(empty) for empty, *_ in every}) > 1:  # a table that a linear layer reads too
+                self._unknown.add(name)
+                continue
             rows[name] = kept = every[0][0]
             firsts, seconds = [first for _, first, _ in every], [second for *_, second in every]
             match kept:

@@ -17,6 +17,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from multidelete.core.errors import DivergedError
 from multidelete.curvature.metric import CHUNK_BYTES, Metric, ParameterMetric
 from multidelete.curvature.rows import MatrixRows, Rows, TableRows, VectorRows
 
@@ -151,10 +152,16 @@ def solve(
         dampings: Added to the moments, by parameter name, > 0.
         amounts_N: How far each number is to move.
         ridges_N: How much each amount may be missed: relative to the mean of the kernel's diagonal, >= 0.
+
+    Raises:
+        DivergedError: No change moves the numbers.
     """
     kernel_NN = kernel(rows, metric, dampings)
     ridge_N = ridges_N.double() * kernel_NN.diagonal().mean()
-    coefficients_N = torch.linalg.solve(kernel_NN + ridge_N.diag(), amounts_N.double())
+    try:
+        coefficients_N = torch.linalg.solve(kernel_NN + ridge_N.diag(), amounts_N.double())
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]  # torch names it without exporting it
+        raise DivergedError("no change of the weights moves the numbers: their gradients are all zero.") from error
     change = {
         name: preconditioned(one.weighted_sum(coefficients_N.float()), metric[name], dampings[name])
         for name, one in rows.items()

@@ -1,15 +1,18 @@
 """The job that a method gets: a deletion with its model loaded and its pairs parted."""
 
 import copy
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from multidelete.core.errors import first_few
 from multidelete.core.foreign import own_code
 from multidelete.core.runtime import make_accelerator
 from multidelete.core.settings import LoopSettings, TrainSettings
 from multidelete.core.streams import Stream
+from multidelete.core.words import share
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import forget_retain
 from multidelete.deletion.resolved import Deletion
@@ -22,6 +25,8 @@ from multidelete.models.checkpoint import weights_digest
 from multidelete.models.features import KeptPictures, kept_features
 from multidelete.models.initial import fitted, refuse_fresh_tokenizer, starting_point
 from multidelete.models.tokens import tokenizer_of
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -84,11 +89,18 @@ def features_of(prepared: Prepared) -> AbstractContextManager[KeptPictures | Non
 
 
 def _holdout(data: PairData, seed: int) -> PairDataset | None:
-    """The validation pairs; of indexed data a sample of them."""
+    """The validation pairs that have what is asked of them; of indexed data a sample of them."""
     val = data.splits.get("val")
-    if val is None or not val.is_indexed:
+    if val is not None and val.is_indexed:
+        val = sample_pairs(val, HOLDOUT_LIMIT, seed, Stream.HELD_OUT_SAMPLE, "sampled held-out pairs")
+    if val is None or not data.classes:
         return val
-    return sample_pairs(val, HOLDOUT_LIMIT, seed, Stream.HELD_OUT_SAMPLE, "sampled held-out pairs")
+    without = [pair.id for pair in val if pair.label is None]
+    if not without:
+        return val
+    told = share(len(without), len(val), "validation pairs have")
+    logger.warning("%s no label, and the run does without: %s.", told, first_few(without))
+    return val.without(without, val.name) if len(without) < len(val) else None
 
 
 def check_machine(loop: LoopSettings, folder: Path | None) -> None:

@@ -64,6 +64,7 @@ class Deletion:
         told: list[object] = [content_of(self.model), self.method.name, asdict(self.method), asdict(self.loop)]
         told += [self.trainable, self.seed, self.request.digest, self.data.train.digest]
         told += [self.data.train.only(self.request.ids, "forget").content, list(self.data.classes)]
+        told += [val.digest for name, val in self.data.splits.items() if name == "val"]
         told += [] if self.lora is None else [asdict(self.lora)]
         told += [] if self.metric is None else [str(self.metric.absolute())]
         return digest_of(told)

@@ -21,7 +21,7 @@ from multidelete.methods.solved import (
     bytes_of_legs,
     kept_beside,
 )
-from multidelete.methods.standing import ENOUGH_UNSEEN, Judge
+from multidelete.methods.standing import CLOSE, Judge
 from multidelete.methods.weights import weights_of
 
 logger = logging.getLogger(__name__)
@@ -42,9 +42,9 @@ def run_method(method: Method, job: Job) -> Outcome:
     judge = Judge(job)
     solves = is_solved(method, job, judge)
     if job.metric is not None and not solves:
+        reason = "a matching head scores the members together" if judge.is_matching else "salient weights alone change"
         raise UnsupportedError(
-            "a folder for the metric is given, and this run descends, as all do where a matching head scores the "
-            "members together. Leave metric out."
+            f"a folder for the metric is given, and this run descends, as all do where {reason}. Leave metric out."
         )
     chosen = choose_inputs(job, judge) if solves and stands_beside(job.adapter) else 0.0
     original = weights_of(job.adapter)
@@ -54,7 +54,7 @@ def run_method(method: Method, job: Job) -> Outcome:
         solved.pairs += chosen
     ways.append(DescentLegs(method, job, judge, _stride(judge), original))
     outcome = run_guided(method, job, ways, judge, original)
-    more = {f"apart_{modality}": auc for modality, auc in judge.apart.items()}
+    more = {"holdout": float(judge.has_holdout)} | {f"apart_{modality}": auc for modality, auc in judge.apart.items()}
     if job.metric is not None:
         more["metric_reused"] = float(solved.has_reused)
     outcome = replace(outcome, decisions=outcome.decisions | more)
@@ -111,19 +111,33 @@ def planned_run(method: Method, job: Job) -> Planned | None:
 
 def what_is_missing(told: Mapping[str, float], judge: Judge) -> str | None:
     """What a run did not reach, as its decisions tell; None where the pairs are forgotten and the others stand."""
+    ground = f"unassociated pairs ({judge.why_no_holdout})"
     if told["forgotten"]:
-        return None if told["stands"] else _costly(told)
-    weaker = (
-        "unassociated pairs (there are no validation pairs, none of a kind that goes, or of fewer than "
-        f"{ENOUGH_UNSEEN} subjects or pictures)"
-    )
-    unseen = "validation pairs" if judge.has_holdout else weaker
+        if not told["stands"]:
+            return _costly(told)
+        return None if judge.has_holdout else _weak(ground)
     return (
-        f"the deleted pairs can still be told from {unseen}: by the signal that tells most, their mean rank among "
-        f"them lies {max(told['distance'], told['further']):.2f} from one half. "
+        f"the deleted pairs can still be told from {'validation pairs' if judge.has_holdout else ground}: "
+        f"{_what_tells(told)}. "
         f"No leg of {told['legs']:.0f} came farther with kept pairs standing, which are found "
         f"{told['kept']:.3f} now and {told['kept_before']:.3f} before. "
         "Audit the result; retraining is the way that is left."
+    )
+
+
+def _what_tells(told: Mapping[str, float]) -> str:
+    if not told["near"]:
+        farthest = max(told["distance"], told["further"])
+        return f"by the signal that tells most, their mean rank among them lies {farthest:.2f} from one half"
+    if told["beside"] > CLOSE:
+        return f"their mean signal lies {told['beside']:.2f} standard deviations from where it belongs"
+    return f"{told['left']:.0%} of the distance that was between them when the run began is left"
+
+
+def _weak(ground: str) -> str:
+    return (
+        f"the deleted pairs cannot be told from {ground}. This is weaker ground: how pairs look that a model has never "
+        "seen nobody knows there. Hold out pairs that are like the deleted ones as a validation split where you can."
     )
 
 

@@ -171,8 +171,9 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
     """
     began = time.perf_counter()
     start = now = best = from_main_process(judge.measure())
-    if not torch.isfinite(start.signals).all():
-        raise DivergedError("what the original says of the deleted pairs is not finite. Give another model.")
+    for pairs, numbers in (("deleted", start.signals), ("kept", start.sure), ("unseen", start.gaps)):
+        if not torch.isfinite(numbers).all():
+            raise DivergedError(f"what the original says of the {pairs} pairs is not finite. Give another model.")
     run = Progress(taken=[0] * len(ways), closed=[False] * len(ways), merits=[1.0])
     here = best_weights = original
     if job.resume and job.work is not None and from_main_process((job.work / FILE).is_file()):
@@ -233,6 +234,9 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
             "undone": float(run.refused),
             "distance": best.distance,
             "further": best.further_distance,
+            "near": float(best.is_near),
+            "beside": best.beside,
+            "left": best.left,
             "forgotten": float(best.is_forgotten),
             "lost": best.lost_since(start),
             "stands": float(best.lost_since(start) <= ALLOWED),
@@ -312,7 +316,8 @@ def _is_good(run: Progress, way: Legs, start: Standing, now: Standing, after: St
     Grippo, Lampariello and Lucidi: "A Nonmonotone Line Search Technique for Newton's Method", SIAM J. Numer. Anal.
     23(4), 1986.
     """
-    if not torch.isfinite(after.signals).all() or after.share_lost_since(start) > max(CAP, now.share_lost_since(start)):
+    is_finite = torch.isfinite(after.signals).all() and torch.isfinite(after.sure).all()
+    if not is_finite or after.share_lost_since(start) > max(CAP, now.share_lost_since(start)):
         return False
     merit = _merit(after, start)
     foreseen = way.is_as_predicted(now, after) or merit < CLEARLY * _merit(now, start)

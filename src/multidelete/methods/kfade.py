@@ -191,7 +191,8 @@ def curvature_of(
     gradients = PairGradients(adapter)
     fitting = gradients.fitting(pairs[-GRADIENT_BATCH:], scalars, GRADIENT_BATCH, most_bytes)
     measured = metric_of(gradients.pieces(pairs, scalars, GRADIENT_BATCH, fitting))
-    metric = {name: one for name, one in measured.items() if one.moments.any()}
+    unknown = set(gradients.left)  # a later piece may have shown that a layer is used otherwise
+    metric = {name: one for name, one in measured.items() if name not in unknown and one.moments.any()}
     if not metric:
         raise UnsupportedError(
             "kfade changes layers whose gradients of single pairs are known (linear layers, convolutions, tables and "

@@ -115,6 +115,8 @@ class SolvedLegs:
             for name, one in rows.items()
             if all(name in other for other in kept_rows)
         }
+        if both.keys().isdisjoint(self.metric or {}):
+            raise DivergedError("no layer that kept pairs' scores depend on has gradients of these pairs.")
         solution = solve(both, self.metric or {}, self._dampings, amounts, ridges)
         self._predicted[at] = here - was + solution.predicted[: len(pairs)]
         parameters = dict(job.adapter.named_parameters())

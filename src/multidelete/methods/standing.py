@@ -7,12 +7,14 @@ Shape suffixes: F forget pairs, M unseen pairs, N pairs, S signals, C candidates
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from multidelete.core.config import shown
 from multidelete.core.streams import Stream, stream
 from multidelete.data.pairs import Pair, PairDataset
 from multidelete.methods.base import Job, sample_pairs, sample_retain
@@ -41,6 +43,7 @@ from multidelete.methods.targets import (
 
 JUDGED = 256  # unseen pairs that are looked at
 ENOUGH_UNSEEN = 10  # subjects, or pictures, of validation pairs below which ranks among them tell nothing
+OF_A_KIND = 10  # kept or unseen pairs of a kind below which it counts with the commonest: one that turns is not a loss
 KEPT = 1024  # kept pairs that are looked at: among fewer too much is found
 KEPT_DRAWN = 128  # and of a head without embeddings, which scores members one by one
 NEAR = 0.08  # how far deleted pairs' mean rank among unseen ones may lie from one half, however many they are
@@ -53,6 +56,7 @@ NOTHING = 0.004  # loss at which nothing is left to bring back; after requests s
 REGULAR = 0.05  # share of all pairs: the losses of many small requests add up
 TEN = 10  # ranks down to which an unseen pair counts as found
 LEFT = 0.2  # of the way at the end: what tells only some of the deleted pairs hardly moves the mean rank of all
+WAY = 0.1  # standard deviations that are way enough for a share of them to say anything
 BATCH = 128
 
 
@@ -87,7 +91,8 @@ class Standing:
             its rank, and a little (`LEAN`) beyond where the further signals lie farther off.
         signals: Of the forget pairs, (F, S).
         lean: What of the gaps is there for the sake of the further signals, (S,).
-        left: How much of the mean gap is left that there was when the run began; 0 where nothing had to go.
+        left: Of the kind that is farthest, how much of the mean gap is left that there was when the run began; 0 where
+            nothing had to go.
         spread: Standard deviation of the unseen pairs' signals when the run began, (S,).
         kept: Whether each judged kept pair is found first or its class is right, in [0, 1], (N,): the mean over both
             directions.
@@ -146,13 +151,23 @@ class Standing:
     @property
     def is_level(self) -> bool:
         """Whether the signals that legs aim at tell the forget pairs of no kind from unseen ones, from either side."""
-        is_close = (self.gaps / self.spread).mean(dim=0).abs().max().item() <= CLOSE
-        return self._are_near(self.ranks) and is_close and self.left <= LEFT
+        return self._are_near(self.ranks) and self.beside <= CLOSE and self.left <= LEFT
+
+    @property
+    def beside(self) -> float:
+        """How far the mean signal lies from where it goes, in standard deviations: of the kind that is farthest."""
+        gaps_FS = self.gaps / self.spread
+        return max(gaps_FS[at].mean(dim=0).abs().max().item() for at in self.kinds.forget.values())
 
     @property
     def is_forgotten(self) -> bool:
         """Whether no signal at all tells them."""
         return self.is_level and self._are_near(self.further)
+
+    @property
+    def is_near(self) -> bool:
+        """Whether ranks alone tell the forget pairs of no kind from unseen ones, by any signal."""
+        return self._are_near(self.ranks) and self._are_near(self.further)
 
     def _are_near(self, ranks: Tensor) -> bool:
         doubts = self.kinds.doubts
@@ -197,18 +212,34 @@ class Standing:
         return both
 
 
-def _unseen(job: Job) -> tuple[PairDataset, bool]:
-    """Pairs that the deleted ones are compared with, and whether they are validation pairs."""
+def _unseen(job: Job) -> tuple[PairDataset, str | None]:
+    """Pairs that the deleted ones are compared with, and why they are no validation pairs; None where they are."""
+    why = "there are no validation pairs"
     if job.holdout is not None:
-        held = sample_pairs(job.holdout, JUDGED, job.seed, Stream.REFRESH_SAMPLE, "sampled held-out pairs")
-        has_every_kind = {pair.kind for pair in job.forget} <= {pair.kind for pair in held}
-        if has_every_kind and _together(held.pairs) >= ENOUGH_UNSEEN:
-            return held, True
+        held = _of_every_kind(job, job.holdout)
+        missing = {pair.kind: None for pair in job.forget}.keys() - {pair.kind for pair in held}
+        if not missing and _together(held.pairs) >= ENOUGH_UNSEEN:
+            return held, None
+        few = f"the validation pairs are of fewer than {ENOUGH_UNSEEN} subjects or pictures"
+        why = (
+            f"no validation pair is of the kind {shown(min(missing, key=str))}, as deleted ones are" if missing else few
+        )
     associations = Associations(job.train, job.adapter.modalities)
     stand_for = [job.forget[at % len(job.forget)] for at in range(max(64, min(JUDGED, len(job.forget))))]
     drawn = unassociated_pairs(job.retain.pairs, stand_for, associations, stream(job.seed, Stream.PARTNERS))
     pairs = [replace(pair, id=f"{at}:{pair.id}") for at, pair in enumerate(drawn)]
-    return PairDataset(pairs, "unassociated pairs"), False
+    return PairDataset(pairs, "unassociated pairs"), why
+
+
+def _of_every_kind(job: Job, holdout: PairDataset) -> PairDataset:
+    """Sampled validation pairs, with more of each kind that goes and of which the sample has few."""
+    held = sample_pairs(holdout, JUDGED, job.seed, Stream.REFRESH_SAMPLE, "sampled held-out pairs")
+    drawn, more = Counter(pair.kind for pair in held), set(held.ids)
+    for kind in dict.fromkeys(pair.kind for pair in job.forget):
+        if drawn[kind] < (enough := JUDGED // 4) and len(held) < len(holdout):
+            of_kind = PairDataset([pair for pair in holdout if pair.kind == kind], "held-out pairs of a kind")
+            more.update(sample_pairs(of_kind, enough, job.seed, Stream.REFRESH_SAMPLE, of_kind.name).ids)
+    return held if len(more) == len(held) else holdout.only(more, held.name)
 
 
 def _beyond_chance(differences_N: Tensor) -> float:
@@ -226,6 +257,16 @@ def _of_kinds(pairs: Sequence[Pair]) -> dict[str | None, Tensor]:
     return {kind: torch.tensor([at for at, pair in enumerate(pairs) if pair.kind == kind]) for kind in kinds}
 
 
+def _of_common_kinds(pairs: Sequence[Pair]) -> dict[str | None, Tensor]:
+    """Where kinds of which there are few count with the commonest."""
+    kinds = _of_kinds(pairs)
+    commonest = max(kinds, key=lambda kind: len(kinds[kind]))
+    few = [kind for kind, at in kinds.items() if len(at) < OF_A_KIND and kind != commonest]
+    if few:
+        kinds[commonest] = torch.cat([kinds[commonest], *(kinds.pop(kind) for kind in few)])
+    return kinds
+
+
 class Judge:
     """Measures the standing of the model of a job, always on the same pairs.
 
@@ -235,8 +276,8 @@ class Judge:
             stepped on anyway, so that those judged stand for all.
         unseen: What deleted pairs are compared with.
         is_matching: Whether the score comes from a matching head.
-        has_holdout: Whether these are validation pairs; otherwise they are unassociated pairs of retain members, as
-            there are no validation pairs, none of a kind that goes, or fewer than `ENOUGH_UNSEEN`.
+        has_holdout: Whether these are validation pairs; otherwise they are unassociated pairs of retain members.
+        why_no_holdout: In words; None where they are.
         apart: By modality, how well its members alone tell the deleted pairs from comparable validation pairs (see
             `told_apart`), by the first model that was measured. Of encoders that are not trained alone: others may know
             words that deleted pairs taught them from words that they never met.
@@ -252,18 +293,19 @@ class Judge:
         judged = min(KEPT_DRAWN if self._is_drawn else KEPT, len(job.retain) if everywhere else len(job.retain) // 4)
         self.kept = sample_pairs(job.retain, judged, job.seed, Stream.JUDGED, "kept pairs that are judged")
         self.steps_on = job.retain if everywhere else job.retain.without(self.kept.ids, "retain")
-        self.unseen, self.has_holdout = _unseen(job)
+        self.unseen, self.why_no_holdout = _unseen(job)
+        self.has_holdout = self.why_no_holdout is None
         self.pairs = 1  # asked above
         self.apart: dict[str, float] = {}
         self._spread: Tensor | None = None
-        self._way: float | None = None
+        self._ways: dict[str | None, float] | None = None
         labelled = job.adapter.task == "classification"
         seen = job.retain if self.has_holdout else None
         self._mine = strata_of(job.forget, job.retain, labelled=labelled) if seen else _labels(job.forget, labelled)
         self._theirs = strata_of(self.unseen, job.train, labelled=labelled) if seen else _labels(self.unseen, labelled)
         going = _of_kinds(job.forget.pairs)
         doubts = {kind: self._doubt(at) for kind, at in going.items()}
-        self._kinds = Kinds(going, _of_kinds(self.kept.pairs), _of_kinds(self.unseen.pairs), doubts)
+        self._kinds = Kinds(going, _of_common_kinds(self.kept.pairs), _of_common_kinds(self.unseen.pairs), doubts)
 
     @property
     def asks_of_kept(self) -> int:
@@ -271,10 +313,19 @@ class Judge:
         return (1 + TOGETHER * self._is_drawn) * len(self.kept)
 
     def _doubt(self, at: Tensor) -> float:
-        """By what hangs together: pairs of one subject, or else of one picture, lie high or low together."""
-        beside = [self._comparable(self._mine[position]) for position in at.tolist()]
-        fewest = min(_together([self.unseen[position] for position in positions]) for positions in beside)
-        return math.sqrt((1 / _together([self._job.forget[position] for position in at.tolist()]) + 1 / fewest) / 12)
+        """By what hangs together: pairs of one subject, or else of one picture, lie high or low together.
+
+        Each pair is ranked among unseen ones of its stratum, which counts as its share of the pairs.
+        """
+        positions = at.tolist()
+        beside: set[int] = set()
+        of_strata = 0.0
+        for stratum, number in Counter(self._mine[position] for position in positions).items():
+            theirs = self._comparable(stratum)
+            beside.update(theirs)
+            of_strata += (number / len(positions)) ** 2 / _together([self.unseen[position] for position in theirs])
+        of_unseen = max(of_strata, 1 / _together([self.unseen[position] for position in beside]))
+        return math.sqrt((1 / _together([self._job.forget[position] for position in positions]) + of_unseen) / 12)
 
     def measure(self) -> Standing:
         """Ask the model as it is now."""
@@ -304,10 +355,11 @@ class Judge:
             nothing=NOTHING * min(1.0, len(self._job.forget) / (REGULAR * len(self._job.train))),
             unseen=self._how_found(unseen) if self.has_holdout and not self._is_drawn else None,
         )
-        far = abs(standing.gaps.mean().item())
-        if self._way is None:
-            self._way = math.inf if standing.is_forgotten else far
-        return replace(standing, left=far / max(self._way, CLOSE_TO_NOTHING))
+        far = {kind: abs(standing.gaps[at].mean().item()) for kind, at in self._kinds.forget.items()}
+        if self._ways is None:
+            least = WAY * self._spread.mean().item()
+            self._ways = {kind: math.inf if standing.is_forgotten else max(way, least) for kind, way in far.items()}
+        return replace(standing, left=max(far[kind] / way for kind, way in self._ways.items()))
 
     def signed_gap(self) -> float:
         """Mean distance by which the forget pairs' signals lie above where they go, in standard deviations.
@@ -349,7 +401,8 @@ class Judge:
         comparable_ones = [pairs[position] for position in at], outputs[torch.tensor(at)]
         adapter = self._job.adapter
         trained = {name for name, parameter in adapter.named_parameters() if parameter.requires_grad}
-        frozen = [m for m in adapter.modalities if trained.isdisjoint(adapter.encoder_parameters(m))]
+        own = {modality: adapter.encoder_parameters(modality) for modality in adapter.modalities}
+        frozen = [modality for modality, names in own.items() if names and trained.isdisjoint(names)]
         told = {modality: told_apart(forget, comparable_ones, modality) for modality in frozen}
         return {modality: auc for modality, auc in told.items() if auc is not None}
 

@@ -188,6 +188,7 @@ class AlbefAdapter(FusionAdapter):
     """`AlbefForRetrieval` and `AlbefForClassification`."""
 
     family = "albef"
+    image_encoder = "model.visual_encoder."
     description = "ALBEF (our network, the published architecture): retrieval; entailment, two-image reasoning"
     model_type = "albef"
     heads: ClassVar[Mapping[str, Task]] = {
@@ -232,10 +233,6 @@ class AlbefAdapter(FusionAdapter):
         """1 / temperature; the temperature is kept in [0.001, 0.5], as in the official pre-training."""
         temperature: Tensor = self.model.temp
         return 1 / temperature.clamp(0.001, 0.5)
-
-    def encoder_parameters(self, modality: str) -> list[str]:
-        begins = ("model.visual_encoder.", "model.vision_proj.") if modality == "image" else ()
-        return [name for name, _ in self.named_parameters() if name.startswith(begins)]
 
     def joint_parameters(self) -> list[str]:
         """The upper text layers, projections and heads: all that comes after the unimodal outputs."""

@@ -65,12 +65,13 @@ class PicturePart:
     """The part of a forward pass that each picture goes through alone (`multidelete.models.features`).
 
     Attributes:
-        parameters: Names of what it depends on.
+        weights: Names, as in the state dict, of what it depends on: parameters, also those that it shares with other
+            parts, and statistics of norms.
         features: From what an `ImagePreparer` gives of N pictures to what ``forward`` takes in its place: for each
             name a tensor (N, ...).
     """
 
-    parameters: frozenset[str]
+    weights: frozenset[str]
     features: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 
 
@@ -127,6 +128,13 @@ class Adapter(nn.Module, ABC):
         Empty where its encoder does not stand by itself: where it attends to another modality.
         """
         return ()
+
+    def own_parameters(self, begins: tuple[str, ...]) -> list[str]:
+        """Names of the parameters below these prefixes, but for those that other parts share with them."""
+        every: dict[int, list[str]] = {}
+        for name, parameter in self.named_parameters(remove_duplicate=False):
+            every.setdefault(id(parameter), []).append(name)
+        return [names[0] for names in every.values() if all(name.startswith(begins) for name in names)]
 
     def picture_part(self) -> PicturePart | None:
         """What each picture goes through alone: where it is frozen, it is computed once; None says that nothing is."""

@@ -90,6 +90,7 @@ class BlipAdapter(FusionAdapter):
     """`BlipForImageTextRetrieval` and `BlipForClassification`."""
 
     family = "blip"
+    image_encoder = "model.vision_model."
     description = "BLIP (transformers' encoders): retrieval; entailment, two-image reasoning"
     model_type = "blip"
     heads: ClassVar[Mapping[str, Task]] = {
@@ -132,10 +133,6 @@ class BlipAdapter(FusionAdapter):
     def similarity_scale(self) -> Tensor:
         """exp(``logit_scale_init_value``), which is not trained."""
         return torch.tensor(self.model.config.logit_scale_init_value, device=self.device).exp()
-
-    def encoder_parameters(self, modality: str) -> list[str]:
-        parts = ("vision_model.", "vision_proj.") if modality == "image" else ()
-        return [name for name, _ in self.named_parameters() if any(part in name for part in parts)]
 
     def joint_parameters(self) -> list[str]:
         """The attention to the image, projections and heads: all that comes after the unimodal outputs."""

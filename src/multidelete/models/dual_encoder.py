@@ -79,7 +79,7 @@ class DualEncoderAdapter(PreparedAdapter):
         )
 
     def picture_part(self) -> PicturePart:
-        names = [name for name, _ in self.named_parameters() if name.startswith("model.vision_model.")]
+        names = [name for name in self.state_dict() if name.startswith("model.vision_model.")]
         return PicturePart(frozenset(names), self.image_features)
 
     def image_features(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -139,7 +139,7 @@ class DualEncoderAdapter(PreparedAdapter):
 
     def encoder_parameters(self, modality: str) -> list[str]:
         begins = {"image": ("model.vision_model.", "model.visual_projection."), "text": ("model.text_",)}
-        return [name for name, _ in self.named_parameters() if name.startswith(begins.get(modality, "-"))]
+        return self.own_parameters(begins.get(modality, ()))
 
     @property
     def logit_scale(self) -> float:

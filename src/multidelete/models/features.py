@@ -129,7 +129,7 @@ class KeptPictures:
         self.by_themselves = by_themselves
         self.pending: dict[str, Tensor] = {}
         self.seconds = 0.0
-        self.known_state, self.digest = self._state(), weights_digest(adapter, part.parameters)
+        self.known_state, self.digest = self._state(), weights_digest(adapter, part.weights)
         self.is_valid = True
         self.has_failed = False
 
@@ -198,14 +198,14 @@ class KeptPictures:
         """Whether the weights are still those that the features were made with."""
         state = self._state()
         if state != self.known_state:  # written to, though perhaps with the same, as when a run is resumed
-            self.is_valid = weights_digest(self.adapter, self.part.parameters) == self.digest
+            self.is_valid = weights_digest(self.adapter, self.part.weights) == self.digest
             self.known_state = state
         return self.is_valid
 
     def _state(self) -> list[tuple[int, int]]:
-        """Changes whenever a parameter that features depend on is another one, or is written to."""
-        named = dict(self.adapter.named_parameters())
-        return [(named[name].data_ptr(), named[name]._version) for name in sorted(self.part.parameters)]
+        """Changes whenever a weight that features depend on is another one, or is written to."""
+        named = self.adapter.state_dict(keep_vars=True)
+        return [(named[name].data_ptr(), named[name]._version) for name in sorted(self.part.weights)]
 
 
 @contextmanager
@@ -221,14 +221,9 @@ def kept_features(adapter: Adapter, gib: float, folder: Path | None = None) -> I
         What stands in the place of the preparer of pictures; None where nothing can be kept.
     """
     pixels, part = getattr(adapter, "images", None), adapter.picture_part()
-    trained = {name for name, parameter in adapter.named_parameters() if parameter.requires_grad}
-    if (
-        not isinstance(pixels, ImagePreparer)
-        or part is None
-        or not part.parameters
-        or part.parameters & trained
-        or gib <= 0
-    ):
+    every = adapter.named_parameters(remove_duplicate=False)
+    trained = {name for name, parameter in every if parameter.requires_grad}
+    if not isinstance(pixels, ImagePreparer) or part is None or not part.weights or part.weights & trained or gib <= 0:
         yield None
         return
     store = FeatureStore(int(gib * GIB), CACHE_BYTES, folder or Path(tempfile.gettempdir()))
@@ -249,10 +244,10 @@ def shared_features(adapter: Adapter, stores: dict[str, FeatureStore]) -> Iterat
         stores: What the last such model left, by what its encoder and its processor are; changed.
     """
     pixels, part = getattr(adapter, "images", None), adapter.picture_part()
-    if not isinstance(pixels, ImagePreparer) or part is None or not part.parameters:
+    if not isinstance(pixels, ImagePreparer) or part is None or not part.weights:
         yield
         return
-    key = f"{weights_digest(adapter, part.parameters)} {pixels.processor!r}"
+    key = f"{weights_digest(adapter, part.weights)} {pixels.processor!r}"
     store = stores.get(key) or FeatureStore(CACHE_BYTES, CACHE_BYTES, Path(tempfile.gettempdir()))
     stores.clear()
     stores[key] = store

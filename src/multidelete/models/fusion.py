@@ -11,6 +11,7 @@ tokens, L text tokens, D width, C classes.
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -35,8 +36,11 @@ class FusionAdapter(PreparedAdapter):
     images both, side by side.
 
     Attributes:
+        image_encoder: How the names of its weights begin.
         images_per_pair: 1 or 2.
     """
+
+    image_encoder: ClassVar[str]
 
     def __init__(self, model: PreTrainedModel, processor: ProcessorMixin) -> None:
         super().__init__(model, processor)
@@ -69,10 +73,13 @@ class FusionAdapter(PreparedAdapter):
             )
         return image_text_batch(pairs, self.images, self.texts)
 
+    def encoder_parameters(self, modality: str) -> list[str]:
+        """Of images; the text encoder attends to them."""
+        return self.own_parameters((self.image_encoder, "model.vision_proj.") if modality == "image" else ())
+
     def picture_part(self) -> PicturePart:
         """The token states, (N, P, D)."""
-        heads = "model.vision_proj."
-        names = [name for name in self.encoder_parameters("image") if not name.startswith(heads)]
+        names = [name for name in self.state_dict() if name.startswith(self.image_encoder)]
         return PicturePart(frozenset(names), lambda inputs: {"tokens": self.encode_images(inputs["pixel_values"])})
 
     def image_tokens(self, inputs: Mapping[str, Tensor]) -> Tensor:

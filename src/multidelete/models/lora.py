@@ -133,6 +133,8 @@ def read_along(adapter: Adapter, changes: Mapping[str, torch.Tensor]) -> None:
         changes: By the name of the layer, of the weight's shape (outputs, inputs).
     """
     for name, layer in _layers(adapter).items():
+        if not changes[name].any():  # it prefers no direction
+            continue
         reads = cast(nn.Linear, layer.lora_A["default"]).weight  # (r, inputs)
         directions = torch.linalg.svd(changes[name].float(), full_matrices=False).Vh[: len(reads)]
         size = reads.norm(dim=1).mean()
