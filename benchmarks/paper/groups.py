@@ -24,6 +24,7 @@ MODELS = ("original", "retrained", "retrained again", "multidelete_auto")
 COLUMNS = {"forget": "deleted", "retain": "kept pairs", "test": "test", "membership": "membership"}
 CONFIDENCE = ("membership", "auc of confidence", "forget and held-out")
 TOGETHER = {
+    "Retrieval": ("flickr8k_albef", "flickr8k_blip"),
     "Entailment and relations": ("flickr8k_ve_albef", "flickr8k_ve_blip", "pgr"),
     "NLVR": ("nlvr_albef", "nlvr_blip"),  # whose test figures are at chance
 }
