@@ -64,8 +64,8 @@ out = "unlearned"
 batch_size = 16
 
 [method]
-name = "multidelete"
-decoupling = 1.0
+name = "npo"
+beta = 0.5
 ```
 
 Flags override the file. A table `[method]` holds the method's name and hyperparameters; `method = "..."` does for

@@ -35,7 +35,7 @@ with tempfile.TemporaryDirectory() as name:
         family="blip", image_size=32
     )  # the data has classes and two images a pair: so has the model
     md.train(data, original, start=model, settings=md.LoopSettings(passes=20, batch_size=20, lr=1e-3))
-    # Twelve statements, and a model whose scores swing so much that a run that finds its way undoes its legs.
+    # Six statements, and a model whose scores swing so much that a run that finds its way undoes its legs.
     md.unlearn(original, data, forget, settings={"passes": 30, "lr": 1e-3}, out=unlearned)
     done = md.audit(unlearned, original, data, forget, out=report, noun="couples")
     print(f"{done.verdict.outcome}: {done.verdict.headline}")

@@ -1,4 +1,4 @@
-"""What all deletions without a setting cost on the other pages, beside what is aimed at: writes the page beside this.
+"""What deletions without a setting cost on three other pages, beside what is aimed at: writes the page beside this.
 
 Run from the repository, once the other pages are written::
 
@@ -163,8 +163,8 @@ HEAD = """# What deletions cost
 OMP_NUM_THREADS=1 python benchmarks/cost/cost.py
 ```
 
-All deletions without a setting that the other pages hold, but for those that saw nothing to forget. Aimed at are 2 E
-visits for each deleted pair, where E is the number of epochs of the original's training, and so twice the share that
+The deletions without a setting that have a row on the pages of [foreign](../foreign/) and [pretrained](../pretrained/) models
+and of the [paper](../paper/groups.md), but for those that saw nothing to forget. Aimed at are 2 E visits for each deleted pair, where E is the number of epochs of the original's training, and so twice the share that
 goes of the time of retraining: a tenth where a twentieth goes. A visit is a forward and a backward pass over one pair;
 a pair that is only forwarded counts {forward:.2f}, the median of what was measured here, on one thread of an x86_64 CPU
 ({shares}).

@@ -17,6 +17,7 @@ MODELS = ("untouched", "retrained again", "random weights", "finetune", "multide
 MEANS = ("original", "multidelete", "multidelete_fixed", "retrained", "retrained again")
 FOUND = "recall@1 image to text among all training texts"
 SEEN = "forget and held-out"
+FRACTION = "fraction of retraining"
 ROWS = {  # of the table of means: audit, figure and pairs
     "recall@1 of deleted people, names": ("forgetting", f"sensitive {FOUND}", "forget"),
     "recall@1 of deleted people, descriptions": ("forgetting", f"descriptive {FOUND}", "forget"),
@@ -43,7 +44,7 @@ def main() -> None:
     for run in runs:
         cells = [told(run["models"][model]["verdict"]) for model in models]
         lines.append(f"| {run['seed']} | {run['draw']} | " + " | ".join(cells) + " |")
-    lines += ["", *means([figures for _, figures in audits])]
+    lines += ["", *means([figures for _, figures in audits]), "", *spans(audits)]
     (HERE / sys.argv[2]).write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 
@@ -71,6 +72,24 @@ def means(audits: Sequence[Sequence[Figure]]) -> list[str]:
             lines.append(
                 f"| {title} | " + " | ".join("" if one is None else f"{fmean(one):.2f}" for one in found) + " |"
             )
+    return lines
+
+
+def spans(audits: Sequence[tuple[dict, Sequence[Figure]]]) -> list[str]:
+    """Of `multidelete`'s runs, what they took of the time of retraining, and the legs of those that find their way."""
+    lines = ["| run | of the time of retraining | legs |", "|---|---|---|"]
+    for model in MODELS:
+        runs = [(run["models"][model], figures) for run, figures in audits if model in run["models"]]
+        times = [
+            one.value
+            for _, figures in runs
+            for one in figures
+            if (one.audit, one.figure, one.model) == ("cost", FRACTION, model) and one.value is not None
+        ]
+        legs = [run["decisions"]["legs"] for run, _ in runs if "legs" in run.get("decisions", {})]
+        if model.startswith("multidelete") and times:
+            reached = f"{min(legs):.0f} to {max(legs):.0f}" if legs else ""
+            lines.append(f"| {model} | {min(times):.2f} to {max(times):.2f} | {reached} |")
     return lines
 
 

@@ -459,8 +459,9 @@ def test_nothing_is_forgotten_while_the_same_pairs_are_kept_under_other_ids() ->
 @pytest.mark.parametrize(
     ("outcome", "pace", "told"),
     [
-        ("unfinished", "auto", "with a rate and passes of your own (--pace given, and more --passes or a higher --lr)"),
-        ("damaged", "auto", "with a rate and passes of your own (--pace given, and fewer --passes or a lower --lr)"),
+        ("unfinished", "auto", "or more of the model to change (--trainable all) or by another --method"),
+        ("over-forgotten", "auto", "with validation pairs that are like the deleted ones or by another"),
+        ("damaged", "auto", "with more kept pairs to hold (--retain-sample) or by another"),
         ("unfinished", "given", "with more --passes or by another --method"),
         ("over-forgotten", "given", "with fewer --passes or a lower --lr or by another"),
         ("damaged", "given", "with a lower --lr or more --retain-per-forget or by another"),

@@ -59,6 +59,11 @@ def test_retraining_is_not_offered_where_nothing_tells_how() -> None:
     assert [[parsed(command)[0] for command in commands] for commands in found] == [["tune"], []]
 
 
+def test_no_search_is_offered_after_a_run_that_found_its_rate() -> None:
+    run = AuditOptions(unlearned="unlearned", original="original", retrained="retrained")
+    assert after_audit("unfinished", run, "multidelete", [DATA, REQUEST], finds_its_way=True) == []
+
+
 def test_defaults_are_not_repeated() -> None:
     data, request = DataOptions(data="personas"), ForgetOptions(forget="request.txt")
     assert after_unlearn("a", "b", "npo", [data, request]) == (

@@ -229,9 +229,10 @@ def spent(look: Lookup, rows: Sequence[ScoreRow]) -> str:
 
 _CHANGED_OTHERWISE: dict[Pace | None, dict[Outcome, str]] = {
     "auto": {
-        "unfinished": "with a rate and passes of your own (--pace given, and more --passes or a higher --lr)",
-        "over-forgotten": "with a rate and passes of your own (--pace given, and fewer --passes or a lower --lr)",
-        "damaged": "with a rate and passes of your own (--pace given, and fewer --passes or a lower --lr)",
+        "unfinished": "with more validation pairs that are like the deleted ones or more of the model to change "
+        "(--trainable all)",
+        "over-forgotten": "with validation pairs that are like the deleted ones",
+        "damaged": "with more kept pairs to hold (--retain-sample)",
     },
     "given": {
         "unfinished": "with more --passes",

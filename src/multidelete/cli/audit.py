@@ -55,8 +55,9 @@ def audit(call: Call) -> None:
     if show.is_printing():
         judged = result.verdict
         same = [call.of(kind) for kind in (DataOptions, ForgetOptions, FamilyOptions, CheckpointOptions)]
+        method, finds_its_way = _made_by(run.unlearned)
         follows = after_audit(
-            judged.outcome, run, _method_of(run.unlearned), same, has_recipe=_has_recipe(run.original)
+            judged.outcome, run, method, same, has_recipe=_has_recipe(run.original), finds_its_way=finds_its_way
         )
         if call.json:
             repeats = kept_repeats(pairs.train, request.ids)
@@ -74,9 +75,12 @@ def _has_recipe(original: str) -> bool:
     return record is not None and record.recipe != Recipe()
 
 
-def _method_of(folder: str) -> str | None:
-    """The method that made a model, where its folder tells."""
+def _made_by(folder: str) -> tuple[str | None, bool]:
+    """The method that made a model, where its folder tells, and whether the run found its rate by itself."""
     from multidelete.artifacts.manifest import read_record
+    from multidelete.auditing import pace_of
 
     record = read_record(folder)
-    return None if record is None or record.method is None else record.method.name
+    if record is None or record.method is None:
+        return None, False
+    return record.method.name, pace_of(record) == "auto"

@@ -18,7 +18,7 @@ class EmbedOptions:
     """Embeddings.
 
     Attributes:
-        model: The model: a folder or a hub id.
+        model: The model: a folder, a hub id, or a checkpoint file.
         only: Which: `stale`, those of kept pairs that the deletion has changed, as the model's record tells; `request`,
             those of the pairs of the request, to take them out; `all`.
         batch_size: Pairs in one forward pass.

@@ -31,14 +31,16 @@ def after_audit(
     same: Sequence["DataclassInstance"],
     *,
     has_recipe: bool = True,
+    finds_its_way: bool = False,
 ) -> list[str]:
     """What mends a bad outcome, and what is missing for a better judged one.
 
-    ``retrain`` repeats how the original was trained: without that recipe it would be refused.
+    ``retrain`` repeats how the original was trained: without that recipe it would be refused. A run that found its rate
+    by itself gains nothing from a search for one.
     """
     request = list(_same(same))
     commands = []
-    if outcome in BAD:
+    if outcome in BAD and not finds_its_way:
         chosen = [] if method is None or method == "retrain" else ["--method", method]
         tuned = f"{_bare(run.unlearned)}-settings.toml"
         commands.append(_command("tune", run.original, *request, *chosen, "--out", tuned))

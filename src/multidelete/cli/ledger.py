@@ -27,7 +27,7 @@ class InitOptions:
 
     Attributes:
         lineage: Folder to make: it will hold the ledger and its keys.
-        model: The first model, a folder.
+        model: The first model: a folder or a checkpoint file.
         sign_key: File of an Ed25519 private key (PEM) that certificates are signed with. It stays where it is.
         retain_budget: What the lineage may lose in all of the figure of kept pairs before it should be retrained.
         test_budget: The same of the figure of test pairs.

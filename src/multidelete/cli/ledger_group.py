@@ -63,7 +63,7 @@ add_command(
     *(LineageOptions, AskOptions, LineageDataOptions),
     arguments=("lineage",),
     config=False,
-    example="multidelete ledger show lineage --id person-0001/2",
+    example="multidelete ledger show lineage --id person-0001-view-1-sensitive",
 )
 add_command(ledger, log, LineageOptions, arguments=("lineage",), config=False, example="multidelete ledger log lineage")
 add_command(

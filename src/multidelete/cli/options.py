@@ -109,8 +109,8 @@ class OutOptions:
     """Output.
 
     Attributes:
-        out: Folder to write, or of a model that is a checkpoint file a file, called like one. It appears when it is
-            complete, or not at all.
+        out: What to write: a folder; a file where the model came as a checkpoint file, and of `embed`. It appears when
+            it is complete, or not at all.
         overwrite: Replace it if it exists.
     """
 
