@@ -163,11 +163,11 @@ HEAD = """# What deletions cost
 OMP_NUM_THREADS=1 python benchmarks/cost/cost.py
 ```
 
-The deletions without a setting that have a row on the pages of [foreign](../foreign/) and [pretrained](../pretrained/) models
-and of the [paper](../paper/groups.md), but for those that saw nothing to forget. Aimed at are 2 E visits for each deleted pair, where E is the number of epochs of the original's training, and so twice the share that
-goes of the time of retraining: a tenth where a twentieth goes. A visit is a forward and a backward pass over one pair;
-a pair that is only forwarded counts {forward:.2f}, the median of what was measured here, on one thread of an x86_64 CPU
-({shares}).
+The deletions without a setting that have a row on the pages of [foreign](../foreign/) and [pretrained](../pretrained/)
+models and of the [paper](../paper/groups.md), but for those that saw nothing to forget. Aimed at are 2 E visits for
+each deleted pair, where E is the number of epochs of the original's training, and so twice the share that goes of the
+time of retraining: a tenth where a twentieth goes. A visit is a forward and a backward pass over one pair; a pair that
+is only forwarded counts {forward:.2f}, the median of what was measured here, on one thread of an x86_64 CPU ({shares}).
 Where several runs stand in a row, figures are medians; commits are those that the other pages name. Times are of busy
 machines, and rough.
 """
