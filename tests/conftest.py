@@ -1,6 +1,7 @@
 """What several tests share: real data where it is present, and no traffic to the hub."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -24,6 +25,9 @@ if "MULTIDELETE_TEST_MODELS" not in os.environ:  # workers find that of the proc
     MADE.append("MULTIDELETE_TEST_MODELS")
 for made in MADE:
     atexit.register(shutil.rmtree, os.environ[made], ignore_errors=True)
+
+# Each full collection walks through a million objects of torch and transformers, of which none goes.
+gc.set_threshold(20_000, 20, 50)
 
 # Made anew in each process, and here not at each of a thousand calls, which would take longer than all else of them.
 typer.main.get_command = cache(typer.main.get_command)
