@@ -8,7 +8,7 @@ Differs from the paper: the gradients are those of pairs' association scores, no
 Shape suffixes: N pairs, I inputs, O outputs, P entries of a parameter.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -80,11 +80,7 @@ def _bases(rows: Rows) -> tuple[Tensor, Tensor] | None:
 def _sum_of_squares(rows: Rows, bases: tuple[Tensor, Tensor] | None) -> Tensor:
     match rows:
         case MatrixRows() if bases is not None:
-            left, right = bases
-            total = torch.zeros(left.shape[0], right.shape[0])
-            for start, stop, rotated_NOI in rotated_chunks(rows, left, right):
-                total[start:stop] += rotated_NOI.square().sum(dim=0).cpu()
-            return total
+            return _matrix_squares(rows, *bases)
         case TableRows():
             return _table_moments(rows)
         case VectorRows():
@@ -103,14 +99,20 @@ def _eigenvectors(pieces: list[Tensor]) -> Tensor:
     return vectors.float().to(moment.device)
 
 
-def rotated_chunks(rows: MatrixRows, left: Tensor, right: Tensor) -> Iterator[tuple[int, int, Tensor]]:
-    """Rotated gradients (N, O chunk, I), some outputs and one batch at a time, with the outputs' range."""
+def _matrix_squares(rows: MatrixRows, left: Tensor, right: Tensor) -> Tensor:
+    """Sum of squared gradients in the bases, (O, I), of some outputs and one batch at a time."""
+    outputs, width = left.shape[0], right.shape[0]
+    total_OI = torch.zeros(outputs, width)
     for inputs_NTI, gradients_NTO in rows.pieces():
         turned_NTI, turned_NTO = inputs_NTI @ right, gradients_NTO @ left
-        wide = max(1, CHUNK_BYTES // (4 * len(inputs_NTI) * right.shape[0]))
-        for start in range(0, left.shape[0], wide):
-            stop = min(start + wide, left.shape[0])
-            yield start, stop, torch.einsum("nto,nti->noi", turned_NTO[:, :, start:stop], turned_NTI)
+        wide = min(outputs, max(1, CHUNK_BYTES // (4 * len(inputs_NTI) * width)))
+        held_NOI = turned_NTI.new_empty(len(inputs_NTI), wide, width)
+        for start in range(0, outputs, wide):
+            here = slice(start, min(start + wide, outputs))
+            rotated_NOI = held_NOI[:, : here.stop - start]
+            torch.bmm(turned_NTO[:, :, here].mT, turned_NTI, out=rotated_NOI)
+            total_OI[here] += rotated_NOI.square_().sum(dim=0).cpu()
+    return total_OI
 
 
 def _table_moments(rows: TableRows) -> Tensor:
