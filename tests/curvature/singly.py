@@ -1,6 +1,6 @@
 """What autograd says of each pair by itself, against which rows are held."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 
 import torch
@@ -66,6 +66,25 @@ class Net(Adapter):
 
     def joint_parameters(self) -> Sequence[str]:
         return ()
+
+
+class Around(nn.Module):
+    """A layer, and what is made of it and of the inputs."""
+
+    def __init__(self, layer: nn.Module, use: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.layer, self.use = layer, use
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.use(self.layer, x)
+
+
+def packed(layer: nn.Module, x: Tensor) -> Tensor:
+    """A layer reads the tokens of all pairs one after the other, without padding."""
+    out = torch.zeros_like(x)
+    seen = x.ne(0).any(dim=2)
+    out[seen] = layer(x[seen])
+    return out
 
 
 def net_of(net: nn.Module) -> Net:

@@ -1,7 +1,5 @@
 """Layers as people use them: rows are right, or their parameters are named as left."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,19 +13,8 @@ from multidelete.methods.standing import Judge
 from multidelete.methods.weights import weights_of
 from multidelete.models import Adapter
 from multidelete.models.fresh import PAD, train_tokenizer
-from tests.curvature.singly import drawn_pairs, net_of, pairs_of, score, wrong_rows
+from tests.curvature.singly import Around, drawn_pairs, net_of, packed, pairs_of, score, wrong_rows
 from tests.tiny import SIDE, SIZE, _vision_text, captions, differing, parted, people, quick, weights
-
-
-class Around(nn.Module):
-    """A layer, and what is made of it and of the inputs."""
-
-    def __init__(self, layer: nn.Module, use: Callable[[nn.Module, Tensor], Tensor]) -> None:
-        super().__init__()
-        self.layer, self.use = layer, use
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.use(self.layer, x)
 
 
 class Scaled(nn.Embedding):
@@ -247,14 +234,7 @@ def test_layer_that_some_batches_do_not_use_is_left() -> None:
 
 
 def test_tokens_without_padding_are_left_when_texts_differ_in_length() -> None:
-    """A layer reads the tokens of all pairs one after the other: as many of each in one batch, not in the next."""
-
-    def packed(layer: nn.Module, x: Tensor) -> Tensor:
-        out = torch.zeros_like(x)
-        seen = x.ne(0).any(dim=2)
-        out[seen] = layer(x[seen])
-        return out
-
+    """As many of each in one batch, not in the next."""
     drawn = torch.randn(4, 4, 5, generator=torch.Generator().manual_seed(3))
     for one, length in zip(drawn, (2, 2, 2, 4), strict=True):
         one[length:] = 0

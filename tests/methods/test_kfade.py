@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from multidelete.core.errors import ConfigError, DivergedError, UnsupportedError
 from multidelete.curvature.metric import ParameterMetric
+from multidelete.curvature.rows import PairGradients
 from multidelete.data.pairs import Pair
 from multidelete.methods import KFADE, Outcome
 from multidelete.methods.base import sample_retain
@@ -15,6 +16,7 @@ from multidelete.methods.batch_loss import loss_gradient, mean_loss
 from multidelete.methods.importance import draw_gallery
 from multidelete.methods.kfade import Curvature, curvature_of, step_within
 from multidelete.methods.random_labels import wrong_pairs
+from tests.curvature.singly import Around, net_of, packed, pairs_of, score
 from tests.methods.cells import World, world
 from tests.models.cases import Case
 from tests.tiny import differing, quick, record_collated, scores, weights
@@ -214,3 +216,15 @@ def test_scores_that_are_not_finite_are_refused(one: World) -> None:
 def test_settings_are_checked(setting: str, value: float) -> None:
     with pytest.raises(ConfigError, match=rf"{setting} is {value}; it must be"):
         KFADE(**{setting: value})
+
+
+def test_layers_that_late_pairs_show_to_be_used_otherwise_stay() -> None:
+    texts = torch.randn(40, 4, 5, generator=torch.Generator().manual_seed(3))
+    for number, text in enumerate(texts):
+        text[4 if number == 5 else 2 :] = 0  # one text is longer, beyond those that tell how large gradients are
+    pairs = pairs_of(list(texts))
+    network = net_of(nn.Sequential(Around(nn.Linear(5, 5), packed), nn.Linear(5, 5)))
+    said = network(network.collate(pairs)).score.detach()[:, None]
+    each = sum(rows.nbytes for rows in PairGradients(network).of(pairs[-1:], [score], 1)[0].values())
+    found = curvature_of(network, pairs, said, 0.3, most_bytes=2 * each)  # two at a time
+    assert {*found.metric} == {"net.1.weight", "net.1.bias"}
