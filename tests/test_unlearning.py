@@ -10,8 +10,10 @@ import torch
 from safetensors import safe_open
 from transformers import AutoProcessor, CLIPModel
 
+from multidelete.artifacts.card import model_card
 from multidelete.artifacts.folders import partial_folder
 from multidelete.artifacts.manifest import digest_folder
+from multidelete.artifacts.record import RunRecord
 from multidelete.core.errors import (
     CheckpointError,
     ConfigError,
@@ -398,3 +400,13 @@ def test_your_own_method_is_found_and_run(original: Path, data: PairData, forget
     assert (raised > 0.01).all()
     assert result.manifest["method"] == {"name": "raise_score"}
     assert partial_folder(original.parent / "out").exists() is False
+
+
+def test_a_card_says_where_the_run_gave_the_original_back() -> None:
+    found = {"unchanged": 1.0, "forgotten": 0.0}
+    assert "the original, which still knows these pairs" in model_card(RunRecord(decisions=found))
+    for other in (
+        {"unchanged": 0.0, "forgotten": 0.0},
+        {"unchanged": 1.0, "forgotten": 1.0},
+    ):  # it knew nothing of them
+        assert "still knows" not in model_card(RunRecord(decisions=other))

@@ -125,6 +125,7 @@ def test_outputs_among_folders_of_pictures_are_refused(tmp_path: Path) -> None:
         ("images/train/a/one.png", tmp_path),
         (str(deep), None),
         ("train/a/one.png", tmp_path / "images"),
+        ("../images/train/a/one.png", None),
     ):
         pair = Pair(id="1", inputs={"image": deep, "text": "t"}, sources={"image": source, "text": "t"})
         data = PairData("photos", {"train": PairDataset([pair], "photos")})

@@ -17,7 +17,7 @@ import pytest
 
 import multidelete.ledger as ledger_package
 from multidelete.artifacts.keys import key_id, new_key, read_keys, write_keys
-from multidelete.artifacts.manifest import digest_file, read_record
+from multidelete.artifacts.manifest import digest_file, read_record, write_record
 from multidelete.artifacts.record import Holdout
 from multidelete.cli import run as command
 from multidelete.core.errors import LedgerError, MultideleteError, RequestError, UnsupportedError
@@ -30,7 +30,7 @@ from multidelete.ledger.drift import advice
 from multidelete.ledger.events import Audited, Budget, Planned, Started
 from multidelete.ledger.holders import check_gone, find_holders, listed, look_again, say_gone
 from multidelete.ledger.judging import Beside, judge
-from multidelete.ledger.models import newest
+from multidelete.ledger.models import has_forgotten, newest
 from multidelete.ledger.places import places_of, write_places
 from multidelete.ledger.plan import make_plan, write_plan
 from multidelete.ledger.releasing import refuse, release
@@ -258,6 +258,12 @@ def test_lineage_of_a_model_that_has_forgotten_before_keeps_its_keys(
     assert command([*begun, "--key", str(tmp_path / "key")]) == 0
     (tmp_path / "key").unlink()
     other = Ledger.open(tmp_path / "other")
+    assert has_forgotten(other, earlier, pairs_of_person(data, SECOND))
+    copied = shutil.copytree(earlier, tmp_path / "given back")
+    record = read_record(copied)
+    assert record is not None
+    write_record(copied, replace(record, decisions={"unchanged": 1.0, "forgotten": 0.0}))
+    assert not has_forgotten(other, copied, pairs_of_person(data, SECOND))
     asked = ("--forget-subject", FIRST, "--reference", "T-1", "--due", "2099-12-28", "--basis", "GDPR")
     assert command(["ledger", "receive", str(other.folder), *asked]) == 0
     resolved = taken_up(other, data).arguments(QUICK).resolved()

@@ -445,7 +445,8 @@ def test_run_without_validation_pairs_stands_on_weaker_ground_and_says_so(
     assert before.unseen is None
     assert after.gap <= before.gap  # never worse than where it began, however far it came
     assert after.lost_since(before) <= 0.15
-    assert ("there are no validation pairs" in caplog.text) == (outcome.decisions["forgotten"] == 0)
+    assert "there are no validation pairs" in caplog.text
+    assert outcome.decisions["holdout"] == 0
 
 
 def test_a_run_that_costs_more_than_it_may_says_so(memorised: Adapter, data: PairData) -> None:
@@ -552,6 +553,7 @@ def test_original_that_memorised_nothing_is_left_as_it_is(data: PairData) -> Non
     outcome = run_method(MultiDelete(), job)
     assert outcome.decisions["legs"] == 0
     assert outcome.decisions["forgotten"] == 1
+    assert outcome.decisions["unchanged"] == 1
     assert same(weights(job.adapter), before)
 
 

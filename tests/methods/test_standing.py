@@ -123,7 +123,15 @@ def test_of_each_kind_that_goes_validation_pairs_are_looked_at(adapter: Adapter,
 
 def test_a_run_says_what_still_tells_and_on_which_ground_it_stands(adapter: Adapter, data: PairData) -> None:
     judge = Judge(job_of(adapter, data))
-    told = {"legs": 3.0, "kept": 0.9, "kept_before": 0.9, "distance": 0.04, "further": 0.05, "stands": 1.0}
+    told = {
+        "legs": 3.0,
+        "kept": 0.9,
+        "kept_before": 0.9,
+        "distance": 0.04,
+        "further": 0.05,
+        "stands": 1.0,
+        "unchanged": 0.0,
+    }
     open_ones: dict[str, dict[str, float]] = {
         "mean rank among them lies 0.05": {"near": 0, "beside": 0.1, "left": 0.1},
         "mean signal lies 0.40 standard deviations": {"near": 1, "beside": CLOSE + 0.1, "left": 0.1},
@@ -131,6 +139,8 @@ def test_a_run_says_what_still_tells_and_on_which_ground_it_stands(adapter: Adap
     }
     for words, figures in open_ones.items():
         assert words in (what_is_missing({**told, **figures, "forgotten": 0.0}, judge) or "")
+        again = what_is_missing({**told, **figures, "forgotten": 0.0, "unchanged": 1.0}, judge) or ""
+        assert "so the result is the original, unchanged" in again
     assert what_is_missing({**told, "forgotten": 1.0}, judge) is None
     blind = Judge(replace(job_of(adapter, data), holdout=None))
     said = what_is_missing({**told, "forgotten": 1.0}, blind) or ""

@@ -4,6 +4,8 @@ from multidelete.artifacts.record import Cost, MethodRecord, RunRecord
 from multidelete.core.json_files import JsonObject
 from multidelete.core.words import tokens_sentence
 
+_UNCHANGED = "The run found no way: **the weights are those of the original, which still knows these pairs.**\n"
+
 
 def model_card(record: RunRecord) -> str:
     """Markdown for the result folder's README.md, from its record."""
@@ -24,7 +26,7 @@ tags:
 
 On {record.date} this model was made to forget {request and request.pairs} of its training pairs (deleted by
 {request and request.unit}) with the method `{method.name}` of multidelete {versions.get("multidelete")}.
-{form}
+{_UNCHANGED if record.gave_original_back else ""}{form}
 
 | | |
 |---|---|

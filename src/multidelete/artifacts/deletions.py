@@ -223,7 +223,8 @@ def not_yet_deleted(request: Request, all_data: PairData, left: PairData, lineag
     if not kept:
         raise RequestError(
             f"all {counted(len(request.ids), 'pairs')} of the request were deleted from this model by earlier "
-            "requests. There is nothing left to do for it."
+            "requests. There is nothing left to do for it. Where an audit still finds them, delete them from the model "
+            "that came before those requests."
         )
     told = share(len(earlier), len(request.ids), "pairs of the request were")
     logger.warning("%s deleted by earlier requests, and left out of this one.", told)

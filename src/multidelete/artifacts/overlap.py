@@ -136,7 +136,7 @@ def _folders_of_pictures(data: "PairData") -> list[Path]:
 
 def _folder_of_picture(source: str, file: str) -> str:
     first, slash, _ = source.partition("/")
-    if first and slash and file.endswith(f"/{source}"):
+    if first.strip(".") and slash and file.endswith(f"/{source}"):
         return f"{file[: -len(source)]}{first}"
     return os.path.dirname(file) or "."
 

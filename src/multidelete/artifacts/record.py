@@ -225,6 +225,12 @@ class RunRecord(Record):
         unit, pairs, digest = self.request.unit or "pair", self.request.pairs, self.request.digest
         return (DeletionRecord(key="", unit=unit, pairs=pairs, request=digest, ids=(), contents=()),)
 
+    @property
+    def gave_original_back(self) -> bool:
+        """Whether the run found no way to forget its pairs, so that the weights are the original's."""
+        found = self.decisions or {}
+        return bool(found.get("unchanged")) and not found.get("forgotten")
+
     def merged(self) -> Self:
         """The record once what LoRA learned is part of the weights."""
         return replace(self, lora=replace(self.lora or LoraRecord(), merged=True))

@@ -127,9 +127,15 @@ def _made(ledger: Ledger, run: Unlearned) -> LineageModel:
 
 
 def has_forgotten(ledger: Ledger, model: str | Path, pairs: Sequence[Pair]) -> bool:
-    """Whether a model has forgotten all of these pairs, as far as the keys tell that lie beside it or in the ledger."""
+    """Whether a model has forgotten all of these pairs, as far as the keys tell that lie beside it or in the ledger.
+
+    One whose run gave the original back has not.
+    """
     keys = run_keys(ledger)
     try:
+        record = read_record(model)
+        if record is not None and record.gave_original_back:
+            return False
         lineage = lineage_of(model)
         lineage = lineage.with_keys(read_keys(keys)) if keys.is_file() else lineage
     except MultideleteError:

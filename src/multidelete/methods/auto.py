@@ -119,10 +119,15 @@ def what_is_missing(told: Mapping[str, float], judge: Judge) -> str | None:
     return (
         f"the deleted pairs can still be told from {'validation pairs' if judge.has_holdout else ground}: "
         f"{_what_tells(told)}. "
-        f"No leg of {told['legs']:.0f} came farther with kept pairs standing, which are found "
-        f"{told['kept']:.3f} now and {told['kept_before']:.3f} before. "
+        f"No leg of {told['legs']:.0f} came farther with kept pairs standing, {_what_remains(told)}. "
         "Audit the result; retraining is the way that is left."
     )
+
+
+def _what_remains(told: Mapping[str, float]) -> str:
+    if told["unchanged"]:
+        return "so the result is the original, unchanged: it still knows what is to be deleted"
+    return f"which are found {told['kept']:.3f} now and {told['kept_before']:.3f} before"
 
 
 def _what_tells(told: Mapping[str, float]) -> str:

@@ -238,6 +238,7 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
             "beside": best.beside,
             "left": best.left,
             "forgotten": float(best.is_forgotten),
+            "unchanged": float(all(torch.equal(best_weights[name], tensor) for name, tensor in original.items())),
             "lost": best.lost_since(start),
             "stands": float(best.lost_since(start) <= ALLOWED),
             "kept": best.kept.mean().item(),

@@ -214,7 +214,7 @@ class Standing:
 
 def _unseen(job: Job) -> tuple[PairDataset, str | None]:
     """Pairs that the deleted ones are compared with, and why they are no validation pairs; None where they are."""
-    why = "there are no validation pairs"
+    why = "there are no validation pairs that could serve"
     if job.holdout is not None:
         held = _of_every_kind(job, job.holdout)
         missing = {pair.kind: None for pair in job.forget}.keys() - {pair.kind for pair in held}
