@@ -120,6 +120,7 @@ def test_cost_of_a_run_that_finds_its_end_is_a_ceiling(
     shown = " ".join(capsys.readouterr().out.split())
     assert re.search(rf"cost {most}[\d,]+ steps, [\d,]+ pairs trained on, [\d,]+ only forwarded", shown)
     assert "all pairs of 1 subject" in shown
+    assert ("weaker ground the validation pairs are of fewer than 10 subjects" in shown) == (pace == "auto")
 
 
 def test_lora_is_named_with_its_part(original: Path, capsys: pytest.CaptureFixture[str]) -> None:

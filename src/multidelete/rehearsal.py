@@ -24,6 +24,7 @@ from multidelete.methods import GradientMethod, Job, Method
 from multidelete.methods.auto import finds_its_way, planned_run
 from multidelete.methods.base import Planned, sample_retain
 from multidelete.methods.reference import ReferenceSettings, outputs_of
+from multidelete.methods.standing import pairs_to_compare
 from multidelete.models.converters.forms import form_of
 from multidelete.models.preflight import check_pairs
 from multidelete.training.loop import LoopResult, Run, run_loop
@@ -53,6 +54,8 @@ class Rehearsal:
         wall_s: Estimated seconds, without loading the model and writing the result; None where it cannot be told.
         estimated: How.
         peak_bytes: Most memory that a few steps took, and what solved legs may need beside; None where none were timed.
+        no_validation: Why a run that finds its own end would have no validation pairs to compare the deleted ones with;
+            None where it has.
         forget: Ids of the pairs that go.
     """
 
@@ -69,6 +72,7 @@ class Rehearsal:
     wall_s: float | None
     estimated: str
     peak_bytes: int | None
+    no_validation: str | None
     forget: tuple[str, ...]
 
 
@@ -118,6 +122,7 @@ def rehearse(arguments: DeletionArguments, out: str | Path | None = None, *, ove
         wall_s=wall_s,
         estimated=estimated,
         peak_bytes=peak_bytes,
+        no_validation=pairs_to_compare(job)[1] if finds_its_way(method, job) else None,
         forget=tuple(request.ids),
     )
 

@@ -40,6 +40,8 @@ def show_rehearsal(rehearsal: "Rehearsal", out: Path, *, named: bool, as_json: b
     part = rehearsal.trainable
     beside = "LoRA beside " if "lora" in part else ""
     rows.append(["trained", f"{beside}{part['chosen']}: {_counted(part['parameters'], 'tensors of parameters')}"])
+    if rehearsal.no_validation is not None:
+        rows.append(["weaker ground", f"{rehearsal.no_validation}: nobody can tell what forgotten looks like"])
     if rehearsal.pairs_backward is not None:
         most = "at most " if rehearsal.loop.get("pace") == "auto" else ""  # the run ends where it may
         asked = f", {rehearsal.pairs_forward:,} only forwarded" if rehearsal.pairs_forward else ""

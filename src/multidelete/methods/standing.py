@@ -212,7 +212,7 @@ class Standing:
         return both
 
 
-def _unseen(job: Job) -> tuple[PairDataset, str | None]:
+def pairs_to_compare(job: Job) -> tuple[PairDataset, str | None]:
     """Pairs that the deleted ones are compared with, and why they are no validation pairs; None where they are."""
     why = "there are no validation pairs that could serve"
     if job.holdout is not None:
@@ -293,7 +293,7 @@ class Judge:
         judged = min(KEPT_DRAWN if self._is_drawn else KEPT, len(job.retain) if everywhere else len(job.retain) // 4)
         self.kept = sample_pairs(job.retain, judged, job.seed, Stream.JUDGED, "kept pairs that are judged")
         self.steps_on = job.retain if everywhere else job.retain.without(self.kept.ids, "retain")
-        self.unseen, self.why_no_holdout = _unseen(job)
+        self.unseen, self.why_no_holdout = pairs_to_compare(job)
         self.has_holdout = self.why_no_holdout is None
         self.pairs = 1  # asked above
         self.apart: dict[str, float] = {}
