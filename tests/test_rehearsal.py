@@ -10,7 +10,7 @@ import pytest
 
 import multidelete
 from multidelete.cli import run
-from multidelete.core.errors import CheckpointError, RequestError, UnsupportedError
+from multidelete.core.errors import CheckpointError, DataError, RequestError, UnsupportedError
 from multidelete.core.settings import LoraSettings
 from multidelete.data.pairs import PairData, PairDataset
 from multidelete.deletion.arguments import DeletionArguments
@@ -140,3 +140,16 @@ def test_what_a_run_would_refuse_is_refused(original: Path, tmp_path: Path) -> N
     with pytest.raises(UnsupportedError, match="cannot train LoRA"):
         rehearsed(adapter, DATA, subjects_ids(DATA.train, 1), method="ssd", lora=LoraSettings())
     assert run(["unlearn", str(original), "--data", SPEC, "--out", "o", "--name-forgotten"]) == 2
+
+
+def test_broken_validation_pictures_are_told_together(tmp_path: Path) -> None:
+    """By a dry run as by a run, which compares the deleted pairs with them."""
+    data = people(8, unseen=24)
+    val = list(data.splits["val"])
+    for number in (3, 11, 30):
+        (file := tmp_path / f"{number}.png").write_bytes(f"no picture {number}".encode())
+        pair = val[number]
+        val[number] = replace(pair, inputs={**pair.inputs, "image": file}, sources={**pair.sources, "image": str(file)})
+    broken = replace(data, splits={**data.splits, "val": PairDataset(val, "val")})
+    with pytest.raises(DataError, match=r"3 of \d+ images of val cannot be read"):
+        rehearsed(own_clip(data), broken, data.train.ids[:4])

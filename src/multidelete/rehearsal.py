@@ -19,7 +19,7 @@ from multidelete.core.words import counted
 from multidelete.data.pairs import PairDataset
 from multidelete.data.request import Request, unit_keys
 from multidelete.deletion.arguments import DeletionArguments
-from multidelete.deletion.job import features_of, prepare
+from multidelete.deletion.job import features_of, parts_to_check, prepare
 from multidelete.methods import GradientMethod, Job, Method
 from multidelete.methods.auto import finds_its_way, planned_run
 from multidelete.methods.base import Planned, sample_retain
@@ -102,7 +102,7 @@ def rehearse(arguments: DeletionArguments, out: str | Path | None = None, *, ove
     prepared = prepare(deletion)
     job, method, request = prepared.job, deletion.method, deletion.request
     with own_code(method, job.adapter), features_of(prepared) as kept:
-        check_pairs(job.adapter, {"the forget pairs": job.forget, "the retain pairs": sample_retain(job)})
+        check_pairs(job.adapter, parts_to_check(prepared))
         plan = planned_run(method, job)
         wall_s, estimated, peak_bytes = _estimate(method, job, plan)
         if kept is not None and wall_s is not None:

@@ -30,7 +30,7 @@ from multidelete.data.pairs import PairData
 from multidelete.data.repeats import cached_note, repeats_note
 from multidelete.data.request import Request
 from multidelete.deletion.arguments import DeletionArguments
-from multidelete.deletion.job import check_machine, features_of, prepare
+from multidelete.deletion.job import check_machine, features_of, parts_to_check, prepare
 from multidelete.deletion.recording import begun_record, record_of_deletion, record_of_training
 from multidelete.deletion.resolved import Deletion, content_of
 from multidelete.methods import Method, Outcome, Training
@@ -294,10 +294,9 @@ def forgotten(deletion: Deletion, work: Path | None = None, *, resume: bool = Fa
     job, method = prepared.job, deletion.method
     own_key = new_key() if work is None else key_of_run(work / RUN_KEY)
     lineage = deletion.lineage.then(record_of(own_key, deletion.pairs, deletion.request.unit), own_key)
-    parts = {"the forget pairs": job.forget, "the retain pairs": sample_retain(job)}
     with own_code(method, job.adapter), features_of(prepared) as kept:
-        check_pairs(job.adapter, parts, name=deletion.model_name)
-        cut = job.adapter.truncated([pair for pairs in parts.values() for pair in pairs])
+        check_pairs(job.adapter, parts_to_check(prepared), name=deletion.model_name)
+        cut = job.adapter.truncated([*job.forget, *sample_retain(job)])
         done = run_method(method, job)
         if kept is not None and isinstance(done, Outcome):
             done = replace(done, reference_s=done.reference_s + kept.seconds, wall_s=done.wall_s + kept.seconds)

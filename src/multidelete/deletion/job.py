@@ -17,9 +17,11 @@ from multidelete.data.pairs import PairData, PairDataset
 from multidelete.data.request import forget_retain
 from multidelete.deletion.resolved import Deletion
 from multidelete.methods import GradientMethod, Job
-from multidelete.methods.base import sample_pairs
+from multidelete.methods.auto import finds_its_way
+from multidelete.methods.base import sample_pairs, sample_retain
 from multidelete.methods.defaults import recorded
 from multidelete.methods.reference import HOLDOUT_LIMIT
+from multidelete.methods.standing import pairs_to_compare
 from multidelete.models import Adapter, choose_trainable
 from multidelete.models.checkpoint import weights_digest
 from multidelete.models.features import KeptPictures, kept_features
@@ -86,6 +88,16 @@ def features_of(prepared: Prepared) -> AbstractContextManager[KeptPictures | Non
     job.adapter.to(make_accelerator(device=job.settings.device).device)
     is_still = isinstance(method, GradientMethod) and not method.training_mode
     return kept_features(job.adapter, job.settings.feature_cache if is_still else 0.0, job.work)
+
+
+def parts_to_check(prepared: Prepared) -> dict[str, PairDataset]:
+    """The pairs that a run begins with, by what they are for."""
+    job, method = prepared.job, prepared.deletion.method
+    parts = {"the forget pairs": job.forget, "the retain pairs": sample_retain(job)}
+    if isinstance(method, GradientMethod) and finds_its_way(method, job):
+        compared, why_no_validation = pairs_to_compare(job)
+        parts |= {"the validation pairs": compared} if why_no_validation is None else {}
+    return parts
 
 
 def _holdout(data: PairData, seed: int) -> PairDataset | None:
