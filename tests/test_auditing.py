@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from multidelete.artifacts.keys import pair_alias
-from multidelete.artifacts.manifest import digest_folder
+from multidelete.artifacts.manifest import digest_folder, read_record, write_record
 from multidelete.artifacts.record import MethodRecord, RunRecord
 from multidelete.auditing import AuditResult, audit, pace_of
 from multidelete.audits import AuditInput, ModelSignals, Signals
@@ -179,6 +179,17 @@ def test_untouched_model_is_never_forgotten_and_has_no_cost(made: Made) -> None:
             if m == "unlearned" and "difference" not in figure]  # fmt: skip
     assert all(same)
     assert same
+
+
+def test_a_run_that_gave_the_original_back_is_called_the_original(made: Made) -> None:
+    """As LoRA that writes nothing, whose folder is another than the original's."""
+    record = read_record(shutil.copytree(made.root / "unlearned", made.root / "given back"))
+    assert record is not None
+    write_record(made.root / "given back", replace(record, decisions={"unchanged": 1.0, "forgotten": 0.0}))
+    shutil.copy(made.root / "unlearned.key", made.root / "given back.key")
+    found = made.audit("back", unlearned="given back", retrained=None)
+    assert found.verdict.outcome != "forgotten"
+    assert any(told.startswith("The unlearned model is the original") for told in found.verdict.sentences)
 
 
 def test_without_a_retrained_model_nothing_speaks_of_one(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
@@ -378,7 +389,7 @@ def test_a_rate_of_relearning_needs_relearning(made: Made) -> None:
         ("multidelete", {"pace": "given", "lr": 1e-3}, "given"),
         ("scrub", {"lr": 1e-3}, "given"),
         ("ssd", {"pace": "given", "lr": 1e-3}, "none"),
-        ("retrain", {"lr": 1e-3}, None),
+        ("retrain", {"lr": 1e-3}, "retrained"),
         ("my.own:Method", {"lr": 1e-3}, None),
         (None, None, None),
     ],

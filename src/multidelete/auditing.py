@@ -206,8 +206,8 @@ def audit(
             probed = probe_figures(inputs, copies, compress=compress, relearn=relearn, lr=lr)
             figures += mark_void(with_targets(probed))
         judged = verdict(
-            figures, unit_counts(inputs), kept_repeats=len(repeats), is_untouched=twins.get("unlearned") == "original",
-            pace=pace_of(records["unlearned"]),
+            figures, unit_counts(inputs), kept_repeats=len(repeats), pace=pace_of(records["unlearned"]),
+            is_untouched=twins.get("unlearned") == "original" or records["unlearned"].gave_original_back,
         )  # fmt: skip
         hidden = [] if show_forgotten else secrets(inputs, data.train)
         judged_by = {
@@ -240,8 +240,10 @@ def pace_of(record: RunRecord) -> Pace | None:
     if loop.get("pace") == "auto":
         return "auto"
     method = None if record.method is None else METHODS.get(record.method.name or "")
-    if method is None or issubclass(method, Retrain):
+    if method is None:
         return None
+    if issubclass(method, Retrain):
+        return "retrained"
     if not method.trains:
         return "none"
     return "given" if loop else None

@@ -466,6 +466,7 @@ def test_nothing_is_forgotten_while_the_same_pairs_are_kept_under_other_ids() ->
         ("over-forgotten", "given", "with fewer --passes or a lower --lr or by another"),
         ("damaged", "given", "with a lower --lr or more --retain-per-forget or by another"),
         ("unfinished", "none", "with other hyperparameters (--set) or by another"),
+        ("damaged", "retrained", "with another --seed or by another"),
         ("damaged", None, "with other settings or by another"),
     ],
 )
@@ -474,6 +475,8 @@ def test_advice_fits_the_run_that_made_the_model(outcome: Outcome, pace: Pace | 
     assert told in step
     assert step.endswith("and audit again; where nothing helps, retrain.")
     assert pace == "given" or "--retain-per-forget" not in step
+    *_, without = next_steps(outcome, [], has_retrained=False, is_hidden=False, pace=pace)
+    assert without.startswith("This model was itself made" if pace == "retrained" else "Make a model without")
 
 
 @pytest.mark.parametrize(

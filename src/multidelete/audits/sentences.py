@@ -22,8 +22,8 @@ ReasonKind = Literal[
     "too few",
     "near chance",
 ]
-Pace = Literal["auto", "given", "none"]
-"""How a run came by its rate and its end: it found them, they were given, or its method does not train."""
+Pace = Literal["auto", "given", "none", "retrained"]
+"""How a run came by its rate and its end: found, given, or neither, as its method does not train; or it retrained."""
 
 BEYOND = {  # criterion, and whether the gap lies above
     ("forgetting", True): "Deleted pairs are still known",
@@ -240,6 +240,7 @@ _CHANGED_OTHERWISE: dict[Pace | None, dict[Outcome, str]] = {
         "damaged": "with a lower --lr or more --retain-per-forget",
     },
     "none": dict.fromkeys(("unfinished", "over-forgotten", "damaged"), "with other hyperparameters (--set)"),
+    "retrained": dict.fromkeys(("unfinished", "over-forgotten", "damaged"), "with another --seed"),
     None: dict.fromkeys(("unfinished", "over-forgotten", "damaged"), "with other settings"),
 }
 """What to change in a run, by how it came by its rate (None: not known) and what became of it."""
@@ -253,6 +254,11 @@ def next_steps(
         "Make a model without these pairs (multidelete unlearn --method retrain, with the same --data and --forget), "
         "and audit again with --retrained: it shows what never having seen them looks like."
     )
+    if pace == "retrained":
+        retrain = (
+            "This model was itself made without these pairs. Make another with another --seed, and audit again with "
+            "that one as --retrained: it shows how far two such models lie apart."
+        )
     again = "Delete again from the original, not from this model"
     steps = []
     if outcome == "forgotten":
