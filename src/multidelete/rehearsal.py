@@ -24,7 +24,7 @@ from multidelete.methods import GradientMethod, Job, Method
 from multidelete.methods.auto import finds_its_way, planned_run
 from multidelete.methods.base import Planned, sample_retain
 from multidelete.methods.reference import ReferenceSettings, outputs_of
-from multidelete.methods.standing import pairs_to_compare
+from multidelete.methods.standing import validation_pairs
 from multidelete.models.converters.forms import form_of
 from multidelete.models.preflight import check_pairs
 from multidelete.training.loop import LoopResult, Run, run_loop
@@ -122,9 +122,14 @@ def rehearse(arguments: DeletionArguments, out: str | Path | None = None, *, ove
         wall_s=wall_s,
         estimated=estimated,
         peak_bytes=peak_bytes,
-        no_validation=pairs_to_compare(job)[1] if finds_its_way(method, job) else None,
+        no_validation=_why_no_validation(job) if finds_its_way(method, job) else None,
         forget=tuple(request.ids),
     )
+
+
+def _why_no_validation(job: Job) -> str | None:
+    found = validation_pairs(job)
+    return found if isinstance(found, str) else None
 
 
 def _units(job: Job, request: Request) -> int:

@@ -135,7 +135,7 @@ def _folders_of_pictures(data: "PairData") -> list[Path]:
 
 
 def _folder_of_picture(source: str, file: str) -> str:
-    first, slash, _ = source.partition("/")
+    first, slash, _ = source.partition("/")  # one of dots alone, as in ../images/a.png, is no folder of pictures
     if first.strip(".") and slash and file.endswith(f"/{source}"):
         return f"{file[: -len(source)]}{first}"
     return os.path.dirname(file) or "."

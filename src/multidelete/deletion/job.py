@@ -21,7 +21,7 @@ from multidelete.methods.auto import finds_its_way
 from multidelete.methods.base import sample_pairs, sample_retain
 from multidelete.methods.defaults import recorded
 from multidelete.methods.reference import HOLDOUT_LIMIT
-from multidelete.methods.standing import pairs_to_compare
+from multidelete.methods.standing import validation_pairs
 from multidelete.models import Adapter, choose_trainable
 from multidelete.models.checkpoint import weights_digest
 from multidelete.models.features import KeptPictures, kept_features
@@ -95,8 +95,8 @@ def parts_to_check(prepared: Prepared) -> dict[str, PairDataset]:
     job, method = prepared.job, prepared.deletion.method
     parts = {"the forget pairs": job.forget, "the retain pairs": sample_retain(job)}
     if isinstance(method, GradientMethod) and finds_its_way(method, job):
-        compared, why_no_validation = pairs_to_compare(job)
-        parts |= {"the validation pairs": compared} if why_no_validation is None else {}
+        compared = validation_pairs(job)
+        parts |= {} if isinstance(compared, str) else {"the validation pairs": compared}
     return parts
 
 

@@ -220,6 +220,7 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
     if diverged is not None and not any("gap" in row for row in run.history):
         raise diverged
     put_back(job.adapter, best_weights)
+    is_same = all(torch.equal(best_weights[name], tensor) for name, tensor in original.items())
     return Outcome(
         adapter=job.adapter,
         history=run.history,
@@ -238,7 +239,7 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
             "beside": best.beside,
             "left": best.left,
             "forgotten": float(best.is_forgotten),
-            "unchanged": float(all(torch.equal(best_weights[name], tensor) for name, tensor in original.items())),
+            "unchanged": float(is_same and not job.adapter.holds_data),  # a graph has lost its edges all the same
             "lost": best.lost_since(start),
             "stands": float(best.lost_since(start) <= ALLOWED),
             "kept": best.kept.mean().item(),

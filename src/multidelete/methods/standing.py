@@ -212,23 +212,25 @@ class Standing:
         return both
 
 
-def pairs_to_compare(job: Job) -> tuple[PairDataset, str | None]:
-    """Pairs that the deleted ones are compared with, and why they are no validation pairs; None where they are."""
-    why = "there are no validation pairs that could serve"
-    if job.holdout is not None:
-        held = _of_every_kind(job, job.holdout)
-        missing = {pair.kind: None for pair in job.forget}.keys() - {pair.kind for pair in held}
-        if not missing and _together(held.pairs) >= ENOUGH_UNSEEN:
-            return held, None
-        few = f"the validation pairs are of fewer than {ENOUGH_UNSEEN} subjects or pictures"
-        why = (
-            f"no validation pair is of the kind {shown(min(missing, key=str))}, as deleted ones are" if missing else few
-        )
+def validation_pairs(job: Job) -> PairDataset | str:
+    """Validation pairs that the deleted ones can be compared with, or in words why there are none."""
+    if job.holdout is None:
+        return "there are no validation pairs that could serve"
+    held = _of_every_kind(job, job.holdout)
+    missing = {pair.kind for pair in job.forget} - {pair.kind for pair in held}
+    if missing:
+        return f"no validation pair is of the kind {shown(min(missing, key=str))}, as deleted ones are"
+    if _together(held.pairs) < ENOUGH_UNSEEN:
+        return f"the validation pairs are of fewer than {ENOUGH_UNSEEN} subjects or pictures"
+    return held
+
+
+def _unassociated(job: Job) -> PairDataset:
+    """Pairs of retain members that do not belong together."""
     associations = Associations(job.train, job.adapter.modalities)
     stand_for = [job.forget[at % len(job.forget)] for at in range(max(64, min(JUDGED, len(job.forget))))]
     drawn = unassociated_pairs(job.retain.pairs, stand_for, associations, stream(job.seed, Stream.PARTNERS))
-    pairs = [replace(pair, id=f"{at}:{pair.id}") for at, pair in enumerate(drawn)]
-    return PairDataset(pairs, "unassociated pairs"), why
+    return PairDataset([replace(pair, id=f"{at}:{pair.id}") for at, pair in enumerate(drawn)], "unassociated pairs")
 
 
 def _of_every_kind(job: Job, holdout: PairDataset) -> PairDataset:
@@ -276,8 +278,8 @@ class Judge:
             stepped on anyway, so that those judged stand for all.
         unseen: What deleted pairs are compared with.
         is_matching: Whether the score comes from a matching head.
-        has_holdout: Whether these are validation pairs; otherwise they are unassociated pairs of retain members.
-        why_no_holdout: In words; None where they are.
+        why_no_holdout: In words, why these are unassociated pairs of retain members; None where they are validation
+            pairs.
         apart: By modality, how well its members alone tell the deleted pairs from comparable validation pairs (see
             `told_apart`), by the first model that was measured. Of encoders that are not trained alone: others may know
             words that deleted pairs taught them from words that they never met.
@@ -293,8 +295,9 @@ class Judge:
         judged = min(KEPT_DRAWN if self._is_drawn else KEPT, len(job.retain) if everywhere else len(job.retain) // 4)
         self.kept = sample_pairs(job.retain, judged, job.seed, Stream.JUDGED, "kept pairs that are judged")
         self.steps_on = job.retain if everywhere else job.retain.without(self.kept.ids, "retain")
-        self.unseen, self.why_no_holdout = pairs_to_compare(job)
-        self.has_holdout = self.why_no_holdout is None
+        found = validation_pairs(job)
+        self.why_no_holdout = found if isinstance(found, str) else None
+        self.unseen = _unassociated(job) if isinstance(found, str) else found
         self.pairs = 1  # asked above
         self.apart: dict[str, float] = {}
         self._spread: Tensor | None = None
@@ -306,6 +309,11 @@ class Judge:
         going = _of_kinds(job.forget.pairs)
         doubts = {kind: self._doubt(at) for kind, at in going.items()}
         self._kinds = Kinds(going, _of_common_kinds(self.kept.pairs), _of_common_kinds(self.unseen.pairs), doubts)
+
+    @property
+    def has_holdout(self) -> bool:
+        """Whether the deleted pairs are compared with validation pairs."""
+        return self.why_no_holdout is None
 
     @property
     def asks_of_kept(self) -> int:
