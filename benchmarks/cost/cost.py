@@ -2,39 +2,40 @@
 
 Run from the repository, once the other pages are written::
 
-    OMP_NUM_THREADS=1 python benchmarks/cost/cost.py
+    python benchmarks/cost/cost.py
 
 Aimed at are 2 E visits for each deleted pair, where E is the number of epochs of the original's training: then a run
 takes a tenth of the time of retraining where a twentieth of the pairs goes. A visit is a forward and backward pass over
-one pair, as training makes it; a pair that is only forwarded counts as the share of that which this takes, and that is
-measured here, on the models of ``foreign/``.
+one pair, as training made it; what a run does with a pair counts as the share of that which it takes (`shares.py`).
 """
 
 import json
 import re
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
-
-import torch
-
-from multidelete.data.readers import load_data
-from multidelete.models import Adapter
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "foreign"))
-from foreign import BATCH, KINDS, started  # the benchmark of models from elsewhere
-from made import DELETED, written
+from foreign import KINDS, PEOPLE  # the benchmark of models from elsewhere
+from made import DELETED
 
 HERE = Path(__file__).parent
 FOLDER = HERE.parent
-ROUNDS = 12
+UNSEEN = 256  # validation pairs at which a run looks, each with a picture at most
 FOREIGN_ROW = re.compile(
     r"\| (?P<model>[\w-]+) \| [\d.]+ \| (?P<epochs>\d+) \|.*\| (?P<back>\d+) \+ (?P<forth>\d+) \| (?P<time>[\d.]+) \|"
 )
+
+
+class Shares(NamedTuple):
+    """Of a visit: a pair forwarded and backpropagated, one only forwarded, a picture encoded once (`shares.py`)."""
+
+    backward: float
+    forward: float
+    picture: float
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,9 @@ class Run:
     Attributes:
         page: Where it stands.
         model: Which model it was.
+        shares: What its pairs cost.
         share: Of the training pairs that went.
+        deleted: Pairs.
         epochs: Of the original's training.
         backward: Pairs forwarded and backpropagated, for each deleted pair.
         forward: Pairs only forwarded.
@@ -53,15 +56,25 @@ class Run:
 
     page: str
     model: str
+    shares: Shares
     share: float
+    deleted: float
     epochs: float
     backward: float
     forward: float
     time: float
 
-    def of_aim(self, forward: float) -> float:
+    @property
+    def visits(self) -> float:
+        """For each deleted pair; each training pair counts as if it had a picture of its own."""
+        pictures = 1 / self.share + UNSEEN / self.deleted
+        numbers = self.backward, self.forward, pictures
+        return sum(share * number for share, number in zip(self.shares, numbers, strict=True))
+
+    @property
+    def of_aim(self) -> float:
         """Its visits, as a multiple of those that are aimed at."""
-        return (self.backward + forward * self.forward) / (2 * self.epochs)
+        return self.visits / (2 * self.epochs)
 
     @property
     def time_of_aim(self) -> float:
@@ -70,87 +83,58 @@ class Run:
 
 
 def main() -> None:
-    shares = forward_shares()
-    runs = [*of_foreign(), *of_pretrained(), *of_paper()]
-    (HERE / "README.md").write_text(page(runs, shares), encoding="utf-8")
+    told = json.loads((HERE / "shares.json").read_text(encoding="utf-8"))
+    shares = {name: Shares(**one) for name, one in told.items()}
+    runs = [*of_foreign(shares), *of_pretrained(shares), *of_paper(shares)]
+    (HERE / "README.md").write_text(page(runs), encoding="utf-8")
 
 
-def of_foreign() -> Iterator[Run]:
+def of_foreign(shares: Mapping[str, Shares]) -> Iterator[Run]:
     for found in FOREIGN_ROW.finditer((FOLDER / "foreign" / "README.md").read_text(encoding="utf-8")):
+        model = found["model"]
+        deleted = DELETED * PEOPLE[KINDS[model].data][0]
         counts = [float(found[name]) for name in ("epochs", "back", "forth", "time")]
         if counts[1] > 0:  # a run that saw nothing to forget
-            yield Run("foreign", found["model"], DELETED, *counts)
+            yield Run("foreign", model, shares[f"foreign/{model}"], DELETED, deleted, *counts)
 
 
-def of_pretrained() -> Iterator[Run]:
+def of_pretrained(shares: Mapping[str, Shares]) -> Iterator[Run]:
     for path in sorted((FOLDER / "pretrained" / "results").glob("*.json")):
         told = json.loads(path.read_text(encoding="utf-8"))
         back, forth = (told["cost"][f"pairs_{way}"] / told["deleted"] for way in ("backward", "forward"))
         share, seconds = told["deleted"] / told["pairs"], told["seconds"] / told["training_s"]
-        yield Run("pretrained", told["kind"], share, told["epochs"], back, forth, seconds)
+        own = shares[f"pretrained/{told['kind'].removesuffix(', LoRA')}"]
+        yield Run("pretrained", told["kind"], own, share, told["deleted"], told["epochs"], back, forth, seconds)
 
 
-def of_paper() -> Iterator[Run]:
+def of_paper(shares: Mapping[str, Shares]) -> Iterator[Run]:
     for told in json.loads((FOLDER / "paper" / "groups.json").read_text(encoding="utf-8")):
-        yield Run("paper", told["setting"], told["fraction"], told["passes"], *told["visits"], told["time"])
+        own, figures = shares[f"paper/{told['setting']}"], (told["passes"], *told["visits"], told["time"])
+        yield Run("paper", told["setting"], own, told["fraction"], told["pairs"], *figures)
 
 
-def forward_shares() -> dict[str, float]:
-    """For each kind of model, the time of a forward pass beside that of one with its backward pass."""
-    with TemporaryDirectory() as folder:
-        return {name: forward_share(name, Path(folder)) for name in KINDS if name != "tuned"}
-
-
-def forward_share(name: str, folder: Path) -> float:
-    kind = KINDS[name]
-    place = written(folder / kind.data, kind.data, 16 * BATCH, BATCH)
-    data = load_data(f"graph:{place}" if kind.family == "graph-text" else str(place))
-    adapter = started(kind, data)
-    batch = adapter.collate(data.train.pairs[:BATCH])
-    both, alone = (timed(one) for one in (lambda: adapter.task_loss(adapter(batch), batch).mean().backward(),
-                                          lambda: asked(adapter, batch)))  # fmt: skip
-    return alone / both
-
-
-@torch.no_grad()
-def asked(adapter: Adapter, batch: object) -> None:
-    adapter(batch)
-
-
-def timed(step: Callable[[], None]) -> float:
-    """Median seconds of the processor."""
-    seconds = []
-    for _ in range(ROUNDS):
-        began = time.process_time()
-        step()
-        seconds.append(time.process_time() - began)
-    return median(seconds)
-
-
-def page(runs: Sequence[Run], shares: dict[str, float]) -> str:
-    forward = median(shares.values())
+def page(runs: Sequence[Run]) -> str:
     groups: dict[tuple[str, str, float], list[Run]] = {}
     for run in runs:
         groups.setdefault((run.page, run.model, round(run.share, 3)), []).append(run)
-    names = ["page", "model", "share", "runs", "visits", "aimed at", "of the aim", "time", "of the aim"]
-    lines = [HEAD.format(forward=forward, shares=", ".join(f"{name} {share:.2f}" for name, share in shares.items()))]
-    lines += [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
+    names = ["page", "model", "share", "runs", "a pair", "visits", "aimed at", "of the aim", "time", "of the aim"]
+    lines = [HEAD, f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
     for (place, model, share), own in sorted(groups.items()):
-        visits = median(run.backward + forward * run.forward for run in own)
         aims = sorted({2 * run.epochs for run in own})
         cells = [
             f"[{place}](../{place}/)",
             model,
             f"{share:.1%}",
             str(len(own)),
-            f"{visits:.0f}",
+            " ".join(f"{one:.2f}" for one in own[0].shares),
+            f"{median(run.visits for run in own):.0f}",
             " to ".join(f"{aim:.0f}" for aim in dict.fromkeys([aims[0], aims[-1]])),
-            f"{median(run.of_aim(forward) for run in own):.1f}",
+            f"{median(run.of_aim for run in own):.1f}",
             f"{median(run.time for run in own):.2f}",
             f"{median(run.time_of_aim for run in own):.1f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    every = [run.of_aim(forward) for run in runs], [run.time_of_aim for run in runs]
+    every = [run.of_aim for run in runs], [run.time_of_aim for run in runs]
     lines += ["", f"Median of all {len(runs)} runs: {median(every[0]):.1f} of the visits that are aimed at, "
               f"{median(every[1]):.1f} of the time; {sum(one <= 1 for one in every[0])} and "
               f"{sum(one <= 1 for one in every[1])} of them stay within it.", ""]  # fmt: skip
@@ -160,16 +144,22 @@ def page(runs: Sequence[Run], shares: dict[str, float]) -> str:
 HEAD = """# What deletions cost
 
 ```sh
-OMP_NUM_THREADS=1 python benchmarks/cost/cost.py
+OMP_NUM_THREADS=1 python benchmarks/cost/shares.py --data DATA   # with the packages of benchmarks/pretrained
+python benchmarks/cost/cost.py
 ```
 
 The deletions without a setting that have a row on the pages of [foreign](../foreign/) and [pretrained](../pretrained/)
 models and of the [paper](../paper/groups.md), but for those that saw nothing to forget. Aimed at are 2 E visits for
 each deleted pair, where E is the number of epochs of the original's training, and so twice the share that goes of the
-time of retraining: a tenth where a twentieth goes. A visit is a forward and a backward pass over one pair; a pair that
-is only forwarded counts {forward:.2f}, the median of what was measured here, on one thread of an x86_64 CPU ({shares}).
-Where several runs stand in a row, figures are medians; commits are those that the other pages name. Times are of busy
-machines, and rough.
+time of retraining: a tenth where a twentieth goes.
+
+A visit is a forward and a backward pass over one pair, as the original's training made it. *A pair* says what a run's
+own pairs cost in visits: one that is forwarded and backpropagated, one that is only forwarded, and a picture that is
+encoded once, where the image encoder stays frozen and what it gives is kept. They were measured by `shares.py` at
+commit db653d0, in seconds of the processor, one thread of an x86_64 CPU beside other work. Each training pair counts
+as if it had a picture of its own. What training kept of a frozen encoder is not part of a visit there (photographs,
+emoji). Where several runs stand in a row, figures are medians; commits are those that the other pages name. Times are
+of busy machines, and rough.
 """
 
 WHY = """Why it is more:
