@@ -13,15 +13,21 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import torch
+from PIL import Image
 
 import multidelete.ledger as ledger_package
+from multidelete.artifacts.deletions import content_reference
 from multidelete.artifacts.keys import key_id, new_key, read_keys, write_keys
 from multidelete.artifacts.manifest import digest_file, read_record, write_record
 from multidelete.artifacts.record import Holdout
 from multidelete.cli import run as command
 from multidelete.core.errors import LedgerError, MultideleteError, RequestError, UnsupportedError
 from multidelete.core.settings import LoraSettings
+from multidelete.curvature.metric import ParameterMetric
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.ledger import verifier
 from multidelete.ledger.answers import take_newest
@@ -36,9 +42,12 @@ from multidelete.ledger.plan import make_plan, write_plan
 from multidelete.ledger.releasing import refuse, release
 from multidelete.ledger.requests import forget_key, pairs_of
 from multidelete.ledger.running import run
+from multidelete.ledger.stale import Stale, write_stale_ids
 from multidelete.ledger.work import How, taken_up
 from multidelete.methods import METHODS
+from multidelete.methods.kept_metric import KeptMetric, keep_metric
 from multidelete.models import load_adapter
+from multidelete.models.vectors import write_embeddings
 from multidelete.unlearning import carried_out, unlearn
 from tests.ledger.operated import DATA, QUICK, Killed, Watched, ask, lineage, watched
 from tests.tiny import differing, people, weights
@@ -485,6 +494,44 @@ def test_thing_is_gone_when_its_last_copy_is(second: tuple[Ledger, Watched]) -> 
         assert "model" in {one.what for one in check_gone(ledger, seen.data)[1]}
         shutil.rmtree(place)
     assert [one.what for one in check_gone(ledger, seen.data)[0]] == ["model"]
+
+
+def test_what_other_commands_wrote_of_deleted_pairs_is_listed(second: tuple[Ledger, Watched]) -> None:
+    """Embeddings, metrics, lists of rows, ids to purge; not those of others alone, nor other files of such kinds."""
+    ledger, seen = second
+    root, adapter = ledger.folder.parent, load_adapter(newest(ledger).folder)
+    gone, kept = pairs_of_person(seen.data, FIRST), pairs_of_person(seen.data, SECOND)
+    for name, pairs in (("gone", [*kept, *gone]), ("kept", kept)):
+        write_embeddings(adapter, pairs, len(pairs), root / f"{name}.parquet", modalities=["text"])
+    for name, pairs in (("of gone", [*kept, *gone]), ("of kept", kept)):
+        key = new_key()
+        references = {pair.id: content_reference(key, pair) for pair in pairs}
+        (root / name).mkdir()
+        keep_metric(root / name, KeptMetric({"scale": ParameterMetric(torch.ones(1))}, 1, 1.0, (), (), references, key))
+    rows = [{"id": pair.id, "image": pair.sources["image"], "text": pair.text} for pair in seen.data.train]
+    (root / "captions.json").write_text(json.dumps(rows, indent=1))
+    pq.write_table(pa.Table.from_pylist(rows), root / "captions.parquet")
+    (root / "shards").mkdir()
+    for source in seen.data.train.sources("image"):
+        Image.new("RGB", (8, 8)).save(root / "shards" / source)
+    (root / "shards" / "0.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    (root / "ids.txt").write_text("\n".join(pair.id for pair in gone))
+    given = ["--data", root / "shards", "--forget", root / "ids.txt", "--out", root / "rows"]
+    assert command(["exclude", *map(str, given)]) == 0
+    stale, request = Stale("a" * 64, "b" * 64, ("text",), {"text": 1}, 1), pairs_of(ledger, "T-1", seen.data)
+    write_stale_ids(root / "stale.json", ledger, stale, seen.data, request)
+    for _ in range(2):  # the second finds nothing new
+        found = {(one.what, Path(one.path).name): one.digest for one in look_again(ledger, seen.data)}
+        assert {place for place in found if place[0] not in ("model", "training data")} == {
+            ("embeddings", "gone.parquet"),
+            ("metric", "of gone"),
+            ("ids to purge", "stale.json"),
+            ("list of rows", "rows"),
+        }
+    for name in ("gone.parquet", "stale.json"):
+        assert digest_file(root / name) not in found.values()
+    (root / "gone.parquet").unlink()
+    assert [one.what for one in check_gone(ledger, seen.data)[0]] == ["embeddings"]
 
 
 def test_what_an_adapter_was_trained_on_still_knows_too(trained: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What still knows deleted pairs: earlier models, unfinished runs, stores, answers, reports, plans, and the data.
+"""What still knows deleted pairs: models, unfinished runs, stores, answers, reports, plans, lists, and the data.
 
 Found near the models and the lineage, or named by the user. Where each lies stands in a file beside the ledger, which
 may be deleted; the ledger holds its sort and digest alone.
@@ -12,8 +12,6 @@ from pathlib import Path
 
 from multidelete.artifacts.deletions import Lineage
 from multidelete.artifacts.keys import keyed_digest, new_key
-from multidelete.artifacts.manifest import MANIFEST
-from multidelete.artifacts.marks import MARK, beside
 from multidelete.artifacts.room import write_whole
 from multidelete.core.config import shown
 from multidelete.core.errors import CheckpointError, LedgerError, MultideleteError
@@ -26,14 +24,13 @@ from multidelete.ledger.events import Found, Gone, Holder, Released
 from multidelete.ledger.models import all_models, has_forgotten, released_requests
 from multidelete.ledger.places import model_digest, places_of
 from multidelete.ledger.requests import known, request_key
+from multidelete.ledger.sorts import NAMING, is_about, sort_of
 from multidelete.ledger.texts import odd_text
 from multidelete.models.checkpoint import lora_base
 
 PLACES = "still-knowing.json"
 DATA = "training data"
 AUDITS = "audits"
-_UNFINISHED = (".partial", ".old", ".leaving")
-_STORED = ("original-", "retrained-", "shadow-", "unlearned-")  # what a store of models calls its folders
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +78,7 @@ def find_holders(
         return []
     pairs = deleted_pairs(ledger, data, references)
     places = {one.path: one for one in _places(ledger)}
-    found = [Holding(what=what, digest=_digest(path), path=str(path)) for what, path in _known(ledger, pairs)]
+    found = [_holding(what, path, places) for what, path in _known(ledger, pairs)]
     if pairs:
         found.append(Holding(what=DATA, digest=ledger.opened.data, path=places_of(ledger.folder).data))
     cached = [path for path in data.cached if path.exists()]
@@ -90,15 +87,19 @@ def find_holders(
         path = Path(os.path.abspath(place))
         if not path.exists():
             raise CheckpointError(f"{place} is not there. Name what still knows deleted pairs.")
-        if (sort := _sort_of(path)) is None:
-            found.append(_secretly("copy", path, places))
-        else:
-            found.append(Holding(what=sort, digest=_digest(path), path=str(path)))
+        sort = sort_of(path)
+        found.append(_secretly("copy", path, places) if sort is None else _holding(sort, path, places))
     return list({one.path: one for one in found}.values())
 
 
+def _holding(what: str, path: Path, places: Mapping[str, Holding]) -> Holding:
+    if what in NAMING:
+        return _secretly(what, path, places)
+    return Holding(what=what, digest=_digest(path), path=str(path))
+
+
 def _secretly(what: str, path: Path, places: Mapping[str, Holding]) -> Holding:
-    """A thing that holds pairs as they are: a digest of a picture would confirm it, so a random one stands for it."""
+    """A thing that holds or names pairs: a digest of it would confirm guesses, so a random one stands for it."""
     known = places.get(str(path))
     digest = keyed_digest(new_key(), "content", str(path)) if known is None or known.what != what else known.digest
     return Holding(what=what, digest=digest, path=str(path))
@@ -121,11 +122,15 @@ def _known(ledger: Ledger, pairs: Sequence[Pair]) -> Iterator[tuple[str, Path]]:
     own = [model.folder for model in models]
     own += [base for folder in own if (base := _base(folder)) is not None]
     for path in (*own, *(path for place in around for path in _inside(place, ledger))):
-        sort = _sort_of(path) or ("model" if path in own and path.exists() else None)
+        sort = sort_of(path) or ("model" if path in own and path.exists() else None)
         if path.resolve() in seen or sort is None:
             continue
         seen.add(path.resolve())
-        if sort not in ("model", "adapter") or not has_forgotten(ledger, path, pairs):
+        if sort in ("model", "adapter"):
+            still_knows = not has_forgotten(ledger, path, pairs)
+        else:
+            still_knows = is_about(path, sort, pairs)
+        if still_knows:
             yield sort, path.absolute()
 
 
@@ -148,43 +153,6 @@ def _inside(place: Path, ledger: Ledger) -> Iterator[Path]:
         yield path
         if place == ledger.folder.absolute() and path.name == AUDITS and path.is_dir():
             yield from _inside(path, ledger)
-
-
-def _sort_of(path: Path) -> str | None:
-    """Which sort of thing that knows pairs a path is; None where it is none that is known here."""
-    if path.is_file():
-        return "model" if (beside(path) / MANIFEST).is_file() else None
-    if not path.is_dir() or (path.suffix == MARK and path.with_suffix("").is_file()):  # what lies beside a model's file
-        return None
-    if path.name.startswith(".") and path.suffix in _UNFINISHED:
-        return "unfinished run"
-    if (path / "adapter_config.json").is_file():
-        return "adapter"
-    if (path / MANIFEST).is_file():
-        return "model"
-    if (path / "report.html").is_file() and _shows_pairs(path / "report.html"):
-        return "report with pictures"
-    if (path / "plan.json").is_file() and '"names_pairs": true' in _text(path / "plan.json"):
-        return "plan that names pairs"
-    names = [inside.name for inside in path.iterdir()]
-    if any(name.startswith(_STORED) for name in names):
-        return "store"
-    if any(name.startswith(("signals-", "reference-")) for name in names):
-        return "cache of answers"
-    if any(name.startswith("checkpoint") for name in names):
-        return "checkpoints"
-    return None
-
-
-def _shows_pairs(report: Path) -> bool:
-    return "Deleted pairs, one by one" in _text(report)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 def _digest(path: Path) -> str:

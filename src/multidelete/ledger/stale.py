@@ -16,6 +16,7 @@ from multidelete.ledger.chain import Ledger
 from multidelete.ledger.events import Holder
 from multidelete.models import Adapter, load_adapter
 
+_BEGINNING = 1024  # bytes, in which the models stand
 _OF_SCORES_ALONE = ("logit_scale", "logit_bias")  # parameters that no embedding passes through
 
 
@@ -111,3 +112,13 @@ def write_stale_ids(path: Path, ledger: Ledger, stale: Stale, left: PairData, re
         "compute_anew": dict.fromkeys(stale.modalities, kept),
     }
     write_whole(path, json.dumps(content, indent=1) + "\n")
+
+
+def names_stale_ids(path: Path) -> bool:
+    """Whether `write_stale_ids` wrote a file, as its beginning tells."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(_BEGINNING)
+    except OSError:
+        return False
+    return start.startswith(b'{\n "model": {\n  "before": ') and b'\n "purge": [' in start

@@ -120,6 +120,15 @@ def read_metric(folder: Path) -> KeptMetric | None:
         ) from error
 
 
+def ids_of_metric(folder: Path) -> set[str]:
+    """Ids of the pairs that the metric in a folder was measured on; none where there is none that can be read."""
+    try:
+        with safe_open(folder / FILE, framework="pt") as opened:
+            return set(json.loads((opened.metadata() or {})[_TOLD])["pairs"])
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError):
+        return set()
+
+
 def refuse_as_folder(folder: Path) -> None:
     """Refuse a place where no metric can be kept.
 

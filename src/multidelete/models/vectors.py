@@ -75,7 +75,7 @@ def write_embeddings(
         CheckpointError: The file is there, or cannot be written.
     """
     digest, written = weights_digest(adapter), 0
-    with whole_or_nothing(out, overwrite=overwrite, is_ours=_is_ours) as partial:
+    with whole_or_nothing(out, overwrite=overwrite, is_ours=are_embeddings) as partial:
         partial.rmdir()  # the result is a file
         writer: pq.ParquetWriter | None = None
         for table in _tables(adapter, pairs, number, modalities, batch_size):
@@ -125,8 +125,14 @@ def _table(ids: Sequence[str], of: Sequence[str], vectors: Sequence[pa.Array]) -
     return pa.table({"id": ids, "modality": of, "vector": pa.chunked_array(vectors)})
 
 
-def _is_ours(path: Path) -> bool:
+def are_embeddings(path: Path) -> bool:
+    """Whether `write_embeddings` wrote a file."""
     try:
         return MARK in (pq.read_schema(path).metadata or {})
     except (OSError, pa.ArrowException):
         return False
+
+
+def has_embeddings_of(path: Path, ids: Sequence[str]) -> bool:
+    """Whether a file that `write_embeddings` wrote has any of these pairs'."""
+    return bool(ids) and pq.read_table(path, columns=["id"], filters=[("id", "in", list(ids))]).num_rows > 0

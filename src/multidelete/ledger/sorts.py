@@ -1,0 +1,76 @@
+"""Which sort of thing that knows deleted pairs a file or folder is."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from multidelete.artifacts.manifest import MANIFEST
+from multidelete.artifacts.marks import MARK, beside
+from multidelete.artifacts.taking_out import RECORD as EXCLUDE_RECORD
+from multidelete.data.pairs import Pair
+from multidelete.ledger.stale import names_stale_ids
+from multidelete.methods.kept_metric import FILE as METRIC_FILE
+from multidelete.methods.kept_metric import ids_of_metric
+from multidelete.models.vectors import are_embeddings, has_embeddings_of
+
+EMBEDDINGS, METRIC, TO_PURGE, EXCLUDED = "embeddings", "metric", "ids to purge", "list of rows"
+NAMING = (EMBEDDINGS, METRIC, TO_PURGE, EXCLUDED)  # sorts that name pairs
+_UNFINISHED = (".partial", ".old", ".leaving")
+_STORED = ("original-", "retrained-", "shadow-", "unlearned-")  # what a store of models calls its folders
+
+
+def sort_of(path: Path) -> str | None:
+    """Which sort of thing that knows pairs a path is; None where it is none that is known here."""
+    if path.is_file():
+        return "model" if (beside(path) / MANIFEST).is_file() else _sort_of_file(path)
+    if not path.is_dir() or (path.suffix == MARK and path.with_suffix("").is_file()):  # what lies beside a model's file
+        return None
+    if path.name.startswith(".") and path.suffix in _UNFINISHED:
+        return "unfinished run"
+    if (path / "adapter_config.json").is_file():
+        return "adapter"
+    if (path / MANIFEST).is_file():
+        return "model"
+    if (path / "report.html").is_file() and _shows_pairs(path / "report.html"):
+        return "report with pictures"
+    if (path / "plan.json").is_file() and '"names_pairs": true' in _text(path / "plan.json"):
+        return "plan that names pairs"
+    if (path / EXCLUDE_RECORD).is_file():
+        return EXCLUDED
+    if (path / METRIC_FILE).is_file():
+        return METRIC
+    names = [inside.name for inside in path.iterdir()]
+    if any(name.startswith(_STORED) for name in names):
+        return "store"
+    if any(name.startswith(("signals-", "reference-")) for name in names):
+        return "cache of answers"
+    if any(name.startswith("checkpoint") for name in names):
+        return "checkpoints"
+    return None
+
+
+def _sort_of_file(path: Path) -> str | None:
+    if path.suffix == ".json":
+        return TO_PURGE if names_stale_ids(path) else None
+    return EMBEDDINGS if path.suffix == ".parquet" and are_embeddings(path) else None
+
+
+def is_about(path: Path, sort: str, pairs: Sequence[Pair]) -> bool:
+    """Whether something that may be of any pairs, as embeddings and a metric may, is of one of these."""
+    ids = [pair.id for pair in pairs]
+    match sort:
+        case "embeddings":
+            return has_embeddings_of(path, ids)
+        case "metric":
+            return not ids_of_metric(path).isdisjoint(ids)
+    return True
+
+
+def _shows_pairs(report: Path) -> bool:
+    return "Deleted pairs, one by one" in _text(report)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
