@@ -363,6 +363,7 @@ def test_model_given_as_its_own_yardstick_is_unjudged() -> None:
     found = judge(run({"original": original, "unlearned": original, "retrained": original}))
     assert found.outcome == "unjudged"
     assert any("Too little was memorised" in sentence for sentence in found.sentences)
+    assert any(sentence.endswith("Or had the retrained model seen them too?") for sentence in found.sentences)
 
 
 def test_broken_retrained_model_is_a_doubtful_yardstick() -> None:

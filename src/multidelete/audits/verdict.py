@@ -135,12 +135,13 @@ def _reasons_not_to_judge(look: Lookup, rows: Sequence[ScoreRow], counts: UnitCo
     ]
     first = forget[0]
     if margins and max(margins) <= SOMETHING_TO_FORGET and first.original is not None:
+        doubt = "" if first.retrained is None else " Or had the retrained model seen them too?"
         reasons.append(
             Reason(
                 "little memorised",
                 "Too little was memorised for this audit to see it go: of the deleted pairs the original finds "
                 f"{first.original.value:.3f}, and {first.yardstick or 0.0:.3f} would be found without their "
-                "having been seen.",
+                f"having been seen.{doubt}",
             )
         )
     if counts is not None:
