@@ -10,8 +10,8 @@ from multidelete import audit, unlearn
 from multidelete.core.settings import LoopSettings, LoraSettings
 from multidelete.methods import METHODS, Outcome
 from multidelete.methods.auto import run_method
+from multidelete.methods.judge import Judge
 from multidelete.methods.solved import SolvedLegs
-from multidelete.methods.standing import Judge
 from multidelete.methods.weights import weights_of
 from multidelete.models import choose_trainable, load_adapter
 from multidelete.models.lora import add_lora

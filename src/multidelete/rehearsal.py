@@ -24,7 +24,7 @@ from multidelete.methods import GradientMethod, Job, Method
 from multidelete.methods.auto import finds_its_way, planned_run
 from multidelete.methods.base import Planned, sample_retain
 from multidelete.methods.reference import ReferenceSettings, outputs_of
-from multidelete.methods.standing import validation_pairs
+from multidelete.methods.unseen import validation_pairs
 from multidelete.models.converters.forms import form_of
 from multidelete.models.preflight import check_pairs
 from multidelete.training.loop import LoopResult, Run, run_loop

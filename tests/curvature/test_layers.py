@@ -8,8 +8,8 @@ from transformers import BertConfig, MPNetConfig, PreTrainedConfig, Swinv2Config
 from multidelete.curvature.rows import PairGradients
 from multidelete.data.pairs import PairData
 from multidelete.methods.base import Job
+from multidelete.methods.judge import Judge
 from multidelete.methods.solved import SolvedLegs
-from multidelete.methods.standing import Judge
 from multidelete.methods.weights import weights_of
 from multidelete.models import Adapter
 from multidelete.models.fresh import PAD, train_tokenizer

@@ -28,11 +28,13 @@ from multidelete.methods.base import Planned
 from multidelete.methods.defaults import loop_settings
 from multidelete.methods.descent import LONG, SHORT, DescentLegs
 from multidelete.methods.guided import ALLOWED, IN_VAIN, Legs, Progress, is_better, run_guided
+from multidelete.methods.judge import NOTHING, Judge
 from multidelete.methods.lora_start import choose_inputs
 from multidelete.methods.reference import outputs_of
 from multidelete.methods.searching import TOGETHER, drawn_searches, margins
 from multidelete.methods.solved import GLANCED, METRIC_PAIRS, SolvedLegs, blocks_of, bytes_of_legs, kept_beside
-from multidelete.methods.standing import ENOUGH_UNSEEN, NOTHING, Judge, Standing
+from multidelete.methods.standing import Standing
+from multidelete.methods.unseen import ENOUGH_UNSEEN
 from multidelete.methods.weights import put_back, weights_of
 from multidelete.models import Adapter, choose_trainable
 from multidelete.models.lora import add_lora

@@ -14,6 +14,7 @@ from multidelete.core.errors import CheckpointError, UnsupportedError
 from multidelete.curvature.metric import ParameterMetric
 from multidelete.data.pairs import PairData
 from multidelete.methods import Job, MultiDelete
+from multidelete.methods.judge import Judge
 from multidelete.methods.kept_metric import (
     FILE,
     KeptMetric,
@@ -24,7 +25,6 @@ from multidelete.methods.kept_metric import (
     why_not,
 )
 from multidelete.methods.solved import SolvedLegs
-from multidelete.methods.standing import Judge
 from multidelete.methods.weights import weights_of
 from multidelete.models import Adapter, choose_trainable
 from multidelete.unlearning import Unlearned

@@ -9,8 +9,8 @@ from PIL import ImageOps
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.methods import Job, MultiDelete
 from multidelete.methods.auto import run_method
+from multidelete.methods.judge import Judge
 from multidelete.methods.likeness import SURE, UNLIKE, told_apart, what_is_unlike
-from multidelete.methods.standing import Judge
 from multidelete.models import choose_trainable
 from multidelete.models.base import PairOutputs
 from tests.tiny import family_model, parted, people, quick

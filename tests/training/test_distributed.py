@@ -25,7 +25,8 @@ from multidelete.methods import METHODS, Job, Training
 from multidelete.methods.batch_loss import loss_gradient
 from multidelete.methods.guided import run_guided
 from multidelete.methods.importance import draw_gallery, importance
-from multidelete.methods.standing import Judge, Standing
+from multidelete.methods.judge import Judge
+from multidelete.methods.standing import Standing
 from multidelete.methods.weights import weights_of
 from multidelete.models import Adapter, load_adapter
 from multidelete.training.loop import run_loop

@@ -21,7 +21,7 @@ from multidelete.methods.auto import finds_its_way
 from multidelete.methods.base import sample_pairs, sample_retain
 from multidelete.methods.defaults import recorded
 from multidelete.methods.reference import HOLDOUT_LIMIT
-from multidelete.methods.standing import validation_pairs
+from multidelete.methods.unseen import validation_pairs
 from multidelete.models import Adapter, choose_trainable
 from multidelete.models.checkpoint import weights_digest
 from multidelete.models.features import KeptPictures, kept_features

@@ -10,6 +10,7 @@ from multidelete.core.settings import LoopSettings
 from multidelete.methods.base import GradientMethod, Job, Method, Outcome, Planned
 from multidelete.methods.descent import LONG, SHORT, DescentLegs, Stride, passes_of_leg
 from multidelete.methods.guided import ALLOWED, Legs, run_guided
+from multidelete.methods.judge import Judge
 from multidelete.methods.likeness import what_is_unlike
 from multidelete.methods.lora_start import choose_inputs, stands_beside
 from multidelete.methods.solved import (
@@ -21,7 +22,7 @@ from multidelete.methods.solved import (
     bytes_of_legs,
     kept_beside,
 )
-from multidelete.methods.standing import CLOSE, Judge
+from multidelete.methods.standing import CLOSE
 from multidelete.methods.weights import weights_of
 
 logger = logging.getLogger(__name__)

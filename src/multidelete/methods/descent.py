@@ -9,8 +9,9 @@ from torch import Tensor
 from multidelete.core.errors import DivergedError
 from multidelete.data.pairs import PairDataset
 from multidelete.methods.base import GradientMethod, Job
+from multidelete.methods.judge import Judge
 from multidelete.methods.reference import Reference
-from multidelete.methods.standing import Judge, Standing
+from multidelete.methods.standing import Standing
 from multidelete.methods.weights import Weights, with_weights
 from multidelete.training.loop import Run, run_loop
 

@@ -27,7 +27,8 @@ from multidelete.core.runtime import (
     wait_for_everyone,
 )
 from multidelete.methods.base import GradientMethod, Job, Outcome
-from multidelete.methods.standing import Judge, Standing
+from multidelete.methods.judge import Judge
+from multidelete.methods.standing import Standing
 from multidelete.methods.weights import Weights, put_back, take_those_of_main_process, weights_of
 from multidelete.training.tracking import log_folder, tracking
 

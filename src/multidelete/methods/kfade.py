@@ -22,12 +22,12 @@ from multidelete.data.pairs import Batch, Pair, PairDataset
 from multidelete.methods.base import Job, Method, Outcome, Planned, sample_pairs
 from multidelete.methods.batch_loss import loss_gradient, pairs_asked
 from multidelete.methods.importance import draw_gallery
+from multidelete.methods.judge import BATCH
 from multidelete.methods.random_labels import wrong_pairs
 from multidelete.methods.reference import length_of_text, outputs_of
 from multidelete.methods.search import Factor, Search
 from multidelete.methods.searching import CLOSE_TO_NOTHING
 from multidelete.methods.solved import GRADIENT_BATCH
-from multidelete.methods.standing import BATCH
 from multidelete.methods.targets import association_signals, number_of_signals
 from multidelete.methods.weights import put_back, weights_of
 from multidelete.models.base import Adapter, PairOutputs

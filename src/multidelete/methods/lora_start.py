@@ -12,8 +12,8 @@ import torch
 
 from multidelete.core.errors import DivergedError
 from multidelete.methods.base import Job
+from multidelete.methods.judge import Judge
 from multidelete.methods.solved import SolvedLegs
-from multidelete.methods.standing import Judge
 from multidelete.methods.weights import weights_of
 from multidelete.models.base import Adapter
 

@@ -18,7 +18,8 @@ from multidelete.core.streams import Stream
 from multidelete.methods.base import Job, Method, Outcome, Planned, sample_pairs, sample_retain
 from multidelete.methods.batch_loss import loss_gradient, mean_loss, pairs_asked
 from multidelete.methods.importance import draw_gallery
-from multidelete.methods.standing import CLOSE, Judge
+from multidelete.methods.judge import Judge
+from multidelete.methods.standing import CLOSE
 from multidelete.models.base import Adapter
 
 COMPARED = 128  # forget pairs, and as many unseen ones, that tell how far a step has moved

@@ -27,9 +27,10 @@ from multidelete.curvature.rows import PairGradients, Rows, Scalars
 from multidelete.curvature.solve import damping, solve
 from multidelete.data.pairs import Batch, Pair
 from multidelete.methods.base import Job
+from multidelete.methods.judge import BATCH, Judge
 from multidelete.methods.kept_metric import keep_metric, measured_for, read_metric, usable_metric
 from multidelete.methods.reference import length_of_text, outputs_of
-from multidelete.methods.standing import BATCH, Judge, Standing
+from multidelete.methods.standing import Standing
 from multidelete.methods.weights import Weights, with_weights
 from multidelete.models.base import PairOutputs
 

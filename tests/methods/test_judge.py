@@ -13,7 +13,8 @@ from multidelete.deletion.arguments import DeletionArguments
 from multidelete.deletion.job import prepare
 from multidelete.methods import Job, MultiDelete
 from multidelete.methods.auto import run_method, what_is_missing
-from multidelete.methods.standing import CLOSE, OF_A_KIND, Judge
+from multidelete.methods.judge import OF_A_KIND, Judge
+from multidelete.methods.standing import CLOSE
 from multidelete.models import Adapter, PairOutputs, choose_trainable
 from tests.models.cases import Case, case_adapter, case_data
 from tests.tiny import family_model, parted, people, quick
