@@ -5,12 +5,12 @@ import hashlib
 import json
 import os
 import random
+import resource
 import shutil
 import sqlite3
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from itertools import pairwise
@@ -469,6 +469,12 @@ def test_an_id_is_confirmed_by_its_key_alone(people: PairData, model: Path, said
 # A file of its own
 
 
+def of_processor() -> float:
+    """Seconds of the processor that child processes took: others that run beside them do not count."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 @pytest.mark.parametrize("way", ["file", "command"])
 def test_verifier_starts_at_once_and_imports_nothing_of_ours(way: str, done: Lineage, tmp_path: Path) -> None:
     alone = shutil.copy(verifier.__file__, tmp_path / "verifier.py")
@@ -477,9 +483,9 @@ def test_verifier_starts_at_once_and_imports_nothing_of_ours(way: str, done: Lin
     environment = {**os.environ, "PYTHONPATH": str(Path(verifier.__file__).parents[2])}
     took = []
     for _ in range(3):
-        began = time.perf_counter()
+        began = of_processor()
         ended = subprocess.run(line, capture_output=True, text=True, env=environment, check=True)
-        took.append(time.perf_counter() - began)
+        took.append(of_processor() - began)
     modules = {row.rpartition("|")[2].strip() for row in ended.stderr.splitlines() if row.startswith("import time:")}
     heavy = {"torch", "transformers", "numpy", "typer", "rfc8785", "securesystemslib", "multidelete.core"}
     assert modules & heavy == set()

@@ -91,12 +91,14 @@ def test_a_leg_with_the_kept_metric_goes_where_the_one_went_that_measured_it_and
 
 
 def test_it_serves_what_deletions_make_of_the_model(memorised: Adapter, data: PairData, tmp_path: Path) -> None:
-    ids, metric, done = data.train.ids, tmp_path / "metric", []
-    done.append(forgotten(memorised, data, ids[:2], metric, out=tmp_path / "one"))
-    beside = {name: reference for name, reference in kept(metric).pairs.items() if name != ids[2]}
-    assert not set(ids[:2]) & beside.keys()
+    first, second = data.train.ids[8:10]
+    metric, done = tmp_path / "metric", []
+    done.append(forgotten(memorised, data, [first], metric, out=tmp_path / "one"))
+    assert done[0].outcome.decisions["unchanged"] == 0  # so that the next one begins with another model
+    beside = {name: reference for name, reference in kept(metric).pairs.items() if name != second}
+    assert first not in beside
     keep_metric(metric, replace(kept(metric), pairs=beside))  # as if the next one had not been drawn
-    done.append(forgotten(tmp_path / "one", data, [ids[2]], metric, out=tmp_path / "two"))
+    done.append(forgotten(tmp_path / "one", data, [second], metric, out=tmp_path / "two"))
     assert len(kept(metric).models) == 2  # so that what comes of the second is known, too
     goes = next(iter(beside))
     done.append(forgotten(tmp_path / "two", data, [goes], metric))
