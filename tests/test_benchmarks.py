@@ -278,4 +278,4 @@ def test_every_script_is_started_here() -> None:
 @pytest.mark.parametrize("page", sorted(FOLDER.glob("*/README.md")), ids=lambda page: page.parent.name)
 def test_page_says_of_which_commit_its_figures_are(page: Path) -> None:
     text = page.read_text()
-    assert re.search(r"\bcommit [0-9a-f]{7,40}\b", text)
+    assert re.search(r"\bcommits? [0-9a-f]{7,40}\b", text)

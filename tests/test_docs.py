@@ -13,7 +13,7 @@ import multidelete
 
 ROOT = Path(__file__).parents[1]
 DOCS = [
-    *("quickstart", "methods", "tuning", "models", "data", "shards", "deletions", "operation"),
+    *("quickstart", "methods", "solver", "tuning", "models", "data", "shards", "deletions", "operation"),
     *("audits", "comparisons", "design", "cli"),
 ]
 PAGES = [

