@@ -32,6 +32,7 @@ from multidelete.training.loop import run_loop
 from tests.methods.cell_settings import FEW
 from tests.methods.cells import BLIND
 from tests.tiny import (
+    MODELS,
     RaiseScore,
     differing,
     own_clip,
@@ -378,3 +379,25 @@ def test_methods_are_found_by_name_or_import_path() -> None:
 def test_unknown_methods_are_config_errors(name: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         get_method(name)
+
+
+@pytest.mark.parametrize("name", ["neggrad", "grad_diff", "npo", "scrub", "bad_teacher", "random_labels", "salun"])
+def test_pairs_that_have_no_others_to_be_compared_with_are_refused(name: str, data: PairData) -> None:
+    """A softmax over one pair, or over captions of one picture, is constant: nothing would be forgotten."""
+    method, adapter = METHODS[name](), own_clip(data)
+    of_one_picture = [pair.id for pair in data.train if pair.sources["image"] == data.train[0].sources["image"]]
+    for ids in (of_one_picture[:1], of_one_picture):
+        forget = data.train.only(ids, "forget")
+        job = Job(adapter, data.train, forget, data.train.without(forget.ids, "retain"), quick(), seed=0)
+        with pytest.raises(UnsupportedError, match="nothing would be forgotten"):
+            method.run(job)
+    two = data.train.only([data.train.ids[0], data.train.ids[-1]], "forget")
+    retain = data.train.without(two.ids, "retain")
+    after = method.run(Job(copy.deepcopy(adapter), data.train, two, retain, quick(passes=3), seed=0))
+    assert differing(weights(adapter), weights(after.adapter))
+
+
+def test_a_sigmoid_needs_no_others(data: PairData) -> None:
+    adapter, forget = MODELS["siglip"](data), data.train.only(data.train.ids[:1], "forget")
+    job = Job(copy.deepcopy(adapter), data.train, forget, data.train.without(forget.ids, "retain"), quick(), seed=0)
+    assert differing(weights(adapter), weights(NegGrad().run(job).adapter))

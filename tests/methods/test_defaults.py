@@ -1,14 +1,15 @@
 """The loop's settings that nobody gave."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
 from multidelete.artifacts.record import RequestRecord, RunRecord
 from multidelete.core.errors import ConfigError
 from multidelete.core.settings import LoopSettings
-from multidelete.methods import METHODS, GradDiff, Method
+from multidelete.methods import METHODS, GradDiff, Method, MultiDelete
+from multidelete.methods.auto import can_solve
 from multidelete.methods.defaults import loop_settings
 
 
@@ -60,7 +61,33 @@ def test_a_rate_for_a_method_without_steps_is_refused_and_none_is_told(name: str
     with pytest.raises(ConfigError, match=rf"lr is 0.1 and passes is 3, and {name} takes no steps"):
         loop_settings(method, {"lr": 0.1, "passes": 3}, None, 100)
     told = loop_settings(method, None, None, 100).told(trains=method.trains)
-    assert told.keys() == {"retain_sample", "feature_cache", "memory", "precision", "workers", "device"}
+    assert told.keys() == {"retain_sample", "memory", "device"}
+    with pytest.raises(ConfigError, match=rf"precision is 'bf16', and {name} takes no steps"):
+        loop_settings(method, {"precision": "bf16"}, None, 100)
+
+
+@pytest.mark.parametrize("wrapped", ["scrub", "descent_to_delete"])
+def test_a_wrapped_method_that_cannot_find_its_rate_is_refused_by_its_name(wrapped: str) -> None:
+    with pytest.raises(ConfigError, match=f"{wrapped} cannot find its rate"):
+        loop_settings(METHODS["salun"](wrapped=wrapped), {"pace": "auto"}, None, 100)
+    assert loop_settings(METHODS["salun"](wrapped="grad_diff"), {"pace": "auto"}, None, 100).pace == "auto"
+
+
+def test_small_requests_do_not_add_passes_of_retain_pairs_alone() -> None:
+    assert METHODS["scrub"]().loop_settings_for(1).passes == METHODS["scrub"]().loop_settings_for(64).passes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mine(MultiDelete):
+    """Another objective, which the solver knows nothing of."""
+
+    score: float = 0.0
+
+
+def test_what_is_made_of_a_method_that_can_be_solved_is_not_solved() -> None:
+    assert can_solve(MultiDelete(), LoopSettings(pace="auto"))
+    assert not can_solve(Mine(), LoopSettings(pace="auto"))
+    assert loop_settings(Mine(), None, None, 100).pace == "given"
 
 
 def test_rates_of_small_requests_fall_too() -> None:

@@ -7,7 +7,9 @@ import torch
 
 from multidelete.data.pairs import PairData
 from multidelete.methods import DELETE, Job
+from multidelete.methods.auto import planned_run, run_method
 from multidelete.methods.delete import _DELETEAmongCandidates
+from multidelete.methods.descent import SHORT, passes_of_leg
 from tests.methods.steps import (
     ALIKE,
     EYE,
@@ -106,3 +108,15 @@ def test_a_run_keeps_its_name_and_sees_what_it_says(data: PairData) -> None:
     outcome = DELETE().run(given)
     assert _DELETEAmongCandidates.name == DELETE.name
     assert len(seen) == outcome.pairs_forward + outcome.pairs_backward
+
+
+def test_a_run_that_finds_its_way_takes_the_same_steps(data: PairData) -> None:
+    """Candidates beside the forget pairs: two for each in every pass."""
+    given = Job(own_clip(data), data.train, *parted(data), quick(pace="auto"), seed=0)
+    outcome = run_method(DELETE(), given)
+    passes = len(outcome.history) * passes_of_leg(given, SHORT)
+    assert passes
+    assert outcome.pairs_backward == passes * len(given.forget) * 3
+    planned = planned_run(DELETE(), given)
+    assert planned is not None
+    assert planned.pairs_backward >= outcome.pairs_backward

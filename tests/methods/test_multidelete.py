@@ -12,7 +12,7 @@ from multidelete.core.errors import ConfigError, UnsupportedError
 from multidelete.data.pairs import Batch, Pair, PairData, PairDataset
 from multidelete.methods import Job, MultiDelete, MultiDeletePaper
 from multidelete.methods.reference import Reference, build_reference
-from multidelete.methods.targets import ENOUGH, Stratum, matched_scores, score_targets, strata_of
+from multidelete.methods.targets import ENOUGH, Stratum, compared, matched_scores, score_targets, strata_of
 from multidelete.models import Adapter, PairOutputs
 from multidelete.training.step import Part, Step
 from tests.methods.cells import world
@@ -208,7 +208,7 @@ def test_matched_scores_have_the_rank_of_their_pair_within_their_kind() -> None:
     values, held_out = rng.normal(size=12).astype(np.float32), rng.normal(size=31).astype(np.float32)
     kinds, held_kinds = ["x", "y", "y"] * 4, ["x" if i % 3 else "y" for i in range(31)]
     strata, held_strata = ([Stratum(kind) for kind in each] for each in (kinds, held_kinds))
-    found = matched_scores(torch.tensor(values), strata, torch.tensor(held_out), held_strata).numpy()
+    found = matched_scores(torch.tensor(values), torch.tensor(held_out), compared(strata, held_strata)).numpy()
     for kind in "xy":
         mine = np.array([k == kind for k in kinds])
         theirs = held_out[np.array([k == kind for k in held_kinds])]
@@ -234,16 +234,16 @@ def test_pairs_of_unknown_members_are_matched_to_held_out_pairs_of_unknown_membe
     held_out = torch.tensor([1.0, 0.0] * ENOUGH)
     strata = [Stratum(None, (number % 2,)) for number in range(2 * ENOUGH)]
     asked = [Stratum(None, (0,)), Stratum(None, (1,)), Stratum(None, (5,))]
-    assert matched_scores(torch.zeros(3), asked, held_out, strata).tolist() == [1.0, 0.0, 0.0]
+    assert matched_scores(torch.zeros(3), held_out, compared(asked, strata)).tolist() == [1.0, 0.0, 0.0]
 
 
 def test_too_few_held_out_pairs_in_a_stratum_take_the_nearest_along() -> None:
     """One pair at 9 with two unknown members, ENOUGH at 1 with one, as many at 0 with none: the median is 1."""
     held_out = torch.tensor([9.0] + [1.0] * ENOUGH + [0.0] * ENOUGH)
     strata = [Stratum("x", (2,))] + [Stratum("x", (1,))] * ENOUGH + [Stratum("x", (0,))] * ENOUGH
-    assert matched_scores(torch.zeros(1), [Stratum("x", (2,))], held_out, strata).tolist() == [1.0]
+    assert matched_scores(torch.zeros(1), held_out, compared([Stratum("x", (2,))], strata)).tolist() == [1.0]
     other_kind = [Stratum("y", one.unknown) for one in strata]
-    assert matched_scores(torch.zeros(1), [Stratum("x", (0,))], held_out, other_kind).tolist() == [0.0]
+    assert matched_scores(torch.zeros(1), held_out, compared([Stratum("x", (0,))], other_kind)).tolist() == [0.0]
 
 
 def test_what_only_forget_pairs_named_is_known_to_the_original_and_unknown_afterwards() -> None:

@@ -12,7 +12,7 @@ GIB = 1 << 30
 FOUND = ("passes", "lr", "schedule")
 """Loop settings that mean nothing where a run finds its way."""
 
-OF_ANY_METHOD = ("retain_sample", "feature_cache", "memory", "precision", "workers", "device")
+OF_ANY_METHOD = ("retain_sample", "memory", "device")
 """Loop settings that mean something where no loop runs."""
 
 
@@ -42,7 +42,8 @@ class LoopSettings:
             first in memory, the others in temporary files; >= 0, and 0 keeps nothing.
         memory: GiB that the gradients of single pairs may take at a time, in solved legs and in ``kfade``, > 0. Where
             fewer fit, a leg takes the deleted pairs in more blocks, one after the other.
-        precision: ``no`` (float32), ``bf16`` or ``fp16`` autocasting.
+        precision: ``no`` (float32), ``bf16`` or ``fp16`` autocasting, of steps at a rate. What is solved, and what a
+            run asks of the model, is computed in the precision of the weights.
         workers: Processes that prepare batches; 0 prepares them in this one.
         checkpoint_steps: A checkpoint for resuming every so many optimizer steps; 0 keeps none.
         trackers: Names that accelerate knows (``tensorboard``, ``wandb``, ...).

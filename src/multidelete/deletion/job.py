@@ -103,9 +103,11 @@ def parts_to_check(prepared: Prepared) -> dict[str, PairDataset]:
 def _holdout(data: PairData, seed: int) -> PairDataset | None:
     """The validation pairs that have what is asked of them; of indexed data a sample of them."""
     val = data.splits.get("val")
-    if val is not None and val.is_indexed:
+    if val is None or not len(val):
+        return None
+    if val.is_indexed:
         val = sample_pairs(val, HOLDOUT_LIMIT, seed, Stream.HELD_OUT_SAMPLE, "sampled held-out pairs")
-    if val is None or not data.classes:
+    if not data.classes:
         return val
     without = [pair.id for pair in val if pair.label is None]
     if not without:

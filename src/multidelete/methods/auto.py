@@ -39,6 +39,7 @@ def run_method(method: Method, job: Job) -> Outcome:
     job.adapter.to(make_accelerator(device=job.settings.device).device)
     if not (isinstance(method, GradientMethod) and finds_its_way(method, job)):
         return method.run(job)
+    method = method.fitting(job)
     method.check(job)
     judge = Judge(job)
     solves = is_solved(method, job, judge)
@@ -92,6 +93,7 @@ def planned_run(method: Method, job: Job) -> Planned | None:
     """What a run will ask of the model; of one that finds its own end the most that it may ask."""
     if not (isinstance(method, GradientMethod) and finds_its_way(method, job)):
         return method.planned(job)
+    method = method.fitting(job)
     method.check(job)
     judge = Judge(job)
     stride = _stride(judge)

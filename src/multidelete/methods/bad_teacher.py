@@ -11,11 +11,11 @@ from multidelete.core.runtime import make_accelerator
 from multidelete.core.settings import LoopSettings
 from multidelete.data.pairs import PairDataset
 from multidelete.methods.base import GradientMethod, Job
-from multidelete.methods.distributions import divergence_B
+from multidelete.methods.distributions import divergence_B, has_rivals
 from multidelete.methods.reference import Reference, ReferenceSettings, outputs_of
 from multidelete.methods.search import Factor, Search
 from multidelete.models.fresh import untrained
-from multidelete.training.step import Step
+from multidelete.training.step import Part, Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +62,9 @@ class BadTeacher(GradientMethod):
 
     def asked(self, job: Job, sizes: Mapping[str, int]) -> int:
         return sum(sizes.values())
+
+    def moves(self, part: Part) -> bool:
+        return has_rivals(part)
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         forget, retain = step.forget, step.retain

@@ -3,24 +3,28 @@
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 from torch import Tensor
 
+from multidelete.core.errors import UnsupportedError
 from multidelete.core.runtime import is_main_process, make_accelerator
 from multidelete.core.settings import LoopSettings
 from multidelete.core.streams import Stream, stream
-from multidelete.data.pairs import PairDataset
+from multidelete.core.words import counted
+from multidelete.data.pairs import Pair, PairDataset
 from multidelete.methods.partners import Associations, unassociated_pairs
 from multidelete.methods.reference import HOLDOUT_LIMIT, Reference, ReferenceSettings, build_reference
 from multidelete.methods.search import Search
-from multidelete.models.base import Adapter
+from multidelete.models.base import Adapter, evaluating
 from multidelete.training.loop import Run, run_loop
-from multidelete.training.plan import check_shares, plan_steps
-from multidelete.training.step import Step
+from multidelete.training.plan import PlannedStep, check_shares, plan_steps
+from multidelete.training.step import Part, Step
 
 FEW_PAIRS = 64  # requests below this are small
 
@@ -117,7 +121,7 @@ class Method(ABC):
         parts: Which pairs it reads: ``forget``, ``retain`` or both; of a gradient method also what a step holds.
         finds_its_way: Whether it can run in short legs, at rates that the run finds (`run_method`).
         is_solvable: Whether its objective is that of the solver (`SolvedLegs`). Its runs find their way unless a rate
-            or passes are given.
+            or passes are given. A class says it for itself: those made of it may have another objective.
         trains: Whether it runs the loop, so that the loop's settings mean something.
         search: What `multidelete.tune` varies: hyperparameters and loop settings by name.
         no_search: Why there is nothing to vary.
@@ -132,6 +136,16 @@ class Method(ABC):
     is_solvable: ClassVar[bool] = False
     search: ClassVar[Search] = {}
     no_search: ClassVar[str | None] = None
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "is_solvable" not in vars(cls):
+            cls.is_solvable = False
+
+    @property
+    def at_work(self) -> "Method":
+        """The method whose steps are taken: of one that wraps another, that one."""
+        return self
 
     @abstractmethod
     def run(self, job: Job) -> Outcome:
@@ -182,6 +196,10 @@ class GradientMethod(Method):
             lr=own.lr * max(0.25, math.sqrt(forget / FEW_PAIRS)),
         )
 
+    def fitting(self, job: Job) -> "GradientMethod":
+        """The form of the method that suits a job's model, where there are several."""
+        return self
+
     @abstractmethod
     def losses(self, step: Step) -> dict[str, Tensor]:
         """Named scalar terms, each already weighted; the loop adds and logs them."""
@@ -191,12 +209,12 @@ class GradientMethod(Method):
         return None
 
     def planned(self, job: Job) -> Planned:
-        sizes = {"forget": len(job.forget), "retain": len(sample_retain(job))}
-        plan = plan_steps(self.parts, sizes, job.settings, job.seed)
+        own, sizes = self.fitting(job), {"forget": len(job.forget), "retain": len(sample_retain(job))}
+        plan = plan_steps(own.parts, sizes, job.settings, job.seed)
         rows = [
-            len(rows) for step in plan for rows in step.only(self.parts_of_pass(step.number_of_pass)).positions.values()
+            len(rows) for step in plan for rows in step.only(own.parts_of_pass(step.number_of_pass)).positions.values()
         ]
-        return Planned(len(plan), sum(rows), self.asked(job, sizes))
+        return Planned(len(plan), sum(rows), own.asked(job, sizes))
 
     def asked(self, job: Job, sizes: Mapping[str, int]) -> int:
         """Pairs that frozen models are asked about, given how many there are of each part."""
@@ -215,11 +233,43 @@ class GradientMethod(Method):
             UserError: The settings do not fit the data, or no pair is unrelated to others.
         """
         asked, sizes = self.reference_settings(job), {"forget": len(job.forget), "retain": len(sample_retain(job))}
-        check_shares(plan_steps(self.parts, sizes, job.settings, job.seed), job.settings.accumulation)
+        plan = plan_steps(self.parts, sizes, job.settings, job.seed)
+        check_shares(plan, job.settings.accumulation)
+        if type(self).moves is not GradientMethod.moves and not self._moves_any(job, plan):
+            raise UnsupportedError(
+                f"{self.name} compares deleted pairs with the other deleted pairs of their step, and here none has "
+                f"another that shares no member with it, among {counted(len(job.forget), 'pairs')}: nothing would be "
+                "forgotten. Use multidelete, which needs none, or delete more pairs together."
+            )
         if asked is not None and asked.partners is not None:
             pool = job.forget if asked.partners == "forget" else sample_retain(job)
             associations = Associations(job.train, job.adapter.modalities)
             unassociated_pairs(pool.pairs, job.forget.pairs, associations, stream(job.seed, Stream.PARTNERS))
+
+    def moves(self, part: Part) -> bool:
+        """Whether the loss of the forget pairs of a step depends on the model, in methods whose loss may be constant.
+
+        A softmax over the step's own pairs is, where there is but one, or all share a member.
+        """
+        return True
+
+    def _moves_any(self, job: Job, plan: Sequence[PlannedStep]) -> bool:
+        """Whether that holds of any step of the first pass; in others other pairs meet, but no more of them.
+
+        The model is asked only about pairs that all share a member.
+        """
+        forget, adapter = self.datasets(job)["forget"], job.adapter
+        places = [step.positions["forget"] for step in plan if step.number_of_pass == 0 and "forget" in step.positions]
+        with evaluating(adapter):
+            for at in places:
+                for share in np.array_split(np.array(at), job.settings.accumulation):
+                    pairs = [forget[int(position)] for position in share]
+                    if any(_are_apart(one, other) for one, other in combinations(pairs, 2)):
+                        return True
+                    batch = adapter.collate(pairs).to(adapter.device)
+                    if self.moves(Part(batch, adapter(batch), adapter, 1.0)):
+                        return True
+        return False
 
     def asked_again(self, job: Job) -> int:
         """Pairs that `refresh_reference` asks about."""
@@ -257,20 +307,21 @@ class GradientMethod(Method):
 
     def run(self, job: Job, after_pass: Callable[[int], None] | None = None) -> Outcome:
         """Sample retain pairs, ask the original, train; ``after_pass`` is called with each pass that is done."""
-        started = time.perf_counter()
-        datasets = self.datasets(job)
-        reference = self.reference(job, datasets)
+        started, own = time.perf_counter(), self.fitting(job)
+        own.check(job)
+        datasets = own.datasets(job)
+        reference = own.reference(job, datasets)
         reference_s = time.perf_counter() - started
 
         def after(number: int) -> None:
             if reference is not None:
-                self.update_reference(reference, job, number)
+                own.update_reference(reference, job, number)
             if after_pass is not None:
                 after_pass(number)
 
         result = run_loop(
             job.adapter,
-            self,
+            own,
             datasets,
             settings=job.settings,
             seed=job.seed,
@@ -287,6 +338,10 @@ class GradientMethod(Method):
             scales=reference.variances if reference is not None else {},
             peak_bytes=result.peak_bytes,
         )
+
+
+def _are_apart(one: Pair, other: Pair) -> bool:
+    return all(source != other.sources[modality] for modality, source in one.sources.items())
 
 
 RETAIN_POOL_PER_FORGET = 8

@@ -51,6 +51,11 @@ def loop_settings(
         raise ConfigError(
             f"{given}, and {method.name} takes no steps with a rate. Leave it out, or give another method."
         )
+    if not method.trains and settings.precision != "no":
+        raise ConfigError(
+            f"precision is {settings.precision!r}, and {method.name} takes no steps that it could be for: it computes "
+            "in the precision of the weights. Leave it out, or give another method."
+        )
     if settings.pace == "auto" and {"lr", "passes"} & asked.keys():
         raise ConfigError("pace is 'auto', and a rate or passes are given. Leave one of them out.")
     if settings.pace == "auto" and settings.optimizer != "adamw":
@@ -63,9 +68,9 @@ def loop_settings(
             f"schedule is {settings.schedule!r}, and a run that finds its rates lets each of them fall to zero in a "
             "leg. Leave schedule out, or give pace=given, a rate or passes."
         )
-    if settings.pace == "auto" and not method.finds_its_way:
+    if settings.pace == "auto" and not (method.finds_its_way and method.at_work.finds_its_way):
         raise ConfigError(
-            f"pace is 'auto', and {method.name} cannot find its rate and passes by itself. "
+            f"pace is 'auto', and {method.at_work.name} cannot find its rate and passes by itself. "
             "Give pace=given, or another method."
         )
     return settings

@@ -1,6 +1,5 @@
 """DELETE: distil the original on the forget pairs with what is to be forgotten masked out."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from multidelete.core.runtime import gather_with_grad
 from multidelete.core.settings import LoopSettings
-from multidelete.methods.base import GradientMethod, Job, Outcome, Planned
+from multidelete.methods.base import GradientMethod, Job
 from multidelete.methods.distributions import choice_logits, divergences, own_options
 from multidelete.methods.reference import ReferenceSettings
 from multidelete.methods.search import Factor, Search
@@ -56,18 +55,9 @@ class DELETE(GradientMethod):
         masked = [logits_BC.masked_fill(own_BC, float("-inf")) for logits_BC, own_BC in zip(known, own, strict=True)]
         return {"distillation": forget.mean(divergences(now, masked).mean(dim=0))}
 
-    def planned(self, job: Job) -> Planned:
-        return super().planned(job) if self._is_complete(job) else _DELETEAmongCandidates().planned(job)
-
-    def run(self, job: Job, after_pass: Callable[[int], None] | None = None) -> Outcome:
-        """Train; with retain pairs as candidates where there are similarities to compare."""
-        if self._is_complete(job):
-            return super().run(job, after_pass)
-        return _DELETEAmongCandidates().run(job, after_pass)
-
-    def _is_complete(self, job: Job) -> bool:
-        """Whether steps hold all that the loss needs."""
-        return job.adapter.logit_scale is None or "retain" in self.parts
+    def fitting(self, job: Job) -> GradientMethod:
+        """With retain pairs as candidates where there are similarities to compare."""
+        return self if job.adapter.logit_scale is None else _DELETEAmongCandidates()
 
     def loop_settings(self) -> LoopSettings:
         return LoopSettings(passes=5, lr=1.3e-4)

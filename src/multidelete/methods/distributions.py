@@ -63,6 +63,11 @@ def own_options(part: Part) -> list[Tensor]:
     return right
 
 
+def has_rivals(part: Part) -> bool:
+    """Whether any choice of any pair has an option that is not right: without one, a softmax says nothing of it."""
+    return any(not own_BC.all() for own_BC in own_options(part))
+
+
 def log_likelihood_B(part: Part, outputs: PairOutputs) -> Tensor:  # noqa: N802 - shape suffix
     """Log-likelihood of each pair of a part by what some model says of it, cached or not, (B,), in nats.
 

@@ -10,7 +10,7 @@ from multidelete.core.settings import LoopSettings
 from multidelete.methods.base import GradientMethod
 from multidelete.methods.distributions import log_likelihood_B
 from multidelete.methods.search import Factor, Search
-from multidelete.training.step import Step
+from multidelete.training.step import Part, Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,9 @@ class GradDiff(GradientMethod):
 
     def __post_init__(self) -> None:
         check_settings(self, {"ascent": (self.ascent >= 0, "0 or more"), "descent": (self.descent >= 0, "0 or more")})
+
+    def moves(self, part: Part) -> bool:
+        return bool(log_likelihood_B(part, part.outputs).any())
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         return {

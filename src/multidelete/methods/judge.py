@@ -33,7 +33,7 @@ from multidelete.methods.standing import Kinds, Standing
 from multidelete.methods.targets import (
     Stratum,
     association_signals,
-    comparable,
+    compared,
     matched_scores,
     number_of_signals,
     strata_of,
@@ -88,7 +88,8 @@ class Judge:
         labelled = job.adapter.task == "classification"
         seen = job.retain if self.has_holdout else None
         self._mine = strata_of(job.forget, job.retain, labelled=labelled) if seen else _labels(job.forget, labelled)
-        self._theirs = strata_of(self.unseen, job.train, labelled=labelled) if seen else _labels(self.unseen, labelled)
+        theirs = strata_of(self.unseen, job.train, labelled=labelled) if seen else _labels(self.unseen, labelled)
+        self._strata = compared(self._mine, theirs)
         going = _of_kinds(job.forget.pairs)
         doubts = {kind: self._doubt(at) for kind, at in going.items()}
         self._kinds = Kinds(going, _of_common_kinds(self.kept.pairs), _of_common_kinds(self.unseen.pairs), doubts)
@@ -112,7 +113,7 @@ class Judge:
         beside: set[int] = set()
         of_strata = 0.0
         for stratum, number in Counter(self._mine[position] for position in mine).items():
-            theirs = self._comparable(stratum)
+            theirs = self._strata[stratum].theirs.tolist()
             beside.update(theirs)
             of_strata += (number / len(mine)) ** 2 / number_of_subjects([self.unseen[place] for place in theirs])
         of_unseen = max(of_strata, 1 / number_of_subjects([self.unseen[place] for place in beside]))
@@ -189,7 +190,7 @@ class Judge:
 
     def _apart(self, forget: Asked, unseen: Asked) -> dict[str, float]:
         pairs, outputs = unseen
-        at = sorted({position for stratum in set(self._mine) for position in self._comparable(stratum)})
+        at = sorted({position for one in self._strata.values() for position in one.theirs.tolist()})
         comparable_ones = [pairs[position] for position in at], outputs[torch.tensor(at)]
         adapter = self._job.adapter
         trained = {name for name, parameter in adapter.named_parameters() if parameter.requires_grad}
@@ -203,22 +204,17 @@ class Judge:
         """How far the mean rank of all deleted pairs lies from one half by chance, one standard deviation."""
         return self._doubt(torch.arange(len(self._job.forget)))
 
-    def _comparable(self, stratum: Stratum) -> list[int]:
-        return comparable(stratum, self._theirs)
-
     def _gaps(self, own_FS: Tensor, others_MS: Tensor) -> Tensor:
         """How far each signal of each forget pair lies above that of the unseen pair of its rank."""
         columns = zip(own_FS.unbind(dim=1), others_MS.unbind(dim=1), strict=True)
-        targets = [matched_scores(own_F, self._mine, other_M, self._theirs) for own_F, other_M in columns]
+        targets = [matched_scores(own_F, other_M, self._strata) for own_F, other_M in columns]
         return own_FS - torch.stack(targets, dim=1)
 
     def _ranks_among_unseen(self, own_FS: Tensor, others_MS: Tensor) -> Tensor:
         ranks_FS = torch.empty_like(own_FS)
-        for stratum in set(self._mine):
-            mine = torch.tensor([at for at, one in enumerate(self._mine) if one == stratum])
-            theirs_MS = others_MS[torch.tensor(self._comparable(stratum))]
-            below = (own_FS[mine, None] > theirs_MS).float() + 0.5 * (own_FS[mine, None] == theirs_MS).float()
-            ranks_FS[mine] = below.mean(dim=1)
+        for one in self._strata.values():
+            mine_FS, theirs_MS = own_FS[one.mine, None], others_MS[one.theirs]
+            ranks_FS[one.mine] = ((mine_FS > theirs_MS).float() + 0.5 * (mine_FS == theirs_MS).float()).mean(dim=1)
         return ranks_FS
 
 

@@ -177,7 +177,8 @@ def _gradients(
         }
         parts = [of_layer[name][row] for name, row in units]
         rows[position] = torch.stack([part.norm() for part in parts]) if norms else torch.cat(parts)
-    width = next(len(row) for row in rows if row is not None)
+    entries = {name: sum(p[0].numel() for p in _own(layers[name])) for name in names}
+    width = len(units) if norms else sum(entries[name] for name, _ in units)
     return sum_over_processes(
         torch.stack([torch.zeros(width, device=adapter.device) if row is None else row for row in rows])
     )

@@ -9,7 +9,7 @@ from multidelete.core.settings import LoopSettings
 from multidelete.methods.base import GradientMethod
 from multidelete.methods.distributions import log_likelihood_B
 from multidelete.methods.search import Factor, Search
-from multidelete.training.step import Step
+from multidelete.training.step import Part, Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,9 @@ class NegGrad(GradientMethod):
         "lr": Factor(0.1, 10),
         "passes": Factor(0.5, 2),
     }
+
+    def moves(self, part: Part) -> bool:
+        return bool(log_likelihood_B(part, part.outputs).any())
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         return {"ascent": step.forget.mean(log_likelihood_B(step.forget, step.forget.outputs))}

@@ -12,7 +12,7 @@ from multidelete.methods.base import GradientMethod, Job
 from multidelete.methods.distributions import log_likelihood_B
 from multidelete.methods.reference import ReferenceSettings
 from multidelete.methods.search import Factor, Search
-from multidelete.training.step import Step
+from multidelete.training.step import Part, Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +56,9 @@ class NPO(GradientMethod):
 
     def reference_settings(self, job: Job) -> ReferenceSettings:
         return ReferenceSettings()
+
+    def moves(self, part: Part) -> bool:
+        return bool(log_likelihood_B(part, part.outputs).any())
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         forget, retain = step.forget, step.retain

@@ -99,7 +99,7 @@ def unassociated_second(
             raise RequestError(
                 f"all {counted(len(pool), 'candidates')} for a wrong {second} belong to the {first} of "
                 f"pair {pair.id!r} or to its "
-                "subject. There must be unrelated pairs; take captions='retain' with more retain pairs."
+                "subject. There must be unrelated pairs to take it from: keep more (random_labels: captions='retain')."
             )
         exchanged.append(
             replace(

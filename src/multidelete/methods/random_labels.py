@@ -17,7 +17,7 @@ from multidelete.methods.partners import Associations, unassociated_second
 from multidelete.methods.reference import PartnerSource
 from multidelete.methods.search import Factor, Search
 from multidelete.models.base import Adapter
-from multidelete.training.step import Step
+from multidelete.training.step import Part, Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +61,9 @@ class RandomLabels(GradientMethod):
     def datasets(self, job: Job) -> dict[str, PairDataset]:
         parts = {"forget": job.forget, "retain": sample_retain(job)}
         return parts | {"forget": wrong_pairs(job.adapter, parts, job.train, pool=self.captions, seed=job.seed)}
+
+    def moves(self, part: Part) -> bool:
+        return bool(part.task_loss_B.any())
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         return {

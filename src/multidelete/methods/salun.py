@@ -69,6 +69,10 @@ class SalUn(Method):
             )
         return kind()
 
+    @property
+    def at_work(self) -> Method:
+        return self.method()
+
     def loop_settings(self) -> LoopSettings:
         return self.method().loop_settings()
 

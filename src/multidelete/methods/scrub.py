@@ -10,11 +10,11 @@ from torch import Tensor
 from multidelete.core.config import check_settings
 from multidelete.core.settings import LoopSettings
 from multidelete.methods.base import GradientMethod, Job, Outcome
-from multidelete.methods.distributions import divergence_B
+from multidelete.methods.distributions import divergence_B, has_rivals
 from multidelete.methods.reference import ReferenceSettings
 from multidelete.methods.rewind import Rewind
 from multidelete.methods.search import Factor, Search
-from multidelete.training.step import Step
+from multidelete.training.step import Part, Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +65,9 @@ class SCRUB(GradientMethod):
     def reference_settings(self, job: Job) -> ReferenceSettings:
         return ReferenceSettings()
 
+    def moves(self, part: Part) -> bool:
+        return has_rivals(part)
+
     def losses(self, step: Step) -> dict[str, Tensor]:
         if "forget" in step.parts:
             forget = step.forget
@@ -96,6 +99,10 @@ class SCRUB(GradientMethod):
             pairs_forward=done.pairs_forward + rewind.pairs,
             wall_s=done.wall_s + time.perf_counter() - started,
         )
+
+    def loop_settings_for(self, forget: int) -> LoopSettings:
+        """Small requests take as many passes as others: more would add passes of the retain pairs alone."""
+        return replace(super().loop_settings_for(forget), passes=self.loop_settings().passes)
 
     def loop_settings(self) -> LoopSettings:
         return LoopSettings(passes=9, lr=8e-5)

@@ -61,46 +61,72 @@ class Stratum:
         return sum(abs(one - another) for one, another in zip(self.unknown, other.unknown, strict=True))
 
 
-def matched_scores(
-    scores: Tensor, strata: Sequence[Stratum], holdout_scores: Tensor, holdout_strata: Sequence[Stratum]
-) -> Tensor:
+@dataclass(frozen=True)
+class Compared:
+    """The forget pairs of a stratum, and the held-out pairs that they are compared with.
+
+    Attributes:
+        mine: Positions of the forget pairs, (N,).
+        theirs: Positions of the held-out pairs, (M,), M >= 1.
+    """
+
+    mine: Tensor
+    theirs: Tensor
+
+
+def compared(strata: Sequence[Stratum], holdout_strata: Sequence[Stratum]) -> dict[Stratum, Compared]:
+    """What the forget pairs of each stratum are compared with.
+
+    Those held-out pairs are of the same stratum. Where there are fewer than `ENOUGH`, those of the nearest strata of
+    the same kind count too; pairs of a kind that the held-out pairs do not have are compared with all of them.
+
+    Args:
+        strata: Of the forget pairs.
+        holdout_strata: Of the held-out pairs, at least one.
+    """
+    mine, theirs = _positions(strata), _positions(holdout_strata)
+    return {one: Compared(torch.tensor(at), torch.tensor(_comparable(one, theirs))) for one, at in mine.items()}
+
+
+def _positions(strata: Sequence[Stratum]) -> dict[Stratum, list[int]]:
+    positions: dict[Stratum, list[int]] = {}
+    for at, stratum in enumerate(strata):
+        positions.setdefault(stratum, []).append(at)
+    return positions
+
+
+def _comparable(stratum: Stratum, theirs: Mapping[Stratum, Sequence[int]]) -> list[int]:
+    same = [other for other in theirs if other.kind == stratum.kind] or list(theirs)
+    away = {other: stratum.distance(other) for other in same}
+    near = sorted(distance for other, distance in away.items() for _ in theirs[other])[:ENOUGH][-1]  # the tenth nearest
+    return sorted(at for other, distance in away.items() if distance <= near for at in theirs[other])
+
+
+def matched_scores(scores: Tensor, holdout_scores: Tensor, strata: Mapping[Stratum, Compared]) -> Tensor:
     """Give each score the value that stands at its rank among the held-out scores of its stratum.
 
     The most associated forget pair gets the highest held-out score, the median the median, and so
     on: of all ways to give the forget pairs the held-out distribution, the one that moves them
-    least. Of a stratum that has fewer than `ENOUGH` held-out pairs, those of the nearest strata of the same kind
-    count too; pairs of a kind that the held-out pairs do not have are matched to all held-out pairs.
+    least.
 
     Args:
         scores: (N,) of the forget pairs.
-        strata: Theirs, N.
         holdout_scores: (M,), M >= 1.
-        holdout_strata: Theirs, M.
+        strata: What those of each stratum are compared with (`compared`).
 
     Returns:
         (N,) targets, within the range of the held-out scores.
 
     >>> any_kind = [Stratum(None)] * 2
-    >>> matched_scores(torch.tensor([0.9, 0.7]), any_kind, torch.tensor([0.1, 0.3]), any_kind).tolist()
+    >>> matched_scores(torch.tensor([0.9, 0.7]), torch.tensor([0.1, 0.3]), compared(any_kind, any_kind)).tolist()
     [0.25, 0.15000000596046448]
     """
     targets = torch.empty_like(scores)
-    for stratum in sorted(set(strata), key=str):
-        mine = torch.tensor([i for i, one in enumerate(strata) if one == stratum])
-        theirs = holdout_scores[torch.tensor(comparable(stratum, holdout_strata))]
+    for of_stratum in strata.values():
+        mine, theirs = of_stratum.mine, holdout_scores[of_stratum.theirs]
         ranks = (torch.arange(len(mine), dtype=scores.dtype) + 0.5) / len(mine)
         targets[mine[scores[mine].argsort(stable=True)]] = torch.quantile(theirs, ranks)
     return targets
-
-
-def comparable(stratum: Stratum, holdout_strata: Sequence[Stratum]) -> list[int]:
-    """Positions of the held-out pairs that pairs of a stratum are compared with: see `matched_scores`."""
-    same = [i for i, other in enumerate(holdout_strata) if other.kind == stratum.kind] or list(
-        range(len(holdout_strata))
-    )
-    away = {i: stratum.distance(holdout_strata[i]) for i in same}
-    near = sorted(away.values())[:ENOUGH][-1]  # the distance of the tenth nearest
-    return [i for i, distance in away.items() if distance <= near]
 
 
 def strata_of(pairs: PairDataset, seen: PairDataset, *, labelled: bool) -> list[Stratum]:
@@ -140,4 +166,5 @@ def score_targets(
         others_MS = torch.cat([association_signals(p, number) for p in partners])
     own_FS = association_signals(asked["forget"], number)
     columns = zip(own_FS.unbind(dim=1), others_MS.unbind(dim=1), strict=True)
-    return torch.stack([matched_scores(own_F, mine, other_M, theirs) for own_F, other_M in columns], dim=1)
+    strata = compared(mine, theirs)
+    return torch.stack([matched_scores(own_F, other_M, strata) for own_F, other_M in columns], dim=1)
