@@ -176,6 +176,12 @@ def test_validation_pairs_without_a_label_are_left_out_of_a_classifier(caplog: p
     assert f"1 of {len(val)} validation pairs has no label, and the run does without: {val.pairs[5].id}" in caplog.text
 
 
+def test_a_validation_split_without_pairs_is_none(adapter: Adapter, data: PairData) -> None:
+    given = replace(data, splits={**data.splits, "val": PairDataset([], "val")})
+    arguments = DeletionArguments(original=adapter, data=given, forget=data.train.ids[:2])
+    assert prepare(arguments.resolved()).job.holdout is None
+
+
 def test_other_validation_pairs_are_another_run(adapter: Adapter, data: PairData) -> None:
     """It would go on to other targets."""
     fewer = PairDataset(data.splits["val"].pairs[:12], "val")

@@ -21,7 +21,7 @@ from multidelete.core.runtime import (
     world_size,
 )
 from multidelete.data.pairs import PairData, PairDataset
-from multidelete.methods import METHODS, Job, Training
+from multidelete.methods import LCODEC, METHODS, Job, Training
 from multidelete.methods.batch_loss import loss_gradient
 from multidelete.methods.guided import run_guided
 from multidelete.methods.importance import draw_gallery, importance
@@ -103,6 +103,15 @@ def gradient_of_batches() -> dict[str, Tensor]:
     return loss_gradient(adapter, pairs, draw_gallery(adapter, data.train, seed=1, size=6), "")[1]
 
 
+def without_one_pair() -> dict[str, Tensor]:
+    """Weights after the deletion of a single pair, of which only the first process has gradients."""
+    data, given = world("clip")
+    forget = data.train.only(data.train.ids[:1], "forget")
+    retain = data.train.without(forget.ids, "retain")
+    job = Job(copy.deepcopy(given), data.train, forget, retain, quick(**SGD), seed=3)
+    return weights(LCODEC(candidates=16, observations=12).run(job).adapter)
+
+
 class Apart(SimpleLegs):
     """Legs that come out otherwise in the second process, one of which only the main process takes to be impossible."""
 
@@ -164,6 +173,7 @@ def in_two_processes(folder: Path) -> None:
 
     found = {"gathered": gradient} | {f"importance/{name}": t for name, t in importance_of_seven().items()}
     found |= {f"gradient/{name}": t for name, t in gradient_of_batches().items()}
+    found |= {f"one pair/{name}": tensor for name, tensor in without_one_pair().items()}
     for family, method in RUNS:
         work = folder / f"work-{family}-{method}"
         work.mkdir(exist_ok=True)
@@ -221,6 +231,14 @@ def test_gradient_of_batches_of_two_processes_is_that_of_one(folder: Path) -> No
     close = 1e-5 * max(one.abs().max().item() for one in alone.values())
     for name, one in alone.items():
         torch.testing.assert_close(found[f"gradient/{name}"], one, rtol=1e-3, atol=close)
+
+
+def test_more_processes_than_pairs_do_as_one(folder: Path) -> None:
+    found, before, moved = load_file(folder / "found.safetensors"), weights(world("clip")[1]), 0.0
+    for name, one in without_one_pair().items():
+        torch.testing.assert_close(found[f"one pair/{name}"], one, rtol=0, atol=1e-5)
+        moved = max(moved, (one - before[name]).abs().max().item())
+    assert moved > 1e-3
 
 
 @pytest.mark.parametrize(("family", "method"), RUNS)
