@@ -1,4 +1,4 @@
-"""BLIP, reasoning over two images: whether six of 60 couples live together is deleted."""
+"""BLIP, reasoning over two images: whether twelve of 120 couples live together is deleted."""
 
 import random
 import tempfile
@@ -24,7 +24,7 @@ def couples(portraits: md.PairDataset) -> md.PairDataset:
     return md.PairDataset(pairs, portraits.name)
 
 
-people = md.personas(people=120, unseen=80, views=1, size=32)
+people = md.personas(people=240, unseen=160, views=1, size=32)
 splits = {name: couples(portraits) for name, portraits in people.splits.items()}
 data = md.PairData("couples", splits, classes=("False", "True"))
 forget = data.train.ids[3::10]
@@ -35,8 +35,7 @@ with tempfile.TemporaryDirectory() as name:
         family="blip", image_size=32
     )  # the data has classes and two images a pair: so has the model
     md.train(data, original, start=model, settings=md.LoopSettings(passes=20, batch_size=20, lr=1e-3))
-    # Six statements, and a model whose scores swing so much that a run that finds its way undoes its legs.
-    md.unlearn(original, data, forget, settings={"passes": 30, "lr": 1e-3}, out=unlearned)
+    md.unlearn(original, data, forget, out=unlearned)
     done = md.audit(unlearned, original, data, forget, out=report, noun="couples")
     print(f"{done.verdict.outcome}: {done.verdict.headline}")
     for row in done.verdict.rows:
