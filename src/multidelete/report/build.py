@@ -3,13 +3,14 @@
 import base64
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template, pass_context
+from jinja2.runtime import Context
 from PIL import Image
 
 from multidelete.audits import QUESTIONS, compression, membership, relearning
@@ -144,14 +145,6 @@ def build_report(out: Path, content: ReportContent) -> Path:
     verdict, charts, show_forgotten = content.verdict, content.charts, content.show_forgotten
     secrets = [] if show_forgotten else [*content.forgotten, *_told_by(content.examples), *_told_by(content.extremes)]
     hide = hider(secrets)
-    environment = Environment(
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: hide(value) if type(value) is str else value,
-    )
-    template = environment.from_string(files(__package__).joinpath("template.html").read_text(encoding="utf-8"))
     safe_run = withhold(content.run, secrets)
     safe_run = safe_run if isinstance(safe_run, Mapping) else {}
     pairs: list[Shown] = [*content.examples, *content.extremes]
@@ -165,7 +158,8 @@ def build_report(out: Path, content: ReportContent) -> Path:
         present = [model for model in present if model != "retrained"]
     figures = [f for f in content.figures if has_retrained or f.model != "retrained"]
     digests = safe_run.get(DIGESTS)
-    page = template.render(
+    page = _template().render(
+        hide=hide,
         header=[(key, "; ".join(_lines(safe_run[key]))) for key in HEADER if key in safe_run],
         settings=[line for key, value in safe_run.items() for line in _flat(str(key), value)],
         verdict=verdict,
@@ -203,6 +197,20 @@ def build_report(out: Path, content: ReportContent) -> Path:
     path = out / "report.html"
     path.write_text(page, encoding="utf-8")
     return path
+
+
+@cache
+def _template() -> Template:
+    """The page, read and compiled once. Every text that is put into it goes through ``hide``."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_hidden
+    )
+    return environment.from_string(files(__package__).joinpath("template.html").read_text(encoding="utf-8"))
+
+
+@pass_context
+def _hidden(context: Context, value: object) -> object:
+    return context["hide"](value) if type(value) is str else value
 
 
 def _of_tokenizer(run: Mapping[str, object]) -> str:

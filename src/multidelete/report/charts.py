@@ -14,6 +14,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure as Canvas
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
@@ -115,7 +116,9 @@ def score_histograms(scores: Mapping[str, Mapping[str, Array]], *, labelled: boo
     if not drawn:
         return Chart(title, absent="no association scores were collected")
     bins = histogram_bins([s for splits in drawn.values() for s in splits.values()])
-    canvas = Canvas(figsize=(4.5, 0.7 + 0.95 * len(drawn)), layout="constrained")
+    canvas = Canvas(figsize=(4.5, 0.7 + 0.95 * len(drawn)))
+    _keep_free(canvas, left=0.6, right=0.08, bottom=0.42, top=0.48)
+    canvas.subplots_adjust(hspace=0.3)
     rows = canvas.subplots(len(drawn), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, (model, splits) in zip(rows, drawn.items(), strict=True):
         _histogram_row(axes, splits, bins, model_colour(model))
@@ -127,14 +130,15 @@ def score_histograms(scores: Mapping[str, Mapping[str, Array]], *, labelled: boo
         "association score of the pair (right: belongs together)",
     )
     rows[-1].set_xlabel(labels if labelled else scored)
-    canvas.supylabel("share of pairs", fontsize=8.5, color=MUTED)
+    canvas.supylabel("share of pairs", x=0.02, fontsize=8.5, color=MUTED)
     forget = tuple(Patch(facecolor=model_colour(model), alpha=0.75) for model in drawn)
     marks = [forget, Patch(facecolor=RETAIN_FILL), Line2D([], [], color=INK, lw=1.1, ls=(0, (3, 1.5)))]
     canvas.legend(  # type: ignore[call-overload]
         marks,
         ["forget", "retain", "held-out"],
         handler_map={tuple: HandlerTuple(ndivide=None, pad=0)},
-        loc="outside upper right",
+        loc="upper right",
+        borderaxespad=0.2,
         ncols=3,
         fontsize=8,
         handlelength=2.0,
@@ -177,7 +181,8 @@ def membership_roc(members: Mapping[str, Array], nonmembers: Mapping[str, Array]
     models = [model for model in members if len(members[model]) and len(nonmembers.get(model, ()))]
     if not models:
         return Chart(title, absent="no membership scores were collected")
-    canvas = Canvas(figsize=(3.5, 3.5 + 0.17 * len(models)), layout="constrained")
+    canvas = Canvas(figsize=(3.5, 3.5 + 0.17 * len(models)))
+    _keep_free(canvas, left=0.64, right=0.12, bottom=0.44, top=0.3 + 0.17 * len(models))
     axes = canvas.subplots()
     axes.plot([0, 1], [0, 1], color=FAINT, lw=1)
     for model in models:
@@ -193,7 +198,12 @@ def membership_roc(members: Mapping[str, Array], nonmembers: Mapping[str, Array]
         axis.set_major_formatter(PercentFormatter(1, decimals=0))
         axis.set_major_locator(FixedLocator([0, 0.25, 0.5, 0.75, 1]))
     canvas.legend(  # beside the curves: they may run anywhere
-        loc="outside upper left", title="area under the curve (AUC)", title_fontsize=8, fontsize=8.5, alignment="left"
+        loc="upper left",
+        borderaxespad=0.2,
+        title="area under the curve (AUC)",
+        title_fontsize=8,
+        fontsize=8.5,
+        alignment="left",
     )
     return Chart(title, to_svg(canvas, "roc"))
 
@@ -227,10 +237,15 @@ def embedding_maps(embeddings: Mapping[str, Embeddings]) -> tuple[list[Chart], s
     return charts, f"{cut} The map shows {explained:.0%} of the spread of the original's embeddings."
 
 
+def _keep_free(canvas: Canvas, *, left: float, right: float, bottom: float, top: float) -> None:
+    """Leave room around the axes, in inches: all texts but the ticks' are known, so that no layout need be searched."""
+    width, height = canvas.get_size_inches()
+    canvas.subplots_adjust(left=left / width, right=1 - right / width, bottom=bottom / height, top=1 - top / height)
+
+
 def _draw_pairs(axes: Axes, image_N2: Array, text_N2: Array, colour: str, *, size: float, line: float) -> None:
-    for pair in zip(image_N2, text_N2, strict=True):
-        ends = np.stack(pair)
-        axes.plot(ends[:, 0], ends[:, 1], color=colour, lw=line, alpha=0.6, solid_capstyle="butt")
+    ends = np.stack([image_N2, text_N2], axis=1)
+    axes.add_collection(LineCollection(ends, colors=colour, linewidths=line, alpha=0.6, capstyle="butt"))  # type: ignore[arg-type]
     axes.scatter(image_N2[:, 0], image_N2[:, 1], s=size, color=colour, linewidths=0, zorder=3)
     axes.scatter(
         text_N2[:, 0],
