@@ -92,9 +92,10 @@ def test_selection_finds_what_the_response_is_made_of_and_stops() -> None:
     assert foci(torch.ones(20, 3), torch.arange(20.0), limit=3) == []
 
 
-def test_the_step_solves_the_dense_system() -> None:
-    rows, gradient = uniform(5, 12), uniform(12, 1)[:, 0]
-    dense = torch.linalg.solve(rows.T @ rows / 5 + 0.3 * torch.eye(12), gradient)
+@pytest.mark.parametrize("number", [5, 12, 20])  # fewer rows than weights, as many, and more
+def test_the_step_solves_the_dense_system(number: int) -> None:
+    rows, gradient = uniform(number, 12), uniform(12, 1)[:, 0]
+    dense = torch.linalg.solve(rows.T @ rows / number + 0.3 * torch.eye(12), gradient)
     torch.testing.assert_close(damped_newton(rows, gradient, 0.3), dense, rtol=1e-4, atol=1e-5)
 
 

@@ -96,7 +96,7 @@ class LCODEC(Method):
                 "l_codec changes units of linear and convolutional layers; none of these is trained."
             )
         every = [(name, row) for name, layer in layers.items() for row in range(len(layer.weight))]
-        slope_P = _gradients(adapter, job.forget.pairs, gallery, every, layers, norms=True).mean(dim=0)
+        slope_P = _mean_slopes(adapter, job.forget.pairs, gallery, layers)
         top = [every[at] for at in slope_P.argsort(descending=True, stable=True)[: self.candidates].tolist()]
         activations_NP, loss_N = self.observe(adapter, job.forget.pairs, gallery, top, layers, job.seed)
         chosen = [top[at] for at in foci(activations_NP, loss_N, self.units)]
@@ -105,7 +105,7 @@ class LCODEC(Method):
                 f"the loss of the forget pairs depends on none of the {counted(len(top), 'units')} with the largest "
                 "gradient. Raise observations or candidates, or use another method."
             )
-        forget_W = _gradients(adapter, job.forget.pairs, gallery, chosen, layers).mean(dim=0)
+        forget_W = _mean_gradient(adapter, job.forget.pairs, gallery, chosen, layers)
         retain_SW = _gradients(adapter, sampled.pairs, gallery, chosen, layers)
         step_W = len(job.forget) / len(job.retain) * damped_newton(retain_SW, forget_W, self.damping)
         _add(step_W, chosen, layers)
@@ -145,43 +145,72 @@ class LCODEC(Method):
 def damped_newton(rows_SW: Tensor, gradient_W: Tensor, damping: float) -> Tensor:
     """(H + damping I)^-1 g with H the mean outer product of the rows.
 
-    Solved among the S rows, by the Woodbury identity, so that W x W is never held.
+    Solved among the fewer of the S rows, by the Woodbury identity, and the W weights.
 
     >>> damped_newton(torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.tensor([3.0, 1.0]), 1.0)
     tensor([1., 1.])
     """
     rows, gradient = in_float64(rows_SW) / len(rows_SW) ** 0.5, in_float64(gradient_W)
+    if rows.shape[1] <= len(rows):
+        whole = rows.T @ rows + damping * torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device)
+        solved: Tensor = torch.linalg.solve(whole, gradient)
+        return solved.to(gradient_W)
     inner = rows @ rows.T + damping * torch.eye(len(rows), dtype=rows.dtype, device=rows.device)
     step: Tensor = (gradient - rows.T @ torch.linalg.solve(inner, rows @ gradient)) / damping
     return step.to(gradient_W)
 
 
 def _gradients(
-    adapter: Adapter,
-    pairs: Sequence[Pair],
-    gallery: Sequence[Pair],
-    units: Sequence[Unit],
-    layers: Mapping[str, Layer],
-    *,
-    norms: bool = False,
+    adapter: Adapter, pairs: Sequence[Pair], gallery: Sequence[Pair], units: Sequence[Unit], layers: Mapping[str, Layer]
 ) -> Tensor:
-    """Each pair's gradient by the weights and biases of the units, (N, W); or its norm by each unit, (N, units)."""
+    """Each pair's gradient by the weights and biases of the units, (N, W)."""
+    rows_NW = torch.zeros(len(pairs), sum(_entries(layers[name]) for name, _ in units), device=adapter.device)
+    for position, of_layer in _each_of_layers(adapter, pairs, gallery, units, layers):
+        rows_NW[position] = torch.cat([of_layer[name][row] for name, row in units])
+    return sum_over_processes(rows_NW)
+
+
+def _mean_gradient(
+    adapter: Adapter, pairs: Sequence[Pair], gallery: Sequence[Pair], units: Sequence[Unit], layers: Mapping[str, Layer]
+) -> Tensor:
+    """Their mean over the pairs, (W,)."""
+    total_W = torch.zeros(sum(_entries(layers[name]) for name, _ in units), device=adapter.device)
+    for _, of_layer in _each_of_layers(adapter, pairs, gallery, units, layers):
+        total_W += torch.cat([of_layer[name][row] for name, row in units])
+    return sum_over_processes(total_W) / len(pairs)
+
+
+def _mean_slopes(
+    adapter: Adapter, pairs: Sequence[Pair], gallery: Sequence[Pair], layers: Mapping[str, Layer]
+) -> Tensor:
+    """The mean over the pairs of the norm of the gradient by each unit, one layer after the other, (P,)."""
+    every = [(name, 0) for name in layers]
+    total_P = torch.zeros(sum(len(layer.weight) for layer in layers.values()), device=adapter.device)
+    for _, of_layer in _each_of_layers(adapter, pairs, gallery, every, layers):
+        total_P += torch.cat([of_layer[name].norm(dim=1) for name in layers])
+    return sum_over_processes(total_P) / len(pairs)
+
+
+def _each_of_layers(
+    adapter: Adapter, pairs: Sequence[Pair], gallery: Sequence[Pair], units: Sequence[Unit], layers: Mapping[str, Layer]
+) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    """Position of each pair that is this process's share, and its gradient by the layers, a row for each unit."""
     names = list(dict.fromkeys(name for name, _ in units))
     parameters = [p for name in names for p in _own(layers[name])]
-    rows: list[Tensor | None] = [None] * len(pairs)
     for position, gradients in each_gradient(adapter, pairs, gallery, parameters, "gradients of units"):
         filled = iter(torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True))
-        of_layer = {
-            name: torch.cat([next(filled).reshape(len(layers[name].weight), -1) for _ in _own(layers[name])], dim=1)
-            for name in names
-        }
-        parts = [of_layer[name][row] for name, row in units]
-        rows[position] = torch.stack([part.norm() for part in parts]) if norms else torch.cat(parts)
-    entries = {name: sum(p[0].numel() for p in _own(layers[name])) for name in names}
-    width = len(units) if norms else sum(entries[name] for name, _ in units)
-    return sum_over_processes(
-        torch.stack([torch.zeros(width, device=adapter.device) if row is None else row for row in rows])
-    )
+        yield (
+            position,
+            {
+                name: torch.cat([next(filled).reshape(len(layers[name].weight), -1) for _ in _own(layers[name])], dim=1)
+                for name in names
+            },
+        )
+
+
+def _entries(layer: Layer) -> int:
+    """Weights and biases of one unit."""
+    return sum(p[0].numel() for p in _own(layer))
 
 
 @torch.no_grad()
