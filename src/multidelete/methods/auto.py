@@ -91,10 +91,12 @@ def _stride(judge: Judge) -> Stride:
 
 def planned_run(method: Method, job: Job) -> Planned | None:
     """What a run will ask of the model; of one that finds its own end the most that it may ask."""
-    if not (isinstance(method, GradientMethod) and finds_its_way(method, job)):
+    if not isinstance(method, GradientMethod):
         return method.planned(job)
     method = method.fitting(job)
     method.check(job)
+    if not finds_its_way(method, job):
+        return method.planned(job)
     judge = Judge(job)
     stride = _stride(judge)
     longest = replace(job.settings, passes=stride.most * passes_of_leg(job, stride), pace="given")
