@@ -127,12 +127,12 @@ def test_loop_settings_not_given_are_the_methods_own(
 ) -> None:
     told = results(
         capsys, *unlearn(original, "--forget-image", "person-0001-view-1.png", "--out", tmp_path / "out"),
-        *("--method", "neggrad"),
+        *("--forget-image", "person-0002-view-1.png", "--method", "neggrad"),
     )  # fmt: skip
-    own = METHODS["neggrad"]().loop_settings_for(2)
+    own = METHODS["neggrad"]().loop_settings_for(4)
     assert own.lr != LoopSettings().lr
     assert told["loop"]["lr"] == own.lr  # type: ignore[index]
-    assert told["request"] == {**told["request"], "pairs": 2, "unit": "image"}  # type: ignore[dict-item]
+    assert told["request"] == {**told["request"], "pairs": 4, "unit": "image"}  # type: ignore[dict-item]
 
 
 def test_held_out_pairs_are_the_same_in_later_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
