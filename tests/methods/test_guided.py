@@ -617,6 +617,24 @@ def test_run_gives_up_where_the_pairs_are_forgotten_and_no_leg_brings_back_what_
     assert progress.has_ended(lost, before)
 
 
+def test_run_gives_up_where_no_leg_brings_back_what_was_lost_or_the_further_signals_nearer(
+    memorised: Adapter, data: PairData
+) -> None:
+    before = Judge(job_of(memorised, data)).measure()
+    placed = {"ranks": torch.full_like(before.ranks, 0.5), "gaps": torch.zeros_like(before.gaps), "left": 0.0}
+    told, nearer = (
+        replace(before, kept=before.kept * 0.5, further=torch.full_like(before.further, tells), **placed)
+        for tells in (0.95, 0.85)
+    )
+    assert told.is_level
+    assert not nearer.is_forgotten
+    progress = Progress()
+    for now in [told, *[told] * (IN_VAIN - 1), nearer, *[told] * IN_VAIN]:
+        assert not progress.has_ended(now, before)
+        progress.note_loss(now, before)
+    assert progress.has_ended(told, before)
+
+
 def test_run_ends_where_nothing_but_further_signals_tell(memorised: Adapter, data: PairData) -> None:
     before = Judge(job_of(memorised, data)).measure()
     level = {"ranks": torch.full_like(before.ranks, 0.5), "further": torch.full_like(before.further, 0.9)}

@@ -34,7 +34,7 @@ from multidelete.training.tracking import log_folder, tracking
 
 ALLOWED = 0.015  # how much less kept pairs of any kind may be found at the end, as a fraction of them
 BRINGING_BACK = 2  # legs that may bring kept pairs back once the deleted pairs are forgotten and kept pairs stand
-IN_VAIN = 4  # legs after which a run ends: that stood and brought nothing back, or that left further signals telling
+IN_VAIN = 4  # legs after which a run ends: that stood and brought nothing nearer, or that left further signals telling
 BROUGHT = 0.8  # what a loss must be of the least so far to count as brought back
 CAP = 0.15  # and on the way, as a share of what was found, where later legs may bring them back
 PRICE = 20.0  # of what kept pairs lost beyond that, in parts of the way, where the best state is chosen
@@ -103,12 +103,14 @@ class Progress:
         number: Legs so far.
         refused: Those that were taken back.
         idle: Legs since the lowest merit.
-        in_vain: Legs that stood since any brought kept or unseen pairs back, the deleted pairs being forgotten.
+        in_vain: Legs that stood since any brought kept or unseen pairs back, or the further signals nearer, the deleted
+            pairs being where they belong by the signals that legs aim at.
         after: Legs since the deleted pairs were forgotten, which bring kept pairs back.
         beyond: Legs since kept pairs stood and further signals alone, at which no leg aims, told the deleted ones.
         taken: Legs of each way.
         closed: Which ways have given what they can.
         least: What was still lost then, as a fraction.
+        nearest: How far the further signals still told then, in [0, 0.5]; 1 before.
         seconds: That the run took.
         merits: Of the states that stood.
         history: A row for each leg.
@@ -121,6 +123,7 @@ class Progress:
     in_vain: int = 0
     beyond: int = 0
     least: float = 1.0
+    nearest: float = 1.0
     seconds: float = 0.0
     taken: list[int] = field(default_factory=list)
     closed: list[bool] = field(default_factory=list)
@@ -133,14 +136,17 @@ class Progress:
         self.beyond += _is_all_but_done(start, best)
 
     def note_loss(self, now: Standing, start: Standing) -> None:
-        """Note whether a leg that stood brought anything back, where the deleted pairs are forgotten.
+        """Note whether a leg that stood brought anything back, where the signals that legs aim at tell no deleted pair.
 
-        After a request for much of the data unseen pairs are found less, as after retraining: no leg changes that.
+        After a request for much of the data unseen pairs are found less, as after retraining: no leg changes that. Nor
+        what margins or confidence tell, where validation pairs are of another kind.
         """
-        if not now.is_forgotten:
+        lost, tells = now.lost_since(start), now.further_distance
+        is_nearer = not now.is_forgotten and tells < BROUGHT * self.nearest
+        if not now.is_level:
             self.in_vain = 0
-        elif now.lost_since(start) < BROUGHT * self.least:
-            self.in_vain, self.least = 0, now.lost_since(start)
+        elif lost < BROUGHT * self.least or is_nearer:
+            self.in_vain, self.least, self.nearest = 0, min(lost, self.least), min(tells, self.nearest)
         else:
             self.in_vain += 1
 
@@ -352,6 +358,7 @@ def _keep(job: Job, run: Progress, ways: Sequence[Legs], judge: Judge, best: Wei
             "best": dict(best),
             "counts": [run.number, run.refused, run.idle, run.after, run.in_vain, run.beyond, judge.pairs],
             "least": run.least,
+            "nearest": run.nearest,
             "seconds": run.seconds,
             "taken": list(run.taken),
             "closed": list(run.closed),
@@ -383,6 +390,7 @@ def _resumed(work: Path, job: Job, ways: Sequence[Legs], judge: Judge) -> tuple[
         in_vain=in_vain,
         beyond=beyond,
         least=cast(float, told["least"]),
+        nearest=cast(float, told["nearest"]),
         seconds=cast(float, told["seconds"]),
         taken=list(cast(list[int], told["taken"])),
         closed=list(cast(list[bool], told["closed"])),
