@@ -148,6 +148,26 @@ def test_pictures_that_only_deleted_rows_have_are_named(tmp_path: Path) -> None:
     assert [path.name for path in done.pictures] == ["3.png"]
 
 
+def test_pictures_of_held_out_pairs_with_the_same_ids_are_not_named(tmp_path: Path) -> None:
+    train = [{**row, "picture": picture} for row, picture in zip(rows(0, 4), "0011", strict=True)]
+    held_out = [{**row, "picture": picture, "split": "test"} for row, picture in zip(rows(0, 3), "023", strict=True)]
+    write_jsonl(tmp_path / "data" / "train-0.jsonl", train)
+    write_jsonl(tmp_path / "data" / "test-0.jsonl", held_out)
+    assert not lists_of(str(tmp_path / "data"), tmp_path / "lists", ["row-0", "row-1"]).pictures
+    write_jsonl(tmp_path / "data" / "test-0.jsonl", held_out[1:])
+    alone = lists_of(str(tmp_path / "data"), tmp_path / "more", ["row-0", "row-1"]).pictures
+    assert [path.name for path in alone] == ["0.png"]
+
+
+def test_picture_to_which_a_link_of_a_kept_row_leads_is_not_named(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "data" / "0.jsonl", rows(0, 4))
+    (tmp_path / "data" / "images" / "link.png").symlink_to("2.png")
+    with (tmp_path / "data" / "0.jsonl").open("a") as file:
+        file.write('{"file_name": "images/link.png", "id": "kept", "text": "a thing", "split": "train"}\n')
+    done = lists_of(str(tmp_path / "data"), tmp_path / "lists", ["row-2", "row-3"])
+    assert [path.name for path in done.pictures] == ["3.png"]
+
+
 def content_of_tar(path: Path) -> dict[str, bytes]:
     with tarfile.open(path) as archive:
         return {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]

@@ -1,13 +1,15 @@
 """Which rows of which shards hold pairs."""
 
+import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from multidelete.core.errors import RequestError, first_few
 from multidelete.core.words import counted
+from multidelete.data.hub import is_on_hub
 from multidelete.data.index.dataset import IndexedDataset
-from multidelete.data.index.file import IndexFile
+from multidelete.data.index.file import IndexFile, Value
 from multidelete.data.index.shards import Shard
 from multidelete.data.location import Location, location_of, only_here
 
@@ -111,14 +113,36 @@ def ids_elsewhere(train: IndexedDataset, ids: Collection[str]) -> bool:
 
 
 def files_of_alone(train: IndexedDataset, ids: Collection[str]) -> list[Location]:
-    """Files of pictures that these pairs have, and no other pair of any split."""
-    index = train.pairs.file
+    """Files of pictures that these training pairs have, and no other pair of any split."""
+    index, (first, end) = train.pairs.file, train.pairs.span
+    gone = set(ids)
+
+    def goes(place: Value, pair_id: Value) -> bool:
+        """Ids are unique in their split only: a held-out pair may have the id of one that goes."""
+        return isinstance(place, int) and first <= place < end and pair_id in gone
+
     question = (
-        "SELECT DISTINCT q.key, q.file FROM pairs p JOIN pictures q ON q.key = p.image WHERE p.id IN (*) AND q.file "
-        "IS NOT NULL"
+        "SELECT p.at, p.id, q.source, q.file FROM pairs p JOIN pictures q ON q.key = p.image "
+        "WHERE p.id IN (*) AND q.file IS NOT NULL"
     )
-    gone, files = set(ids), []
-    for key, file in list(index.rows_of(question, ids)):
-        if all(pair_id in gone for (pair_id,) in index.rows("SELECT id FROM pairs WHERE image = ?", (key,))):
-            files.append(location_of(str(file)))
-    return sorted(files, key=str)
+    pictures = {
+        str(file): source for place, pair_id, source, file in index.rows_of(question, ids) if goes(place, pair_id)
+    }
+    holders = (
+        "SELECT p.at, p.id, q.file FROM pictures q JOIN pairs p ON p.image = q.key "
+        "WHERE q.source = ? AND q.file IS NOT NULL"
+    )
+    alone = [
+        file
+        for file, source in pictures.items()
+        if all(
+            goes(place, pair_id) or not _is_one_file(file, str(other))
+            for place, pair_id, other in index.rows(holders, (source,))
+        )
+    ]
+    return sorted(map(location_of, alone), key=str)
+
+
+def _is_one_file(one: str, other: str) -> bool:
+    """Whether two names, as rows write them, lead to one file."""
+    return one == other or (not is_on_hub(one) and os.path.realpath(one) == os.path.realpath(other))
