@@ -21,6 +21,7 @@ from multidelete.experiments.store import ModelStore
 from multidelete.experiments.tuning import tune
 from multidelete.methods import METHODS, Retrain
 from multidelete.models import load_adapter
+from multidelete.models.lineage import known_lineage
 from multidelete.models.tokens import tokenizer_of
 from multidelete.unlearning import Unlearned, train, unlearn
 from tests.methods.cell_settings import FEW
@@ -140,6 +141,25 @@ def test_a_second_deletion_and_both_together_can_be_audited(made: Made) -> None:
         run = json.loads((folder / "audit.json").read_text())["run"]
         assert run["counts"]["forget"] == len(request.ids)
         assert run["counts"]["retain"] == len(made.data.train) - len(both.ids)
+
+
+def test_held_out_pairs_with_the_ids_of_deleted_ones_stay_in_every_command(tmp_path: Path) -> None:
+    plain = people(12, unseen=6)
+    numbered = {
+        split: PairDataset([replace(pair, id=str(at)) for at, pair in enumerate(pairs)], split)
+        for split, pairs in plain.splits.items()
+    }
+    data, settings = replace(plain, splits=numbered), {"passes": 1, "device": "cpu"}
+    requests = [resolve_request(data, ids=[str(at) for at in some]) for some in (range(4), range(4, 8))]
+    train(data, tmp_path / "0", start=TrainSettings(family="clip", image_size=32), settings=quick())
+    for at, request in enumerate(requests):
+        unlearn(tmp_path / f"{at}", data, request, method="finetune", settings=settings, out=tmp_path / f"{at + 1}")
+    lineage, left = known_lineage(tmp_path / "2", data, None, removed=False)
+    assert lineage.pairs == 8
+    assert [len(data.splits[split]) - len(pairs) for split, pairs in left.splits.items()] == [8, 0, 0]
+    done = audit(tmp_path / "2", tmp_path / "1", data, requests[1], out=tmp_path / "report", device="cpu")
+    run = json.loads((done.folder / "audit.json").read_text())["run"]
+    assert run["left out"] == {"pairs of other requests": 4}
 
 
 def test_without_the_key_nothing_is_done_with_the_model(made: Made, tmp_path: Path) -> None:

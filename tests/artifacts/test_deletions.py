@@ -14,14 +14,18 @@ from multidelete.artifacts.deletions import (
     refuse_without_keys,
     without_earlier,
 )
+from multidelete.artifacts.indexing import write_index
 from multidelete.artifacts.keys import key_id, new_key, pair_alias, read_keys, write_keys
 from multidelete.artifacts.record import DeletionRecord, RunRecord
 from multidelete.artifacts.requests import refuse_other_requests, without_other_requests
 from multidelete.core.errors import CheckpointError, RequestError
 from multidelete.core.json_files import Json, JsonObject
 from multidelete.core.records import as_json, read_object
+from multidelete.data.index.build import IndexOptions
 from multidelete.data.pairs import Pair, PairData, PairDataset
+from multidelete.data.readers import load_data
 from multidelete.data.request import resolve_request
+from tests.data.sharded import rows, write_jsonl
 
 
 def pair(name: str, *, image: str | None = None, text: str | None = None) -> Pair:
@@ -93,6 +97,34 @@ def test_earlier_pairs_leave_every_split() -> None:
     assert left.splits["test"].ids == ["p7"]
     assert "3 of 8" in left.notes[-1]
     assert "p0" not in left.notes[-1]
+
+
+def numbered_from_0(folder: Path, *, index: bool) -> PairData:
+    """Six training pairs and six held-out ones, each numbered from 0: two of these are repeats of the first two."""
+    held_out = [{**row, "split": "test"} for row in (*rows(6, 4), *rows(0, 2))]
+    for name, some in {"train-0": rows(0, 6), "test-0": held_out}.items():
+        write_jsonl(folder / f"{name}.jsonl", [{**row, "id": str(at)} for at, row in enumerate(some)])
+    if not index:
+        return load_data(str(folder))
+    write_index(str(folder), None, IndexOptions())
+    return load_data(f"index:{folder}")
+
+
+@pytest.mark.parametrize("index", [False, True], ids=["memory", "index"])
+def test_held_out_pairs_with_the_id_of_a_deleted_one_stay_and_those_with_its_content_leave(
+    index: bool, tmp_path: Path
+) -> None:
+    data, made = numbered_from_0(tmp_path / "data", index=index), Lineage()
+    for positions in ([0, 1], [2]):
+        key = new_key()
+        made = made.then(record_of(key, data.train[positions], "pair"), key)
+    left = without_earlier(data, made)
+    assert left.train.ids == ["3", "4", "5"]
+    assert left.splits["test"].ids == ["0", "1", "2", "3"]
+    assert "5 of 12 pairs were deleted by earlier requests" in left.notes[-1]
+    judged = without_other_requests(data, {"unlearned": made}, data.train[[2]])
+    assert judged.train.ids == ["2", "3", "4", "5"]
+    assert judged.splits["test"].ids == ["0", "1", "2", "3"]
 
 
 def test_a_request_for_deleted_pairs_is_narrowed_or_refused(caplog: pytest.LogCaptureFixture) -> None:

@@ -108,10 +108,10 @@ class Lineage:
         """The lineage after one more deletion."""
         return Lineage((*self.deletions, deletion), {**self.keys, deletion.key: key})
 
-    def found(self, pairs: Iterable[Pair]) -> list[set[str]]:
-        """For each deletion, ids of the pairs that are among those deleted, by id or by content."""
+    def found(self, pairs: Iterable[Pair], *, by_id: bool = True) -> list[set[str]]:
+        """For each deletion, ids of the pairs that are among those deleted, by content or, with ``by_id``, by id."""
         ids: list[set[str]] = [set() for _ in self.deletions]
-        references = [frozenset(deletion.ids + deletion.contents) for deletion in self.deletions]
+        references = [frozenset((*one.contents, *(one.ids if by_id else ()))) for one in self.deletions]
         for pair in pairs:
             for deletion, known, found in zip(self.deletions, references, ids, strict=True):
                 if self._holds(deletion, known, pair):
@@ -127,9 +127,17 @@ class Lineage:
         keyed = [(self.keys[one.key], frozenset(one.contents)) for one in self.deletions if one.key in self.keys]
         return [pair.id for pair in pairs if not any(content_reference(key, pair) in known for key, known in keyed)]
 
-    def earlier(self, pairs: Iterable[Pair]) -> set[str]:
-        """Ids of the pairs that are among those deleted."""
-        return set().union(*self.found(pairs))
+    def earlier(self, pairs: Iterable[Pair], *, by_id: bool = True) -> set[str]:
+        """Ids of the pairs that are among those deleted; see `found`."""
+        return set().union(*self.found(pairs, by_id=by_id))
+
+    def earlier_in(self, data: PairData) -> dict[str, set[str]]:
+        """For each split, ids of the pairs that are among those deleted.
+
+        Only training pairs are ever deleted, and ids are unique in their split only. So outside ``train`` the content
+        alone tells: a held-out pair may have the id of a deleted one and be another.
+        """
+        return {split: self.earlier(pairs, by_id=split == "train") for split, pairs in data.splits.items()}
 
     def whole(self, pairs: Sequence[Pair]) -> list[DeletionRecord]:
         """The deletions all of whose pairs are among these."""
@@ -175,12 +183,14 @@ def refuse_without_keys(lineages: Mapping[str, Lineage], *, removed: bool) -> No
 def without_earlier(data: PairData, lineage: Lineage, *, but: Collection[str] = ()) -> PairData:
     """The data without the pairs that the lineage has forgotten, in any split; a graph loses what only they state.
 
+    Outside ``train`` pairs are told by their content alone: see `Lineage.earlier_in`.
+
     Raises:
         DataError: No training pair is left.
     """
     if not lineage:
         return data
-    gone = {split: lineage.earlier(pairs) for split, pairs in data.splits.items()}
+    gone = lineage.earlier_in(data)
     gone["train"] -= set(but)
     number = sum(map(len, gone.values()))
     if not number:
