@@ -241,14 +241,17 @@ def test_table_that_would_be_read_in_another_way_is_not_rewritten(tmp_path: Path
 
 
 def copied(shards: Path, tmp_path: Path) -> Path:
-    """A few of the shards, and the lists of what goes from them."""
+    """A few of the shards, and the lists that the command writes of what goes from them."""
     for number in (0, 2, 50):
         (tmp_path / "shards").mkdir(exist_ok=True)
         shutil.copy(shards / f"{number:04}.tar", tmp_path / "shards")
-    lists_of(str(tmp_path / "shards"), tmp_path / "lists", GONE[:4], columns=COLUMNS)
+    (tmp_path / "request.txt").write_text("".join(f"{one}\n" for one in GONE[:4]))
+    assert run(["exclude", "--data", str(tmp_path / "shards"), *AS_COLUMNS, "--forget", str(tmp_path / "request.txt"),
+                "--out", str(tmp_path / "lists")]) == 0  # fmt: skip
     return tmp_path / "shards"
 
 
+AS_COLUMNS = ("--columns", "image=png,text=txt,id=__key__")
 IN_PLACE = ("exclude", "--data", "shards", "--out", "lists", "--resume", "--in-place")
 
 
@@ -385,9 +388,8 @@ def test_begun_rewriting_is_told_before_ids_are_looked_for(
 ) -> None:
     copied(shards, tmp_path)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "request.txt").write_text("".join(f"{one}\n" for one in GONE[:4]))
-    command = ["exclude", "--data", "shards", "--columns", "image=png,text=txt,id=__key__", "--forget", "request.txt",
-               "--in-place", "--out"]  # fmt: skip
+    capsys.readouterr()
+    command = ["exclude", "--data", "shards", *AS_COLUMNS, "--forget", "request.txt", "--in-place", "--out"]
     assert child(tmp_path, kill_at=4) == -signal.SIGKILL
     for more in ([], ["--overwrite"]):
         assert run([*command, "lists", *more]) == 2
@@ -405,3 +407,112 @@ def test_begun_rewriting_is_told_before_ids_are_looked_for(
     capsys.readouterr()
     assert run([*command, "lists"]) == 2
     assert "are gone from the shards" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("request_flags", "told"),
+    [
+        (["--forget", "other.txt"], "lists were written for another request, of 4 pairs"),
+        (["--forget", "nothing.txt"], "nothing.txt cannot be read: No such file"),
+        (["--forget", "request.txt", "--unit", "subject"], "lists were written for another request"),
+        (["--forget-subject", "person 0"], "lists were written for another request"),
+        (["--forget", "request.txt", "--forget-subject", "person 9"], "lists were written for another request"),
+    ],
+    ids=["other file", "no file", "unit", "subject", "more"],
+)
+def test_another_request_is_not_resumed(
+    request_flags: list[str], told: str, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    folder = copied(shards, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other.txt").write_text("row-1\n")
+    command = ["exclude", "--data", "shards", *AS_COLUMNS, "--out", "lists", "--resume", "--in-place"]
+    for begin in (None, 4):
+        if begin:
+            assert child(tmp_path, kill_at=begin) == -signal.SIGKILL
+        capsys.readouterr()
+        before = {path: path.read_bytes() for path in (*folder.iterdir(), *(tmp_path / "lists").iterdir())}
+        assert run([*command, *request_flags]) == 2
+        error = capsys.readouterr().err
+        assert told in error
+        assert "leave" in error
+        assert {path: path.read_bytes() for path in (*folder.iterdir(), *(tmp_path / "lists").iterdir())} == before
+    assert run([*command, "--forget", "request.txt"]) == 0
+
+
+def test_changed_request_file_is_another_request(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied(shards, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "request.txt").rename(tmp_path / "kept.txt")
+    (tmp_path / "request.txt").write_text("row-1\n")
+    command = ["exclude", "--data", "shards", *AS_COLUMNS, "--out", "lists", "--resume", "--rewrite", "new"]
+    assert run([*command, "--forget", "request.txt"]) == 2
+    assert "lists were written for another request" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+    assert run([*command, "--forget", "kept.txt"]) == 0
+
+
+def test_lists_that_do_not_tell_their_request_are_resumed_without_one(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lists_of(str(shards), tmp_path / "lists", columns=COLUMNS)
+    command = ["exclude", "--data", str(shards), "--out", str(tmp_path / "lists"), "--resume", "--rewrite"]
+    assert run([*command, str(tmp_path / "new"), "--forget-subject", "person 0"]) == 2
+    assert "do not tell for which request they were written" in capsys.readouterr().err
+    assert run([*command, str(tmp_path / "new")]) == 0
+
+
+def test_other_data_is_not_resumed(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = copied(shards, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    write_index("shards", None, IndexOptions(columns=COLUMNS))
+    shutil.copytree(folder, tmp_path / "others")
+    before = {path.name: path.read_bytes() for path in folder.glob("*.tar")}
+    command = ["exclude", "--out", "lists", "--resume", "--in-place", "--data"]
+    for spec in ("others", "shards/{0000,0002}.tar"):
+        assert run([*command, spec]) == 2
+        error = capsys.readouterr().err
+        assert f"lists in lists are of 3 shards, and {spec} names other ones" in error
+        assert f"{folder / '0050.tar'}" in error
+    assert {path.name: path.read_bytes() for path in folder.glob("*.tar")} == before
+    assert run([*command, "index:shards"]) == 0
+
+
+def test_nothing_to_resume_is_said(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied(shards, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    command = ["exclude", "--data", "shards", "--resume", "--in-place", "--out"]
+    assert run([*command, "nowhere"]) == 2
+    assert "There is nothing to resume: nowhere holds no lists. Write them first" in capsys.readouterr().err
+    said = "nothing is left to resume. The rows on the lists in lists are gone from the shards in their place"
+    for told in (False, True):
+        assert run([*command, "lists"]) == 0
+        assert (said in capsys.readouterr().err) is told
+
+
+def test_shards_are_resumed_where_they_were_begun_and_from_one_sort_of_lists(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = copied(shards, tmp_path)
+    shutil.copytree(tmp_path / "lists", tmp_path / "more")
+    monkeypatch.chdir(tmp_path)
+    command = ["exclude", "--data", "shards", "--resume", "--out"]
+    capsys.readouterr()
+    assert child(tmp_path, kill_at=4) == -signal.SIGKILL
+    before = {path: path.read_bytes() for path in (*folder.glob("*.tar"), *(tmp_path / "lists").iterdir())}
+    assert run([*command, "lists", "--rewrite", "new"]) == 2
+    assert "being taken out of the shards, which did not end, by --in-place" in capsys.readouterr().err
+    assert run([*command, "more", "--in-place"]) == 2
+    assert f"from the lists in {tmp_path / 'lists'}, and that did not end" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (*folder.glob("*.tar"), *(tmp_path / "lists").iterdir())} == before
+    assert run([*command, "lists", "--in-place"]) == 0
+    assert run([*command, "lists", "--rewrite", "new"]) == 2
+    assert "are gone from the shards by --in-place" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()

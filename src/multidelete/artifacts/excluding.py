@@ -37,6 +37,7 @@ class Excluded:
         shards: All shards, with the rows that go.
         filters: By library, the two lines for a training loop.
         pictures: Files of pictures that no other pair has.
+        asked: Digest of the request as it was given; empty where it is not known.
     """
 
     folder: Path
@@ -44,6 +45,7 @@ class Excluded:
     shards: Sequence[ShardRows]
     filters: Mapping[str, str]
     pictures: Sequence[Location] = ()
+    asked: str = ""
 
     @property
     def touched(self) -> list[ShardRows]:
@@ -59,10 +61,7 @@ def exclude(
     id_column: str | None,
     overwrite: bool = False,
 ) -> Excluded:
-    """Write which rows of which shards hold the pairs of a request.
-
-    The folder has a list for each shard that holds some (keys of a WebDataset; ids of other tables, or the numbers of
-    their rows), the two lines that make a training loop leave them out, and the files of pictures that only they have.
+    """Write which rows of which shards hold the pairs of a request: `found` and `write_lists` together.
 
     Args:
         train: The training pairs.
@@ -74,6 +73,23 @@ def exclude(
     Raises:
         RequestError: A row holds pairs that stay, too.
         CheckpointError: The folder cannot be written.
+    """
+    done = found(train, request, out, id_column=id_column)
+    write_lists(done, overwrite=overwrite)
+    return done
+
+
+def found(train: IndexedDataset, request: Request, out: Path, *, id_column: str | None) -> Excluded:
+    """Which rows of which shards hold the pairs of a request; nothing is written yet.
+
+    Args:
+        train: The training pairs.
+        request: What goes.
+        out: The folder that the lists are for.
+        id_column: The column of ids as the data calls it, if there is one.
+
+    Raises:
+        RequestError: A row holds pairs that stay, too.
     """
     shards = rows_of_pairs(train, request.ids)
     is_archive = any(shard.path.suffix.lower() == ".tar" for shard in shards)
@@ -90,21 +106,38 @@ def exclude(
     if not is_archive and not by_id:
         shards = [ShardRows(**(vars(shard) | {"keys": ()})) for shard in shards]
     column = id_column if by_id and not is_archive else None
-    done = Excluded(
+    return Excluded(
         out, len(request.ids), shards, _filters(out, shards, is_archive=is_archive, id_column=column),
         files_of_alone(train, request.ids),
     )  # fmt: skip
-    with whole_or_nothing(out, overwrite=overwrite) as folder:
-        for shard in done.touched:
+
+
+def write_lists(lists: Excluded, *, overwrite: bool = False) -> None:
+    """Write the folder of lists, whole or not at all.
+
+    It has a list for each shard that holds some of the rows (keys of a WebDataset; ids of other tables, or the numbers
+    of their rows), the two lines that make a training loop leave them out, and the files of pictures that only they
+    have.
+
+    Args:
+        lists: What goes.
+        overwrite: Replace the folder if it exists.
+
+    Raises:
+        CheckpointError: The folder cannot be written.
+    """
+    with whole_or_nothing(lists.folder, overwrite=overwrite) as folder:
+        for shard in lists.touched:
             _write(folder / f"{shard.name}.txt", shard.keys or shard.at)
-        _write(folder / ALL, _all(done.touched) if is_archive or by_id else _over_all(shards))
-        if done.pictures:
-            _write(folder / "pictures.txt", done.pictures)
-        lines = [f"# {name}\n\n```python\n{IMPORT}\n\n{code}\n```\n" for name, code in done.filters.items()]
+        has_names = any(shard.keys for shard in lists.touched)
+        _write(folder / ALL, _all(lists.touched) if has_names else _over_all(lists.shards))
+        if lists.pictures:
+            _write(folder / "pictures.txt", lists.pictures)
+        lines = [f"# {name}\n\n```python\n{IMPORT}\n\n{code}\n```\n" for name, code in lists.filters.items()]
         (folder / FILTER).write_text("\n".join(lines), encoding="utf-8")
-        told = {"pairs": done.pairs, "shards": [asdict(shard) | {"path": str(shard.path)} for shard in shards]}
-        (folder / RECORD).write_text(json.dumps(told | {"filters": dict(done.filters)}), encoding="utf-8")
-    return done
+        shards = [asdict(shard) | {"path": str(shard.path)} for shard in lists.shards]
+        told = {"pairs": lists.pairs, "asked": lists.asked, "shards": shards, "filters": dict(lists.filters)}
+        (folder / RECORD).write_text(json.dumps(told), encoding="utf-8")
 
 
 def read_excluded(folder: Path) -> Excluded:
@@ -113,12 +146,17 @@ def read_excluded(folder: Path) -> Excluded:
     Raises:
         CheckpointError: It is none.
     """
-    told = read_json_object(folder / RECORD, "Write the lists first: the same command without --resume.")
+    if not (folder / RECORD).is_file():
+        raise CheckpointError(
+            f"There is nothing to resume: {folder} holds no lists. Write them first: the same command without --resume."
+        )
+    told = read_json_object(folder / RECORD, "Write the lists again.")
     pairs, shards, filters = told.get("pairs"), told.get("shards"), told.get("filters")
     if not (isinstance(pairs, int) and isinstance(shards, list) and isinstance(filters, dict)):
         raise CheckpointError(f"{folder / RECORD} is not what this command writes. Write the lists again.")
     rows = [_shard(shard) for shard in shards if isinstance(shard, dict)]
-    return Excluded(folder, pairs, rows, {name: str(code) for name, code in filters.items()})
+    codes = {name: str(code) for name, code in filters.items()}
+    return Excluded(folder, pairs, rows, codes, asked=str(told.get("asked", "")))
 
 
 def _shard(told: Mapping[str, object]) -> ShardRows:

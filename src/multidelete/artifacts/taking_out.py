@@ -1,6 +1,7 @@
 """Shards that are rewritten: by one process at a time, from lists that are a record then and no filter."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,13 +9,15 @@ from pathlib import Path
 from multidelete.artifacts.folders import refuse_existing
 from multidelete.artifacts.locks import lock_file, sole_writer
 from multidelete.artifacts.room import write_whole
-from multidelete.core.errors import CheckpointError, DataError
+from multidelete.core.errors import CheckpointError, DataError, first_few
 from multidelete.core.json_files import read_json_object
+from multidelete.core.words import counted
 from multidelete.data.hub import is_on_hub
 from multidelete.data.index.dataset import index_of
 from multidelete.data.index.file import FILE, FOLDER, open_index
 from multidelete.data.index.places import ShardRows
 from multidelete.data.index.shards import find_shards
+from multidelete.data.location import only_here
 
 RECORD, ALL, FILTER = "exclude.json", "all.txt", "FILTER.md"
 _BEGUN_HERE = (
@@ -98,14 +101,79 @@ def refuse_begun(lists: Path, root: Path | None, *, overwrite: bool) -> None:
             f"the rows on the lists in {lists} are gone from the shards. Give another output folder for another "
             "request, or --overwrite to replace the lists."
         )
+    _refuse_others(lists, root)
+    refuse_existing(lists, overwrite=overwrite)
+
+
+def _refuse_others(lists: Path, root: Path | None) -> None:
+    """Refuse shards that are being rewritten in place from other lists."""
     if root is not None and (root / _BEGUN_HERE).is_file():
         other = Path((root / _BEGUN_HERE).read_text(encoding="utf-8"))
+        if other == lists.absolute():
+            return
         if (other / RECORD).is_file() and _rewriting(other).get("ended") is False:
             raise CheckpointError(
                 f"the shards in {root} are being rewritten in place from the lists in {other}, and that did not end. "
                 f"Go on with it first: the same command with --out {other} --resume. To give it up, remove {other}."
             )
-    refuse_existing(lists, overwrite=overwrite)
+
+
+def resumed(lists: Path, folder: Path | None, shards: Sequence[ShardRows]) -> bool:
+    """Whether anything is left to go on with: False where the rows are gone from these shards already.
+
+    Args:
+        lists: The folder of lists.
+        folder: Where the new shards go; None puts each in the place of the old one.
+        shards: All shards that the lists are of.
+
+    Raises:
+        CheckpointError: The rows are being taken out, or were, in another way, or by other lists.
+    """
+    _refuse_others(lists, root_of_rows(shards))
+    told = _rewriting(lists)
+    if not told:
+        return True
+    before = told["folder"]
+    is_same = _place(before) == _place(folder)
+    if not is_same and (before is None or not told["ended"]):
+        said = "--in-place" if before is None else f"--rewrite {before}"
+        what = "are gone from the shards" if told["ended"] else "are being taken out of the shards, which did not end,"
+        raise CheckpointError(
+            f"the rows on the lists in {lists} {what} by {said}, and --resume goes on with that alone. Say {said}."
+        )
+    return not (is_same and told["ended"])
+
+
+def _place(folder: object) -> str | None:
+    """Where new shards go, or None for the place of the old ones."""
+    return None if folder is None else os.path.abspath(str(folder))
+
+
+def refuse_other_data(lists: Path, shards: Sequence[ShardRows], spec: str) -> None:
+    """Refuse to go on with lists of other shards than those that a text names.
+
+    Args:
+        lists: The folder of lists.
+        shards: All shards that the lists are of.
+        spec: How the data is named.
+
+    Raises:
+        CheckpointError: Some shards are of the one and not of the other.
+        DataError: There are no shards.
+    """
+    name, colon, rest = spec.partition(":")
+    if name == "index" and colon:
+        paths = [str(path) for (path,) in open_index(index_of(rest)).rows("SELECT path FROM shards")]
+    else:
+        paths = [str(shard.path) for shard in find_shards(str(only_here(spec))).files]
+    given, listed = ({os.path.realpath(path) for path in some} for some in (paths, [str(s.path) for s in shards]))
+    if other := sorted(given ^ listed):
+        raise CheckpointError(
+            f"the lists in {lists} are of {counted(len(listed), 'shards')}, and {spec} names other ones: "
+            f"{first_few(other)} {'is' if len(other) == 1 else 'are'} of one of the two alone. --resume goes on with "
+            "the data that the lists were written for: name it as it was then. For other data give another output "
+            "folder, without --resume."
+        )
 
 
 def root_of_shards(spec: str) -> Path | None:

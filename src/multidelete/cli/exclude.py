@@ -1,6 +1,8 @@
 """The command ``exclude``."""
 
-from dataclasses import dataclass
+import hashlib
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +11,8 @@ from multidelete.cli.flags import Call
 from multidelete.cli.inputs import index_options, read_forget
 from multidelete.cli.options import DataOptions, ForgetOptions, OutOptions
 from multidelete.core.config import check_settings
+from multidelete.core.errors import RequestError
+from multidelete.core.paths import lies_there, user_path
 from multidelete.core.words import counted, share
 
 if TYPE_CHECKING:
@@ -82,24 +86,68 @@ def exclude(call: Call) -> None:
 
 
 def _lists_and_shards(call: Call) -> "tuple[Excluded, list[Path]]":
-    from multidelete.artifacts.excluding import read_excluded, rewritten
-    from multidelete.artifacts.taking_out import refuse_begun, root_of_rows, root_of_shards, sole_rewriter
+    from multidelete.artifacts.excluding import rewritten
+    from multidelete.artifacts.taking_out import refuse_begun, resumed, root_of_rows, root_of_shards, sole_rewriter
 
     out, options = call.of(OutOptions), call.of(ExcludeOptions)
-    folder = Path(out.out)
-    before = read_excluded(folder) if options.resume else None
+    folder, target = Path(out.out), None if options.rewrite is None else Path(options.rewrite)
+    before = _lists_before(call) if options.resume else None
     root = root_of_shards(call.of(DataOptions).data) if before is None else root_of_rows(before.shards)
     with sole_rewriter(root, in_place=options.in_place):
         if before is None:
             refuse_begun(folder, root, overwrite=out.overwrite)
+        elif not resumed(folder, target, before.shards):
+            where = "their place" if target is None else target
+            show.say(f"note: nothing is left to resume. The rows on the lists in {folder} are gone from the shards in "
+                     f"{where}.")  # fmt: skip
         lists = before or _lists(call)
         if options.in_place or options.rewrite is not None:
-            return lists, rewritten(lists, None if options.rewrite is None else Path(options.rewrite))
+            return lists, rewritten(lists, target)
         return lists, []
 
 
+def _lists_before(call: Call) -> "Excluded":
+    """The lists to go on with, which are of the data that is named, and of the request where one is given."""
+    from multidelete.artifacts.excluding import read_excluded
+    from multidelete.artifacts.taking_out import refuse_other_data
+
+    lists = read_excluded(Path(call.of(OutOptions).out))
+    if call.names(ForgetOptions) and (lists.asked == "" or _asked(call) != lists.asked):
+        why = "were written for another request" if lists.asked else "do not tell for which request they were written"
+        raise RequestError(
+            f"the lists in {lists.folder} {why}, of {counted(lists.pairs, 'pairs')}; --resume goes on with that alone. "
+            "Give the same request in the same way, with the same --unit, --columns and --splits, or leave it out. For "
+            "another request give another output folder, without --resume."
+        )
+    refuse_other_data(lists.folder, lists.shards, call.of(DataOptions).data)
+    return lists
+
+
+def _asked(call: Call) -> str:
+    """Digest of what chooses the pairs: the names given, what the request file holds, and how rows are read.
+
+    Empty where the request came through a pipe, which can be read only once.
+    """
+    options, data = call.of(ForgetOptions), call.of(DataOptions)
+    names = [sorted(some) for some in (options.forget_subject, options.forget_image, options.forget_node)]
+    told: list[object] = [names, options.unit, sorted(data.columns), sorted(data.splits)]
+    if options.forget is not None:
+        path = user_path(options.forget)
+        if lies_there(path) and not path.is_file():
+            return ""
+        try:
+            told += [path.suffix.lower(), hashlib.sha256(path.read_bytes()).hexdigest()]
+        except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise RequestError(
+                f"The request file {path} cannot be read: {reason}. Name the file that the lists were written for, or "
+                "leave the request out."
+            ) from error
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
 def _lists(call: Call) -> "Excluded":
-    from multidelete.artifacts.excluding import exclude as write_lists
+    from multidelete.artifacts.excluding import found, write_lists
     from multidelete.artifacts.indexing import index_for
     from multidelete.data.index.dataset import IndexedDataset, indexed_data
     from multidelete.data.location import only_here
@@ -123,4 +171,6 @@ def _lists(call: Call) -> "Excluded":
         if to_rewrite:
             only_here(train.pairs.file.meta.root)
         id_column = train.pairs.file.meta.columns.get("id")
-        return write_lists(train, request, Path(out.out), id_column=id_column, overwrite=out.overwrite)
+        lists = replace(found(train, request, Path(out.out), id_column=id_column), asked=_asked(call))
+        write_lists(lists, overwrite=out.overwrite)
+        return lists
