@@ -102,6 +102,8 @@ def test_settings_of_another_file(tmp_path: Path) -> None:
         ("draws = ", "drawz = ", "unknown setting 'drawz'. Did you mean 'draws'?"),
         ("draws = [1, 2, 3]", "draws = [1, 1]", "draws is (1, 1); it must be a list of different numbers"),
         ("[0.05, 0.1]", "[0.05, 1.5]", "fractions is (0.05, 1.5); it must be"),
+        ("[0.05, 0.1]", "[0.05, 0.05]", "fractions is (0.05, 0.05); it must be a list of shares"),
+        ("[0.05, 0.1]", "[0.3, 0.3000000001]", "which differ in their first six digits"),
         ('name = "good"', "", "name is not given"),
         ('unit = "subject"', 'unit = "person"', "[settings.one]: unit is 'person'; it must be one of"),
         ('data = "emoji"', "", "[settings.two]: data is not given"),

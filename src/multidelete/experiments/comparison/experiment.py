@@ -17,6 +17,15 @@ from multidelete.models.fresh import Size
 CONTROLS = (UNTOUCHED, RANDOM_WEIGHTS, RETRAINED_AGAIN)
 
 
+def spelt(fraction: float) -> str:
+    """A share as groups and their files are named by it: in six digits.
+
+    >>> spelt(0.05), spelt(0.1 + 0.2)
+    ('0.05', '0.3')
+    """
+    return f"{fraction:g}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Grid:
     """What is varied.
@@ -24,7 +33,7 @@ class Grid:
     Attributes:
         name: Of the experiment, for the page.
         seeds: Of training, unlearning and everything else that is drawn but the request.
-        fractions: Shares of the units that a request deletes, each in (0, 1).
+        fractions: Shares of the units that a request deletes, each in (0, 1), no two the same.
         draws: Which requests are drawn: their seeds.
         shadows: Shadow models of each original, for attacks on single pairs, >= 0.
         compress: Whether to ask copies with 8-bit and 4-bit weights too.
@@ -46,7 +55,9 @@ class Grid:
             fits = bool(values) and len(set(values)) == len(values) and min(values) >= 0
             rules[name] = (fits, "a list of different numbers, each 0 or more")
         inside = bool(self.fractions) and all(0 < share < 1 for share in self.fractions)
-        rules["fractions"] = (inside, "a list of shares of the units, above 0 and below 1")
+        differ = len(set(map(spelt, self.fractions))) == len(self.fractions)
+        each = "a list of shares of the units, above 0 and below 1, which differ in their first six digits"
+        rules["fractions"] = (inside and differ, each)
         named = re.fullmatch(r"\w[\w .-]*", self.name) is not None
         rules["name"] = (named, "letters, digits, spaces, dots, - and _, since a folder is named after it")
         rules["shadows"] = (self.shadows >= 0, "0 or more")
@@ -142,7 +153,7 @@ class Group:
     @property
     def name(self) -> str:
         """Unique in the experiment, and fit for a file's name."""
-        return f"{self.setting.name}-{self.fraction:g}-draw-{self.draw}-seed-{self.seed}"
+        return f"{self.setting.name}-{spelt(self.fraction)}-draw-{self.draw}-seed-{self.seed}"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from multidelete.audits import COLUMNS
 from multidelete.audits.controls import RANDOM_WEIGHTS, UNTOUCHED
 from multidelete.audits.inputs import RETRAINED_AGAIN
 from multidelete.core.words import counted
+from multidelete.experiments.comparison.experiment import spelt
 from multidelete.experiments.comparison.plots import gaps_plot
 from multidelete.experiments.comparison.summary import WON, YARDSTICK, Block, Mean, Row
 from multidelete.report.charts import Chart
@@ -55,7 +56,7 @@ def write_page(folder: Path, name: str, blocks: Sequence[Block], *, done: int, g
     state = f"{done} of {counted(groups, 'groups')}." if done < groups else f"{counted(groups, 'groups')}."
     parts: list[tuple[Table, Table | None, Chart, str]] = []
     for number, block in enumerate(blocks):
-        file = f"{block.setting}-{block.fraction:g}.svg"
+        file = f"{block.setting}-{spelt(block.fraction)}.svg"
         parts.append((main_table(block), gap_table(block), gaps_plot(block, f"plot{number}"), file))
     wins = wins_table(blocks)
     lines = [f"# {_plain(name)}", "", state, ""]
