@@ -23,7 +23,7 @@ from multidelete.core.errors import CodeError, ConfigError, SettingProblem
 from multidelete.core.foreign import called, own_code
 from multidelete.core.json_files import Json, JsonObject
 from multidelete.core.records import read_object
-from multidelete.core.runtime import is_main_process
+from multidelete.core.runtime import as_found, is_main_process
 from multidelete.core.settings import LoopSettings, LoraSettings, TrainSettings
 from multidelete.data.identity import with_true_sources
 from multidelete.data.pairs import PairData
@@ -49,6 +49,7 @@ from multidelete.training.loop import Run, run_loop
 logger = logging.getLogger(__name__)
 
 
+@as_found()
 def train(
     data: PairData,
     out: str | Path,
@@ -64,7 +65,8 @@ def train(
 ) -> Path:
     """Train a model on the training pairs, and record how, so that it can be retrained without some.
 
-    What a model to start from has forgotten is not trained on again.
+    What a model to start from has forgotten is not trained on again. The caller's random numbers and its own use of
+    `accelerate` are afterwards as they were.
 
     Args:
         data: Pairs; only the ``train`` split is used.
@@ -196,6 +198,7 @@ def unlearn(
     """Make a model forget pairs. The model given is not changed, on disk or in memory.
 
     Pairs that it has forgotten before take no part: they are no retain pairs, negatives, partners or held-out pairs.
+    The caller's random numbers and its own use of `accelerate` are afterwards as they were.
 
     Args:
         original: Folder, hub id, checkpoint file of others (`reading` says what it does not tell), a loaded
@@ -238,6 +241,7 @@ def unlearn(
     return carried_out(arguments, out, overwrite=overwrite, resume=resume, notes=notes)
 
 
+@as_found()
 def carried_out(
     arguments: DeletionArguments,
     out: str | Path | None,

@@ -39,6 +39,7 @@ FILES_OPEN = 64  # of a process without workers, with room to spare
 FILES_OF_A_WORKER = 48
 
 _ALONE = ContextVar("alone", default=False)
+_DEVICE = "ACCELERATE_TORCH_DEVICE"
 
 
 @contextmanager
@@ -133,10 +134,7 @@ def make_accelerator(
     check_trackers(log_with, log_dir)
     AcceleratorState._reset_state(reset_partial_state=world_size() == 1)
     GradientState._reset_state()
-    if device not in ("auto", "cpu"):
-        os.environ["ACCELERATE_TORCH_DEVICE"] = device
-    else:
-        os.environ.pop("ACCELERATE_TORCH_DEVICE", None)
+    _name_device(None if device in ("auto", "cpu") else device)
     try:
         accelerator = Accelerator(
             cpu=device == "cpu",
@@ -151,6 +149,42 @@ def make_accelerator(
     if mixed_precision == "fp16" and accelerator.device.type == "cpu":
         raise ConfigError(f"precision 'fp16' cannot be used on device {device!r}: it needs a GPU. Use bf16, or no.")
     return accelerator
+
+
+def _name_device(device: str | None) -> None:
+    if device is None:
+        os.environ.pop(_DEVICE, None)
+    else:
+        os.environ[_DEVICE] = device
+
+
+@contextmanager
+def as_found() -> Iterator[None]:
+    """Runs within it may seed and set up `accelerate`; afterwards both are as the caller had them.
+
+    Put back are the random numbers of Python, NumPy and torch (on CPU and CUDA), the state that all `Accelerator`s of a
+    process share, and the variable that names their device. Processes that train together stay joined.
+    """
+    shared = [(kind, dict(kind._shared_state)) for kind in (PartialState, AcceleratorState, GradientState)]
+    device, python, numbers = os.environ.get(_DEVICE), random.getstate(), np.random.get_state()
+    seed, on_cpu = torch.initial_seed(), torch.get_rng_state()
+    is_started: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    on_cuda = torch.cuda.get_rng_state_all() if is_started else None
+    try:
+        yield
+    finally:
+        for kind, state in shared:
+            if state or kind is not PartialState or not (dist.is_available() and dist.is_initialized()):
+                kind._shared_state.clear()
+                kind._shared_state.update(state)
+        _name_device(device)
+        random.setstate(python)
+        np.random.set_state(numbers)
+        if on_cuda is None:
+            torch.cuda.manual_seed_all(seed)  # to ask CUDA for its state would have started it
+        else:
+            torch.cuda.set_rng_state_all(on_cuda)
+        torch.set_rng_state(on_cpu)
 
 
 def check_device(device: str) -> None:
