@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from multidelete.core.errors import DivergedError
 from multidelete.core.settings import TrainSettings
 from multidelete.data.pairs import PairData
+from multidelete.experiments.tuning import tune
 from multidelete.unlearning import train, unlearn
 from tests.tiny import people, quick, subjects_ids
 
@@ -67,12 +68,14 @@ def call(name: str, data: PairData, original: Path, out: Path) -> None:
     elif name == "diverging":
         with pytest.raises(DivergedError):
             unlearn(original, data, forget, method="neggrad", settings={**DIVERGING, "device": "cpu"})
+    elif name == "tune":
+        tune(original, data, forget, method="finetune", settings={"passes": 1, "device": "cpu"}, trials=1)
     else:
         passes = {"passes": 1} if name == "finetune" else {}
         unlearn(original, data, forget, method=name, settings={**passes, "device": "cpu"})
 
 
-@pytest.mark.parametrize("name", ["train", "finetune", "ssd", "diverging"])
+@pytest.mark.parametrize("name", ["train", "tune", "finetune", "ssd", "diverging"])
 def test_callers_accelerator_and_random_numbers_stay(name: str, data: PairData, original: Path, tmp_path: Path) -> None:
     own = Accelerator(mixed_precision="bf16", gradient_accumulation_steps=4)
     random.seed(1)

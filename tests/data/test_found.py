@@ -99,6 +99,12 @@ def test_folders_whose_tables_are_not_clear_are_refused(
         load_data(str(put(tmp_path / "mine", **files)))
 
 
+def test_a_shard_of_which_every_row_was_taken_out_names_no_column(tmp_path: Path) -> None:
+    row = {"id": "x", "file_name": "a.png", "text": "t"}
+    data = load_data(str(put(tmp_path / "mine", train_0_jsonl="", train_1_jsonl=json.dumps(row) + "\n")))
+    assert data.train.ids == ["x"]
+
+
 def test_tables_that_are_left_out_are_named(tmp_path: Path) -> None:
     data = load_data(str(put(tmp_path / "mine", train_csv=TABLE, extra_csv=TABLE)))
     assert "not read, as other tables are named after splits: extra.csv" in data.notes

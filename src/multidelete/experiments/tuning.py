@@ -16,7 +16,7 @@ from multidelete.core.arguments import check_arguments, flag, place, whole
 from multidelete.core.errors import CheckpointError, ConfigError, DivergedError, SettingProblem
 from multidelete.core.json_files import JsonObject
 from multidelete.core.progress import progress_bar
-from multidelete.core.runtime import check_device, start_processes, world_size
+from multidelete.core.runtime import as_found, check_device, start_processes, world_size
 from multidelete.core.settings import LoopSettings, LoraSettings
 from multidelete.core.words import counted
 from multidelete.data.pairs import PairData
@@ -62,6 +62,7 @@ class Tuned:
         return best
 
 
+@as_found()
 def tune(
     original: object,
     data: PairData,

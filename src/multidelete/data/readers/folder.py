@@ -128,8 +128,9 @@ def check_tables(spec: str, tables: Sequence[Table], at: Mapping[str, str]) -> N
     """Refuse tables that are no parts of one, and columns that have lost what they held."""
     problems = [f"{spec}: {why}." for table in tables for column, why in table.column_problems.items()
                 if column in at.values()]  # fmt: skip
+    named = [table for table in tables if table.columns]  # JSON lines of which every row was taken out name none
     for column in dict.fromkeys(at.values()):
-        without = [table.file or table.split or "a table" for table in tables if column not in table.columns]
+        without = [table.file or table.split or "a table" for table in named if column not in table.columns]
         if without and column != at.get("split"):
             problems.append(f"{spec}: {first_few(without)} has no column {column!r}, and others have. Give it to all.")
     if problems:
