@@ -34,7 +34,9 @@ from multidelete.ledger.answers import take_newest
 from multidelete.ledger.chain import Ledger
 from multidelete.ledger.drift import advice
 from multidelete.ledger.events import Audited, Budget, Planned, Started
-from multidelete.ledger.holders import check_gone, find_holders, listed, look_again, say_gone
+from multidelete.ledger.gone import check_gone, say_gone
+from multidelete.ledger.holders import find_holders, look_again
+from multidelete.ledger.holdings import listed
 from multidelete.ledger.judging import Beside, judge
 from multidelete.ledger.models import has_forgotten, newest
 from multidelete.ledger.places import places_of, write_places

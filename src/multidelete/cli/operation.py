@@ -22,7 +22,7 @@ from multidelete.core.paths import user_path
 from multidelete.core.words import counted
 
 if TYPE_CHECKING:
-    from multidelete.ledger.holders import Holding
+    from multidelete.ledger.holdings import Holding
     from multidelete.ledger.judging import Judged
     from multidelete.ledger.work import How
 
@@ -141,7 +141,9 @@ def refuse(call: Call) -> None:
 def still_knowing(call: Call) -> None:
     """List what still knows deleted pairs: earlier models, unfinished runs, stores, answers, reports, the data."""
     options = call.of(HolderOptions)
-    from multidelete.ledger.holders import check_gone, listed, look_again, say_gone
+    from multidelete.ledger.gone import check_gone, say_gone
+    from multidelete.ledger.holders import look_again
+    from multidelete.ledger.holdings import listed
     from multidelete.ledger.models import released_requests
 
     ledger = opened_ledger(call.of(LineageOptions))

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from multidelete.ledger.certificate import issue
     from multidelete.ledger.chain import Ledger
-    from multidelete.ledger.holders import check_gone, look_again, say_gone
+    from multidelete.ledger.gone import check_gone, say_gone
+    from multidelete.ledger.holders import look_again
     from multidelete.ledger.judging import Beside, judge
     from multidelete.ledger.places import Places, begin
     from multidelete.ledger.plan import make_plan, write_plan
@@ -41,7 +42,8 @@ __all__ = [
 _HOMES = {
     "certificate": "issue",
     "chain": "Ledger",
-    "holders": "check_gone look_again say_gone",
+    "gone": "check_gone say_gone",
+    "holders": "look_again",
     "judging": "Beside judge",
     "places": "Places begin",
     "plan": "make_plan write_plan",

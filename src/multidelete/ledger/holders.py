@@ -1,61 +1,26 @@
 """What still knows deleted pairs: models, unfinished runs, stores, answers, reports, plans, lists, and the data.
 
-Found near the models and the lineage, or named by the user. Where each lies stands in a file beside the ledger, which
-may be deleted; the ledger holds its sort and digest alone.
+Found near the models and the lineage, or named by the user.
 """
 
-import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from multidelete.artifacts.deletions import Lineage
 from multidelete.artifacts.keys import keyed_digest, new_key
-from multidelete.artifacts.room import write_whole
-from multidelete.core.config import shown
-from multidelete.core.errors import CheckpointError, LedgerError, MultideleteError
-from multidelete.core.json_files import read_json_object
-from multidelete.core.records import Record, read_object
-from multidelete.core.words import counted
+from multidelete.core.errors import CheckpointError, MultideleteError
 from multidelete.data.pairs import Pair, PairData
 from multidelete.ledger.chain import Ledger
-from multidelete.ledger.events import Found, Gone, Holder, Released
+from multidelete.ledger.events import Found
+from multidelete.ledger.holdings import DATA, Holding, listed, read_places, remember
 from multidelete.ledger.models import all_models, has_forgotten, released_requests
 from multidelete.ledger.places import model_digest, places_of
 from multidelete.ledger.requests import known, request_key
 from multidelete.ledger.sorts import NAMING, is_about, sort_of
-from multidelete.ledger.texts import odd_text
 from multidelete.models.checkpoint import lora_base
 
-PLACES = "still-knowing.json"
-DATA = "training data"
 AUDITS = "audits"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Holding(Record):
-    """Something that still knows deleted pairs.
-
-    Attributes:
-        what: Which sort of thing.
-        digest: Of what it holds; of copies of the data a random one, since a digest of theirs would confirm guesses.
-        path: Where it lies.
-    """
-
-    what: str
-    digest: str
-    path: str
-
-    @property
-    def holder(self) -> Holder:
-        """As the ledger holds it, without its path."""
-        return Holder(what=self.what, digest=self.digest)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Places(Record):
-    holdings: tuple[Holding, ...] = ()
 
 
 def find_holders(
@@ -77,7 +42,7 @@ def find_holders(
     if not (released_requests(ledger) or references):
         return []
     pairs = deleted_pairs(ledger, data, references)
-    places = {one.path: one for one in _places(ledger)}
+    places = {one.path: one for one in read_places(ledger)}
     found = [_holding(what, path, places) for what, path in _known(ledger, pairs)]
     if pairs:
         found.append(Holding(what=DATA, digest=ledger.opened.data, path=places_of(ledger.folder).data))
@@ -163,20 +128,6 @@ def _digest(path: Path) -> str:
         return ""
 
 
-def listed(ledger: Ledger) -> list[Holder]:
-    """What the ledger knows to be left, by sort and digest: found once, and not gone since."""
-    left: dict[tuple[str, str], Holder] = {}
-    for one in ledger.events():
-        match one.event:
-            case Released() | Found():
-                left |= {(holder.what, holder.digest): holder for holder in one.event.still_knowing}
-            case Gone():
-                left.pop((one.event.what, one.event.digest), None)
-            case _:
-                pass
-    return list(left.values())
-
-
 def look_again(ledger: Ledger, data: PairData, also: Sequence[str | Path] = ()) -> list[Holding]:
     """Look for what still knows deleted pairs; what is new is written down."""
     found = find_holders(ledger, data, also)
@@ -186,71 +137,3 @@ def look_again(ledger: Ledger, data: PairData, also: Sequence[str | Path] = ()) 
     if new:
         ledger.append(Found(still_knowing=new))
     return found
-
-
-def remember(ledger: Ledger, found: Iterable[Holding]) -> None:
-    """Note where things lie, beside the ledger."""
-    places = {one.path: one for one in (*_places(ledger), *found)}
-    content = _Places(holdings=tuple(places.values())).as_json()
-    write_whole(ledger.folder / PLACES, json.dumps(content, indent=1) + "\n")
-
-
-def _places(ledger: Ledger) -> tuple[Holding, ...]:
-    path = ledger.folder / PLACES
-    if not path.is_file():
-        return ()
-    remedy = "Delete it: it is made again."
-    return read_object(_Places, read_json_object(path, remedy), str(path), remedy).holdings
-
-
-def check_gone(ledger: Ledger, data: PairData) -> tuple[list[Holder], list[Holding], list[Holder]]:
-    """Look whether what is listed is gone, and write down what is.
-
-    Args:
-        ledger: Of the lineage.
-        data: The pairs as they are now; they are gone when no deleted one is among them.
-
-    Returns:
-        What is gone, what is still there, and what lies nobody knows where.
-    """
-    places: dict[tuple[str, str], list[Holding]] = {}
-    for one in _places(ledger):
-        places.setdefault((one.what, one.digest), []).append(one)
-    has_pairs = bool(deleted_pairs(ledger, data))
-    gone, there, unknown = [], [], []
-    for holder in listed(ledger):
-        known = places.get((holder.what, holder.digest), [])  # several, where there are copies
-        left = [one for one in known if (has_pairs if holder.what == DATA else os.path.lexists(one.path))]
-        there += left
-        if not known:
-            unknown.append(holder)
-        elif not left:
-            gone.append(holder)
-    for holder in gone:
-        ledger.append(Gone(what=holder.what, digest=holder.digest))
-    return gone, there, unknown
-
-
-def say_gone(ledger: Ledger, digest: str, by: str) -> Holder:
-    """Write down that somebody says that something is gone which cannot be looked for here.
-
-    Args:
-        ledger: Of the lineage.
-        digest: Of the thing, or as much of its beginning as tells it from others.
-        by: Role or name of who says so.
-
-    Raises:
-        LedgerError: Nothing that is listed has that digest, or several have.
-    """
-    matching = [one for one in listed(ledger) if digest and one.digest.startswith(digest)]
-    problems = odd_text("by", by)
-    if len(matching) != 1:
-        problems.append(
-            f"the digest {shown(digest)} begins that of {counted(len(matching), 'things')} that still know deleted "
-            "pairs; it must be one. See ledger still-knowing."
-        )
-    if problems:
-        raise LedgerError(problems)
-    (holder,) = matching
-    ledger.append(Gone(what=holder.what, digest=holder.digest, by=by))
-    return holder

@@ -10,7 +10,8 @@ from multidelete.ledger.certificate import issue, signer_of
 from multidelete.ledger.chain import Ledger
 from multidelete.ledger.drift import exceeded, model_drift
 from multidelete.ledger.events import Audited, CertificateIssued, Refused, Released, Unlearned
-from multidelete.ledger.holders import Holding, find_holders, remember
+from multidelete.ledger.holders import find_holders
+from multidelete.ledger.holdings import Holding, remember
 from multidelete.ledger.models import LineageModel, model_of, newest
 from multidelete.ledger.requests import known, pairs_of
 from multidelete.ledger.stale import Stale, stale_after, write_stale_ids
