@@ -1,5 +1,6 @@
 """A ledger of generated people; no model in it is real, since none is run."""
 
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,9 +30,12 @@ from multidelete.ledger.events import (
 )
 from multidelete.ledger.places import Places, begin, model_digest
 from multidelete.ledger.recorded import Recorded
+from multidelete.ledger.releasing import release
 from multidelete.ledger.requests import receive
+from multidelete.ledger.running import run
 from multidelete.ledger.signing import public_key
 from multidelete.unlearning import train
+from tests.ledger.operated import FIRST, OFFICER, QUICK, SECOND, Watched, ask, lineage, watched
 from tests.tiny import people as people_of
 from tests.tiny import quick
 
@@ -147,3 +151,27 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained") / "original"
     train(people_of(12, unseen=6), folder, start=TrainSettings(family="clip", image_size=32), settings=quick(passes=2))
     return folder
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> tuple[Path, Watched]:
+    """One request is released, and a second one is received."""
+    root, seen = tmp_path_factory.mktemp("served"), watched()
+    shutil.copytree(trained, root / "original")
+    ledger = lineage(root / "lineage", root / "original", seen.data)
+    ask(ledger, seen.data, "T-1", FIRST)
+    run(ledger, seen.data, QUICK)
+    release(ledger, "T-1", seen.data, by=OFFICER, despite="a model of a test")
+    ask(ledger, seen.data, "T-2", SECOND)
+    return root, seen
+
+
+@pytest.fixture
+def second(served: tuple[Path, Watched], tmp_path: Path) -> tuple[Ledger, Watched]:
+    """A copy of the same, to go on with."""
+    root, seen = served
+    shutil.copytree(root, tmp_path / "copy")
+    places = tmp_path / "copy" / "lineage" / "lineage.json"
+    places.write_text(places.read_text().replace(str(root), str(tmp_path / "copy")))
+    seen.ends_after = None
+    return Ledger.open(tmp_path / "copy" / "lineage"), seen

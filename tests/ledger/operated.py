@@ -1,11 +1,16 @@
 """A lineage of a tiny model that was really trained, on people whose pictures note when they are looked at."""
 
+import base64
+import html
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import quote
 
 from PIL import Image
 
+from multidelete.core.settings import LoraSettings
 from multidelete.data.pairs import Pair, PairData, PairDataset, open_image
 from multidelete.data.request import resolve_request
 from multidelete.ledger.chain import Ledger
@@ -14,8 +19,13 @@ from multidelete.ledger.requests import receive
 from multidelete.ledger.work import How
 from tests.tiny import people
 
+LORA = LoraSettings(r=2, alpha=4.0)
 QUICK = How(method="finetune", settings={"passes": 1, "device": "cpu"})
 DATA = "personas:people=12,unseen=6,views=2,size=32"
+
+
+FIRST, SECOND = "person-0001", "person-0004"
+OFFICER = "data protection officer"
 
 
 class Killed(BaseException):
@@ -64,3 +74,24 @@ def ask(ledger: Ledger, data: PairData, reference: str, *subjects: str) -> set[s
     request = resolve_request(data, subjects=subjects, unit="subject")
     receive(ledger, request, data, reference=reference, due="2099-12-28", basis="GDPR Art. 17(1)(b)")
     return set(request.ids)
+
+
+def kinds(ledger: Ledger) -> list[str]:
+    return [one.kind for one in Ledger.open(ledger.folder).verify()]
+
+
+def pairs_of_person(data: PairData, *subjects: str) -> list[Pair]:
+    return [pair for pair in data.train if pair.subject in subjects]
+
+
+def names_in(folder: Path, pairs: list[Pair]) -> list[str]:
+    """Ids, subjects, texts and sources of pairs that stand in files below a folder or in their names, encoded too."""
+    words = {word for pair in pairs for word in (pair.id, pair.subject or "", pair.text, *pair.sources.values())}
+    forms = {form for word in words for form in (
+        word.encode(), word.lower().encode(), word.encode().hex().encode(), word.encode("utf-16-le"),
+        base64.b64encode(word.encode()).rstrip(b"="), json.dumps(word)[1:-1].encode(),
+        html.escape(word).encode(), quote(word).encode(), word.encode()[::-1],
+    )}  # fmt: skip
+    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".safetensors"]
+    content = [path.name.encode() + b"\n" + path.read_bytes() for path in files]
+    return sorted({form.decode(errors="replace") for form in forms if any(form in one for one in content)})

@@ -2,8 +2,6 @@
 
 import base64
 import csv
-import hashlib
-import html
 import json
 import shutil
 import subprocess
@@ -11,32 +9,22 @@ import sys
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import quote
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-import torch
-from PIL import Image
 
 import multidelete.ledger as ledger_package
-from multidelete.artifacts.deletions import content_reference
 from multidelete.artifacts.keys import key_id, new_key, read_keys, write_keys
 from multidelete.artifacts.manifest import digest_file, read_record, write_record
 from multidelete.artifacts.record import Holdout
 from multidelete.cli import run as command
 from multidelete.core.errors import LedgerError, MultideleteError, RequestError, UnsupportedError
-from multidelete.core.settings import LoraSettings
-from multidelete.curvature.metric import ParameterMetric
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.ledger import verifier
 from multidelete.ledger.answers import take_newest
 from multidelete.ledger.chain import Ledger
 from multidelete.ledger.drift import advice
 from multidelete.ledger.events import Audited, Budget, Planned, Started
-from multidelete.ledger.gone import check_gone, say_gone
-from multidelete.ledger.holders import find_holders, look_again
-from multidelete.ledger.holdings import listed
+from multidelete.ledger.holders import look_again
 from multidelete.ledger.judging import Beside, judge
 from multidelete.ledger.models import has_forgotten, newest
 from multidelete.ledger.places import places_of, write_places
@@ -44,43 +32,27 @@ from multidelete.ledger.plan import make_plan, write_plan
 from multidelete.ledger.releasing import refuse, release
 from multidelete.ledger.requests import forget_key, pairs_of
 from multidelete.ledger.running import run
-from multidelete.ledger.stale import Stale, write_stale_ids
 from multidelete.ledger.work import How, taken_up
 from multidelete.methods import METHODS
-from multidelete.methods.kept_metric import KeptMetric, keep_metric
 from multidelete.models import load_adapter
-from multidelete.models.vectors import write_embeddings
 from multidelete.unlearning import carried_out, unlearn
-from tests.ledger.operated import DATA, QUICK, Killed, Watched, ask, lineage, watched
+from tests.ledger.operated import (
+    DATA,
+    FIRST,
+    LORA,
+    OFFICER,
+    QUICK,
+    SECOND,
+    Killed,
+    Watched,
+    ask,
+    kinds,
+    lineage,
+    names_in,
+    pairs_of_person,
+    watched,
+)
 from tests.tiny import differing, people, weights
-
-FIRST, SECOND = "person-0001", "person-0004"
-OFFICER = "data protection officer"
-LORA = LoraSettings(r=2, alpha=4.0)
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> tuple[Path, Watched]:
-    """One request is released, and a second one is received."""
-    root, seen = tmp_path_factory.mktemp("served"), watched()
-    shutil.copytree(trained, root / "original")
-    ledger = lineage(root / "lineage", root / "original", seen.data)
-    ask(ledger, seen.data, "T-1", FIRST)
-    run(ledger, seen.data, QUICK)
-    release(ledger, "T-1", seen.data, by=OFFICER, despite="a model of a test")
-    ask(ledger, seen.data, "T-2", SECOND)
-    return root, seen
-
-
-@pytest.fixture
-def second(served: tuple[Path, Watched], tmp_path: Path) -> tuple[Ledger, Watched]:
-    """A copy of the same, to go on with."""
-    root, seen = served
-    shutil.copytree(root, tmp_path / "copy")
-    places = tmp_path / "copy" / "lineage" / "lineage.json"
-    places.write_text(places.read_text().replace(str(root), str(tmp_path / "copy")))
-    seen.ends_after = None
-    return Ledger.open(tmp_path / "copy" / "lineage"), seen
 
 
 @pytest.fixture
@@ -89,27 +61,6 @@ def first(trained: Path, tmp_path: Path) -> tuple[Ledger, Watched]:
     ledger = lineage(tmp_path / "lineage", trained, seen.data)
     ask(ledger, seen.data, "T-1", FIRST)
     return ledger, seen
-
-
-def kinds(ledger: Ledger) -> list[str]:
-    return [one.kind for one in Ledger.open(ledger.folder).verify()]
-
-
-def pairs_of_person(data: PairData, *subjects: str) -> list[Pair]:
-    return [pair for pair in data.train if pair.subject in subjects]
-
-
-def names_in(folder: Path, pairs: list[Pair]) -> list[str]:
-    """Ids, subjects, texts and sources of pairs that stand in files below a folder or in their names, encoded too."""
-    words = {word for pair in pairs for word in (pair.id, pair.subject or "", pair.text, *pair.sources.values())}
-    forms = {form for word in words for form in (
-        word.encode(), word.lower().encode(), word.encode().hex().encode(), word.encode("utf-16-le"),
-        base64.b64encode(word.encode()).rstrip(b"="), json.dumps(word)[1:-1].encode(),
-        html.escape(word).encode(), quote(word).encode(), word.encode()[::-1],
-    )}  # fmt: skip
-    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".safetensors"]
-    content = [path.name.encode() + b"\n" + path.read_bytes() for path in files]
-    return sorted({form.decode(errors="replace") for form in forms if any(form in one for one in content)})
 
 
 def test_plan_without_show_names_nothing_and_changes_nothing(first: tuple[Ledger, Watched], tmp_path: Path) -> None:
@@ -436,34 +387,6 @@ def test_stale_ids_are_written_outside_the_lineage_alone(first: tuple[Ledger, Wa
     assert [one.what for one in done.stale.holders] == ["text embeddings", "embeddings to purge"]  # type: ignore[union-attr]
 
 
-def test_what_still_knows_is_listed_and_checked_to_be_gone(second: tuple[Ledger, Watched], tmp_path: Path) -> None:
-    ledger, seen = second
-    root = ledger.folder.parent
-    (root / ".0007.partial" / "work").mkdir(parents=True)
-    (root / "answers").mkdir()
-    (root / "answers" / "signals-00.npz").write_bytes(b"x")
-    (root / "photo.png").write_bytes(b"a picture")
-    for _ in range(2):  # the second finds nothing new
-        found = look_again(ledger, seen.data, [root / "photo.png"])
-    assert {one.what for one in found} == {"model", "training data", "unfinished run", "cache of answers", "copy"}
-    assert hashlib.sha256(b"a picture").hexdigest() not in {one.digest for one in found}
-    (root / "photo.png").unlink()
-    assert names_in(ledger.folder, pairs_of_person(seen.data, FIRST)) == []
-    shutil.rmtree(root / "answers")
-    gone, there, _ = check_gone(ledger, seen.data)
-    assert sorted(one.what for one in gone) == ["cache of answers", "copy"]
-    assert {one.what for one in there} == {"model", "training data", "unfinished run"}
-    left = PairData(name="left", splits={**seen.data.splits, "train": seen.data.train.without(
-        [pair.id for pair in pairs_of_person(seen.data, FIRST)], "left")})  # fmt: skip
-    assert [one.what for one in check_gone(ledger, left)[0]] == ["training data"]
-    model = next(one for one in listed(ledger) if one.what == "model")
-    with pytest.raises(LedgerError, match="must be one"):
-        say_gone(ledger, "", OFFICER)
-    say_gone(ledger, model.digest[:12], OFFICER)
-    assert {one.what for one in listed(ledger)} == {"unfinished run"}
-    assert kinds(ledger)[-5:] == ["found", "gone", "gone", "gone", "gone"]
-
-
 def test_pairs_that_no_key_tells_are_not_used_again_in_silence(second: tuple[Ledger, Watched]) -> None:
     ledger, seen = second
     models_keys = ledger.folder / "keys" / "_models.key"
@@ -482,70 +405,6 @@ def test_pairs_that_no_key_tells_are_not_used_again_in_silence(second: tuple[Led
         run(ledger, seen.data, QUICK)
     taken_up(ledger, seen.data).arguments(replace(QUICK, earlier_pairs_removed=True)).resolved()
     assert kinds(ledger)[-1] == "key forgotten"
-
-
-def test_thing_is_gone_when_its_last_copy_is(second: tuple[Ledger, Watched]) -> None:
-    ledger, seen = second
-    (ledger.folder / "still-knowing.json").unlink()  # it names places of the lineage that this one is a copy of
-    original = ledger.folder.parent / "original"
-    copies = [original, original.with_name("a-copy"), original.with_name("z-copy")]
-    for copy in copies[1:]:
-        shutil.copytree(original, copy)
-    assert {Path(one.path) for one in look_again(ledger, seen.data) if one.what == "model"} == set(copies)
-    for place in (copies[2], copies[0], copies[1]):
-        assert "model" in {one.what for one in check_gone(ledger, seen.data)[1]}
-        shutil.rmtree(place)
-    assert [one.what for one in check_gone(ledger, seen.data)[0]] == ["model"]
-
-
-def test_what_other_commands_wrote_of_deleted_pairs_is_listed(second: tuple[Ledger, Watched]) -> None:
-    """Embeddings, metrics, lists of rows, ids to purge; not those of others alone, nor other files of such kinds."""
-    ledger, seen = second
-    root, adapter = ledger.folder.parent, load_adapter(newest(ledger).folder)
-    gone, kept = pairs_of_person(seen.data, FIRST), pairs_of_person(seen.data, SECOND)
-    for name, pairs in (("gone", [*kept, *gone]), ("kept", kept)):
-        write_embeddings(adapter, pairs, len(pairs), root / f"{name}.parquet", modalities=["text"])
-    for name, pairs in (("of gone", [*kept, *gone]), ("of kept", kept)):
-        key = new_key()
-        references = {pair.id: content_reference(key, pair) for pair in pairs}
-        (root / name).mkdir()
-        keep_metric(root / name, KeptMetric({"scale": ParameterMetric(torch.ones(1))}, 1, 1.0, (), (), references, key))
-    rows = [{"id": pair.id, "image": pair.sources["image"], "text": pair.text} for pair in seen.data.train]
-    (root / "captions.json").write_text(json.dumps(rows, indent=1))
-    pq.write_table(pa.Table.from_pylist(rows), root / "captions.parquet")
-    (root / "shards").mkdir()
-    for source in seen.data.train.sources("image"):
-        Image.new("RGB", (8, 8)).save(root / "shards" / source)
-    (root / "shards" / "0.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    (root / "ids.txt").write_text("\n".join(pair.id for pair in gone))
-    given = ["--data", root / "shards", "--forget", root / "ids.txt", "--out", root / "rows"]
-    assert command(["exclude", *map(str, given)]) == 0
-    stale, request = Stale("a" * 64, "b" * 64, ("text",), {"text": 1}, 1), pairs_of(ledger, "T-1", seen.data)
-    write_stale_ids(root / "stale.json", ledger, stale, seen.data, request)
-    for _ in range(2):  # the second finds nothing new
-        found = {(one.what, Path(one.path).name): one.digest for one in look_again(ledger, seen.data)}
-        assert {place for place in found if place[0] not in ("model", "training data")} == {
-            ("embeddings", "gone.parquet"),
-            ("metric", "of gone"),
-            ("ids to purge", "stale.json"),
-            ("list of rows", "rows"),
-        }
-    for name in ("gone.parquet", "stale.json"):
-        assert digest_file(root / name) not in found.values()
-    (root / "gone.parquet").unlink()
-    assert [one.what for one in check_gone(ledger, seen.data)[0]] == ["embeddings"]
-
-
-def test_what_an_adapter_was_trained_on_still_knows_too(trained: Path, tmp_path: Path) -> None:
-    data, adapter = people(12, unseen=6), tmp_path / "adapter"
-    shutil.copytree(trained, tmp_path / "far" / "base")
-    ids = [pair.id for pair in pairs_of_person(data, SECOND)]
-    settings = {"passes": 1, "device": "cpu"}
-    unlearn(tmp_path / "far" / "base", data, ids, method="finetune", settings=settings, lora=LORA, out=adapter)
-    ledger = lineage(tmp_path / "lineage", adapter, data)
-    ask(ledger, data, "T-1", FIRST)
-    found = {(one.what, Path(one.path).name) for one in find_holders(ledger, data, references=["T-1"])}
-    assert found >= {("adapter", "adapter"), ("model", "base")}
 
 
 def test_model_whose_files_changed_is_neither_judged_nor_run_from(second: tuple[Ledger, Watched]) -> None:

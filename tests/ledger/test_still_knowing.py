@@ -1,0 +1,125 @@
+"""What still knows deleted pairs: what is found, what is passed over, and what is gone."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from multidelete.artifacts.deletions import content_reference
+from multidelete.artifacts.keys import new_key
+from multidelete.artifacts.manifest import digest_file
+from multidelete.cli import run as command
+from multidelete.core.errors import LedgerError
+from multidelete.curvature.metric import ParameterMetric
+from multidelete.data.pairs import PairData
+from multidelete.ledger.chain import Ledger
+from multidelete.ledger.gone import check_gone, say_gone
+from multidelete.ledger.holders import find_holders, look_again
+from multidelete.ledger.holdings import listed
+from multidelete.ledger.models import newest
+from multidelete.ledger.requests import pairs_of
+from multidelete.ledger.stale import Stale, write_stale_ids
+from multidelete.methods.kept_metric import KeptMetric, keep_metric
+from multidelete.models import load_adapter
+from multidelete.models.vectors import write_embeddings
+from multidelete.unlearning import unlearn
+from tests.ledger.operated import FIRST, LORA, OFFICER, SECOND, Watched, ask, kinds, lineage, names_in, pairs_of_person
+from tests.tiny import people
+
+
+def test_what_still_knows_is_listed_and_checked_to_be_gone(second: tuple[Ledger, Watched], tmp_path: Path) -> None:
+    ledger, seen = second
+    root = ledger.folder.parent
+    (root / ".0007.partial" / "work").mkdir(parents=True)
+    (root / "answers").mkdir()
+    (root / "answers" / "signals-00.npz").write_bytes(b"x")
+    (root / "photo.png").write_bytes(b"a picture")
+    for _ in range(2):  # the second finds nothing new
+        found = look_again(ledger, seen.data, [root / "photo.png"])
+    assert {one.what for one in found} == {"model", "training data", "unfinished run", "cache of answers", "copy"}
+    assert hashlib.sha256(b"a picture").hexdigest() not in {one.digest for one in found}
+    (root / "photo.png").unlink()
+    assert names_in(ledger.folder, pairs_of_person(seen.data, FIRST)) == []
+    shutil.rmtree(root / "answers")
+    gone, there, _ = check_gone(ledger, seen.data)
+    assert sorted(one.what for one in gone) == ["cache of answers", "copy"]
+    assert {one.what for one in there} == {"model", "training data", "unfinished run"}
+    left = PairData(name="left", splits={**seen.data.splits, "train": seen.data.train.without(
+        [pair.id for pair in pairs_of_person(seen.data, FIRST)], "left")})  # fmt: skip
+    assert [one.what for one in check_gone(ledger, left)[0]] == ["training data"]
+    model = next(one for one in listed(ledger) if one.what == "model")
+    with pytest.raises(LedgerError, match="must be one"):
+        say_gone(ledger, "", OFFICER)
+    say_gone(ledger, model.digest[:12], OFFICER)
+    assert {one.what for one in listed(ledger)} == {"unfinished run"}
+    assert kinds(ledger)[-5:] == ["found", "gone", "gone", "gone", "gone"]
+
+
+def test_thing_is_gone_when_its_last_copy_is(second: tuple[Ledger, Watched]) -> None:
+    ledger, seen = second
+    (ledger.folder / "still-knowing.json").unlink()  # it names places of the lineage that this one is a copy of
+    original = ledger.folder.parent / "original"
+    copies = [original, original.with_name("a-copy"), original.with_name("z-copy")]
+    for copy in copies[1:]:
+        shutil.copytree(original, copy)
+    assert {Path(one.path) for one in look_again(ledger, seen.data) if one.what == "model"} == set(copies)
+    for place in (copies[2], copies[0], copies[1]):
+        assert "model" in {one.what for one in check_gone(ledger, seen.data)[1]}
+        shutil.rmtree(place)
+    assert [one.what for one in check_gone(ledger, seen.data)[0]] == ["model"]
+
+
+def test_what_other_commands_wrote_of_deleted_pairs_is_listed(second: tuple[Ledger, Watched]) -> None:
+    """Embeddings, metrics, lists of rows, ids to purge; not those of others alone, nor other files of such kinds."""
+    ledger, seen = second
+    root, adapter = ledger.folder.parent, load_adapter(newest(ledger).folder)
+    gone, kept = pairs_of_person(seen.data, FIRST), pairs_of_person(seen.data, SECOND)
+    for name, pairs in (("gone", [*kept, *gone]), ("kept", kept)):
+        write_embeddings(adapter, pairs, len(pairs), root / f"{name}.parquet", modalities=["text"])
+    for name, pairs in (("of gone", [*kept, *gone]), ("of kept", kept)):
+        key = new_key()
+        references = {pair.id: content_reference(key, pair) for pair in pairs}
+        (root / name).mkdir()
+        keep_metric(root / name, KeptMetric({"scale": ParameterMetric(torch.ones(1))}, 1, 1.0, (), (), references, key))
+    rows = [{"id": pair.id, "image": pair.sources["image"], "text": pair.text} for pair in seen.data.train]
+    (root / "captions.json").write_text(json.dumps(rows, indent=1))
+    pq.write_table(pa.Table.from_pylist(rows), root / "captions.parquet")
+    (root / "shards").mkdir()
+    for source in seen.data.train.sources("image"):
+        Image.new("RGB", (8, 8)).save(root / "shards" / source)
+    (root / "shards" / "0.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    (root / "ids.txt").write_text("\n".join(pair.id for pair in gone))
+    given = ["--data", root / "shards", "--forget", root / "ids.txt", "--out", root / "rows"]
+    assert command(["exclude", *map(str, given)]) == 0
+    stale, request = Stale("a" * 64, "b" * 64, ("text",), {"text": 1}, 1), pairs_of(ledger, "T-1", seen.data)
+    write_stale_ids(root / "stale.json", ledger, stale, seen.data, request)
+    for _ in range(2):  # the second finds nothing new
+        found = {(one.what, Path(one.path).name): one.digest for one in look_again(ledger, seen.data)}
+        assert {place for place in found if place[0] not in ("model", "training data")} == {
+            ("embeddings", "gone.parquet"),
+            ("metric", "of gone"),
+            ("ids to purge", "stale.json"),
+            ("list of rows", "rows"),
+        }
+    for name in ("gone.parquet", "stale.json"):
+        assert digest_file(root / name) not in found.values()
+    (root / "gone.parquet").unlink()
+    assert [one.what for one in check_gone(ledger, seen.data)[0]] == ["embeddings"]
+
+
+def test_what_an_adapter_was_trained_on_still_knows_too(trained: Path, tmp_path: Path) -> None:
+    data, adapter = people(12, unseen=6), tmp_path / "adapter"
+    shutil.copytree(trained, tmp_path / "far" / "base")
+    ids = [pair.id for pair in pairs_of_person(data, SECOND)]
+    settings = {"passes": 1, "device": "cpu"}
+    unlearn(tmp_path / "far" / "base", data, ids, method="finetune", settings=settings, lora=LORA, out=adapter)
+    ledger = lineage(tmp_path / "lineage", adapter, data)
+    ask(ledger, data, "T-1", FIRST)
+    found = {(one.what, Path(one.path).name) for one in find_holders(ledger, data, references=["T-1"])}
+    assert found >= {("adapter", "adapter"), ("model", "base")}
