@@ -1,9 +1,11 @@
 """A lineage of a tiny model that was really trained, on people whose pictures note when they are looked at."""
 
 import base64
+import ctypes
 import html
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
@@ -95,3 +97,19 @@ def names_in(folder: Path, pairs: list[Pair]) -> list[str]:
     files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".safetensors"]
     content = [path.name.encode() + b"\n" + path.read_bytes() for path in files]
     return sorted({form.decode(errors="replace") for form in forms if any(form in one for one in content)})
+
+
+@contextmanager
+def permissions_count() -> Iterator[None]:
+    """Files that nobody may read cannot be read within, also where the superuser runs the tests (Linux alone)."""
+    libc = ctypes.CDLL(None)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # of version 3, this thread
+    had, left = (ctypes.c_uint32 * 6)(), (ctypes.c_uint32 * 6)()
+    for sets in (had, left):
+        libc.capget(header, sets)
+    left[0] &= ~0b110  # effective: neither DAC_OVERRIDE nor DAC_READ_SEARCH
+    libc.capset(header, left)
+    try:
+        yield
+    finally:
+        libc.capset(header, had)

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,19 +19,33 @@ from multidelete.artifacts.manifest import digest_file
 from multidelete.cli import run as command
 from multidelete.core.errors import LedgerError
 from multidelete.curvature.metric import ParameterMetric
-from multidelete.data.pairs import PairData
+from multidelete.data.pairs import Pair, PairData
 from multidelete.ledger.chain import Ledger
+from multidelete.ledger.events import Holder
 from multidelete.ledger.gone import check_gone, say_gone
 from multidelete.ledger.holders import find_holders, look_again
-from multidelete.ledger.holdings import listed
+from multidelete.ledger.holdings import Holding, listed
 from multidelete.ledger.models import newest
-from multidelete.ledger.requests import pairs_of
+from multidelete.ledger.places import places_of, write_places
+from multidelete.ledger.requests import forget_key, pairs_of
 from multidelete.ledger.stale import Stale, write_stale_ids
 from multidelete.methods.kept_metric import KeptMetric, keep_metric
 from multidelete.models import load_adapter
 from multidelete.models.vectors import write_embeddings
 from multidelete.unlearning import unlearn
-from tests.ledger.operated import FIRST, LORA, OFFICER, SECOND, Watched, ask, kinds, lineage, names_in, pairs_of_person
+from tests.ledger.operated import (
+    FIRST,
+    LORA,
+    OFFICER,
+    SECOND,
+    Watched,
+    ask,
+    kinds,
+    lineage,
+    names_in,
+    pairs_of_person,
+    permissions_count,
+)
 from tests.tiny import people
 
 
@@ -123,3 +139,81 @@ def test_what_an_adapter_was_trained_on_still_knows_too(trained: Path, tmp_path:
     ask(ledger, data, "T-1", FIRST)
     found = {(one.what, Path(one.path).name) for one in find_holders(ledger, data, references=["T-1"])}
     assert found >= {("adapter", "adapter"), ("model", "base")}
+
+
+def without(data: PairData, *subjects: str) -> PairData:
+    """The data after the pairs of people were taken out."""
+    gone = [pair.id for pair in pairs_of_person(data, *subjects)]
+    return replace(data, name="left", splits={**data.splits, "train": data.train.without(gone, "left")})
+
+
+def sorts(found: Iterable[Holder | Holding]) -> set[str]:
+    return {one.what for one in found}
+
+
+def test_data_that_nobody_can_tell_or_that_was_not_read_is_not_gone(
+    second: tuple[Ledger, Watched], tmp_path: Path
+) -> None:
+    ledger, seen = second
+    (tmp_path / "recorded").mkdir()
+    write_places(ledger.folder, replace(places_of(ledger.folder), data=str(tmp_path / "recorded")))
+    (ledger.folder / "still-knowing.json").unlink()  # it names the place before
+    assert "training data" in sorts(look_again(ledger, seen.data))
+    left = without(seen.data, FIRST)
+    for place in (tmp_path / "elsewhere", tmp_path / "lost"):
+        gone, _, unknown = check_gone(ledger, left, place=str(place))
+        assert ("training data" in sorts(unknown), sorts(gone)) == (True, set())
+    (tmp_path / "recorded").rmdir()
+    assert "training data" in sorts(check_gone(ledger, seen.data, place=str(tmp_path / "elsewhere"))[1])
+    aside = shutil.copytree(ledger.folder, tmp_path / "aside")
+    forget_key(ledger, "T-1")
+    for step in (lambda: check_gone(ledger, left), lambda: check_gone(ledger, left, place=str(tmp_path / "elsewhere"))):
+        gone, _, unknown = step()
+        assert ("training data" in sorts(unknown), sorts(gone)) == (True, set())
+    assert kinds(ledger)[-1] == "key forgotten"
+    kept = Ledger.open(aside)
+    assert sorts(check_gone(kept, left, place=str(tmp_path / "elsewhere"))[0]) == {"training data"}
+
+
+def written(folder: Path, pairs: Iterable[Pair]) -> None:
+    """Write pairs as a user would have them."""
+    folder.mkdir()
+    rows = [{"id": pair.id, "image": f"{at}.png", "text": pair.text} for at, pair in enumerate(pairs)]
+    for row in rows:
+        Image.new("RGB", (8, 8)).save(folder / row["image"])
+    (folder / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+
+def test_command_that_read_other_data_does_not_call_the_first_gone(
+    second: tuple[Ledger, Watched], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger, seen = second
+    look_again(ledger, seen.data)
+    others = tmp_path / "others"
+    written(others, [pair for pair in seen.data.train if pair.subject != FIRST])
+    given = ["ledger", "still-knowing", str(ledger.folder), "--data", str(others), "--check"]
+    assert command(given) == 0
+    told = capsys.readouterr().out
+    assert "not found here, or not to be told: training data" in told
+    assert "or use --check" not in told
+    assert "gone" not in kinds(ledger)
+
+
+def test_thing_where_nobody_may_look_is_not_gone(second: tuple[Ledger, Watched], tmp_path: Path) -> None:
+    ledger, seen = second
+    places = {name: tmp_path / name / "copy" for name in ("locked", "taken", "replaced", "kept")}
+    for place in places.values():
+        place.parent.mkdir()
+        place.write_text("a copy")
+    look_again(ledger, seen.data, list(places.values()))
+    shutil.rmtree(places["taken"].parent)  # as of a disk that is not there today
+    shutil.rmtree(places["replaced"].parent)
+    places["replaced"].parent.write_text("a file")
+    places["locked"].parent.chmod(0)
+    places["kept"].unlink()
+    try:
+        with permissions_count():
+            gone, there, unknown = check_gone(ledger, seen.data)
+    finally:
+        places["locked"].parent.chmod(0o700)
+    assert [len([one for one in told if one.what == "copy"]) for told in (gone, there, unknown)] == [1, 0, 3]

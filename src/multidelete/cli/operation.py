@@ -7,7 +7,7 @@ from multidelete.cli import show
 from multidelete.cli.flags import Call
 from multidelete.cli.inputs import chosen_method, given_loop, given_lora
 from multidelete.cli.ledger import ReferenceOptions
-from multidelete.cli.lineages import LineageDataOptions, LineageOptions, lineage_data, opened_ledger
+from multidelete.cli.lineages import LineageDataOptions, LineageOptions, given_data, lineage_data, opened_ledger
 from multidelete.cli.operation_options import (
     AuditAgainOptions,
     HolderOptions,
@@ -22,6 +22,7 @@ from multidelete.core.paths import user_path
 from multidelete.core.words import counted
 
 if TYPE_CHECKING:
+    from multidelete.ledger.chain import Ledger
     from multidelete.ledger.holdings import Holding
     from multidelete.ledger.judging import Judged
     from multidelete.ledger.work import How
@@ -151,9 +152,13 @@ def still_knowing(call: Call) -> None:
         say_gone(ledger, options.gone, options.by)
     data = lineage_data(ledger, call.of(LineageDataOptions))
     found = look_again(ledger, data, [user_path(one) for one in options.also])
-    gone, there, unknown = check_gone(ledger, data) if options.check else ([], found, [])
-    lost = {(one.what, one.digest) for one in found}
-    unknown = unknown or [one for one in listed(ledger) if (one.what, one.digest) not in lost and not options.check]
+    if options.check:
+        gone, there, unknown = check_gone(ledger, data, place=_place_of_data(call, ledger))
+        remedy = "When it is gone, say so with --gone and --by."
+    else:
+        seen = {(one.what, one.digest) for one in found}
+        gone, there, unknown = [], found, [one for one in listed(ledger) if (one.what, one.digest) not in seen]
+        remedy = "When it is gone, say so with --gone and --by, or use --check."
     if call.json:
         show.show_json(
             {"there": _rows(there), "gone": [one.as_json() for one in gone],
@@ -162,15 +167,19 @@ def still_knowing(call: Call) -> None:
         return
     _show_holdings(there)
     show.show_lines(f"gone: {one.what} {one.digest[:16]}" for one in gone)
-    show.show_lines(
-        f"not found here: {one.what} {one.digest[:16]}. When it is gone, say so with --gone and --by, or use --check."
-        for one in unknown
-    )
+    show.show_lines(f"not found here, or not to be told: {one.what} {one.digest[:16]}. {remedy}" for one in unknown)
     if not there and not unknown:
         is_any = bool(released_requests(ledger))
         show.show_lines(
             ["nothing that is listed is left." if is_any else "no request is released: nothing is deleted."]
         )
+
+
+def _place_of_data(call: Call, ledger: "Ledger") -> str:
+    """Where the pairs are read from, as the lineage names its places."""
+    from multidelete.ledger.places import absolute, places_of
+
+    return absolute(given_data(call.of(LineageDataOptions), places_of(ledger.folder)).data)
 
 
 def _refuse_yardsticks(retrained: str | None, again: Sequence[str]) -> None:

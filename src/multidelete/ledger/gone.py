@@ -1,6 +1,8 @@
 """Whether what still knew deleted pairs is gone: as far as can be seen here, or as somebody says."""
 
 import os
+from collections.abc import Callable
+from pathlib import Path
 
 from multidelete.core.config import shown
 from multidelete.core.errors import LedgerError
@@ -10,35 +12,93 @@ from multidelete.ledger.chain import Ledger
 from multidelete.ledger.events import Gone, Holder
 from multidelete.ledger.holders import deleted_pairs
 from multidelete.ledger.holdings import DATA, Holding, listed, read_places
+from multidelete.ledger.models import released_requests
+from multidelete.ledger.places import path_of, places_of
 from multidelete.ledger.texts import odd_text
 
 
-def check_gone(ledger: Ledger, data: PairData) -> tuple[list[Holder], list[Holding], list[Holder]]:
+def check_gone(
+    ledger: Ledger, data: PairData, *, place: str | None = None
+) -> tuple[list[Holder], list[Holding], list[Holder]]:
     """Look whether what is listed is gone, and write down what is.
+
+    A file or folder is gone when the folder around it can be looked into and does not hold it. The training data is
+    gone when no deleted pair is in it any more, or when it is not there. Once the key of a released request is
+    destroyed, nobody can tell that of the data.
 
     Args:
         ledger: Of the lineage.
-        data: The pairs as they are now; they are gone when no deleted one is among them.
+        data: The pairs as they are now.
+        place: Where they were read from; without it where the lineage says that they lie.
 
     Returns:
-        What is gone, what is still there, and what lies nobody knows where.
+        What is gone, what is still there, and what nobody can tell of here: it lies nobody knows where, or in a folder
+        that cannot be looked into, or it is data that was not read.
     """
-    places: dict[tuple[str, str], list[Holding]] = {}
-    for one in read_places(ledger):
-        places.setdefault((one.what, one.digest), []).append(one)
-    has_pairs = bool(deleted_pairs(ledger, data))
+    is_left = _is_data_left(ledger, data, place)
+    known: dict[tuple[str, str], list[Holding]] = {}
+    for one in _places(ledger, place):
+        known.setdefault((one.what, one.digest), []).append(one)
     gone, there, unknown = [], [], []
     for holder in listed(ledger):
-        known = places.get((holder.what, holder.digest), [])  # several, where there are copies
-        left = [one for one in known if (has_pairs if holder.what == DATA else os.path.lexists(one.path))]
+        copies = known.get((holder.what, holder.digest), [])
+        told = [is_left(one.path) if holder.what == DATA else is_there(Path(one.path)) for one in copies]
+        left = [one for one, answer in zip(copies, told, strict=True) if answer]
         there += left
-        if not known:
+        if not left and (None in told or not copies):
             unknown.append(holder)
         elif not left:
             gone.append(holder)
     for holder in gone:
         ledger.append(Gone(what=holder.what, digest=holder.digest))
     return gone, there, unknown
+
+
+def is_there(path: Path) -> bool | None:
+    """Whether something lies at a path; None where nobody can tell.
+
+    Where the folder around it is not there either, the disk may only be another one today.
+    """
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False if _can_be_looked_into(path.parent) else None
+    except (OSError, ValueError):
+        return None
+    return True
+
+
+def _can_be_looked_into(folder: Path) -> bool:
+    try:
+        os.scandir(folder).close()
+    except OSError:
+        return False
+    return True
+
+
+def _places(ledger: Ledger, place: str | None) -> list[Holding]:
+    """What is noted of places; data may always lie where the lineage says, and where it was read from."""
+    own = dict.fromkeys([places_of(ledger.folder).data, *([] if place is None else [place])])
+    noted = read_places(ledger)
+    data = [Holding(what=DATA, digest=ledger.opened.data, path=one) for one in own]
+    return [*noted, *(one for one in data if one not in noted)]
+
+
+def _is_data_left(ledger: Ledger, data: PairData, place: str | None) -> Callable[[str], bool | None]:
+    """What tells of a place of data whether deleted pairs are left there; None where nobody can tell."""
+    read = places_of(ledger.folder).data if place is None else place
+    requests = ledger.requests()
+    is_untold = any(requests[name].keys_gone for name in released_requests(ledger))
+    has_pairs = bool(deleted_pairs(ledger, data))
+
+    def is_left(one: str) -> bool | None:
+        if one == read:
+            return True if has_pairs else None if is_untold else False
+        path = path_of(one)
+        is_lost = path is not None and is_there(path) is False
+        return False if is_lost and not is_untold else None
+
+    return is_left
 
 
 def say_gone(ledger: Ledger, digest: str, by: str) -> Holder:

@@ -131,10 +131,16 @@ def absolute(place: str) -> str:
     return f"{reader}:{os.path.abspath(rest)}" if colon and lies_there(rest) else place
 
 
+def path_of(place: str) -> Path | None:
+    """The path in what `absolute` gave; None where it is none, or a pattern of several files."""
+    path = place if os.path.isabs(place) else place.partition(":")[2]
+    return None if not os.path.isabs(path) or set(path) & set("*?[{") else Path(path)
+
+
 def is_lost(place: str) -> bool:
     """Whether a path that `absolute` gave leads nowhere now; of a pattern of several files nobody can tell."""
-    path = place if os.path.isabs(place) else place.partition(":")[2]
-    return os.path.isabs(path) and not lies_there(path) and not set(path) & set("*?[{")
+    path = path_of(place)
+    return path is not None and not lies_there(path)
 
 
 def is_first_data(ledger: Ledger, data: PairData) -> bool:
