@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from multidelete.artifacts.manifest import digest_file
 from multidelete.cli import run as command
 from multidelete.core.errors import LedgerError
 from multidelete.curvature.metric import ParameterMetric
-from multidelete.data.pairs import Pair, PairData
+from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.ledger.chain import Ledger
 from multidelete.ledger.events import Holder
 from multidelete.ledger.gone import check_gone, say_gone
@@ -99,10 +99,7 @@ def test_what_other_commands_wrote_of_deleted_pairs_is_listed(second: tuple[Ledg
     for name, pairs in (("gone", [*kept, *gone]), ("kept", kept)):
         write_embeddings(adapter, pairs, len(pairs), root / f"{name}.parquet", modalities=["text"])
     for name, pairs in (("of gone", [*kept, *gone]), ("of kept", kept)):
-        key = new_key()
-        references = {pair.id: content_reference(key, pair) for pair in pairs}
-        (root / name).mkdir()
-        keep_metric(root / name, KeptMetric({"scale": ParameterMetric(torch.ones(1))}, 1, 1.0, (), (), references, key))
+        keep_metric_of(root / name, pairs)
     rows = [{"id": pair.id, "image": pair.sources["image"], "text": pair.text} for pair in seen.data.train]
     (root / "captions.json").write_text(json.dumps(rows, indent=1))
     pq.write_table(pa.Table.from_pylist(rows), root / "captions.parquet")
@@ -197,6 +194,36 @@ def test_command_that_read_other_data_does_not_call_the_first_gone(
     assert "not found here, or not to be told: training data" in told
     assert "or use --check" not in told
     assert "gone" not in kinds(ledger)
+
+
+def keep_metric_of(folder: Path, pairs: Sequence[Pair]) -> None:
+    key = new_key()
+    references = {pair.id: content_reference(key, pair) for pair in pairs}
+    folder.mkdir()
+    keep_metric(folder, KeptMetric({"scale": ParameterMetric(torch.ones(1))}, 1, 1.0, (), (), references, key))
+
+
+def test_what_knows_deleted_pairs_is_found_when_the_data_holds_them_no_more(
+    second: tuple[Ledger, Watched], tmp_path: Path
+) -> None:
+    ledger, seen = second
+    root, adapter, left = ledger.folder.parent, load_adapter(newest(ledger).folder), without(seen.data, FIRST)
+    gone, kept = pairs_of_person(seen.data, FIRST), pairs_of_person(seen.data, SECOND)
+    for name, pairs in (("gone", [*kept, *gone]), ("kept", kept)):
+        write_embeddings(adapter, pairs, len(pairs), root / f"{name}.parquet", modalities=["text"])
+        keep_metric_of(root / f"metric of {name}", pairs)
+    ids = [pair.id for pair in kept]
+    settings = {"passes": 1, "device": "cpu"}
+    unlearn(root / "original", seen.data, ids, method="finetune", settings=settings, out=root / "other")
+    shutil.copytree(newest(ledger).folder, root / "copy of the newest")
+    told = {"gone.parquet", "metric of gone", "original", "other"}
+    assert {Path(one.path).name for one in find_holders(ledger, left)} == told
+    assert sorts(find_holders(ledger, left)) == {"model", "embeddings", "metric"}
+    partly = replace(left, splits={**left.splits, "val": PairDataset(gone[:1], "val")})
+    assert {Path(one.path).name for one in find_holders(ledger, partly) if one.what != "training data"} == told
+    forget_key(ledger, "T-1")
+    told |= {"kept.parquet", "metric of kept"}
+    assert {Path(one.path).name for one in find_holders(ledger, left)} == told
 
 
 def test_thing_where_nobody_may_look_is_not_gone(second: tuple[Ledger, Watched], tmp_path: Path) -> None:

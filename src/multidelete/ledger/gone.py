@@ -9,10 +9,9 @@ from multidelete.core.errors import LedgerError
 from multidelete.core.words import counted
 from multidelete.data.pairs import PairData
 from multidelete.ledger.chain import Ledger
+from multidelete.ledger.deleted import deleted
 from multidelete.ledger.events import Gone, Holder
-from multidelete.ledger.holders import deleted_pairs
 from multidelete.ledger.holdings import DATA, Holding, listed, read_places
-from multidelete.ledger.models import released_requests
 from multidelete.ledger.places import path_of, places_of
 from multidelete.ledger.texts import odd_text
 
@@ -87,16 +86,14 @@ def _places(ledger: Ledger, place: str | None) -> list[Holding]:
 def _is_data_left(ledger: Ledger, data: PairData, place: str | None) -> Callable[[str], bool | None]:
     """What tells of a place of data whether deleted pairs are left there; None where nobody can tell."""
     read = places_of(ledger.folder).data if place is None else place
-    requests = ledger.requests()
-    is_untold = any(requests[name].keys_gone for name in released_requests(ledger))
-    has_pairs = bool(deleted_pairs(ledger, data))
+    pairs = deleted(ledger, data)
 
     def is_left(one: str) -> bool | None:
         if one == read:
-            return True if has_pairs else None if is_untold else False
+            return True if pairs.pairs else None if pairs.untold else False
         path = path_of(one)
         is_lost = path is not None and is_there(path) is False
-        return False if is_lost and not is_untold else None
+        return False if is_lost and not pairs.untold else None
 
     return is_left
 

@@ -7,16 +7,15 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from multidelete.artifacts.deletions import Lineage
 from multidelete.artifacts.keys import keyed_digest, new_key
 from multidelete.core.errors import CheckpointError, MultideleteError
-from multidelete.data.pairs import Pair, PairData
+from multidelete.data.pairs import PairData
 from multidelete.ledger.chain import Ledger
+from multidelete.ledger.deleted import Deleted, deleted
 from multidelete.ledger.events import Found
 from multidelete.ledger.holdings import DATA, Holding, listed, read_places, remember
-from multidelete.ledger.models import all_models, has_forgotten, released_requests
+from multidelete.ledger.models import all_models, has_forgotten, made_without, released_requests
 from multidelete.ledger.places import model_digest, places_of
-from multidelete.ledger.requests import known, request_key
 from multidelete.ledger.sorts import NAMING, is_about, sort_of
 from multidelete.models.checkpoint import lora_base
 
@@ -41,10 +40,10 @@ def find_holders(
     """
     if not (released_requests(ledger) or references):
         return []
-    pairs = deleted_pairs(ledger, data, references)
+    gone = deleted(ledger, data, references)
     places = {one.path: one for one in read_places(ledger)}
-    found = [_holding(what, path, places) for what, path in _known(ledger, pairs)]
-    if pairs:
+    found = [_holding(what, path, places) for what, path in _known(ledger, gone)]
+    if gone.pairs:
         found.append(Holding(what=DATA, digest=ledger.opened.data, path=places_of(ledger.folder).data))
     cached = [path for path in data.cached if path.exists()]
     found += [_secretly("cache of datasets", path, places) for path in cached]
@@ -70,17 +69,7 @@ def _secretly(what: str, path: Path, places: Mapping[str, Holding]) -> Holding:
     return Holding(what=what, digest=digest, path=str(path))
 
 
-def deleted_pairs(ledger: Ledger, data: PairData, references: Sequence[str] = ()) -> list[Pair]:
-    """Pairs of released requests, and of others named, that the data still holds, as far as keys tell."""
-    states = [known(ledger, name) for name in dict.fromkeys((*released_requests(ledger), *references))]
-    keys = {one.received.key: request_key(ledger, one) for one in states if not one.keys_gone}
-    lineage = Lineage(tuple(keyed.record for one in states for keyed in one.keyed), keys)
-    pairs = [pair for split in data.splits.values() for pair in split]
-    ids = lineage.earlier(pairs) if keys else set()
-    return [pair for pair in pairs if pair.id in ids]
-
-
-def _known(ledger: Ledger, pairs: Sequence[Pair]) -> Iterator[tuple[str, Path]]:
+def _known(ledger: Ledger, gone: Deleted) -> Iterator[tuple[str, Path]]:
     models = all_models(ledger)
     around = dict.fromkeys([ledger.folder.absolute(), *(model.folder.absolute().parent for model in models)])
     seen: set[Path] = set()
@@ -91,12 +80,19 @@ def _known(ledger: Ledger, pairs: Sequence[Pair]) -> Iterator[tuple[str, Path]]:
         if path.resolve() in seen or sort is None:
             continue
         seen.add(path.resolve())
-        if sort in ("model", "adapter"):
-            still_knows = not has_forgotten(ledger, path, pairs)
-        else:
-            still_knows = is_about(path, sort, pairs)
-        if still_knows:
+        if _knows(ledger, path, gone) if sort in ("model", "adapter") else is_about(path, sort, gone):
             yield sort, path.absolute()
+
+
+def _knows(ledger: Ledger, model: Path, gone: Deleted) -> bool:
+    """Whether a model may still know deleted pairs.
+
+    Its record tells of those that the data holds. Of others the ledger tells for which requests the model was made; of
+    a model that no run of the lineage made, nobody can tell.
+    """
+    if not has_forgotten(ledger, model, gone.pairs):
+        return True
+    return bool(gone.elsewhere) and not made_without(ledger, model).issuperset(gone.elsewhere)
 
 
 def _base(folder: Path) -> Path | None:

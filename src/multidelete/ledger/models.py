@@ -141,3 +141,18 @@ def has_forgotten(ledger: Ledger, model: str | Path, pairs: Sequence[Pair]) -> b
     except MultideleteError:
         return False
     return {pair.id for pair in pairs} <= lineage.earlier(pairs) and (bool(pairs) or lineage.deletions != ())
+
+
+def made_without(ledger: Ledger, model: str | Path) -> set[str]:
+    """Requests that a model was made without as the ledger says, by what it holds: its run's, and those before it."""
+    try:
+        digest = model_digest(Path(model)).digest
+    except (MultideleteError, OSError):
+        return set()
+    events = [one.event for one in ledger.events()]
+    runs = {one.after.digest: one for one in events if isinstance(one, Unlearned) and one.after.digest != one.before}
+    requests: set[str] = set()
+    while run := runs.pop(digest, None):
+        requests.update(run.references)
+        digest = run.before
+    return requests

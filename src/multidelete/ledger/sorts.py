@@ -1,16 +1,15 @@
 """Which sort of thing that knows deleted pairs a file or folder is."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from multidelete.artifacts.manifest import MANIFEST
 from multidelete.artifacts.marks import MARK, beside
 from multidelete.artifacts.taking_out import RECORD as EXCLUDE_RECORD
-from multidelete.data.pairs import Pair
+from multidelete.ledger.deleted import Deleted
 from multidelete.ledger.stale import names_stale_ids
 from multidelete.methods.kept_metric import FILE as METRIC_FILE
 from multidelete.methods.kept_metric import ids_of_metric
-from multidelete.models.vectors import are_embeddings, has_embeddings_of
+from multidelete.models.vectors import are_embeddings, ids_of_embeddings
 
 EMBEDDINGS, METRIC, TO_PURGE, EXCLUDED = "embeddings", "metric", "ids to purge", "list of rows"
 NAMING = (EMBEDDINGS, METRIC, TO_PURGE, EXCLUDED)  # sorts that name pairs
@@ -54,14 +53,13 @@ def _sort_of_file(path: Path) -> str | None:
     return EMBEDDINGS if path.suffix == ".parquet" and are_embeddings(path) else None
 
 
-def is_about(path: Path, sort: str, pairs: Sequence[Pair]) -> bool:
-    """Whether something that may be of any pairs, as embeddings and a metric may, is of one of these."""
-    ids = [pair.id for pair in pairs]
+def is_about(path: Path, sort: str, gone: Deleted) -> bool:
+    """Whether something that may be of any pairs, as embeddings and a metric may, is of deleted ones."""
     match sort:
         case "embeddings":
-            return has_embeddings_of(path, ids)
+            return gone.may_be_among(ids_of_embeddings(path))
         case "metric":
-            return not ids_of_metric(path).isdisjoint(ids)
+            return gone.may_be_among(ids_of_metric(path))
     return True
 
 

@@ -133,6 +133,22 @@ def are_embeddings(path: Path) -> bool:
         return False
 
 
-def has_embeddings_of(path: Path, ids: Sequence[str]) -> bool:
-    """Whether a file that `write_embeddings` wrote has any of these pairs'."""
-    return bool(ids) and pq.read_table(path, columns=["id"], filters=[("id", "in", list(ids))]).num_rows > 0
+def ids_of_embeddings(path: Path) -> Iterator[str]:
+    """Ids of the pairs whose embeddings lie in a file that `write_embeddings` wrote; some come several times.
+
+    Args:
+        path: The file; a part of it is in memory at a time.
+
+    Raises:
+        CheckpointError: It cannot be read, or its ids are not texts any more.
+    """
+    remedy = "Write them anew with embed, or remove the file."
+    try:
+        with pq.ParquetFile(path) as file:
+            for rows in file.iter_batches(_ROWS, columns=["id"]):
+                ids = rows.column("id")
+                if not (pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type)):
+                    raise CheckpointError(f"{path} holds ids of the type {ids.type}; ids of pairs are texts. {remedy}")
+                yield from {one for one in ids.to_pylist() if one is not None}
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise CheckpointError(f"{path} cannot be read as embeddings: {error}. {remedy}") from error
