@@ -17,7 +17,7 @@ from multidelete.artifacts.deletions import content_reference
 from multidelete.artifacts.keys import new_key
 from multidelete.artifacts.manifest import digest_file
 from multidelete.cli import run as command
-from multidelete.core.errors import LedgerError
+from multidelete.core.errors import CheckpointError, LedgerError
 from multidelete.curvature.metric import ParameterMetric
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.ledger.chain import Ledger
@@ -224,6 +224,58 @@ def test_what_knows_deleted_pairs_is_found_when_the_data_holds_them_no_more(
     forget_key(ledger, "T-1")
     told |= {"kept.parquet", "metric of kept"}
     assert {Path(one.path).name for one in find_holders(ledger, left)} == told
+
+
+def test_what_cannot_be_looked_at_is_warned_of_and_ends_nothing(
+    second: tuple[Ledger, Watched], caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger, seen = second
+    root = ledger.folder.parent
+    known = {one.path for one in find_holders(ledger, seen.data)}
+    (root / "itself").symlink_to("itself")
+    (root / "nowhere").symlink_to("nothing")
+    (root / "locked").mkdir()
+    (root / "locked.json").write_text("{}")
+    locked = [root / "locked", root / "locked.json"]
+    for path in locked:
+        path.chmod(0)
+    try:
+        with permissions_count():
+            assert {one.path for one in find_holders(ledger, seen.data)} == known
+            with pytest.raises(CheckpointError, match="locked cannot be looked at: Permission denied"):
+                find_holders(ledger, seen.data, [root / "locked"])
+    finally:
+        for path in locked:
+            path.chmod(0o700)
+    for path in (root / "itself", root / "nowhere", *locked):
+        assert caplog.text.count(f"{path} is passed over") == 2  # each call says it once
+
+
+def test_embeddings_and_metrics_that_cannot_be_read_are_listed(
+    second: tuple[Ledger, Watched], caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger, seen = second
+    root, kept = ledger.folder.parent, pairs_of_person(seen.data, SECOND)
+    adapter = load_adapter(newest(ledger).folder)
+    for name in ("page", "numbers", "column"):
+        write_embeddings(adapter, kept, len(kept), root / f"{name}.parquet", modalities=["text"])
+    rows = pq.read_table(root / "numbers.parquet")
+    numbers = pa.array(range(len(rows)), pa.int64())
+    pq.write_table(rows.set_column(0, pa.field("id", pa.int64()), numbers), root / "numbers.parquet")
+    pq.write_table(rows.drop_columns(["id"]), root / "column.parquet")
+    damage(root / "page.parquet", at=4)
+    keep_metric_of(root / "metric", kept)
+    damage(root / "metric" / "metric.safetensors", at=8)
+    found = {Path(one.path).name for one in find_holders(ledger, seen.data) if one.what in ("embeddings", "metric")}
+    assert found == {"page.parquet", "numbers.parquet", "column.parquet", "metric"}
+    assert "holds ids of the type int64; ids of pairs are texts. Write them anew with embed" in caplog.text
+    assert all(caplog.text.count(f"{root / name} is listed, since nobody can tell") == 1 for name in found)
+
+
+def damage(file: Path, *, at: int) -> None:
+    with file.open("r+b") as opened:
+        opened.seek(at)
+        opened.write(b"\xff" * 64)
 
 
 def test_thing_where_nobody_may_look_is_not_gone(second: tuple[Ledger, Watched], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -13,7 +14,7 @@ from multidelete.core.errors import CheckpointError
 from multidelete.data.generated.personas import write_personas
 from multidelete.data.readers import load_data
 from multidelete.models import load_adapter
-from multidelete.models.vectors import stale_modalities
+from multidelete.models.vectors import ids_of_embeddings, stale_modalities
 from tests.tiny import SIDE, own_clip, people
 
 LOOP = ("--passes", "1", "--checkpoint-steps", "0", "--device", "cpu")
@@ -48,6 +49,18 @@ def test_stale_are_texts_of_kept_pairs_where_text_alone_was_trained(made: Path, 
     assert expected is not None
     np.testing.assert_allclose(np.array([row["vector"] for row in rows]), expected["text"].numpy(), atol=1e-6)
     assert len({row["model"] for row in rows}) == 1
+
+
+def test_ids_in_a_file_are_those_of_its_pairs(made: Path, tmp_path: Path) -> None:
+    rows = written(made, tmp_path / "v.parquet", "--only", "all")
+    assert set(ids_of_embeddings(tmp_path / "v.parquet")) == {row["id"] for row in rows}
+    table = pq.read_table(tmp_path / "v.parquet")
+    pq.write_table(table.set_column(0, "id", pa.array(range(len(table)), pa.int64())), tmp_path / "v.parquet")
+    with pytest.raises(CheckpointError, match=r"holds ids of the type int64; ids of pairs are texts\. Write them anew"):
+        list(ids_of_embeddings(tmp_path / "v.parquet"))
+    (tmp_path / "v.parquet").write_bytes(b"PAR1")
+    with pytest.raises(CheckpointError, match="cannot be read as embeddings"):
+        list(ids_of_embeddings(tmp_path / "v.parquet"))
 
 
 def test_pictures_are_not_stale_where_they_come_out_the_same(made: Path, tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 Found near the models and the lineage, or named by the user.
 """
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from multidelete.artifacts.keys import keyed_digest, new_key
 from multidelete.core.errors import CheckpointError, MultideleteError
+from multidelete.core.paths import lies_there
 from multidelete.data.pairs import PairData
 from multidelete.ledger.chain import Ledger
 from multidelete.ledger.deleted import Deleted, deleted
@@ -18,6 +20,8 @@ from multidelete.ledger.models import all_models, has_forgotten, made_without, r
 from multidelete.ledger.places import model_digest, places_of
 from multidelete.ledger.sorts import NAMING, is_about, sort_of
 from multidelete.models.checkpoint import lora_base
+
+logger = logging.getLogger(__name__)
 
 AUDITS = "audits"
 
@@ -36,7 +40,7 @@ def find_holders(
             deleted, and nothing is found.
 
     Raises:
-        CheckpointError: A place that is named is not there.
+        CheckpointError: A place that is named is not there, or cannot be looked at.
     """
     if not (released_requests(ledger) or references):
         return []
@@ -45,13 +49,18 @@ def find_holders(
     found = [_holding(what, path, places) for what, path in _known(ledger, gone)]
     if gone.pairs:
         found.append(Holding(what=DATA, digest=ledger.opened.data, path=places_of(ledger.folder).data))
-    cached = [path for path in data.cached if path.exists()]
+    cached = [path for path in data.cached if lies_there(path)]
     found += [_secretly("cache of datasets", path, places) for path in cached]
     for place in also:
         path = Path(os.path.abspath(place))
-        if not path.exists():
-            raise CheckpointError(f"{place} is not there. Name what still knows deleted pairs.")
-        sort = sort_of(path)
+        try:
+            sort = sort_of(path)
+        except FileNotFoundError as error:
+            raise CheckpointError(f"{place} is not there. Name what still knows deleted pairs.") from error
+        except (OSError, ValueError) as error:
+            raise CheckpointError(
+                f"{place} cannot be looked at: {_why(error)}. Let yourself read it, or leave it out."
+            ) from error
         found.append(_secretly("copy", path, places) if sort is None else _holding(sort, path, places))
     return list({one.path: one for one in found}.values())
 
@@ -72,16 +81,45 @@ def _secretly(what: str, path: Path, places: Mapping[str, Holding]) -> Holding:
 def _known(ledger: Ledger, gone: Deleted) -> Iterator[tuple[str, Path]]:
     models = all_models(ledger)
     around = dict.fromkeys([ledger.folder.absolute(), *(model.folder.absolute().parent for model in models)])
-    seen: set[Path] = set()
+    seen: set[str] = set()
     own = [model.folder for model in models]
     own += [base for folder in own if (base := _base(folder)) is not None]
     for path in (*own, *(path for place in around for path in _inside(place, ledger))):
-        sort = sort_of(path) or ("model" if path in own and path.exists() else None)
-        if path.resolve() in seen or sort is None:
+        real = os.path.realpath(path)  # of a link to itself the link
+        if real in seen:
             continue
-        seen.add(path.resolve())
-        if _knows(ledger, path, gone) if sort in ("model", "adapter") else is_about(path, sort, gone):
+        seen.add(real)
+        sort = _sort(path, is_model=path in own)
+        if sort is not None and _still_knows(ledger, path, sort, gone):
             yield sort, path.absolute()
+
+
+def _sort(path: Path, *, is_model: bool) -> str | None:
+    """Which sort of thing lies at a path; None where none does, or it cannot be looked at, which is said."""
+    try:
+        os.lstat(path)
+        return sort_of(path) or ("model" if is_model else None)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if not path.is_symlink():  # gone already
+            return None
+        why = _why(error)
+    except OSError as error:
+        why = _why(error)
+    logger.warning("%s is passed over, since it cannot be looked at: %s. It may know deleted pairs.", path, why)
+    return None
+
+
+def _still_knows(ledger: Ledger, path: Path, sort: str, gone: Deleted) -> bool:
+    """Whether a thing may know deleted pairs; one that cannot be read may, which is said."""
+    try:
+        return _knows(ledger, path, gone) if sort in ("model", "adapter") else is_about(path, sort, gone)
+    except (OSError, CheckpointError) as error:
+        logger.warning("%s is listed, since nobody can tell whose pairs it knows: %s", path, _why(error))
+        return True
+
+
+def _why(error: Exception) -> str:
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 
 
 def _knows(ledger: Ledger, model: Path, gone: Deleted) -> bool:
@@ -99,16 +137,19 @@ def _base(folder: Path) -> Path | None:
     """The model that an adapter names, where it lies here."""
     try:
         base = lora_base(folder)
-    except MultideleteError:
+    except (MultideleteError, OSError):
         return None
-    return None if base is None or not Path(base).exists() else Path(base)
+    return None if base is None or not lies_there(base) else Path(base)
 
 
 def _inside(place: Path, ledger: Ledger) -> Iterator[Path]:
     """What lies directly in a folder; of the lineage's also what lies in its own folders."""
     try:
         paths = sorted(place.iterdir())
-    except OSError:
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        logger.warning("nothing is looked for in %s: %s. What lies there may know deleted pairs.", place, _why(error))
         return
     for path in paths:
         yield path

@@ -18,7 +18,12 @@ _STORED = ("original-", "retrained-", "shadow-", "unlearned-")  # what a store o
 
 
 def sort_of(path: Path) -> str | None:
-    """Which sort of thing that knows pairs a path is; None where it is none that is known here."""
+    """Which sort of thing that knows pairs a path is; None where it is none that is known here.
+
+    Raises:
+        OSError: It is not there, or cannot be looked at.
+    """
+    path.stat()  # which says why, where ``is_file`` only says no
     if path.is_file():
         return "model" if (beside(path) / MANIFEST).is_file() else _sort_of_file(path)
     if not path.is_dir() or (path.suffix == MARK and path.with_suffix("").is_file()):  # what lies beside a model's file
@@ -54,7 +59,11 @@ def _sort_of_file(path: Path) -> str | None:
 
 
 def is_about(path: Path, sort: str, gone: Deleted) -> bool:
-    """Whether something that may be of any pairs, as embeddings and a metric may, is of deleted ones."""
+    """Whether something that may be of any pairs, as embeddings and a metric may, is of deleted ones.
+
+    Raises:
+        CheckpointError: It cannot be read.
+    """
     match sort:
         case "embeddings":
             return gone.may_be_among(ids_of_embeddings(path))
@@ -68,7 +77,4 @@ def _shows_pairs(report: Path) -> bool:
 
 
 def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
+    return path.read_text(encoding="utf-8", errors="replace")

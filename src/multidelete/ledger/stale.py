@@ -115,10 +115,11 @@ def write_stale_ids(path: Path, ledger: Ledger, stale: Stale, left: PairData, re
 
 
 def names_stale_ids(path: Path) -> bool:
-    """Whether `write_stale_ids` wrote a file, as its beginning tells."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(_BEGINNING)
-    except OSError:
-        return False
+    """Whether `write_stale_ids` wrote a file, as its beginning tells.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        start = file.read(_BEGINNING)
     return start.startswith(b'{\n "model": {\n  "before": ') and b'\n "purge": [' in start

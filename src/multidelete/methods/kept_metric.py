@@ -115,18 +115,26 @@ def read_metric(folder: Path) -> KeptMetric | None:
             key=bytes.fromhex(told["key"]),
         )
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CheckpointError(
-            f"{file} is not a metric that multidelete wrote, or is damaged. Remove it, or name another folder."
-        ) from error
+        raise _damaged(file) from error
 
 
 def ids_of_metric(folder: Path) -> set[str]:
-    """Ids of the pairs that the metric in a folder was measured on; none where there is none that can be read."""
+    """Ids of the pairs that the metric in a folder was measured on.
+
+    Raises:
+        CheckpointError: What lies there is not a metric, or is damaged.
+    """
     try:
         with safe_open(folder / FILE, framework="pt") as opened:
             return set(json.loads((opened.metadata() or {})[_TOLD])["pairs"])
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError):
-        return set()
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _damaged(folder / FILE) from error
+
+
+def _damaged(file: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{file} is not a metric that multidelete wrote, or is damaged. Remove it, or name another folder."
+    )
 
 
 def refuse_as_folder(folder: Path) -> None:
