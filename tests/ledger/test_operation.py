@@ -4,6 +4,7 @@ import base64
 import csv
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 from contextlib import suppress
@@ -17,7 +18,7 @@ from multidelete.artifacts.keys import key_id, new_key, read_keys, write_keys
 from multidelete.artifacts.manifest import digest_file, read_record, write_record
 from multidelete.artifacts.record import Holdout
 from multidelete.cli import run as command
-from multidelete.core.errors import LedgerError, MultideleteError, RequestError, UnsupportedError
+from multidelete.core.errors import CheckpointError, LedgerError, MultideleteError, RequestError, UnsupportedError
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.ledger import verifier
 from multidelete.ledger.answers import take_newest
@@ -25,6 +26,7 @@ from multidelete.ledger.chain import Ledger
 from multidelete.ledger.drift import advice
 from multidelete.ledger.events import Audited, Budget, Planned, Started
 from multidelete.ledger.holders import look_again
+from multidelete.ledger.holdings import listed
 from multidelete.ledger.judging import Beside, judge
 from multidelete.ledger.models import has_forgotten, newest
 from multidelete.ledger.places import places_of, write_places
@@ -32,6 +34,7 @@ from multidelete.ledger.plan import make_plan, write_plan
 from multidelete.ledger.releasing import refuse, release
 from multidelete.ledger.requests import forget_key, pairs_of
 from multidelete.ledger.running import run
+from multidelete.ledger.stale import refuse_place_of_ids
 from multidelete.ledger.work import How, taken_up
 from multidelete.methods import METHODS
 from multidelete.models import load_adapter
@@ -369,6 +372,38 @@ def test_model_that_another_request_overtook_is_not_released(second: tuple[Ledge
     release(ledger, "T-3", seen.data, by=OFFICER, despite="a model of a test")
     with pytest.raises(LedgerError, match="Run T-2 again"):
         release(ledger, "T-2", seen.data, by=OFFICER, despite="a model of a test")
+
+
+def test_release_that_fails_leaves_no_ids_and_can_be_tried_again(second: tuple[Ledger, Watched]) -> None:
+    ledger, seen = second
+    run(ledger, seen.data, QUICK)
+    ids = ledger.folder.parent / "ids" / "stale.json"
+    options = {"by": OFFICER, "despite": "a model of a test", "stale_ids": ids}
+    with pytest.raises(CheckpointError, match="nothing is not there"):
+        release(ledger, "T-2", seen.data, also=["nothing"], **options)
+    other = sqlite3.connect(ledger.folder / "ledger.sqlite")
+    other.execute("CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'no room'); END")
+    with pytest.raises(LedgerError, match="no room"):
+        release(ledger, "T-2", seen.data, **options)
+    other.execute("DROP TRIGGER full")
+    other.close()
+    assert not ids.exists()
+    done = release(ledger, "T-2", seen.data, **options)
+    assert set(json.loads(ids.read_text())["purge"]) == {pair.id for pair in pairs_of_person(seen.data, SECOND)}
+    assert ("ids to purge", str(ids)) in {(one.what, one.path) for one in done.still_knowing}
+    assert "ids to purge" in {one.what for one in listed(ledger)}
+    assert digest_file(ids) not in {one.digest for one in listed(ledger)}
+
+
+def test_ids_are_refused_where_they_could_not_be_written(second: tuple[Ledger, Watched]) -> None:
+    ledger, _ = second
+    (ledger.folder.parent / "file").write_text("mine")
+    with pytest.raises(CheckpointError, match="nothing can be made in"):
+        refuse_place_of_ids(ledger.folder.parent / "file" / "stale.json", ledger)
+    with pytest.raises(CheckpointError, match="already exists"):
+        refuse_place_of_ids(ledger.folder.parent / "file", ledger)
+    with pytest.raises(LedgerError, match="outside of it"):
+        refuse_place_of_ids(ledger.folder / "stale.json", ledger)
 
 
 @pytest.mark.slow

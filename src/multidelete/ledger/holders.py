@@ -65,6 +65,11 @@ def find_holders(
     return list({one.path: one for one in found}.values())
 
 
+def naming_file(ledger: Ledger, what: str, path: Path) -> Holding:
+    """A file that names deleted pairs, which is written only when all else is known."""
+    return _secretly(what, Path(os.path.abspath(path)), {one.path: one for one in read_places(ledger)})
+
+
 def _holding(what: str, path: Path, places: Mapping[str, Holding]) -> Holding:
     if what in NAMING:
         return _secretly(what, path, places)

@@ -1,6 +1,6 @@
 """The end of a request: its model is released, or it is refused; each with a certificate."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +10,12 @@ from multidelete.ledger.certificate import issue, signer_of
 from multidelete.ledger.chain import Ledger
 from multidelete.ledger.drift import exceeded, model_drift
 from multidelete.ledger.events import Audited, CertificateIssued, Refused, Released, Unlearned
-from multidelete.ledger.holders import find_holders
+from multidelete.ledger.holders import find_holders, naming_file
 from multidelete.ledger.holdings import Holding, remember
 from multidelete.ledger.models import LineageModel, model_of, newest
 from multidelete.ledger.requests import known, pairs_of
-from multidelete.ledger.stale import Stale, stale_after, write_stale_ids
+from multidelete.ledger.sorts import TO_PURGE
+from multidelete.ledger.stale import Stale, refuse_place_of_ids, stale_after, write_stale_ids
 from multidelete.ledger.texts import naming, odd_text
 from multidelete.ledger.work import taken_up
 from multidelete.methods import Retrain
@@ -64,6 +65,8 @@ def release(
 
     Raises:
         LedgerError: The request is not audited, the audit forbids it, or another model was released meanwhile.
+        CheckpointError: A further place is not there, or the file of ids cannot be written. Then nothing is released,
+            and no such file is left.
     """
     state = known(ledger, reference)
     signer_of(ledger)
@@ -85,23 +88,42 @@ def release(
     problems += naming({"by": by, **({} if despite is None else {"despite": despite})}, gone)
     if problems:
         raise LedgerError(problems)
+    if stale_ids is not None:
+        refuse_place_of_ids(Path(stale_ids), ledger)
     digests = before.digest.digest, model.digest.digest
     stale = stale_after(before.check(), model.check(), digests, work.left, work.request)
-    if stale_ids is not None:
-        write_stale_ids(Path(stale_ids), ledger, stale, work.left, work.request)
     holdings = find_holders(ledger, data, also, run.references)
-    remember(ledger, holdings)
-    ledger.append(
-        Released(
-            references=run.references,
-            by=by,
-            model=model.digest.digest,
-            reason=despite,
-            still_knowing=tuple(one.holder for one in holdings),
-            stale=stale.holders,
-        )
+    if stale_ids is not None:
+        holdings.append(naming_file(ledger, TO_PURGE, Path(stale_ids)))
+    released = Released(
+        references=run.references,
+        by=by,
+        model=model.digest.digest,
+        reason=despite,
+        still_knowing=tuple(one.holder for one in holdings),
+        stale=stale.holders,
     )
+    remember(ledger, holdings)
+    if stale_ids is None:
+        ledger.append(released)
+    else:
+        file = Path(stale_ids)
+        _append_beside(ledger, released, file, lambda: write_stale_ids(file, ledger, stale, work.left, work.request))
     return Release(run.references, _certified(ledger, run.references), holdings, stale)
+
+
+def _append_beside(ledger: Ledger, released: Released, file: Path, write: Callable[[], None]) -> None:
+    """Append a release together with a file: where one of them cannot be written, neither is."""
+    is_written = False
+    try:
+        with ledger.writing():
+            write()
+            is_written = True
+            ledger.append(released)
+    except BaseException:
+        if is_written:
+            file.unlink(missing_ok=True)
+        raise
 
 
 def refuse(ledger: Ledger, reference: str, reason: str, data: PairData, *, by: str | None = None) -> Path:

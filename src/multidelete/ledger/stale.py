@@ -10,6 +10,7 @@ import torch
 
 from multidelete.artifacts.room import write_whole
 from multidelete.core.errors import CheckpointError, LedgerError
+from multidelete.core.paths import lies_there
 from multidelete.data.pairs import PairData
 from multidelete.data.request import Request
 from multidelete.ledger.chain import Ledger
@@ -94,6 +95,23 @@ def stale_after(before: Path, after: Path, digests: tuple[str, str], left: PairD
     return Stale(*digests, modalities, counts, len(request.ids))
 
 
+def refuse_place_of_ids(path: Path, ledger: Ledger) -> None:
+    """Refuse a place where `write_stale_ids` could not write.
+
+    Raises:
+        LedgerError: The file would lie in the lineage's folder, which names nobody.
+        CheckpointError: It is there already, or cannot be written.
+    """
+    here = Path(os.path.abspath(path))
+    if here.is_relative_to(ledger.folder.absolute()):
+        raise LedgerError(f"{path} lies in the lineage's folder, and names pairs. Give a place outside of it.")
+    if os.path.lexists(path):
+        raise CheckpointError(f"{path} already exists, and is not replaced. Give another place for the ids.")
+    around = next(folder for folder in here.parents if lies_there(folder))
+    if not around.is_dir() or not os.access(around, os.W_OK | os.X_OK):
+        raise CheckpointError(f"{path} cannot be written: nothing can be made in {around}. Give another place.")
+
+
 def write_stale_ids(path: Path, ledger: Ledger, stale: Stale, left: PairData, request: Request) -> None:
     """Write what a vector database needs: ids of pairs to purge, and to compute anew, with both models' versions.
 
@@ -101,10 +119,7 @@ def write_stale_ids(path: Path, ledger: Ledger, stale: Stale, left: PairData, re
         LedgerError: The file would lie in the lineage's folder, which names nobody.
         CheckpointError: It is there already, or cannot be written.
     """
-    if Path(os.path.abspath(path)).is_relative_to(ledger.folder.absolute()):
-        raise LedgerError(f"{path} lies in the lineage's folder, and names pairs. Give a place outside of it.")
-    if os.path.lexists(path):
-        raise CheckpointError(f"{path} already exists, and is not replaced. Give another place for the ids.")
+    refuse_place_of_ids(path, ledger)
     kept: Sequence[str] = left.train.without(request.ids, "kept").ids
     content = {
         "model": {"before": stale.before, "after": stale.after},
