@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -24,7 +25,7 @@ from multidelete.ledger.chain import Ledger
 from multidelete.ledger.events import Holder
 from multidelete.ledger.gone import check_gone, say_gone
 from multidelete.ledger.holders import find_holders, look_again
-from multidelete.ledger.holdings import Holding, listed
+from multidelete.ledger.holdings import Holding, listed, not_among
 from multidelete.ledger.models import newest
 from multidelete.ledger.places import places_of, write_places
 from multidelete.ledger.requests import forget_key, pairs_of
@@ -270,6 +271,49 @@ def test_embeddings_and_metrics_that_cannot_be_read_are_listed(
     assert found == {"page.parquet", "numbers.parquet", "column.parquet", "metric"}
     assert "holds ids of the type int64; ids of pairs are texts. Write them anew with embed" in caplog.text
     assert all(caplog.text.count(f"{root / name} is listed, since nobody can tell") == 1 for name in found)
+
+
+def test_thing_whose_content_changes_leaves_the_list_when_it_is_gone(second: tuple[Ledger, Watched]) -> None:
+    ledger, seen = second
+    root = ledger.folder.parent
+    store, odd = root / "store", root / os.fsdecode(b"of no text \xff")
+    for folder in (store, odd):
+        (folder / "original-1").mkdir(parents=True)
+    for content in ("a", "b"):
+        for folder in (store, odd):
+            (folder / "original-1" / "multidelete.json").write_text(content)
+        assert {Path(one.path) for one in look_again(ledger, seen.data) if one.what == "store"} == {store, odd}
+    assert not_among(ledger, look_again(ledger, seen.data)) == []
+    assert len([one for one in listed(ledger) if one.what == "store"]) == 2
+    _, there, _ = check_gone(ledger, seen.data)
+    assert [Path(one.path) for one in there if one.what == "store"] == [store]
+    shutil.rmtree(store)
+    shutil.rmtree(odd)
+    assert [one.what for one in check_gone(ledger, seen.data)[0]] == ["store", "store"]
+    assert "store" not in sorts(listed(ledger))
+
+
+def test_embeddings_written_anew_without_deleted_pairs_are_gone(second: tuple[Ledger, Watched]) -> None:
+    ledger, seen = second
+    root, adapter = ledger.folder.parent, load_adapter(newest(ledger).folder)
+    gone, kept = pairs_of_person(seen.data, FIRST), pairs_of_person(seen.data, SECOND)
+
+    def write(pairs: Sequence[Pair]) -> None:
+        shutil.rmtree(root / "metric", ignore_errors=True)
+        keep_metric_of(root / "metric", pairs)
+        write_embeddings(
+            adapter, pairs, len(pairs), root / "v.parquet", modalities=["text"], overwrite=(root / "v.parquet").exists()
+        )
+
+    write([*kept, *gone])
+    look_again(ledger, seen.data)
+    write(gone)
+    assert sorts(check_gone(ledger, seen.data)[1]) >= {"embeddings", "metric"}
+    damage(root / "v.parquet", at=4)
+    damage(root / "metric" / "metric.safetensors", at=8)
+    assert sorts(check_gone(ledger, seen.data)[1]) >= {"embeddings", "metric"}
+    write(kept)
+    assert sorts(check_gone(ledger, without(seen.data, FIRST))[0]) == {"embeddings", "metric", "training data"}
 
 
 def damage(file: Path, *, at: int) -> None:

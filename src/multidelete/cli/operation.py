@@ -144,7 +144,7 @@ def still_knowing(call: Call) -> None:
     options = call.of(HolderOptions)
     from multidelete.ledger.gone import check_gone, say_gone
     from multidelete.ledger.holders import look_again
-    from multidelete.ledger.holdings import listed
+    from multidelete.ledger.holdings import not_among
     from multidelete.ledger.models import released_requests
 
     ledger = opened_ledger(call.of(LineageOptions))
@@ -156,8 +156,7 @@ def still_knowing(call: Call) -> None:
         gone, there, unknown = check_gone(ledger, data, place=_place_of_data(call, ledger))
         remedy = "When it is gone, say so with --gone and --by."
     else:
-        seen = {(one.what, one.digest) for one in found}
-        gone, there, unknown = [], found, [one for one in listed(ledger) if (one.what, one.digest) not in seen]
+        gone, there, unknown = [], found, not_among(ledger, found)
         remedy = "When it is gone, say so with --gone and --by, or use --check."
     if call.json:
         show.show_json(

@@ -5,7 +5,7 @@ Found near the models and the lineage, or named by the user.
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from multidelete.artifacts.keys import keyed_digest, new_key
@@ -45,7 +45,7 @@ def find_holders(
     if not (released_requests(ledger) or references):
         return []
     gone = deleted(ledger, data, references)
-    places = {one.path: one for one in read_places(ledger)}
+    places = read_places(ledger)
     found = [_holding(what, path, places) for what, path in _known(ledger, gone)]
     if gone.pairs:
         found.append(Holding(what=DATA, digest=ledger.opened.data, path=places_of(ledger.folder).data))
@@ -67,19 +67,19 @@ def find_holders(
 
 def naming_file(ledger: Ledger, what: str, path: Path) -> Holding:
     """A file that names deleted pairs, which is written only when all else is known."""
-    return _secretly(what, Path(os.path.abspath(path)), {one.path: one for one in read_places(ledger)})
+    return _secretly(what, Path(os.path.abspath(path)), read_places(ledger))
 
 
-def _holding(what: str, path: Path, places: Mapping[str, Holding]) -> Holding:
+def _holding(what: str, path: Path, places: Sequence[Holding]) -> Holding:
     if what in NAMING:
         return _secretly(what, path, places)
     return Holding(what=what, digest=_digest(path), path=str(path))
 
 
-def _secretly(what: str, path: Path, places: Mapping[str, Holding]) -> Holding:
+def _secretly(what: str, path: Path, places: Sequence[Holding]) -> Holding:
     """A thing that holds or names pairs: a digest of it would confirm guesses, so a random one stands for it."""
-    known = places.get(str(path))
-    digest = keyed_digest(new_key(), "content", str(path)) if known is None or known.what != what else known.digest
+    known = [one.digest for one in places if (one.what, one.path) == (what, str(path))]
+    digest = known[-1] if known else keyed_digest(new_key(), "content", str(path))
     return Holding(what=what, digest=digest, path=str(path))
 
 

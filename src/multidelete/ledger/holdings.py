@@ -4,7 +4,7 @@ The file beside the ledger may be deleted; the ledger holds the sort and the dig
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from multidelete.artifacts.room import write_whole
@@ -56,11 +56,36 @@ def listed(ledger: Ledger) -> list[Holder]:
     return list(left.values())
 
 
+def not_among(ledger: Ledger, found: Iterable[Holding]) -> list[Holder]:
+    """What is listed and was not found; a thing whose content changed since is found under another digest."""
+    at = {(one.what, one.path) for one in found}
+    seen = {(one.what, one.digest) for one in (*found, *read_places(ledger)) if (one.what, one.path) in at}
+    return [one for one in listed(ledger) if (one.what, one.digest) not in seen]
+
+
 def remember(ledger: Ledger, found: Iterable[Holding]) -> None:
-    """Note where things lie, beside the ledger."""
-    places = {one.path: one for one in (*read_places(ledger), *found)}
-    content = _Places(holdings=tuple(places.values())).as_json()
+    """Note where things lie, beside the ledger; what lay there with another content before stays noted."""
+    every = {(one.path, one.what, one.digest): one for one in (*read_places(ledger), *found)}
+    _write_places(ledger, every.values())
+
+
+def forget(ledger: Ledger, gone: Collection[Holding]) -> None:
+    """Note no longer where things lay that are gone."""
+    _write_places(ledger, [one for one in read_places(ledger) if one not in gone])
+
+
+def _write_places(ledger: Ledger, places: Iterable[Holding]) -> None:
+    content = _Places(holdings=tuple(one for one in places if _is_text(one.path))).as_json()
     write_whole(ledger.folder / PLACES, json.dumps(content, indent=1) + "\n")
+
+
+def _is_text(path: str) -> bool:
+    """Whether a path can be written down; a file's name may be any bytes."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_places(ledger: Ledger) -> tuple[Holding, ...]:

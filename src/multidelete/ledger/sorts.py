@@ -5,6 +5,7 @@ from pathlib import Path
 from multidelete.artifacts.manifest import MANIFEST
 from multidelete.artifacts.marks import MARK, beside
 from multidelete.artifacts.taking_out import RECORD as EXCLUDE_RECORD
+from multidelete.core.errors import CheckpointError
 from multidelete.ledger.deleted import Deleted
 from multidelete.ledger.stale import names_stale_ids
 from multidelete.methods.kept_metric import FILE as METRIC_FILE
@@ -70,6 +71,14 @@ def is_about(path: Path, sort: str, gone: Deleted) -> bool:
         case "metric":
             return gone.may_be_among(ids_of_metric(path))
     return True
+
+
+def is_still_about(path: Path, sort: str, gone: Deleted) -> bool:
+    """`is_about`, of a place where such a thing lay: true where it cannot be read, or is something else now."""
+    try:
+        return sort_of(path) != sort or is_about(path, sort, gone)
+    except (OSError, CheckpointError):
+        return True
 
 
 def _shows_pairs(report: Path) -> bool:
