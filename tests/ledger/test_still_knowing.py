@@ -258,17 +258,18 @@ def test_embeddings_and_metrics_that_cannot_be_read_are_listed(
     ledger, seen = second
     root, kept = ledger.folder.parent, pairs_of_person(seen.data, SECOND)
     adapter = load_adapter(newest(ledger).folder)
-    for name in ("page", "numbers", "column"):
+    for name in ("page", "numbers", "column", "cut"):
         write_embeddings(adapter, kept, len(kept), root / f"{name}.parquet", modalities=["text"])
     rows = pq.read_table(root / "numbers.parquet")
     numbers = pa.array(range(len(rows)), pa.int64())
     pq.write_table(rows.set_column(0, pa.field("id", pa.int64()), numbers), root / "numbers.parquet")
     pq.write_table(rows.drop_columns(["id"]), root / "column.parquet")
     damage(root / "page.parquet", at=4)
+    os.truncate(root / "cut.parquet", 100)
     keep_metric_of(root / "metric", kept)
     damage(root / "metric" / "metric.safetensors", at=8)
     found = {Path(one.path).name for one in find_holders(ledger, seen.data) if one.what in ("embeddings", "metric")}
-    assert found == {"page.parquet", "numbers.parquet", "column.parquet", "metric"}
+    assert found == {"page.parquet", "numbers.parquet", "column.parquet", "cut.parquet", "metric"}
     assert "holds ids of the type int64; ids of pairs are texts. Write them anew with embed" in caplog.text
     assert all(caplog.text.count(f"{root / name} is listed, since nobody can tell") == 1 for name in found)
 
@@ -314,6 +315,30 @@ def test_embeddings_written_anew_without_deleted_pairs_are_gone(second: tuple[Le
     assert sorts(check_gone(ledger, seen.data)[1]) >= {"embeddings", "metric"}
     write(kept)
     assert sorts(check_gone(ledger, without(seen.data, FIRST))[0]) == {"embeddings", "metric", "training data"}
+
+
+@pytest.mark.parametrize(
+    ("written", "called"),
+    [("v.parquet", "VECTORS.PARQUET"), ("v.parquet", "v.pq"), ("v.parquet", "v"), ("stale.json", "ids.txt"),
+     ("metric/metric.safetensors", "metric.safetensors"), ("metric/metric.safetensors", "the metric")],
+)  # fmt: skip
+def test_file_is_known_by_what_it_holds_however_it_is_called(
+    second: tuple[Ledger, Watched], written: str, called: str
+) -> None:
+    ledger, seen = second
+    root, adapter, gone = ledger.folder.parent, load_adapter(newest(ledger).folder), pairs_of_person(seen.data, FIRST)
+    write_embeddings(adapter, gone, len(gone), root / "v.parquet", modalities=["text"])
+    keep_metric_of(root / "metric", gone)
+    stale = Stale("a" * 64, "b" * 64, ("text",), {"text": 1}, 1)
+    write_stale_ids(root / "stale.json", ledger, stale, seen.data, pairs_of(ledger, "T-1", seen.data))
+    sort = {Path(one.path): one.what for one in look_again(ledger, seen.data)}[
+        root / written if "/" not in written else (root / written).parent
+    ]
+    (root / written).rename(root / called)
+    assert (sort, root / called) in {(one.what, Path(one.path)) for one in look_again(ledger, seen.data)}
+    assert sort in sorts(check_gone(ledger, seen.data)[0])
+    (root / called).unlink()
+    assert sort in sorts(check_gone(ledger, seen.data)[0])
 
 
 def damage(file: Path, *, at: int) -> None:

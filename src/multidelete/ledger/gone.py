@@ -14,6 +14,7 @@ from multidelete.ledger.holdings import DATA, Holding, forget, listed, read_plac
 from multidelete.ledger.places import path_of, places_of
 from multidelete.ledger.sorts import is_still_about
 from multidelete.ledger.texts import odd_text
+from multidelete.methods.kept_metric import metric_file
 
 
 def check_gone(
@@ -63,8 +64,10 @@ def _is_left(one: Holding, pairs: Deleted, read: str) -> bool | None:
     match one.what:
         case "training data":
             return _is_data_left(one.path, pairs, read)
-        case "embeddings" | "metric":
+        case "embeddings":
             return is_there(path) and is_still_about(path, one.what, pairs)
+        case "metric":  # whose folder may be left
+            return is_there(metric_file(path)) and is_still_about(path, one.what, pairs)
         case _:
             return is_there(path)
 

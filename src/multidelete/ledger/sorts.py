@@ -7,13 +7,14 @@ from multidelete.artifacts.marks import MARK, beside
 from multidelete.artifacts.taking_out import RECORD as EXCLUDE_RECORD
 from multidelete.core.errors import CheckpointError
 from multidelete.ledger.deleted import Deleted
-from multidelete.ledger.stale import names_stale_ids
+from multidelete.ledger.stale import begins_stale_ids
 from multidelete.methods.kept_metric import FILE as METRIC_FILE
-from multidelete.methods.kept_metric import ids_of_metric
-from multidelete.models.vectors import are_embeddings, ids_of_embeddings
+from multidelete.methods.kept_metric import ids_of_metric, may_be_metric
+from multidelete.models.vectors import ids_of_embeddings, may_be_embeddings
 
 EMBEDDINGS, METRIC, TO_PURGE, EXCLUDED = "embeddings", "metric", "ids to purge", "list of rows"
 NAMING = (EMBEDDINGS, METRIC, TO_PURGE, EXCLUDED)  # sorts that name pairs
+_BEGINNING = 1024  # bytes of a file that tell its sort
 _UNFINISHED = (".partial", ".old", ".leaving")
 _STORED = ("original-", "retrained-", "shadow-", "unlearned-")  # what a store of models calls its folders
 
@@ -54,9 +55,15 @@ def sort_of(path: Path) -> str | None:
 
 
 def _sort_of_file(path: Path) -> str | None:
-    if path.suffix == ".json":
-        return TO_PURGE if names_stale_ids(path) else None
-    return EMBEDDINGS if path.suffix == ".parquet" and are_embeddings(path) else None
+    """As its beginning tells, whatever it is called."""
+    with path.open("rb") as file:
+        start = file.read(_BEGINNING)
+    if start.startswith(b"PAR1"):
+        return EMBEDDINGS if may_be_embeddings(path) else None
+    if begins_stale_ids(start):
+        return TO_PURGE
+    is_safetensors = start[8:9] == b"{" or path.name == METRIC_FILE
+    return METRIC if is_safetensors and may_be_metric(path) else None
 
 
 def is_about(path: Path, sort: str, gone: Deleted) -> bool:

@@ -17,7 +17,6 @@ from multidelete.ledger.chain import Ledger
 from multidelete.ledger.events import Holder
 from multidelete.models import Adapter, load_adapter
 
-_BEGINNING = 1024  # bytes, in which the models stand
 _OF_SCORES_ALONE = ("logit_scale", "logit_bias")  # parameters that no embedding passes through
 
 
@@ -129,12 +128,6 @@ def write_stale_ids(path: Path, ledger: Ledger, stale: Stale, left: PairData, re
     write_whole(path, json.dumps(content, indent=1) + "\n")
 
 
-def names_stale_ids(path: Path) -> bool:
-    """Whether `write_stale_ids` wrote a file, as its beginning tells.
-
-    Raises:
-        OSError: It cannot be read.
-    """
-    with path.open("rb") as file:
-        start = file.read(_BEGINNING)
+def begins_stale_ids(start: bytes) -> bool:
+    """Whether these are the first bytes, 1024 or more, of a file that `write_stale_ids` wrote."""
     return start.startswith(b'{\n "model": {\n  "before": ') and b'\n "purge": [' in start

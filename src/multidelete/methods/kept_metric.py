@@ -118,17 +118,35 @@ def read_metric(folder: Path) -> KeptMetric | None:
         raise _damaged(file) from error
 
 
-def ids_of_metric(folder: Path) -> set[str]:
-    """Ids of the pairs that the metric in a folder was measured on.
+def metric_file(place: Path) -> Path:
+    """The file of a metric that lies in a folder, or is named itself."""
+    return place / FILE if place.is_dir() else place
+
+
+def ids_of_metric(place: Path) -> set[str]:
+    """Ids of the pairs that a metric was measured on.
+
+    Args:
+        place: Its folder, or its file.
 
     Raises:
         CheckpointError: What lies there is not a metric, or is damaged.
     """
+    file = metric_file(place)
     try:
-        with safe_open(folder / FILE, framework="pt") as opened:
+        with safe_open(file, framework="pt") as opened:
             return set(json.loads((opened.metadata() or {})[_TOLD])["pairs"])
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise _damaged(folder / FILE) from error
+        raise _damaged(file) from error
+
+
+def may_be_metric(file: Path) -> bool:
+    """Whether a file is a metric, or is called so and cannot be read."""
+    try:
+        ids_of_metric(file)
+    except CheckpointError:
+        return file.name == FILE
+    return True
 
 
 def _damaged(file: Path) -> CheckpointError:

@@ -133,6 +133,15 @@ def are_embeddings(path: Path) -> bool:
         return False
 
 
+def may_be_embeddings(path: Path) -> bool:
+    """Whether `write_embeddings` wrote a parquet file, or may have: nobody can tell of one that cannot be read."""
+    try:
+        pq.read_schema(path)
+    except (OSError, pa.ArrowException):
+        return True
+    return are_embeddings(path)
+
+
 def ids_of_embeddings(path: Path) -> Iterator[str]:
     """Ids of the pairs whose embeddings lie in a file that `write_embeddings` wrote; some come several times.
 
