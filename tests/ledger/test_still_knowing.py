@@ -347,6 +347,18 @@ def damage(file: Path, *, at: int) -> None:
         opened.write(b"\xff" * 64)
 
 
+def test_data_is_listed_where_it_was_read_from(
+    second: tuple[Ledger, Watched], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, seen = second
+    written(tmp_path / "others", seen.data.train)
+    monkeypatch.chdir(tmp_path)
+    for check in ([], ["--check"]):
+        assert command(["ledger", "still-knowing", str(ledger.folder), "--data", "others", "--json", *check]) == 0
+        there = json.loads(capsys.readouterr().out)["there"]
+        assert [one["path"] for one in there if one["what"] == "training data"] == [str(tmp_path / "others")]
+
+
 def test_thing_where_nobody_may_look_is_not_gone(second: tuple[Ledger, Watched], tmp_path: Path) -> None:
     ledger, seen = second
     places = {name: tmp_path / name / "copy" for name in ("locked", "taken", "replaced", "kept")}

@@ -111,7 +111,7 @@ def release(call: Call) -> None:
     done = let_go(
         ledger, named.reference, data, by=options.by, despite=options.despite,
         stale_ids=None if options.stale_ids is None else user_path(options.stale_ids),
-        also=[user_path(one) for one in options.also],
+        also=[user_path(one) for one in options.also], place=_place_of_data(call, ledger),
     )  # fmt: skip
     stale = [] if done.stale is None else [f"{one.what}: {one.note}" for one in done.stale.holders]
     if call.json:
@@ -151,9 +151,10 @@ def still_knowing(call: Call) -> None:
     if options.gone is not None and options.by is not None:
         say_gone(ledger, options.gone, options.by)
     data = lineage_data(ledger, call.of(LineageDataOptions))
-    found = look_again(ledger, data, [user_path(one) for one in options.also])
+    place = _place_of_data(call, ledger)
+    found = look_again(ledger, data, [user_path(one) for one in options.also], place=place)
     if options.check:
-        gone, there, unknown = check_gone(ledger, data, place=_place_of_data(call, ledger))
+        gone, there, unknown = check_gone(ledger, data, place=place)
         remedy = "When it is gone, say so with --gone and --by."
     else:
         gone, there, unknown = [], found, not_among(ledger, found)

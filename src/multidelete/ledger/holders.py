@@ -27,7 +27,12 @@ AUDITS = "audits"
 
 
 def find_holders(
-    ledger: Ledger, data: PairData, also: Sequence[str | Path] = (), references: Sequence[str] = ()
+    ledger: Ledger,
+    data: PairData,
+    also: Sequence[str | Path] = (),
+    references: Sequence[str] = (),
+    *,
+    place: str | None = None,
 ) -> list[Holding]:
     """What is on disk near the models and the lineage that still knows pairs which were deleted.
 
@@ -38,6 +43,7 @@ def find_holders(
         also: Further places that the user names.
         references: Requests whose pairs are about to be released, beside those that are. Where none is, nothing is
             deleted, and nothing is found.
+        place: Where the pairs were read from; without it where the lineage says that they lie.
 
     Raises:
         CheckpointError: A place that is named is not there, or cannot be looked at.
@@ -48,18 +54,19 @@ def find_holders(
     places = read_places(ledger)
     found = [_holding(what, path, places) for what, path in _known(ledger, gone)]
     if gone.pairs:
-        found.append(Holding(what=DATA, digest=ledger.opened.data, path=places_of(ledger.folder).data))
+        read = places_of(ledger.folder).data if place is None else place
+        found.append(Holding(what=DATA, digest=ledger.opened.data, path=read))
     cached = [path for path in data.cached if lies_there(path)]
     found += [_secretly("cache of datasets", path, places) for path in cached]
-    for place in also:
-        path = Path(os.path.abspath(place))
+    for named in also:
+        path = Path(os.path.abspath(named))
         try:
             sort = sort_of(path)
         except FileNotFoundError as error:
-            raise CheckpointError(f"{place} is not there. Name what still knows deleted pairs.") from error
+            raise CheckpointError(f"{named} is not there. Name what still knows deleted pairs.") from error
         except (OSError, ValueError) as error:
             raise CheckpointError(
-                f"{place} cannot be looked at: {_why(error)}. Let yourself read it, or leave it out."
+                f"{named} cannot be looked at: {_why(error)}. Let yourself read it, or leave it out."
             ) from error
         found.append(_secretly("copy", path, places) if sort is None else _holding(sort, path, places))
     return list({one.path: one for one in found}.values())
@@ -170,9 +177,21 @@ def _digest(path: Path) -> str:
         return ""
 
 
-def look_again(ledger: Ledger, data: PairData, also: Sequence[str | Path] = ()) -> list[Holding]:
-    """Look for what still knows deleted pairs; what is new is written down."""
-    found = find_holders(ledger, data, also)
+def look_again(
+    ledger: Ledger, data: PairData, also: Sequence[str | Path] = (), *, place: str | None = None
+) -> list[Holding]:
+    """Look for what still knows deleted pairs; what is new is written down.
+
+    Args:
+        ledger: Of the lineage.
+        data: The pairs.
+        also: Further places that the user names.
+        place: Where the pairs were read from; without it where the lineage says that they lie.
+
+    Raises:
+        CheckpointError: A place that is named is not there, or cannot be looked at.
+    """
+    found = find_holders(ledger, data, also, place=place)
     known = {(one.what, one.digest) for one in listed(ledger)}
     new = tuple(one.holder for one in found if (one.what, one.digest) not in known)
     remember(ledger, found)

@@ -50,6 +50,7 @@ def release(
     despite: str | None = None,
     stale_ids: str | Path | None = None,
     also: Sequence[str | Path] = (),
+    place: str | None = None,
 ) -> Release:
     """Release the model that a request's newest run made, for all requests of that run, and certify each.
 
@@ -62,6 +63,7 @@ def release(
             has lost more than its budget with it.
         stale_ids: File to write with the ids of pairs whose embeddings must go or be computed anew. It names pairs.
         also: Further places of things that still know the pairs.
+        place: Where ``data`` was read from; without it where the lineage says that it lies.
 
     Raises:
         LedgerError: The request is not audited, the audit forbids it, or another model was released meanwhile.
@@ -92,7 +94,7 @@ def release(
         refuse_place_of_ids(Path(stale_ids), ledger)
     digests = before.digest.digest, model.digest.digest
     stale = stale_after(before.check(), model.check(), digests, work.left, work.request)
-    holdings = find_holders(ledger, data, also, run.references)
+    holdings = find_holders(ledger, data, also, run.references, place=place)
     if stale_ids is not None:
         holdings.append(naming_file(ledger, TO_PURGE, Path(stale_ids)))
     released = Released(
