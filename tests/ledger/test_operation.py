@@ -14,14 +14,16 @@ from pathlib import Path
 import pytest
 
 import multidelete.ledger as ledger_package
+from multidelete.artifacts.deletions import id_reference
 from multidelete.artifacts.keys import key_id, new_key, read_keys, write_keys
 from multidelete.artifacts.manifest import digest_file, read_record, write_record
 from multidelete.artifacts.record import Holdout
 from multidelete.cli import run as command
 from multidelete.core.errors import CheckpointError, LedgerError, MultideleteError, RequestError, UnsupportedError
+from multidelete.data.near.found import NearDuplicate, Reason
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.ledger import verifier
-from multidelete.ledger.answers import take_newest
+from multidelete.ledger.answers import Offered, take_newest
 from multidelete.ledger.chain import Ledger
 from multidelete.ledger.drift import advice
 from multidelete.ledger.events import Audited, Budget, Planned, Started
@@ -141,6 +143,40 @@ def test_plan_is_read_where_the_lineage_lies_and_missed_where_it_is_not(
     assert caplog.text == ""
     shutil.rmtree(answers.parent)
     assert take_newest(moved, seen.data, ["T-1"]) == 0
+    assert "T-1: the plan that offered near-duplicates is not the newest one" in caplog.text
+
+
+def test_answers_for_requests_that_are_not_planned_again_stay(
+    first: tuple[Ledger, Watched], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger, seen = first
+    ask(ledger, seen.data, "T-2", SECOND)
+    ask(ledger, seen.data, "T-3", "person-0005")
+    key = next(iter(read_keys(ledger.folder / "keys" / "T-1.key").values()))
+    meant = next(pair for pair in seen.data.train if pair.subject == "person-0006")
+    table = tmp_path / "plan" / "near-duplicates.csv"
+    both = make_plan(ledger, seen.data, QUICK, only=["T-1", "T-3"], hashes_only=True)
+    offers = [
+        Offered(1, "T-1", id_reference(key, meant), NearDuplicate(meant, meant, (Reason("text", 0.1),))),
+        Offered(2, "T-1", "01", NearDuplicate(meant, meant, (Reason("text", 0.1),))),
+        Offered(3, "T-3", "02", NearDuplicate(meant, meant, (Reason("text", 0.1),))),
+    ]
+    write_plan(replace(both, offers=offers), tmp_path / "plan")
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([lines[0], f"{lines[1]}yes", lines[2], f"{lines[3]}no"]))
+    refuse(ledger, "T-3", "withdrawn", seen.data)
+    alone = make_plan(ledger, seen.data, QUICK, only=["T-2"], hashes_only=True)
+    for _ in range(2):
+        write_plan(replace(alone, offers=offers[:0]), tmp_path / "plan", overwrite=True)
+        assert table.read_text().splitlines() == [lines[0], f"{lines[1]}yes"]
+    assert take_newest(ledger, seen.data, ["T-1", "T-2"]) == 1
+    assert caplog.text == ""
+    assert meant.id in pairs_of(ledger, "T-1", seen.data).ids
+    again = make_plan(ledger, seen.data, QUICK, only=["T-1"], hashes_only=True)
+    write_plan(replace(again, offers=offers[1::-1]), tmp_path / "plan", overwrite=True)
+    assert [row["take"] for row in csv.DictReader(table.read_text().splitlines())] == ["", "yes"]
+    write_plan(replace(alone, offers=offers[:1]), tmp_path / "elsewhere")
+    take_newest(ledger, seen.data, ["T-1"])
     assert "T-1: the plan that offered near-duplicates is not the newest one" in caplog.text
 
 

@@ -12,7 +12,7 @@ from multidelete.core.json_files import Json
 from multidelete.core.words import counted, indefinite
 from multidelete.data.near.found import NearDuplicate, near_duplicates
 from multidelete.data.pairs import Pair, PairData, members
-from multidelete.ledger.answers import ANSWERS, PLAN, Offered, read_answers, write_answers
+from multidelete.ledger.answers import ANSWERS, PLAN, REPLACED, Offered, plans_read_with, read_rows, write_answers
 from multidelete.ledger.chain import Ledger
 from multidelete.ledger.drift import Advice, advice, model_drift
 from multidelete.ledger.events import Planned
@@ -23,6 +23,7 @@ from multidelete.ledger.recorded import Recorded
 from multidelete.ledger.representations import representations
 from multidelete.ledger.requests import known, request_key
 from multidelete.ledger.stale import stale_modalities
+from multidelete.ledger.states import ENDED
 from multidelete.ledger.work import How, Work, taken_up
 from multidelete.models import load_adapter
 from multidelete.models.initial import fitted
@@ -105,20 +106,23 @@ def write_plan(plan: Plan, out: Path, *, show: bool = False, overwrite: bool = F
         plan: The plan.
         out: Folder to write.
         show: Name the pairs and show their pictures. Otherwise nothing in the folder does.
-        overwrite: Replace a plan that is there; what was answered in it stays.
+        overwrite: Replace a plan that is there. What was answered in it stays, also for requests and pairs that are not
+            in this plan, as long as the request is open.
 
     Raises:
+        LedgerError: The table of the plan that is there holds something else than answers.
         CheckpointError: The folder is there already, or cannot be written.
     """
-    ledger, before = plan.work.ledger, {}
+    ledger = plan.work.ledger
     refuse_other(out, PLAN, overwrite=overwrite)
-    if (out / ANSWERS).is_file():
-        before = read_answers(out / ANSWERS)
+    has_answers = (out / ANSWERS).is_file()
+    before = read_rows(out / ANSWERS) if has_answers else []
     content = as_json(plan, show=show)
+    content[REPLACED] = list(plans_read_with(out)) if has_answers else []
     with whole_or_nothing(out, overwrite=overwrite) as folder:
         (folder / PLAN).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         (folder / "plan.html").write_text(plan_page(plan, content, show=show), encoding="utf-8")
-        write_answers(folder / ANSWERS, plan.offers, before)
+        write_answers(folder / ANSWERS, plan.offers, before, _open(ledger))
     whole, own = out.absolute(), ledger.folder.absolute()
     place = str(whole.relative_to(own) if whole.is_relative_to(own) else whole)
     write_places(ledger.folder, replace(places_of(ledger.folder), plan=place))
@@ -133,6 +137,10 @@ def write_plan(plan: Plan, out: Path, *, show: bool = False, overwrite: bool = F
             advice=plan.advice,
         )
     )
+
+
+def _open(ledger: Ledger) -> list[str]:
+    return [name for name, one in ledger.requests().items() if one.state not in ENDED]
 
 
 def as_json(plan: Plan, *, show: bool) -> dict[str, Json]:
