@@ -29,6 +29,7 @@ from multidelete.ledger.holdings import Holding, listed, not_among
 from multidelete.ledger.models import newest
 from multidelete.ledger.places import places_of, write_places
 from multidelete.ledger.requests import forget_key, pairs_of
+from multidelete.ledger.sorts import sort_of
 from multidelete.ledger.stale import Stale, write_stale_ids
 from multidelete.methods.kept_metric import KeptMetric, keep_metric
 from multidelete.models import load_adapter
@@ -339,6 +340,21 @@ def test_file_is_known_by_what_it_holds_however_it_is_called(
     assert sort in sorts(check_gone(ledger, seen.data)[0])
     (root / called).unlink()
     assert sort in sorts(check_gone(ledger, seen.data)[0])
+
+
+@pytest.mark.parametrize(
+    ("inside", "sort"),
+    [("original-1.jpg", None), ("reference-2.png", None), ("checkpoint-3.jpg", None), ("signals-4.csv", None),
+     ("original-photos/1.jpg", None),
+     ("original-0123456789abcdef/multidelete.json", "store"), ("grad_diff-0123456789abcdef/multidelete.json", "store"),
+     ("signals-00.npz", "cache of answers"), ("reference-00.safetensors", "cache of answers"),
+     ("checkpoint-00000010.safetensors", "checkpoints"), ("checkpoint-500/trainer_state.json", "checkpoints")],
+)  # fmt: skip
+def test_folder_is_known_by_files_of_its_sort_alone(tmp_path: Path, inside: str, sort: str | None) -> None:
+    file = tmp_path / "folder" / inside
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"x")
+    assert sort_of(tmp_path / "folder") == sort
 
 
 def damage(file: Path, *, at: int) -> None:

@@ -1,5 +1,6 @@
 """Which sort of thing that knows deleted pairs a file or folder is."""
 
+import re
 from pathlib import Path
 
 from multidelete.artifacts.manifest import MANIFEST
@@ -16,7 +17,9 @@ EMBEDDINGS, METRIC, TO_PURGE, EXCLUDED = "embeddings", "metric", "ids to purge",
 NAMING = (EMBEDDINGS, METRIC, TO_PURGE, EXCLUDED)  # sorts that name pairs
 _BEGINNING = 1024  # bytes of a file that tell its sort
 _UNFINISHED = (".partial", ".old", ".leaving")
-_STORED = ("original-", "retrained-", "shadow-", "unlearned-")  # what a store of models calls its folders
+_STORED = ("original-", "retrained-", "shadow-", "unlearned-")
+_KEYED = re.compile(r"[a-z_]+-[0-9a-f]{16}")  # what a store of models calls its folders, such as those of a method
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".tar")
 
 
 def sort_of(path: Path) -> str | None:
@@ -44,14 +47,25 @@ def sort_of(path: Path) -> str | None:
         return EXCLUDED
     if (path / METRIC_FILE).is_file():
         return METRIC
-    names = [inside.name for inside in path.iterdir()]
-    if any(name.startswith(_STORED) for name in names):
+    inside = list(path.iterdir())
+    if any(map(_is_stored_model, inside)):
         return "store"
-    if any(name.startswith(("signals-", "reference-")) for name in names):
+    if any(one.match("signals-*.npz") or one.match("reference-*.safetensors") for one in inside):
         return "cache of answers"
-    if any(name.startswith("checkpoint") for name in names):
+    if any(map(_is_checkpoint, inside)):
         return "checkpoints"
     return None
+
+
+def _is_stored_model(path: Path) -> bool:
+    """Whether it is called as a store of models calls them, and is a model."""
+    is_called_so = path.name.startswith(_STORED) or _KEYED.fullmatch(path.name)
+    return bool(is_called_so) and ((path / MANIFEST).is_file() or any(path.glob("*.safetensors")))
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Whether it is called a checkpoint, and is a folder or a file of weights: photographs may be called so too."""
+    return path.name.startswith("checkpoint") and (path.suffix in _WEIGHTS or path.is_dir())
 
 
 def _sort_of_file(path: Path) -> str | None:
