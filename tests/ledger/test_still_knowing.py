@@ -342,6 +342,22 @@ def test_file_is_known_by_what_it_holds_however_it_is_called(
     assert sort in sorts(check_gone(ledger, seen.data)[0])
 
 
+def test_thing_is_not_gone_with_a_link_to_it(second: tuple[Ledger, Watched], tmp_path: Path) -> None:
+    ledger, seen = second
+    far, links = tmp_path / "far", [ledger.folder.parent / "linked", tmp_path / "named"]
+    far.mkdir()
+    (far / "signals-00.npz").write_bytes(b"x")
+    (tmp_path / "photo.png").write_bytes(b"a picture")
+    for link, target in zip(links, (far, tmp_path / "photo.png"), strict=True):
+        link.symlink_to(target)
+    look_again(ledger, seen.data, links[1:])
+    for link in links:
+        link.unlink()
+    gone, there, _ = check_gone(ledger, seen.data)
+    assert gone == []
+    assert {str(far), str(tmp_path / "photo.png")} <= {one.path for one in there}
+
+
 @pytest.mark.parametrize(
     ("inside", "sort"),
     [("original-1.jpg", None), ("reference-2.png", None), ("checkpoint-3.jpg", None), ("signals-4.csv", None),

@@ -59,7 +59,7 @@ def find_holders(
     cached = [path for path in data.cached if lies_there(path)]
     found += [_secretly("cache of datasets", path, places) for path in cached]
     for named in also:
-        path = Path(os.path.abspath(named))
+        path = _place(Path(named))
         try:
             sort = sort_of(path)
         except FileNotFoundError as error:
@@ -103,7 +103,12 @@ def _known(ledger: Ledger, gone: Deleted) -> Iterator[tuple[str, Path]]:
         seen.add(real)
         sort = _sort(path, is_model=path in own)
         if sort is not None and _still_knows(ledger, path, sort, gone):
-            yield sort, path.absolute()
+            yield sort, _place(path)
+
+
+def _place(path: Path) -> Path:
+    """Where a thing lies: of a link where it leads, since what lies there is left when the link is removed."""
+    return Path(os.path.realpath(path) if path.is_symlink() else os.path.abspath(path))
 
 
 def _sort(path: Path, *, is_model: bool) -> str | None:
