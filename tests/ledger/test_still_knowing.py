@@ -193,7 +193,7 @@ def test_command_that_read_other_data_does_not_call_the_first_gone(
     given = ["ledger", "still-knowing", str(ledger.folder), "--data", str(others), "--check"]
     assert command(given) == 0
     told = capsys.readouterr().out
-    assert "not found here, or not to be told: training data" in told
+    assert "not found here, or nobody can tell: training data" in told
     assert "or use --check" not in told
     assert "gone" not in kinds(ledger)
 

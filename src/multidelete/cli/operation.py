@@ -167,7 +167,7 @@ def still_knowing(call: Call) -> None:
         return
     _show_holdings(there)
     show.show_lines(f"gone: {one.what} {one.digest[:16]}" for one in gone)
-    show.show_lines(f"not found here, or not to be told: {one.what} {one.digest[:16]}. {remedy}" for one in unknown)
+    show.show_lines(f"not found here, or nobody can tell: {one.what} {one.digest[:16]}. {remedy}" for one in unknown)
     if not there and not unknown:
         is_any = bool(released_requests(ledger))
         show.show_lines(
