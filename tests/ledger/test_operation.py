@@ -27,7 +27,7 @@ from multidelete.ledger.answers import Offered, take_newest
 from multidelete.ledger.chain import Ledger
 from multidelete.ledger.drift import advice
 from multidelete.ledger.events import Audited, Budget, Planned, Started
-from multidelete.ledger.holders import look_again
+from multidelete.ledger.holders import Look, look_again
 from multidelete.ledger.holdings import listed
 from multidelete.ledger.judging import Beside, judge
 from multidelete.ledger.models import has_forgotten, newest
@@ -416,7 +416,7 @@ def test_release_that_fails_leaves_no_ids_and_can_be_tried_again(second: tuple[L
     ids = ledger.folder.parent / "ids" / "stale.json"
     options = {"by": OFFICER, "despite": "a model of a test", "stale_ids": ids}
     with pytest.raises(CheckpointError, match="nothing is not there"):
-        release(ledger, "T-2", seen.data, also=["nothing"], **options)
+        release(ledger, "T-2", seen.data, look=Look(also=["nothing"]), **options)
     other = sqlite3.connect(ledger.folder / "ledger.sqlite")
     other.execute("CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'no room'); END")
     with pytest.raises(LedgerError, match="no room"):

@@ -22,9 +22,10 @@ from multidelete.core.errors import CheckpointError, LedgerError
 from multidelete.curvature.metric import ParameterMetric
 from multidelete.data.pairs import Pair, PairData, PairDataset
 from multidelete.ledger.chain import Ledger
+from multidelete.ledger.deleted import deleted
 from multidelete.ledger.events import Holder
 from multidelete.ledger.gone import check_gone, say_gone
-from multidelete.ledger.holders import find_holders, look_again
+from multidelete.ledger.holders import Look, find_holders, look_again
 from multidelete.ledger.holdings import Holding, listed, not_among
 from multidelete.ledger.models import newest
 from multidelete.ledger.places import places_of, write_places
@@ -59,7 +60,7 @@ def test_what_still_knows_is_listed_and_checked_to_be_gone(second: tuple[Ledger,
     (root / "answers" / "signals-00.npz").write_bytes(b"x")
     (root / "photo.png").write_bytes(b"a picture")
     for _ in range(2):  # the second finds nothing new
-        found = look_again(ledger, seen.data, [root / "photo.png"])
+        found = look_again(ledger, seen.data, Look(also=[root / "photo.png"]))
     assert {one.what for one in found} == {"model", "training data", "unfinished run", "cache of answers", "copy"}
     assert hashlib.sha256(b"a picture").hexdigest() not in {one.digest for one in found}
     (root / "photo.png").unlink()
@@ -126,6 +127,18 @@ def test_what_other_commands_wrote_of_deleted_pairs_is_listed(second: tuple[Ledg
         assert digest_file(root / name) not in found.values()
     (root / "gone.parquet").unlink()
     assert [one.what for one in check_gone(ledger, seen.data)[0]] == ["embeddings"]
+
+
+def test_held_out_pair_with_the_id_of_a_deleted_one_is_another(second: tuple[Ledger, Watched]) -> None:
+    ledger, seen = second
+    gone = pairs_of_person(seen.data, FIRST)
+    others = [replace(pair, id=one.id) for pair, one in zip(seen.data.splits["test"], gone, strict=False)]
+    train = seen.data.train.without([pair.id for pair in gone], "train")
+    cleaned = replace(seen.data, splits={"train": train, "test": PairDataset(others, "test")})
+    assert others
+    assert deleted(ledger, cleaned).pairs == []
+    repeated = replace(seen.data, splits={"train": train, "test": PairDataset([replace(gone[0], id="other")], "test")})
+    assert [pair.id for pair in deleted(ledger, repeated).pairs] == ["other"]
 
 
 def test_what_an_adapter_was_trained_on_still_knows_too(trained: Path, tmp_path: Path) -> None:
@@ -245,7 +258,7 @@ def test_what_cannot_be_looked_at_is_warned_of_and_ends_nothing(
         with permissions_count():
             assert {one.path for one in find_holders(ledger, seen.data)} == known
             with pytest.raises(CheckpointError, match="locked cannot be looked at: Permission denied"):
-                find_holders(ledger, seen.data, [root / "locked"])
+                find_holders(ledger, seen.data, Look(also=[root / "locked"]))
     finally:
         for path in locked:
             path.chmod(0o700)
@@ -350,7 +363,7 @@ def test_thing_is_not_gone_with_a_link_to_it(second: tuple[Ledger, Watched], tmp
     (tmp_path / "photo.png").write_bytes(b"a picture")
     for link, target in zip(links, (far, tmp_path / "photo.png"), strict=True):
         link.symlink_to(target)
-    look_again(ledger, seen.data, links[1:])
+    look_again(ledger, seen.data, Look(also=links[1:]))
     for link in links:
         link.unlink()
     gone, there, _ = check_gone(ledger, seen.data)
@@ -397,7 +410,7 @@ def test_thing_where_nobody_may_look_is_not_gone(second: tuple[Ledger, Watched],
     for place in places.values():
         place.parent.mkdir()
         place.write_text("a copy")
-    look_again(ledger, seen.data, list(places.values()))
+    look_again(ledger, seen.data, Look(also=list(places.values())))
     shutil.rmtree(places["taken"].parent)  # as of a disk that is not there today
     shutil.rmtree(places["replaced"].parent)
     places["replaced"].parent.write_text("a file")

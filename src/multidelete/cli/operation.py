@@ -104,6 +104,7 @@ def release(call: Call) -> None:
     which the lineage has lost more than its budget, unless it was retrained.
     """
     options, named = call.of(ReleaseOptions), call.of(ReferenceOptions)
+    from multidelete.ledger.holders import Look
     from multidelete.ledger.releasing import release as let_go
 
     ledger = opened_ledger(named)
@@ -111,7 +112,7 @@ def release(call: Call) -> None:
     done = let_go(
         ledger, named.reference, data, by=options.by, despite=options.despite,
         stale_ids=None if options.stale_ids is None else user_path(options.stale_ids),
-        also=[user_path(one) for one in options.also], place=_place_of_data(call, ledger),
+        look=Look(also=[user_path(one) for one in options.also], place=_place_of_data(call, ledger)),
     )  # fmt: skip
     stale = [] if done.stale is None else [f"{one.what}: {one.note}" for one in done.stale.holders]
     if call.json:
@@ -143,7 +144,7 @@ def still_knowing(call: Call) -> None:
     """List what still knows deleted pairs: earlier models, unfinished runs, stores, answers, reports, the data."""
     options = call.of(HolderOptions)
     from multidelete.ledger.gone import check_gone, say_gone
-    from multidelete.ledger.holders import look_again
+    from multidelete.ledger.holders import Look, look_again
     from multidelete.ledger.holdings import not_among
     from multidelete.ledger.models import released_requests
 
@@ -152,7 +153,7 @@ def still_knowing(call: Call) -> None:
         say_gone(ledger, options.gone, options.by)
     data = lineage_data(ledger, call.of(LineageDataOptions))
     place = _place_of_data(call, ledger)
-    found = look_again(ledger, data, [user_path(one) for one in options.also], place=place)
+    found = look_again(ledger, data, Look(also=[user_path(one) for one in options.also], place=place))
     if options.check:
         gone, there, unknown = check_gone(ledger, data, place=place)
         remedy = "When it is gone, say so with --gone and --by."

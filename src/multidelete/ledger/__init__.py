@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from multidelete.ledger.certificate import issue
     from multidelete.ledger.chain import Ledger
     from multidelete.ledger.gone import check_gone, say_gone
-    from multidelete.ledger.holders import look_again
+    from multidelete.ledger.holders import Look, look_again
     from multidelete.ledger.judging import Beside, judge
     from multidelete.ledger.places import Places, begin
     from multidelete.ledger.plan import make_plan, write_plan
@@ -20,6 +20,7 @@ __all__ = [
     "Beside",
     "How",
     "Ledger",
+    "Look",
     "Places",
     "begin",
     "check_gone",
@@ -43,7 +44,7 @@ _HOMES = {
     "certificate": "issue",
     "chain": "Ledger",
     "gone": "check_gone say_gone",
-    "holders": "look_again",
+    "holders": "Look look_again",
     "judging": "Beside judge",
     "places": "Places begin",
     "plan": "make_plan write_plan",

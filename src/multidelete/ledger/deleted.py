@@ -56,9 +56,8 @@ def deleted(ledger: Ledger, data: PairData, references: Sequence[str] = ()) -> D
         tuple(keyed.record for one in told for keyed in one.keyed),
         {one.received.key: keys[one.reference] for one in told},
     )
-    every = [pair for split in data.splits.values() for pair in split]
-    ids = lineage.earlier(every)
-    pairs = [pair for pair in every if pair.id in ids]
+    ids = lineage.earlier_in(data)
+    pairs = [pair for split, every in data.splits.items() for pair in every if pair.id in ids[split]]
     whole = lineage.whole(pairs)
     return Deleted(
         pairs,

@@ -6,6 +6,7 @@ Found near the models and the lineage, or named by the user.
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from multidelete.artifacts.keys import keyed_digest, new_key
@@ -26,13 +27,21 @@ logger = logging.getLogger(__name__)
 AUDITS = "audits"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """Where what still knows deleted pairs is looked for, beside the models and the lineage.
+
+    Attributes:
+        also: Further places that the user names.
+        place: Where the pairs were read from; without it where the lineage says that they lie.
+    """
+
+    also: Sequence[str | Path] = ()
+    place: str | None = None
+
+
 def find_holders(
-    ledger: Ledger,
-    data: PairData,
-    also: Sequence[str | Path] = (),
-    references: Sequence[str] = (),
-    *,
-    place: str | None = None,
+    ledger: Ledger, data: PairData, look: Look | None = None, references: Sequence[str] = ()
 ) -> list[Holding]:
     """What is on disk near the models and the lineage that still knows pairs which were deleted.
 
@@ -40,25 +49,24 @@ def find_holders(
         ledger: Of the lineage.
         data: The pairs; where they still hold deleted ones, they count too, and so do copies in the cache of
             `datasets`.
-        also: Further places that the user names.
+        look: Where else; without it nowhere.
         references: Requests whose pairs are about to be released, beside those that are. Where none is, nothing is
             deleted, and nothing is found.
-        place: Where the pairs were read from; without it where the lineage says that they lie.
 
     Raises:
         CheckpointError: A place that is named is not there, or cannot be looked at.
     """
     if not (released_requests(ledger) or references):
         return []
-    gone = deleted(ledger, data, references)
+    gone, look = deleted(ledger, data, references), look or Look()
     places = read_places(ledger)
     found = [_holding(what, path, places) for what, path in _known(ledger, gone)]
     if gone.pairs:
-        read = places_of(ledger.folder).data if place is None else place
+        read = places_of(ledger.folder).data if look.place is None else look.place
         found.append(Holding(what=DATA, digest=ledger.opened.data, path=read))
     cached = [path for path in data.cached if lies_there(path)]
     found += [_secretly("cache of datasets", path, places) for path in cached]
-    for named in also:
+    for named in look.also:
         path = _place(Path(named))
         try:
             sort = sort_of(path)
@@ -182,21 +190,18 @@ def _digest(path: Path) -> str:
         return ""
 
 
-def look_again(
-    ledger: Ledger, data: PairData, also: Sequence[str | Path] = (), *, place: str | None = None
-) -> list[Holding]:
+def look_again(ledger: Ledger, data: PairData, look: Look | None = None) -> list[Holding]:
     """Look for what still knows deleted pairs; what is new is written down.
 
     Args:
         ledger: Of the lineage.
         data: The pairs.
-        also: Further places that the user names.
-        place: Where the pairs were read from; without it where the lineage says that they lie.
+        look: Where else; without it nowhere.
 
     Raises:
         CheckpointError: A place that is named is not there, or cannot be looked at.
     """
-    found = find_holders(ledger, data, also, place=place)
+    found = find_holders(ledger, data, look)
     known = {(one.what, one.digest) for one in listed(ledger)}
     new = tuple(one.holder for one in found if (one.what, one.digest) not in known)
     remember(ledger, found)

@@ -10,7 +10,7 @@ from multidelete.ledger.certificate import issue, signer_of
 from multidelete.ledger.chain import Ledger
 from multidelete.ledger.drift import exceeded, model_drift
 from multidelete.ledger.events import Audited, CertificateIssued, Refused, Released, Unlearned
-from multidelete.ledger.holders import find_holders, naming_file
+from multidelete.ledger.holders import Look, find_holders, naming_file
 from multidelete.ledger.holdings import Holding, remember
 from multidelete.ledger.models import LineageModel, model_of, newest
 from multidelete.ledger.requests import known, pairs_of
@@ -49,8 +49,7 @@ def release(
     by: str,
     despite: str | None = None,
     stale_ids: str | Path | None = None,
-    also: Sequence[str | Path] = (),
-    place: str | None = None,
+    look: Look | None = None,
 ) -> Release:
     """Release the model that a request's newest run made, for all requests of that run, and certify each.
 
@@ -62,8 +61,7 @@ def release(
         despite: Why it is released although an audit called it unfinished, over-forgotten or damaged, or the lineage
             has lost more than its budget with it.
         stale_ids: File to write with the ids of pairs whose embeddings must go or be computed anew. It names pairs.
-        also: Further places of things that still know the pairs.
-        place: Where ``data`` was read from; without it where the lineage says that it lies.
+        look: Where else what still knows the pairs is looked for; without it nowhere.
 
     Raises:
         LedgerError: The request is not audited, the audit forbids it, or another model was released meanwhile.
@@ -94,7 +92,7 @@ def release(
         refuse_place_of_ids(Path(stale_ids), ledger)
     digests = before.digest.digest, model.digest.digest
     stale = stale_after(before.check(), model.check(), digests, work.left, work.request)
-    holdings = find_holders(ledger, data, also, run.references, place=place)
+    holdings = find_holders(ledger, data, look, run.references)
     if stale_ids is not None:
         holdings.append(naming_file(ledger, TO_PURGE, Path(stale_ids)))
     released = Released(
