@@ -80,7 +80,7 @@ def test_deletion_fetches_few_rows_and_gives_the_same_weights(form: str, hub: Da
     hub.forget()
     weights = []
     for data in (local, far):
-        request = resolve_request(data, ids=["train-7"])
+        request = resolve_request(data, ids=["train-7", "train-9"])
         weights.append(unlearn(model, data, request, method="npo", settings=QUICK).model.state_dict())
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     everything = sum(map(len, hub.commits[hub.revisions["main"]].values()))
