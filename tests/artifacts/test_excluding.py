@@ -17,6 +17,7 @@ import datasets
 import pyarrow.parquet as pq
 import pytest
 import webdataset as wds
+from PIL import Image
 
 from multidelete.artifacts.excluding import Excluded, exclude, read_excluded, rewritten
 from multidelete.artifacts.indexing import index_for, write_index
@@ -453,6 +454,17 @@ def test_changed_request_file_is_another_request(
     assert "lists were written for another request" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
     assert run([*command, "--forget", "kept.txt"]) == 0
+
+
+def test_lists_that_are_resumed_tell_their_pictures(tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    rows = [{"id": f"row-{n}", "file_name": f"{n}.png", "text": f"text {n}"} for n in range(4)]
+    for row in rows:
+        Image.new("RGB", (8, 8)).save(tmp_path / "shards" / row["file_name"])
+    (tmp_path / "shards" / "train.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    made = lists_of(str(tmp_path / "shards"), tmp_path / "lists", ids=["row-1"])
+    assert [Path(str(one)).name for one in made.pictures] == ["1.png"]
+    assert list(read_excluded(tmp_path / "lists").pictures) == list(made.pictures)
 
 
 def test_lists_that_do_not_tell_their_request_are_resumed_without_one(

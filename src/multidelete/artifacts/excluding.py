@@ -9,7 +9,7 @@ from pathlib import Path
 from multidelete.artifacts.folders import whole_or_nothing
 from multidelete.artifacts.overlap import refuse_overlap
 from multidelete.artifacts.rewriting import is_rewritten, rewrite
-from multidelete.artifacts.taking_out import ALL, FILTER, RECORD, begin, end
+from multidelete.artifacts.taking_out import ALL, FILTER, PICTURES, RECORD, begin, end
 from multidelete.core.errors import CheckpointError, DataError, RequestError, first_few
 from multidelete.core.json_files import read_json_object
 from multidelete.core.progress import progress_bar
@@ -132,7 +132,7 @@ def write_lists(lists: Excluded, *, overwrite: bool = False) -> None:
         has_names = any(shard.keys for shard in lists.touched)
         _write(folder / ALL, _all(lists.touched) if has_names else _over_all(lists.shards))
         if lists.pictures:
-            _write(folder / "pictures.txt", lists.pictures)
+            _write(folder / PICTURES, lists.pictures)
         lines = [f"# {name}\n\n```python\n{IMPORT}\n\n{code}\n```\n" for name, code in lists.filters.items()]
         (folder / FILTER).write_text("\n".join(lines), encoding="utf-8")
         shards = [asdict(shard) | {"path": str(shard.path)} for shard in lists.shards]
@@ -156,7 +156,9 @@ def read_excluded(folder: Path) -> Excluded:
         raise CheckpointError(f"{folder / RECORD} is not what this command writes. Write the lists again.")
     rows = [_shard(shard) for shard in shards if isinstance(shard, dict)]
     codes = {name: str(code) for name, code in filters.items()}
-    return Excluded(folder, pairs, rows, codes, asked=str(told.get("asked", "")))
+    file = folder / PICTURES
+    pictures = [location_of(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+    return Excluded(folder, pairs, rows, codes, pictures, asked=str(told.get("asked", "")))
 
 
 def _shard(told: Mapping[str, object]) -> ShardRows:
@@ -180,7 +182,7 @@ def rewritten(lists: Excluded, folder: Path | None) -> list[Path]:
         folder: Where the new shards go; None puts each in the place of the old one.
 
     Returns:
-        The new shards. One that is there already, of a run that was killed, is not written again.
+        The new shards. In place, one that was written before a run was killed is not written again.
 
     Raises:
         DataError: A shard has changed since the lists were written.

@@ -19,7 +19,7 @@ from multidelete.data.index.places import ShardRows
 from multidelete.data.index.shards import find_shards
 from multidelete.data.location import only_here
 
-RECORD, ALL, FILTER = "exclude.json", "all.txt", "FILTER.md"
+RECORD, ALL, FILTER, PICTURES = "exclude.json", "all.txt", "FILTER.md", "pictures.txt"
 _BEGUN_HERE = (
     ".multidelete-exclude"  # beside shards that are rewritten in place, until that has ended: from which lists
 )
