@@ -45,10 +45,20 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes found, a folder for each part of `tests.two_processes`: made once for all workers."""
+    return _launched(tmp_path_factory, "two")
+
+
+@pytest.fixture(scope="session")
+def more_of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of what slow tests need beside."""
+    return _launched(tmp_path_factory, "two more", "more")
+
+
+def _launched(tmp_path_factory: pytest.TempPathFactory, name: str, *arguments: str) -> Path:
     base = tmp_path_factory.getbasetemp()
-    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "two"
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
     with FileLock(f"{shared}.lock"):
         if not (shared / "done").exists():
-            launch_two("tests.two_processes", shared)
+            launch_two("tests.two_processes", shared, *arguments)
             (shared / "done").touch()
     return shared

@@ -150,7 +150,12 @@ def test_every_methods_settings_are_searched_for(benchmarks: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    ("script", "case"), [("step_cost", []), ("memory", ["multidelete", "text"]), ("memory", ["finetune", "all"])]
+    ("script", "case"),
+    [
+        pytest.param("step_cost", [], marks=pytest.mark.slow),
+        ("memory", ["multidelete", "text"]),
+        ("memory", ["finetune", "all"]),
+    ],
 )
 def test_cost_of_a_step_is_measured(
     script: str, case: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -10,11 +10,17 @@ from multidelete.core.runtime import start_processes
 from tests.models import test_contract, test_fusion, test_vilt
 from tests.training import test_distributed
 
-PARTS = {"contract": test_contract, "fusion": test_fusion, "vilt": test_vilt, "training": test_distributed}
+PARTS = {
+    "contract": test_contract.in_two_processes,
+    "fusion": test_fusion.in_two_processes,
+    "vilt": test_vilt.in_two_processes,
+    "training": test_distributed.in_two_processes,
+}
+MORE = {"more": test_distributed.more_in_two_processes}  # of the slow tests
 
 if __name__ == "__main__":
     start_processes()
-    for name, part in PARTS.items():
+    for name, part in (MORE if sys.argv[2:] == ["more"] else PARTS).items():
         folder = Path(sys.argv[1]) / name
         folder.mkdir(parents=True, exist_ok=True)
-        part.in_two_processes(folder)
+        part(folder)

@@ -100,6 +100,7 @@ def test_there_and_back_on_the_command_line(
     assert set(after) == set(kept(before))
 
 
+@pytest.mark.slow  # in this process the command is run below
 def test_the_real_command_says_what_it_did(checkpoint: Path, tokenizer: Path, tmp_path: Path) -> None:
     out = tmp_path / "albef"
     command = [sys.executable, "-m", "multidelete.cli", "convert", checkpoint, *flags(tokenizer, out)]

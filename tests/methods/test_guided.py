@@ -3,7 +3,7 @@
 import copy
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -68,12 +68,26 @@ def job_of(memorised: Adapter, data: PairData, **changes: object) -> Job:
     )
 
 
-def test_run_forgets_and_keeps_without_a_rate(memorised: Adapter, data: PairData) -> None:
+@dataclass(frozen=True)
+class Ended:
+    """A run that found its way: what was planned, where it began and ended, and what it says."""
+
+    judge: Judge
+    planned: Planned | None
+    before: Standing
+    outcome: Outcome
+    after: Standing
+
+
+@pytest.fixture(scope="module")
+def ended(memorised: Adapter, data: PairData) -> Ended:
     job = job_of(memorised, data)
-    judge = Judge(job)
-    before = judge.measure()
-    outcome = run_method(MultiDelete(), job)
-    after = judge.measure()
+    judge, planned = Judge(job), planned_run(MultiDelete(), job)
+    return Ended(judge, planned, judge.measure(), run_method(MultiDelete(), job), judge.measure())
+
+
+def test_run_forgets_and_keeps_without_a_rate(ended: Ended) -> None:
+    outcome, before, after = ended.outcome, ended.before, ended.after
     assert before.distance > 0.35
     assert after.distance < 0.1
     assert outcome.decisions["forgotten"] == float(after.is_forgotten)
@@ -324,14 +338,13 @@ def test_without_checkpoints_nothing_is_written(memorised: Adapter, data: PairDa
     assert not (tmp_path / "legs.safetensors").exists()
 
 
-def test_a_plan_is_no_less_than_what_a_run_asks(memorised: Adapter, data: PairData) -> None:
-    for method in (MultiDelete(), SalUn(wrapped="grad_diff")):
-        job = job_of(memorised, data)
-        planned = planned_run(method, job)
-        outcome = run_method(method, job)
-        assert planned is not None
-        assert 0 < outcome.pairs_backward <= planned.pairs_backward, method.name
-        assert 0 < outcome.pairs_forward <= planned.pairs_forward, method.name
+def test_a_plan_is_no_less_than_what_a_run_asks(ended: Ended, memorised: Adapter, data: PairData) -> None:
+    job, method = job_of(memorised, data), SalUn(wrapped="grad_diff")
+    planned = planned_run(method, job)
+    for plan, outcome in ((ended.planned, ended.outcome), (planned, run_method(method, job))):
+        assert plan is not None
+        assert 0 < outcome.pairs_backward <= plan.pairs_backward
+        assert 0 < outcome.pairs_forward <= plan.pairs_forward
 
 
 def test_memory_that_is_planned_for_legs_is_what_they_hold(memorised: Adapter, data: PairData) -> None:
@@ -451,12 +464,8 @@ def test_run_without_validation_pairs_stands_on_weaker_ground_and_says_so(
     assert outcome.decisions["holdout"] == 0
 
 
-def test_a_run_that_costs_more_than_it_may_says_so(memorised: Adapter, data: PairData) -> None:
-    job = job_of(memorised, data)
-    judge = Judge(job)
-    start = judge.measure()
-    told = run_method(MultiDelete(), job).decisions
-    lost = judge.measure().lost_since(start)
+def test_a_run_that_costs_more_than_it_may_says_so(ended: Ended) -> None:
+    told, lost = ended.outcome.decisions, ended.after.lost_since(ended.before)
     assert told["lost"] == pytest.approx(lost)
     assert told["stands"] == (lost <= ALLOWED)
     words = {
@@ -465,7 +474,7 @@ def test_a_run_that_costs_more_than_it_may_says_so(memorised: Adapter, data: Pai
         "can still be told": {"forgotten": 0.0, "lost": 0.0229, "stands": 0.0},
     }
     for said, decided in words.items():
-        missing = what_is_missing({**told, **decided}, judge)
+        missing = what_is_missing({**told, **decided}, ended.judge)
         assert missing is None if said is None else said in (missing or "")
 
 

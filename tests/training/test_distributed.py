@@ -1,6 +1,7 @@
 """Two processes that train together, against one process on the same global batch."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -37,11 +38,13 @@ from tests.tiny import MODELS, differing, family_model, parted, people, quick, s
 
 FUSED = Case("blip", "classification", 1)
 IN_BATCH = ("grad_diff", "multidelete", "bad_teacher", "clip_erase")
-RUNS = (  # every method with embeddings and with a fused head; a second loss for each way of reading a whole batch
+SINGLE = ("ssd", "l_codec", "kfade", "slug")  # which share out single pairs
+RUNS = (  # every method with embeddings; a second loss for each way of reading a whole batch; fused heads
     *(("clip", name) for name in ("train", *METHODS)),
     *(("siglip", name) for name in ("train", *IN_BATCH)),
-    *(("blip", name) for name in METHODS if name != "clip_erase"),
+    *(("blip", name) for name in ("multidelete", *SINGLE)),
 )
+MORE = tuple(("blip", name) for name in METHODS if name not in ("clip_erase", "multidelete", *SINGLE))
 SGD = {"passes": 2, "optimizer": "sgd", "lr": 0.05, "device": "auto"}  # clipped at norm 1, as by default
 
 
@@ -155,6 +158,28 @@ def guided_apart() -> tuple[dict[str, Tensor], list[dict[str, float]]]:
     return weights(adapter), outcome.history
 
 
+def weights_of_runs(folder: Path, runs: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
+    """Weights after each run, the same in both processes."""
+    found: dict[str, Tensor] = {}
+    for family, method in runs:
+        work = folder / f"work-{family}-{method}"
+        work.mkdir(exist_ok=True)
+        after = trained_weights(family, method, work)
+        for name, tensor in after.items():
+            copies = [torch.empty_like(tensor) for _ in range(2)]
+            dist.all_gather(copies, tensor.contiguous())
+            assert torch.equal(*copies), f"{family} {method}: the processes differ in {name}"
+        found |= {f"{family}/{method}/{name}": tensor for name, tensor in after.items()}
+    return found
+
+
+def more_in_two_processes(folder: Path) -> None:
+    """What each does beside that, for the slow tests."""
+    found = weights_of_runs(folder, MORE)
+    if is_main_process():
+        save_file({name: tensor.contiguous() for name, tensor in found.items()}, folder / "found.safetensors")
+
+
 def in_two_processes(folder: Path) -> None:
     """What each of the two processes does."""
     if is_main_process():
@@ -174,15 +199,7 @@ def in_two_processes(folder: Path) -> None:
     found = {"gathered": gradient} | {f"importance/{name}": t for name, t in importance_of_seven().items()}
     found |= {f"gradient/{name}": t for name, t in gradient_of_batches().items()}
     found |= {f"one pair/{name}": tensor for name, tensor in without_one_pair().items()}
-    for family, method in RUNS:
-        work = folder / f"work-{family}-{method}"
-        work.mkdir(exist_ok=True)
-        after = trained_weights(family, method, work)
-        for name, tensor in after.items():
-            copies = [torch.empty_like(tensor) for _ in range(2)]
-            dist.all_gather(copies, tensor.contiguous())
-            assert torch.equal(*copies), f"{family} {method}: the processes differ in {name}"
-        found |= {f"{family}/{method}/{name}": tensor for name, tensor in after.items()}
+    found |= weights_of_runs(folder, RUNS)
     after, history = guided_apart()
     for name, tensor in after.items():
         copies = [torch.empty_like(tensor) for _ in range(2)]
@@ -243,6 +260,17 @@ def test_more_processes_than_pairs_do_as_one(folder: Path) -> None:
 
 @pytest.mark.parametrize(("family", "method"), RUNS)
 def test_two_processes_equal_one_on_the_same_global_batch(family: str, method: str, folder: Path) -> None:
+    check_run(family, method, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("family", "method"), MORE)
+def test_two_processes_equal_one_with_fused_heads_too(family: str, method: str, more_of_two: Path) -> None:
+    check_run(family, method, more_of_two / "more")
+
+
+def check_run(family: str, method: str, folder: Path) -> None:
+    """The weights that two processes found are those of one, and moved."""
     found = {
         name.removeprefix(f"{family}/{method}/"): tensor
         for name, tensor in load_file(folder / "found.safetensors").items()

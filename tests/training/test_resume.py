@@ -199,6 +199,7 @@ def test_resuming_refuses_another_model_at_the_same_place(original: Path, tmp_pa
                 seed=7, resume=True)  # fmt: skip
 
 
+@pytest.mark.slow  # other kills, and interrupts, are tried in every run
 def test_a_process_killed_while_it_notes_which_run_it_is_can_be_resumed(
     original: Path, undisturbed: Path, tmp_path: Path
 ) -> None:

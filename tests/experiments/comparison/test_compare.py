@@ -227,6 +227,7 @@ def test_a_killed_run_goes_on_to_the_same_page(tmp_path: Path, first: tuple[Path
     assert made < models(out) < models(first[0])
 
 
+@pytest.mark.slow
 def test_two_shards_on_two_machines_give_the_page_of_one(tmp_path: Path, whole: tuple[Path, list[Block]]) -> None:
     """What each would train again is taken from one store, for it is the same to the bit."""
     first, second = tmp_path / "first", tmp_path / "second"
