@@ -155,11 +155,11 @@ time of retraining: a tenth where a twentieth goes.
 
 A visit is a forward and a backward pass over one pair, as the original's training made it. *A pair* says what a run's
 own pairs cost in visits: one that is forwarded and backpropagated, one that is only forwarded, and a picture that is
-encoded once, where the image encoder stays frozen and what it gives is kept. They were measured by `shares.py` at
-commit db653d0, in seconds of the processor, one thread of an x86_64 CPU beside other work. Each training pair counts
-as if it had a picture of its own. What training kept of a frozen encoder is not part of a visit there (photographs,
-emoji). Where several runs stand in a row, figures are medians; commits are those that the other pages name. Times are
-of busy machines, and rough.
+encoded once, where the image encoder stays frozen and what it gives is kept. They were measured by `shares.py` with
+the package of commit db653d0, in seconds of the processor, one thread of an x86_64 CPU beside other work. Each training
+pair counts as if it had a picture of its own. What training kept of a frozen encoder is not part of a visit there
+(photographs, emoji). Where several runs stand in a row, figures are medians; commits are those that the other pages
+name. Times are of busy machines, and rough.
 """
 
 WHY = """Why it is more:

@@ -245,7 +245,7 @@ def _keep_free(canvas: Canvas, *, left: float, right: float, bottom: float, top:
 
 def _draw_pairs(axes: Axes, image_N2: Array, text_N2: Array, colour: str, *, size: float, line: float) -> None:
     ends = np.stack([image_N2, text_N2], axis=1)
-    axes.add_collection(LineCollection(ends, colors=colour, linewidths=line, alpha=0.6, capstyle="butt"))  # type: ignore[arg-type]
+    axes.add_collection(LineCollection(list(ends), colors=colour, linewidths=line, alpha=0.6, capstyle="butt"))
     axes.scatter(image_N2[:, 0], image_N2[:, 1], s=size, color=colour, linewidths=0, zorder=3)
     axes.scatter(
         text_N2[:, 0],
