@@ -11,7 +11,7 @@ class SimpleLegs:
     name = "solved"
     length = 1.0
     most = 2
-    brings_back = True
+    brings_back = False
     pairs = 0.0
     asked = 0.0
     scales: Mapping[str, float] = {}

@@ -27,7 +27,7 @@ from multidelete.methods.auto import is_solved, planned_run, run_method, what_is
 from multidelete.methods.base import Planned
 from multidelete.methods.defaults import loop_settings
 from multidelete.methods.descent import LONG, SHORT, DescentLegs
-from multidelete.methods.guided import ALLOWED, IN_VAIN, Legs, Progress, is_better, run_guided
+from multidelete.methods.guided import ALLOWED, IN_VAIN, MENDING, Legs, Progress, is_better, next_way, run_guided
 from multidelete.methods.judge import NOTHING, Judge
 from multidelete.methods.lora_start import choose_inputs
 from multidelete.methods.reference import outputs_of
@@ -644,6 +644,28 @@ def test_run_gives_up_where_no_leg_brings_back_what_was_lost_or_the_further_sign
     assert progress.has_ended(told, before)
 
 
+def test_a_way_that_gave_up_before_brings_kept_pairs_back_once_the_deleted_ones_are_where_they_belong(
+    memorised: Adapter, data: PairData
+) -> None:
+    before = Judge(job_of(memorised, data)).measure()
+    placed = {"ranks": torch.full_like(before.ranks, 0.5), "gaps": torch.zeros_like(before.gaps), "left": 0.0}
+    level = replace(before, kept=before.kept * 0.5, **placed)
+    solved, descent = SimpleLegs(), SimpleLegs()
+    solved.brings_back = True
+    run = Progress(taken=[solved.most, 0], closed=[True, False])
+    assert next_way(run, [solved, descent], before) == 1
+    assert next_way(run, [solved, descent], level) == 0
+    run.closed = [True, True]
+    assert next_way(run, [solved, descent], before) is None
+    assert next_way(run, [solved, descent], level) == 0
+    run.taken[0] = solved.most + MENDING
+    assert next_way(run, [solved, descent], level) is None
+    run.taken[0], solved.brings_back = solved.most, False
+    assert next_way(run, [solved, descent], level) is None
+    run.closed = [False, False]
+    assert next_way(run, [solved, descent], level) == 1
+
+
 def test_run_ends_where_nothing_but_further_signals_tell(memorised: Adapter, data: PairData) -> None:
     before = Judge(job_of(memorised, data)).measure()
     level = {"ranks": torch.full_like(before.ranks, 0.5), "further": torch.full_like(before.further, 0.9)}
@@ -703,12 +725,17 @@ def test_matching_head_without_embeddings_is_judged_by_members_that_are_scored_w
 
 def test_drawn_members_are_searched_among_those_that_follow_each_other(data: PairData) -> None:
     adapter = family_model("vilt", data)
-    pairs = data.train.pairs[: TOGETHER + 3]
+    names = [pair for pair in data.train if pair.kind == "sensitive"][: TOGETHER + 3]
+    described = [pair for pair in data.train if pair.kind != "sensitive"][:2]
+    pairs = [*described, *names]
     forth, back = drawn_searches(adapter, pairs, 5)
     own_N = outputs_of(adapter, pairs, 8, "pairs").score
     torch.testing.assert_close(forth.own, own_N, atol=1e-3, rtol=0)
     rivals_NN = forth.rivals.isfinite()
-    assert not rivals_NN[:TOGETHER, TOGETHER:].any()
+    together = slice(len(described), len(described) + TOGETHER)
+    assert rivals_NN[together, together].any(dim=1).all()
+    assert not rivals_NN[together, together.stop :].any()
+    assert rivals_NN[: len(described)].sum() == len(described)
     assert not rivals_NN.diagonal().any()
     one, other = next((i, j) for i, j in rivals_NN.nonzero().tolist())
     swapped = replace(

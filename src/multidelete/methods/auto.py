@@ -9,7 +9,7 @@ from multidelete.core.runtime import make_accelerator
 from multidelete.core.settings import LoopSettings
 from multidelete.methods.base import GradientMethod, Job, Method, Outcome, Planned
 from multidelete.methods.descent import LONG, SHORT, DescentLegs, Stride, passes_of_leg
-from multidelete.methods.guided import ALLOWED, Legs, run_guided
+from multidelete.methods.guided import ALLOWED, MENDING, Legs, run_guided
 from multidelete.methods.judge import Judge
 from multidelete.methods.likeness import what_is_unlike
 from multidelete.methods.lora_start import choose_inputs, stands_beside
@@ -107,9 +107,10 @@ def planned_run(method: Method, job: Job) -> Planned | None:
         asked = judge.pairs + again + (1 + stride.most) * look
         return Planned(planned.steps, planned.pairs_backward, planned.pairs_forward + asked)
     kept, starts = kept_beside(job, METRIC_PAIRS), int(stands_beside(job.adapter))
-    solves = SOLVED_MOST * REPAIRS + starts
+    most = SOLVED_MOST + MENDING
+    solves = most * REPAIRS + starts
     solved = solves * (len(job.forget) + kept) + (1 + starts) * (METRIC_PAIRS + GRADIENT_BATCH)
-    looks = 1 + starts + SOLVED_MOST + stride.most
+    looks = 1 + starts + most + stride.most
     asked = judge.pairs + again + solves * (kept + GLANCED) + looks * look
     return Planned(planned.steps, planned.pairs_backward + solved, planned.pairs_forward + asked, bytes_of_legs(job))
 

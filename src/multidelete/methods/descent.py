@@ -46,7 +46,7 @@ class DescentLegs:
     """Legs of a method's own loop, at rates that the run finds."""
 
     name = "descent"
-    brings_back = True
+    brings_back = False  # not more than on the way
 
     def __init__(self, method: GradientMethod, job: Job, judge: Judge, stride: Stride, original: Weights) -> None:
         """Wait to ask the original until the first leg begins.

@@ -34,6 +34,7 @@ from multidelete.training.tracking import log_folder, tracking
 
 ALLOWED = 0.015  # how much less kept pairs of any kind may be found at the end, as a fraction of them
 BRINGING_BACK = 2  # legs that may bring kept pairs back once the deleted pairs are forgotten and kept pairs stand
+MENDING = 6  # legs beyond its most in which a way may bring kept pairs back
 IN_VAIN = 4  # legs after which a run ends: that stood and brought nothing nearer, or that left further signals telling
 BROUGHT = 0.8  # what a loss must be of the least so far to count as brought back
 CAP = 0.15  # and on the way, as a share of what was found, where later legs may bring them back
@@ -52,7 +53,8 @@ class Legs(Protocol):
         name: ``solved`` or ``descent``.
         length: Of the next leg, in units of its own.
         most: Legs after which it gives up.
-        brings_back: Whether its legs bring kept pairs back, once the deleted pairs are where they belong.
+        brings_back: Whether its legs are made to bring kept pairs back, once the deleted pairs are where they belong:
+            it is taken up again then, however little it could do on the way.
         pairs: Pairs forwarded and backpropagated so far.
         asked: Pairs forwarded alone.
         scales: What its losses are divided by, by name; of solved legs nothing.
@@ -108,7 +110,7 @@ class Progress:
         after: Legs since the deleted pairs were forgotten, which bring kept pairs back.
         beyond: Legs since kept pairs stood and further signals alone, at which no leg aims, told the deleted ones.
         taken: Legs of each way.
-        closed: Which ways have given what they can.
+        closed: Which ways have given what they can on the way.
         least: What was still lost then, as a fraction.
         nearest: How far the further signals still told then, in [0, 0.5]; 1 before.
         seconds: That the run took.
@@ -189,12 +191,11 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
         wait_for_everyone()  # until all have read what the first leg writes over
     began -= run.seconds
     diverged: DivergedError | None = None
-    most = sum(way.most for way in ways)
+    most = sum(way.most + MENDING * way.brings_back for way in ways)
     own = job.settings
     accelerator = make_accelerator(device=own.device, log_with=own.trackers, log_dir=log_folder(job.work))
     with progress_bar(method.name, most) as bar, tracking(accelerator) as log:
-        while not (all(run.closed) or run.has_ended(best, start)):
-            at = _next_way(run, ways, now)
+        while not run.has_ended(best, start) and (at := next_way(run, ways, now)) is not None:
             way = ways[at]
             after, error = _taken(way, run.number, now, start, judge, job)
             diverged = error or diverged
@@ -216,7 +217,8 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
             else:
                 put_back(job.adapter, here)
                 run.refused += 1
-            if not goes_on or run.taken[at] >= way.most or run.idle >= PATIENCE:
+            gives_up = not goes_on or run.taken[at] >= way.most or run.idle >= PATIENCE
+            if gives_up and not run.closed[at]:
                 run.closed[at], run.idle = True, 0
             run.seconds = time.perf_counter() - began
             _keep(job, run, ways, judge, best_weights)
@@ -271,12 +273,16 @@ def _taken(
     return from_main_process(judge.measure()), None
 
 
-def _next_way(run: Progress, ways: Sequence[Legs], now: Standing) -> int:
-    """The first way; where the deleted pairs are where they belong the first that brings kept pairs back."""
+def next_way(run: Progress, ways: Sequence[Legs], now: Standing) -> int | None:
+    """The first way that is open; where the deleted pairs are where they belong the first that brings kept pairs back.
+
+    None where all have given up.
+    """
     open_ways = [at for at, is_closed in enumerate(run.closed) if not is_closed]
-    if now.is_level:
-        return next((at for at in open_ways if ways[at].brings_back), open_ways[-1])
-    return open_ways[0]
+    if not now.is_level:
+        return next(iter(open_ways), None)
+    mending = [at for at, way in enumerate(ways) if way.brings_back and run.taken[at] < way.most + MENDING]
+    return next(iter([*mending, *reversed(open_ways)]), None)
 
 
 def _is_done(start: Standing, now: Standing) -> bool:

@@ -28,6 +28,19 @@ def sharing(pairs: Sequence[Pair], others: Sequence[Pair]) -> Tensor:
     return shared
 
 
+def out_of_question(pairs: Sequence[Pair], others: Sequence[Pair]) -> Tensor:
+    """Which others are no rivals of which pairs, (N, M): those that share a member, and those of another kind.
+
+    As the audits have it: among names, a description that got worse would still be found. Where no other pair is of a
+    pair's kind, those of all kinds are its rivals.
+    """
+    numbers = {kind: number for number, kind in enumerate(dict.fromkeys(pair.kind for pair in [*pairs, *others]))}
+    mine_N, theirs_M = (torch.tensor([numbers[pair.kind] for pair in some]) for some in (pairs, others))
+    shared_NM = sharing(pairs, others)
+    own_NM = (mine_N[:, None] == theirs_M[None, :]) & ~shared_NM
+    return torch.where(own_NM.any(dim=1, keepdim=True), ~own_NM, shared_NM)
+
+
 @dataclass(frozen=True)
 class Search:
     """What a search in one direction finds for each pair.
@@ -63,8 +76,8 @@ class Search:
 def searches(judged: Asked, beside: Asked) -> list[Search]:
     """One for the label, or one in each direction for the partner.
 
-    Partners are looked for among those of the judged pairs and of the pairs beside them; pairs that share a member are
-    no rivals.
+    Partners are looked for among those of the judged pairs and of the pairs beside them, of one kind; pairs that share
+    a member are no rivals.
     """
     pairs, outputs = judged
     if outputs.logits is not None:
@@ -73,31 +86,33 @@ def searches(judged: Asked, beside: Asked) -> list[Search]:
         return [Search(own_N1[:, 0], outputs.logits.scatter(1, labels_N1, float("-inf")))]
     everyone = [*pairs, *beside[0]]
     first_MD, second_MD = (torch.cat(two) for two in zip(_embeddings(judged), _embeddings(beside), strict=True))
-    similar_MM, shared_MM = first_MD @ second_MD.T, sharing(everyone, everyone)
-    both = ((one, one.masked_fill(shared_MM, float("-inf"))) for one in (similar_MM, similar_MM.T))
+    similar_MM, without_MM = first_MD @ second_MD.T, out_of_question(everyone, everyone)
+    both = ((one, one.masked_fill(without_MM, float("-inf"))) for one in (similar_MM, similar_MM.T))
     return [Search(one.diagonal()[: len(pairs)], rivals[: len(pairs)]) for one, rivals in both]
 
 
 def drawn_searches(adapter: Adapter, pairs: Sequence[Pair], batch_size: int) -> list[Search]:
-    """One in each direction, of a head without embeddings, among the members of `TOGETHER` pairs each.
+    """One in each direction, of a head without embeddings, among the members of `TOGETHER` pairs of one kind each.
 
     Costs `TOGETHER` forwards of each pair.
     """
     first, second = adapter.modalities
-    sets = [pairs[at : at + TOGETHER] for at in range(0, len(pairs), TOGETHER)]
+    by_kind = [[pair for pair in pairs if pair.kind == kind] for kind in dict.fromkeys(pair.kind for pair in pairs)]
+    sets = [some[at : at + TOGETHER] for some in by_kind for at in range(0, len(some), TOGETHER)]
     gallery = score_galleries(adapter, sets, batch_size=batch_size)
     sources = ([pair.sources[modality] for pair in pairs] for modality in (first, second))
     score_NN = torch.from_numpy(gallery.scores(first, *sources)).float()
-    rivals_NN = score_NN.masked_fill(sharing(pairs, pairs), float("-inf"))
+    rivals_NN = score_NN.masked_fill(out_of_question(pairs, pairs), float("-inf"))
     return [Search(score_NN.diagonal(), rivals_NN), Search(score_NN.diagonal(), rivals_NN.T)]
 
 
 def margins(judged: Asked, reference: Asked, scale: float | None) -> Tensor:
     """How far pairs' own similarity stands out from those to the members of reference pairs, both ways, (N, 2).
 
-    As the audit of membership has it. Of members of which all reference pairs hold some it is 0.
+    As the audit of membership has it, among pairs of one kind. Of members of which all reference pairs hold some it is
+    0.
     """
-    shared_NM = sharing(judged[0], reference[0])
+    without_NM = out_of_question(judged[0], reference[0])
     first_ND, second_ND = _embeddings(judged)
     first_MD, second_MD = _embeddings(reference)
     own_N = (first_ND * second_ND).sum(dim=1)
@@ -105,7 +120,7 @@ def margins(judged: Asked, reference: Asked, scale: float | None) -> Tensor:
     for asked_ND, candidates_MD in ((first_ND, second_MD), (second_ND, first_MD)):
         similar_NM = asked_ND @ candidates_MD.T
         s = scale or 1 / max(similar_NM.std().item(), CLOSE_TO_NOTHING)
-        lse_N = (s * similar_NM).masked_fill(shared_NM, float("-inf")).logsumexp(dim=1)
+        lse_N = (s * similar_NM).masked_fill(without_NM, float("-inf")).logsumexp(dim=1)
         columns.append(torch.where(lse_N.isfinite(), s * own_N - lse_N, 0.0))
     return torch.stack(columns, dim=1)
 
