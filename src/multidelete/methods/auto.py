@@ -12,7 +12,7 @@ from multidelete.methods.descent import LONG, SHORT, DescentLegs, Stride, passes
 from multidelete.methods.guided import ALLOWED, MENDING, Legs, run_guided
 from multidelete.methods.judge import Judge
 from multidelete.methods.likeness import what_is_unlike
-from multidelete.methods.lora_start import choose_inputs, stands_beside
+from multidelete.methods.lora_start import STARTING, choose_inputs, stands_beside
 from multidelete.methods.solved import (
     GLANCED,
     GRADIENT_BATCH,
@@ -107,8 +107,8 @@ def planned_run(method: Method, job: Job) -> Planned | None:
         asked = judge.pairs + again + (1 + stride.most) * look
         return Planned(planned.steps, planned.pairs_backward, planned.pairs_forward + asked)
     kept, starts = kept_beside(job, METRIC_PAIRS), int(stands_beside(job.adapter))
-    most = SOLVED_MOST + MENDING
-    solves = most * REPAIRS + starts
+    most = SOLVED_MOST + MENDING + starts * STARTING
+    solves = most * REPAIRS
     solved = solves * (len(job.forget) + kept) + (1 + starts) * (METRIC_PAIRS + GRADIENT_BATCH)
     looks = 1 + starts + most + stride.most
     asked = judge.pairs + again + solves * (kept + GLANCED) + looks * look
