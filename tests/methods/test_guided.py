@@ -476,6 +476,8 @@ def test_a_run_that_costs_more_than_it_may_says_so(ended: Ended) -> None:
     for said, decided in words.items():
         missing = what_is_missing({**told, **decided}, ended.judge)
         assert missing is None if said is None else said in (missing or "")
+    assert "retraining is the way" in (missing or "")
+    assert "without --lora" in (what_is_missing({**told, **decided}, ended.judge, by_lora=True) or "")
 
 
 def test_model_that_is_not_finite_is_refused(memorised: Adapter, data: PairData) -> None:

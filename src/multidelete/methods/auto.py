@@ -28,6 +28,8 @@ from multidelete.methods.weights import weights_of
 logger = logging.getLogger(__name__)
 
 SOLVED_MOST = 12
+RETRAINING = "Audit the result; retraining is the way that is left."
+WITHOUT_LORA = "Delete without --lora: LoRA cannot change all that a model knows by, such as its table of words."
 
 
 def run_method(method: Method, job: Job) -> Outcome:
@@ -48,7 +50,8 @@ def run_method(method: Method, job: Job) -> Outcome:
         raise UnsupportedError(
             f"a folder for the metric is given, and this run descends, as all do where {reason}. Leave metric out."
         )
-    chosen = choose_inputs(job, judge) if solves and stands_beside(job.adapter) else 0.0
+    by_lora = stands_beside(job.adapter)
+    chosen = choose_inputs(job, judge) if solves and by_lora else 0.0
     original = weights_of(job.adapter)
     ways: list[Legs] = []
     if solves:
@@ -60,7 +63,10 @@ def run_method(method: Method, job: Job) -> Outcome:
     if job.metric is not None:
         more["metric_reused"] = float(solved.has_reused)
     outcome = replace(outcome, decisions=outcome.decisions | more)
-    for warning in (what_is_missing(outcome.decisions, judge), what_is_unlike(judge.apart, judge.doubt)):
+    for warning in (
+        what_is_missing(outcome.decisions, judge, by_lora=by_lora),
+        what_is_unlike(judge.apart, judge.doubt),
+    ):
         if warning is not None:
             logger.warning("%s", warning)
     return outcome
@@ -115,8 +121,14 @@ def planned_run(method: Method, job: Job) -> Planned | None:
     return Planned(planned.steps, planned.pairs_backward + solved, planned.pairs_forward + asked, bytes_of_legs(job))
 
 
-def what_is_missing(told: Mapping[str, float], judge: Judge) -> str | None:
-    """What a run did not reach, as its decisions tell; None where the pairs are forgotten and the others stand."""
+def what_is_missing(told: Mapping[str, float], judge: Judge, *, by_lora: bool = False) -> str | None:
+    """What a run did not reach, as its decisions tell; None where the pairs are forgotten and the others stand.
+
+    Args:
+        told: The decisions.
+        judge: Says what the deleted pairs were compared with.
+        by_lora: Whether LoRA alone was trained, which cannot change a table of words.
+    """
     ground = f"unassociated pairs ({judge.why_no_holdout})"
     if told["forgotten"]:
         if not told["stands"]:
@@ -126,7 +138,7 @@ def what_is_missing(told: Mapping[str, float], judge: Judge) -> str | None:
         f"the deleted pairs can still be told from {'validation pairs' if judge.has_holdout else ground}: "
         f"{_what_tells(told)}. "
         f"No leg of {told['legs']:.0f} came farther with kept pairs standing, {_what_remains(told)}. "
-        "Audit the result; retraining is the way that is left."
+        + (WITHOUT_LORA if by_lora else RETRAINING)
     )
 
 
