@@ -3,7 +3,8 @@
 Shape suffixes: Q queries, C candidates, N items, P positives, M negatives, G groups, R resamples.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ Floats = NDArray[np.float64]
 Array = NDArray[np.floating]
 RESAMPLES = 1000
 _BLOCK = 2_000_000  # entries held at once, so that memory stays flat
+_FEW = 250_000  # entries of draws that are kept: hundreds of figures of an audit are resampled by the same ones
 
 
 def recalls(similarity_QC: Array, relevant_QC: NDArray[np.bool_], ks: Sequence[int]) -> dict[int, Floats]:
@@ -127,10 +129,10 @@ def mean_resamples(
         return None
     sum_G = np.bincount(index_N, weights=values, minlength=count)
     size_G = np.bincount(index_N, minlength=count)
-    rng = stream(seed, Stream.BOOTSTRAP)
-    return np.concatenate(
-        [sum_G[draw_RG].sum(axis=1) / size_G[draw_RG].sum(axis=1) for draw_RG in _draws(rng, count, resamples, count)]
-    )
+    draws = _draws(seed, Stream.BOOTSTRAP, count, resamples, count)
+    if (size_G == size_G[0]).all():
+        return np.concatenate([sum_G[draw_RG].sum(axis=1) / (count * size_G[0]) for draw_RG in draws])
+    return np.concatenate([sum_G[draw_RG].sum(axis=1) / size_G[draw_RG].sum(axis=1) for draw_RG in draws])
 
 
 def auc_resamples(
@@ -148,9 +150,7 @@ def auc_resamples(
     index_M, count_M = _group_index(len(negatives), negative_groups)
     if min(count_P, count_M) < 2:
         return None
-    width = len(positives) + len(negatives)
-    rng_P, rng_M = stream(seed, Stream.POSITIVE_BOOTSTRAP), stream(seed, Stream.NEGATIVE_BOOTSTRAP)
-    draws = zip(_draws(rng_P, count_P, resamples, width), _draws(rng_M, count_M, resamples, width), strict=True)
+    draws = _draws_of_both(seed, (count_P, count_M), resamples, len(positives) + len(negatives))
     blocks = []
     # A resample changes only how often each score counts: sorted once, a positive wins against the weight of the
     # negatives below it. Below and at-or-below, averaged, count ties half, and no resample is sorted anew.
@@ -179,9 +179,7 @@ def tpr_resamples(
     if min(count_P, count_M) < 2:
         return None
     order_P, order_M = np.argsort(positives, kind="stable"), np.argsort(-negatives, kind="stable")
-    rng_P, rng_M = stream(seed, Stream.POSITIVE_BOOTSTRAP), stream(seed, Stream.NEGATIVE_BOOTSTRAP)
-    width = len(positives) + len(negatives)
-    draws = zip(_draws(rng_P, count_P, resamples, width), _draws(rng_M, count_M, resamples, width), strict=True)
+    draws = _draws_of_both(seed, (count_P, count_M), resamples, len(positives) + len(negatives))
     blocks = []
     for drawn_P, drawn_M in draws:
         above_RM = np.cumsum(_times_drawn(drawn_M, count_M)[:, index_M[order_M]], axis=1)  # of the highest
@@ -218,11 +216,30 @@ def _group_index(length: int, groups: Sequence[str] | None) -> tuple[NDArray[np.
     return index_N, len(names)
 
 
-def _draws(rng: np.random.Generator, groups: int, resamples: int, width: int) -> Iterator[NDArray[np.int64]]:
+def _draws(seed: int, of: Stream, groups: int, resamples: int, width: int) -> Iterable[NDArray[np.int64]]:
     """Group resamples in blocks of rows; ``width`` is what one row costs."""
-    block = max(1, _BLOCK // max(groups, width))
+    block = max(1, min(resamples, _BLOCK // max(groups, width)))
+    draw = _kept_draws if groups * resamples <= _FEW else _blocks
+    return draw(seed, of, groups, resamples, block)
+
+
+def _draws_of_both(
+    seed: int, counts: tuple[int, int], resamples: int, width: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Blocks of the positives' groups and the negatives', as many of each."""
+    both = zip((Stream.POSITIVE_BOOTSTRAP, Stream.NEGATIVE_BOOTSTRAP), counts, strict=True)
+    return zip(*(_draws(seed, of, count, resamples, width) for of, count in both), strict=True)
+
+
+def _blocks(seed: int, of: Stream, groups: int, resamples: int, block: int) -> Iterator[NDArray[np.int64]]:
+    rng = stream(seed, of)
     for start in range(0, resamples, block):
         yield rng.integers(groups, size=(min(block, resamples - start), groups))
+
+
+@lru_cache(maxsize=16)
+def _kept_draws(seed: int, of: Stream, groups: int, resamples: int, block: int) -> tuple[NDArray[np.int64], ...]:
+    return tuple(_blocks(seed, of, groups, resamples, block))  # nobody changes them
 
 
 def _times_drawn(draw_RG: NDArray[np.int64], groups: int) -> NDArray[np.intp]:

@@ -162,17 +162,29 @@ def misfits(kind: type, values: Mapping[str, object]) -> list[str]:
     """
     hints = _hints(kind)
     problems = [f"unknown {shown(name)}" for name in values if name not in hints]
+    plain = _plain(kind)
     for name in hints.keys() & values.keys():
+        value = values[name]
+        if type(value) in plain[name] and (not isinstance(value, float) or math.isfinite(value)):
+            continue
         try:
-            _convert(values[name], hints[name], from_text=False)
+            _convert(value, hints[name], from_text=False)
         except _WrongTypeError:
-            problems.append(f"{name} is {shown(values[name])}; it must be {_wanted(hints[name])}")
+            problems.append(f"{name} is {shown(value)}; it must be {_wanted(hints[name])}")
     return sorted(problems)
 
 
 @cache
 def _hints(kind: type) -> dict[str, object]:
     return dict(get_type_hints(kind))
+
+
+@cache
+def _plain(kind: type) -> dict[str, set[type]]:
+    """Of each field the types of which any value, finite, will do: long files need not ask `_convert` for each."""
+    return {
+        name: {bool, int, float, str, type(None)} & set(_choices(hint) or [hint]) for name, hint in _hints(kind).items()
+    }
 
 
 def as_toml(settings: "DataclassInstance", *, table: str | None = None, only: Collection[str] | None = None) -> str:
