@@ -7,7 +7,7 @@ import pytest
 from tests.hostile import KINDS, World, ended
 
 EACH = int(os.environ.get("MULTIDELETE_HOSTILE", "50"))
-SLOWER = 12  # a checkpoint's case goes on with a run
+SLOWER = 25  # a checkpoint's case goes on with a run
 
 
 @pytest.fixture(scope="module")

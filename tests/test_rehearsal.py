@@ -39,7 +39,13 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", sorted(set(METHODS) - {"retrain"}))
+ALIKE = ("npo", "neggrad", "delete", "random_labels", "descent_to_delete")  # go the way of grad_diff or finetune
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n in ALIKE else n for n in sorted(set(METHODS) - {"retrain"})],
+)
 def test_planned_cost_is_what_a_run_costs(name: str) -> None:
     adapter, forget = own_clip(DATA), subjects_ids(DATA.train, 2)
     settings = {"batch_size": 3, "retain_per_forget": 2, "retain_sample": 0}

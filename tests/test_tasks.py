@@ -57,7 +57,7 @@ SELDOM = Case("vilt", "classification", 2)  # left to runs with the slow tests
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
     case, root = request.param, tmp_path_factory.mktemp("tasks")
     data = case_data(case, number=6, unseen=4)
-    settings = replace(Training().loop_settings(), passes=3, batch_size=16, device="cpu", checkpoint_steps=0)
+    settings = replace(Training().loop_settings(), passes=1, batch_size=16, device="cpu", checkpoint_steps=0)
     train(data, root / "original", start=TrainSettings(family=case.family, image_size=32), settings=settings)
     asked = resolve_request(data, subjects=["person-0001", "person-0004"], unit="subject")
     few = {"passes": 1, "device": "cpu"}

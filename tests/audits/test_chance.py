@@ -48,12 +48,13 @@ def test_recall_at_ten_among_ten_texts_is_no_success_of_any_model() -> None:
         )
 
 
+@pytest.mark.parametrize("seeds", [range(3), pytest.param(range(3, 6), marks=pytest.mark.slow)])
 @pytest.mark.parametrize("with_retrained", [True, False])
 @pytest.mark.parametrize(
     "people", [6, 14, 40, *(pytest.param(number, marks=pytest.mark.slow) for number in (10, 20, 24, 120))]
 )
-def test_random_weights_never_meet_what_is_to_stay(people: int, with_retrained: bool) -> None:
-    for seed in range(6):
+def test_random_weights_never_meet_what_is_to_stay(people: int, with_retrained: bool, seeds: range) -> None:
+    for seed in seeds:
         sizes = {"people": people, "forgotten": 2, "seed": seed}
         unlearned = nothing_known(model_seed=seed + 9, **sizes)
         for known in (models_of(unlearned, with_retrained=with_retrained, **sizes), {"original": unlearned}):

@@ -220,6 +220,9 @@ def without_embeddings(audit: AuditInput, most: int = 100) -> AuditInput:
     return replace(audit, models={name: scored_pairs(m) for name, m in audit.models.items()})
 
 
+SELDOM = [pytest.param(*each, marks=pytest.mark.slow) for each in ((True, 12), (False, 60))]
+
+
 def judge(audit: AuditInput) -> tuple[list[Figure], UnitCounts | None, Verdict]:
     figures = run_audits(audit)
     counts = unit_counts(audit)
@@ -245,8 +248,10 @@ def test_where_everything_is_drawn_figures_are_those_of_embeddings() -> None:
     assert replace(named[0], others=tuple(named[1:])) == drawn_counts
 
 
-@pytest.mark.parametrize("with_retrained", [True, False])
-@pytest.mark.parametrize("forgotten", [12, 60])
+@pytest.mark.parametrize(
+    ("with_retrained", "forgotten"),
+    [(True, 60), (False, 12), *SELDOM],
+)
 def test_controls_keep_their_verdicts(with_retrained: bool, forgotten: int) -> None:
     def outcome(m: ModelSignals) -> tuple[str, str]:
         models = models_of(m, with_retrained=with_retrained, people=160, forgotten=forgotten)

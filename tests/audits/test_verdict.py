@@ -242,7 +242,7 @@ def test_less_evidence_never_makes_a_stronger_claim(name: str) -> None:
     assert seen >= {("met", "unclear"), ("missed", "unclear"), ("met", "met"), ("missed", "missed")}
 
 
-@pytest.mark.parametrize("memory", [0.3, 1.0])
+@pytest.mark.parametrize("memory", [0.3, pytest.param(1.0, marks=pytest.mark.slow)])  # the less, the harder to tell
 def test_model_that_has_not_forgotten_is_not_called_so_for_lack_of_evidence(memory: float) -> None:
     """Fewer people, no retrained model, no held-out pairs: each takes evidence away, none of it is a success."""
     for forgotten in (1, 3, 12, 40):

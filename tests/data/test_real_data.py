@@ -19,8 +19,12 @@ def folder(real_data: Path, name: str) -> str:
     return str(real_data / name)
 
 
-def test_emoji_with_and_without_mapped_ids(real_data: Path) -> None:
-    mapped = load_data(folder(real_data, "emoji"), columns={"id": "pair_id"})
+@pytest.fixture(scope="module")
+def mapped(real_data: Path) -> PairData:
+    return load_data(folder(real_data, "emoji"), columns={"id": "pair_id"})
+
+
+def test_emoji_with_and_without_mapped_ids(mapped: PairData, real_data: Path) -> None:
     made = load_data(folder(real_data, "emoji"))
     assert sizes(mapped) == sizes(made) == {"train": 5260, "val": 477, "test": 878}
     assert mapped.train[0].id == "noto-1f004"
@@ -28,9 +32,8 @@ def test_emoji_with_and_without_mapped_ids(real_data: Path) -> None:
     check_images(made.splits["val"])
 
 
-def test_emoji_request_by_subject(real_data: Path) -> None:
-    data = load_data(folder(real_data, "emoji"), columns={"id": "pair_id"})
-    request = resolve_request(data, subjects=["1f004"])
+def test_emoji_request_by_subject(mapped: PairData) -> None:
+    request = resolve_request(mapped, subjects=["1f004"])
     assert set(request.ids) == {"noto-1f004", "twemoji-1f004", "blobmoji-1f004"}
 
 

@@ -83,6 +83,7 @@ SUITED = FEW | {"ssd": {"alpha": 1.5}}
 SPARSE = {"l_codec", "salun", "slug", "ssd"}  # change some entries of some tensors
 
 
+@pytest.mark.slow  # of models that have memorised nothing test_every_cell tells the same
 @pytest.mark.parametrize("name", sorted(set(METHODS) - BLIND))
 def test_other_forget_pairs_give_other_weights(name: str, memorised: Adapter, data: PairData) -> None:
     """The retain pairs are the same ones: a method that changes nothing, or looks at R alone, fails."""

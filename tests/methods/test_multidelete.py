@@ -142,6 +142,7 @@ def test_no_other_model_is_trained_on_its_task(data: PairData, memorised: Adapte
         assert "task" not in MultiDelete(task=5.0).run(job).history[0]
 
 
+@pytest.mark.slow  # that its term is trained with is told above, of each matching head
 def test_without_wrong_pairs_a_matching_head_comes_to_match_everything() -> None:
     """Unseen pairs rise with the kept ones, and the targets with them."""
     one = world(Case("vilt", "retrieval", 1))
@@ -346,17 +347,16 @@ def test_targets_are_matched_again_by_what_the_model_says_now(memorised: Adapter
     assert reference.pairs == asked + len(parts["forget"]) + len(parts["holdout"])
 
 
-@pytest.mark.parametrize(("refreshes", "done"), [(0, 0), (1, 0), (2, 1), (4, 3), (9, 3)])
-def test_refreshes_are_spread_over_the_run_and_none_comes_last(
-    memorised: Adapter, data: PairData, refreshes: int, done: int
-) -> None:
+def test_refreshes_are_spread_over_the_run_and_none_comes_last(memorised: Adapter, data: PairData) -> None:
     """Four passes: two refreshes come after the second pass and the last, where nothing is left to train."""
-    asked = []
-    for number in (0, refreshes):
-        given = job(copy.deepcopy(memorised), data, data.splits["val"])
-        given = replace(given, settings=quick(passes=4))
-        asked.append(MultiDelete(refreshes=number).run(given).pairs_forward)
-    assert asked[1] - asked[0] == done * (len(given.forget) + len(data.splits["val"]))
+
+    def asked(refreshes: int) -> int:
+        given = replace(job(copy.deepcopy(memorised), data, data.splits["val"]), settings=quick(passes=4))
+        return MultiDelete(refreshes=refreshes).run(given).pairs_forward
+
+    each, without = len(parted(data)[0]) + len(data.splits["val"]), asked(0)
+    for refreshes, done in [(0, 0), (1, 0), (2, 1), (4, 3), (9, 3)]:
+        assert asked(refreshes) - without == done * each, refreshes
 
 
 def test_forget_scores_follow_those_of_unseen_pairs(memorised: Adapter, data: PairData) -> None:

@@ -60,10 +60,16 @@ def test_entries_that_are_not_salient_stay_to_the_bit(
     assert changed > 0.9 * sum(int(mask.sum()) for mask in masks.values())
 
 
+@pytest.fixture(scope="module")
+def masks(original: Adapter, data: PairData) -> dict[str, torch.Tensor]:
+    return salient(original, job_of(original, data), 0.3)
+
+
 @pytest.mark.parametrize("name", GRADIENT_METHODS)
-def test_every_gradient_method_keeps_to_the_mask(name: str, original: Adapter, data: PairData) -> None:
+def test_every_gradient_method_keeps_to_the_mask(
+    name: str, original: Adapter, masks: dict[str, torch.Tensor], data: PairData
+) -> None:
     job = job_of(original, data, lr=1e-3)
-    masks = salient(original, job, 0.3)
     after = SalUn(wrapped=name, fraction=0.3).run(job).adapter
     for (parameter, before), now in zip(original.named_parameters(), after.parameters(), strict=True):
         assert torch.equal(before[~masks[parameter]], now[~masks[parameter]]), parameter

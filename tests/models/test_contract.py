@@ -191,9 +191,7 @@ def in_two_processes(folder: Path) -> None:
     everything = torch.cat([tensor.flatten() for tensor in found.values()])  # one exchange for all
     dist.all_reduce(everything)
     parts = everything.split([tensor.numel() for tensor in found.values()])
-    found = {
-        name: part.view(tensor.shape).clone() for (name, tensor), part in zip(found.items(), parts, strict=True)
-    }
+    found = {name: part.view(tensor.shape).clone() for (name, tensor), part in zip(found.items(), parts, strict=True)}
     if is_main_process():
         save_file(found, folder / "found.safetensors")
 

@@ -315,7 +315,7 @@ def test_noise_depends_on_both_keys_alone() -> None:
     assert torch.equal(gumbel(keys.flip(0), keys[1:]), noise.flip(0)[:, 1:])
 
 
-@pytest.mark.parametrize("family", ["albef", "blip"])
+@pytest.mark.parametrize("family", [pytest.param("albef", marks=pytest.mark.slow), "blip"])  # cells train ALBEF's, too
 def test_training_tells_matching_pairs_from_others(family: str) -> None:
     """Steps on batches of five of eight pairs, until they have higher log-odds than with others' captions."""
     adapter = made(family, "retrieval", spread=0.0, size=replace(SIZE, width=32, layers=1))

@@ -380,7 +380,9 @@ def test_over_long_texts_are_counted_and_cut() -> None:
     assert adapter.collate([over]).inputs["text"]["input_ids"].shape == (1, SIZE.context)
 
 
-@pytest.mark.parametrize("case", ["relations", "relations gat", "articles"])
+@pytest.mark.parametrize(
+    "case", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("relations", "relations gat")), "articles"]
+)
 def test_training_memorises(case: str) -> None:
     data, encoder = CASES[case]()
     adapter = graph_text(data, encoder)

@@ -13,7 +13,9 @@ from multidelete.unlearning import train, unlearn
 from tests.models.cases import CLASSES, Case, case_data
 
 
-@pytest.mark.parametrize("classes", [(), CLASSES], ids=["numbered", "named"])
+@pytest.mark.parametrize(
+    "classes", [pytest.param((), marks=pytest.mark.slow), CLASSES], ids=["numbered", "named"]
+)  # a label without a name goes the same way
 def test_audit_beside_a_retrained_model_shows_labels_with_and_without_names(
     classes: tuple[str, ...], tmp_path: Path
 ) -> None:

@@ -169,6 +169,7 @@ def test_what_is_done_is_not_run_again(copy: Path, whole: tuple[Path, list[Block
     assert not (copy / "models").exists()
 
 
+@pytest.mark.slow  # which models are missing, the test below tells of a row of other settings
 def test_a_changed_setting_reruns_its_own_cells(copy_of_first: Path, first: tuple[Path, list[Block]]) -> None:
     copy, before = copy_of_first, models(copy_of_first)
     write(copy, FIRST.replace("lr = 1e-4", "lr = 2e-4"))
