@@ -311,7 +311,7 @@ def test_captions_that_stay_are_no_secret() -> None:
 
 def test_demo_makes_everything_or_nothing(tmp_path: Path) -> None:
     out = tmp_path / "demo"
-    found = demo(out, people=8, passes=0.5, device="cpu")
+    found = demo(out, people=6, passes=0.5, device="cpu")
     held = {path.name for path in out.iterdir()} - {".multidelete"}
     assert held == {"original", "report", "request.txt", "retrained", "retrained.key", "unlearned", "unlearned.key"}
     assert found.folder == out / "report"

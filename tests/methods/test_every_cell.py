@@ -54,7 +54,16 @@ def seldom_broken(name: str, case: Case) -> bool:
     return str(case) != HEADS[0] and name not in EVERYWHERE
 
 
-every_cell = built(CELLS)
+def seldom_matched(name: str, case: Case) -> bool:
+    """ALBEF's match meets the methods that treat a match by itself, and one that does not.
+
+    What the others do to a match they do to embeddings and to classes.
+    """
+    is_match = case.family == "albef" and case.task == "retrieval"
+    return seldom(name, case) or (is_match and name not in (*MATCH_ALONE, "multidelete", "clip_erase", "grad_diff"))
+
+
+every_cell = built(CELLS, slow=seldom_matched)
 every_method = pytest.mark.parametrize("name", sorted(METHODS))
 
 
@@ -65,20 +74,15 @@ def finite(outcome: Outcome) -> bool:
 
 # It forgets, keeps, and is loaded
 
-TREAT_A_MATCH = ("multidelete", "clip_erase", "grad_diff")
-
 
 def seldom_trained(name: str, case: Case) -> bool:
     """Of the cells of every run, those outside `HEADS` are trained with one method, and with one picture a pair.
 
-    Matching heads take longest: ALBEF's stands for the others, and meets those methods that treat a match by itself,
-    and one that does not. What the others do to a match they do to embeddings and to classes.
+    Of matching heads, which take longest, ALBEF's stands for the others.
     """
-    is_another_matcher = case.task == "retrieval" and (
-        case.family in ("blip", "vilt") or (case.family == "albef" and name not in (*MATCH_ALONE, *TREAT_A_MATCH))
-    )
+    is_another_matcher = case.task == "retrieval" and case.family in ("blip", "vilt")
     is_rare = str(case) not in HEADS and (name != "multidelete" or case.pictures > 1)
-    return seldom(name, case) or is_rare or is_another_matcher
+    return seldom_matched(name, case) or is_rare or is_another_matcher
 
 
 @built(CELLS, slow=seldom_trained)
