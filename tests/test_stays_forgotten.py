@@ -75,7 +75,7 @@ def test_what_the_first_request_forgot_stays_forgotten(forgot: Forgot, method: s
     assert forgot.after_second(method) <= 0.25
 
 
-@pytest.mark.parametrize("method", seldom(LEARNS_RETAIN, ("finetune",)))
+@pytest.mark.parametrize("method", seldom(LEARNS_RETAIN, ()))
 def test_without_its_record_it_comes_back(forgot: Forgot, method: str) -> None:
     """So the test above can fail: longer runs learn the first request again where nobody knows of it."""
     assert forgot.after_second(method, remembered=False, passes=100) >= 0.5

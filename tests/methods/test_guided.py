@@ -118,7 +118,7 @@ def test_what_is_forgotten_depends_on_the_request(memorised: Adapter, data: Pair
     for one in (job, other):
         looks, was = Judge(one), weights_of(one.adapter)
         run_guided(
-            MultiDelete(), one, [DescentLegs(MultiDelete(), one, looks, replace(SHORT, most=8), was)], looks, was
+            MultiDelete(), one, [DescentLegs(MultiDelete(), one, looks, replace(SHORT, most=4), was)], looks, was
         )
     assert not same(weights(job.adapter), weights(other.adapter))
     mixed = Judge(replace(other, adapter=job.adapter))
@@ -696,9 +696,14 @@ def test_margins_are_those_of_the_audit(memorised: Adapter, data: PairData) -> N
         torch.testing.assert_close(found[:, column].double(), torch.from_numpy(wanted), atol=2e-3, rtol=1e-3)
 
 
+def test_matching_head_is_not_solved(data: PairData) -> None:
+    job = job_of(family_model("albef", data), data)
+    assert not is_solved(MultiDelete(), job, Judge(job))
+
+
+@pytest.mark.slow  # with a rate, ALBEF's match is forgotten, and the rest kept, in every run: test_every_cell
 def test_matching_head_forgets_and_keeps_in_long_legs(data: PairData) -> None:
-    settings = replace(AUTO, retain_per_forget=6)
-    job = job_of(trained(family_model("albef", data), data.train), data, settings=settings)
+    job = job_of(trained(family_model("albef", data), data.train), data)
     judge = Judge(job)
     before = judge.measure()
     way = DescentLegs(MultiDelete(), job, judge, replace(LONG, most=3), weights_of(job.adapter))
@@ -708,7 +713,6 @@ def test_matching_head_forgets_and_keeps_in_long_legs(data: PairData) -> None:
     assert after.distance < 0.35
     assert after.gap < before.gap / 2
     assert after.lost_since(before) <= 0.015
-    assert not is_solved(MultiDelete(), job, judge)
 
 
 @pytest.mark.slow
