@@ -47,12 +47,13 @@ class Made:
         return content
 
 
-SELDOM = Case("vilt", "classification", 2)  # left to runs with the slow tests
+# Left to runs with the slow tests: parts of these go through cells, exhibits and other heads of every run.
+SELDOM = (Case("vilt", "classification", 2), Case("albef", "classification", 1))
 
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(case, marks=[pytest.mark.slow] if case == SELDOM else [], id=str(case)) for case in WHOLE],
+    params=[pytest.param(case, marks=[pytest.mark.slow] if case in SELDOM else [], id=str(case)) for case in WHOLE],
 )
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
     case, root = request.param, tmp_path_factory.mktemp("tasks")

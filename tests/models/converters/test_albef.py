@@ -132,7 +132,9 @@ def test_there_and_back_gives_the_same_names_and_tensors(
     assert {name: t.dtype for name, t in after.items()} == {name: t.dtype for name, t in kept(before).items()}
 
 
-@pytest.mark.parametrize("kind", ["retrieval", "entailment", "two images"])
+@pytest.mark.parametrize(
+    "kind", [*(pytest.param(kind, marks=pytest.mark.slow) for kind in ("retrieval", "entailment")), "two images"]
+)
 def test_checkpoints_of_lavis_have_no_token_types(kind: str, checkpoint: Path, tokenizer: Path, tmp_path: Path) -> None:
     """Its BERT adds none; a type of zeros is the same, and what it learns goes into the positions on the way back."""
     types = "text_encoder.embeddings.token_type_embeddings.weight"
