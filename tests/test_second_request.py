@@ -96,7 +96,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 # What is left for a deletion is chosen before its method; these look at pairs in ways of their own.
-OFTEN = ("multidelete", "retrain", "finetune", "salun", "l_codec", "slug")
+OFTEN = ("multidelete", "retrain", "finetune", "salun", "slug")
 
 
 @pytest.mark.parametrize("method", [m if m in OFTEN else pytest.param(m, marks=pytest.mark.slow) for m in METHODS])

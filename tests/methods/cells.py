@@ -228,8 +228,8 @@ def without_embeddings(case: Case) -> bool:
     return case.task == "classification" or case.family == "vilt"
 
 
-# One case of each kind of head: embeddings, embeddings beside a match, classes. These meet every method on every run;
-# the others one method, and the rest of theirs where slow tests run too.
+# One case of each kind of head: embeddings, embeddings beside a match, classes. The first meets every method on every
+# run, the next those that are of their own there; other cases one method. The rest is left to runs with slow tests.
 HEADS = ("clip retrieval", "albef retrieval", "albef classification")
 EVERYWHERE = ("multidelete",)
 CELLS = [(name, case) for case in CASES for name in METHODS if refused(name, case) is None]

@@ -189,7 +189,7 @@ def test_methods_forget_what_was_memorised(
 # From gentle to strong. How strong it must be depends on how sure the model is.
 STRONGER: dict[str, list[Method]] = {
     "l_codec": [LCODEC(damping=damping) for damping in (0.5, 0.35, 0.25, 0.18, 0.13, 0.09, 0.06, 0.04, 0.02)],
-    "ssd": [SSD(strength=strength) for strength in (10, 5, 3, 2, 1.4, 1, 0.7, 0.5, 0.3, 0.2, 0.1)],
+    "ssd": [SSD(strength=strength) for strength in (1.4, 1, 0.7, 0.5, 0.3, 0.2, 0.1)],
 }
 
 

@@ -75,14 +75,19 @@ def finite(outcome: Outcome) -> bool:
 # It forgets, keeps, and is loaded
 
 
+READ_CLASSES = (*EVERYWHERE, "multidelete_paper", "grad_diff", "npo", "random_labels", "bad_teacher", "delete", "scrub")
+
+
 def seldom_trained(name: str, case: Case) -> bool:
     """Of the cells of every run, those outside `HEADS` are trained with one method, and with one picture a pair.
 
-    Of matching heads, which take longest, ALBEF's stands for the others.
+    Of matching heads, which take longest, ALBEF's stands for the others. With classes go the methods whose losses read
+    them; the others have no losses, or another method's.
     """
     is_another_matcher = case.task == "retrieval" and case.family in ("blip", "vilt")
     is_rare = str(case) not in HEADS and (name != "multidelete" or case.pictures > 1)
-    return seldom_matched(name, case) or is_rare or is_another_matcher
+    is_as_of_embeddings = case.task == "classification" and name not in READ_CLASSES
+    return seldom_matched(name, case) or is_rare or is_another_matcher or is_as_of_embeddings
 
 
 @built(CELLS, slow=seldom_trained)

@@ -1,6 +1,7 @@
 """Selective synaptic dampening: the rule by hand, what it leaves alone, and what it refuses."""
 
 import copy
+import math
 from dataclasses import replace
 
 import pytest
@@ -45,7 +46,7 @@ def test_weights_are_those_of_the_rule(original: Adapter, data: PairData) -> Non
         for old, new, forget, retain in zip(*flat, strict=True):
             overall = (8 * forget + 24 * retain) / 32
             factor = min(0.8 * overall / forget, 1) if forget > 1.5 * overall else 1
-            assert new == pytest.approx(old * factor, rel=1e-3, abs=1e-9)
+            assert math.isclose(new, old * factor, rel_tol=1e-3, abs_tol=1e-9)
             dampened += factor < 1
     assert outcome.history[0]["dampened"] == pytest.approx(dampened, abs=2)
     assert dampened > 100
