@@ -101,6 +101,7 @@ def test_other_forget_pairs_give_other_weights(name: str, memorised: Adapter, da
     assert len(differing(weights(memorised), after[0])) > least
 
 
+@pytest.mark.slow  # so does test_every_cell
 @pytest.mark.parametrize("name", sorted(BLIND))
 def test_methods_of_retain_pairs_depend_on_the_request_through_what_is_left(
     name: str, memorised: Adapter, data: PairData
