@@ -52,7 +52,7 @@ class Legs(Protocol):
     Attributes:
         name: ``solved`` or ``descent``.
         length: Of the next leg, in units of its own.
-        most: Legs after which it gives up.
+        most: Legs after which it gives up on the way.
         brings_back: Whether its legs are made to bring kept pairs back, once the deleted pairs are where they belong:
             it is taken up again then, however little it could do on the way.
         pairs: Pairs forwarded and backpropagated so far.
@@ -197,7 +197,7 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
     with progress_bar(method.name, most) as bar, tracking(accelerator) as log:
         while not run.has_ended(best, start) and (at := next_way(run, ways, now)) is not None:
             way = ways[at]
-            after, error = _taken(way, run.number, now, start, judge, job)
+            after, error = leg_taken(way, run.number, now, start, judge, job)
             diverged = error or diverged
             accepted = from_main_process(after is not None and _is_good(run, way, start, now, after))
             run.history.append(_row(way, after, start, accepted))
@@ -258,7 +258,7 @@ def run_guided(method: GradientMethod, job: Job, ways: Sequence[Legs], judge: Ju
     )
 
 
-def _taken(
+def leg_taken(
     way: Legs, number: int, now: Standing, start: Standing, judge: Judge, job: Job
 ) -> tuple[Standing | None, DivergedError | None]:
     """How the model stands after a leg, or why that cannot be told."""

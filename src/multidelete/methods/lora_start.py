@@ -7,19 +7,17 @@ that this change reads most, its first singular vectors. As GaLore and LoRA-GA (
 gradient; here it is the change that LoRA is to stand for.
 """
 
-from contextlib import suppress
-
 import torch
 
-from multidelete.core.errors import DivergedError
 from multidelete.core.runtime import from_main_process
 from multidelete.methods.base import Job
+from multidelete.methods.guided import leg_taken
 from multidelete.methods.judge import Judge
 from multidelete.methods.solved import SolvedLegs
 from multidelete.methods.weights import weights_of
 from multidelete.models.base import Adapter
 
-STARTING = 5  # three go the whole way, and two bring kept pairs back: with three alone, half as much again was lost
+STARTING = 5  # three go the whole way, and two bring kept pairs back: with three alone nearly twice as much was lost
 
 
 def stands_beside(adapter: Adapter) -> bool:
@@ -42,12 +40,12 @@ def choose_inputs(job: Job, judge: Judge) -> float:
         names = {id(parameter): name for name, parameter in job.adapter.named_parameters()}
         original = weights_of(job.adapter)
         legs, now = SolvedLegs(job, judge, STARTING, original), start
-        with suppress(DivergedError):  # of a change that is zero LoRA reads what it read
-            for number in range(STARTING):
-                legs.take(number, now, start)
-                after = from_main_process(judge.measure())
-                legs.adapt(now, after)
-                now = after
+        for number in range(STARTING):
+            after, _ = leg_taken(legs, number, now, start, judge, job)
+            if after is None:  # where nothing changed, LoRA goes on reading what it read
+                break
+            legs.adapt(now, after)
+            now = after
         changes = {name: one.detach() - original[names[id(one)]].to(one) for name, one in weights.items()}
     if all(torch.isfinite(change).all() for change in changes.values()):
         read_along(job.adapter, changes)
