@@ -211,9 +211,9 @@ def unlearn(
         trainable: ``auto`` (what the method prefers for the family), ``all``, ``projections``, a modality
             whose encoder stands by itself (``text``), all but such an encoder (``but-image``), or a regular
             expression over parameter names.
-        lora: Train LoRA beside the linear layers of that part, and nothing else; ``out`` is then an adapter
-            of a few MB that names ``original``, a folder or hub id (`multidelete.merge` makes a model of both). Of a
-            checkpoint of others it is the whole model, as it came, with LoRA in its weights.
+        lora: Train LoRA beside the linear layers and tables of words of that part, and nothing else; ``out`` is then an
+            adapter of a few MB that names ``original``, a folder or hub id (`multidelete.merge` makes a model of both).
+            Of a checkpoint of others it is the whole model, as it came, with LoRA in its weights.
         out: Folder to write, in the family's own format; of a checkpoint file a file in its layout, where the name ends
             like one. None keeps the result in memory.
         seed: Of everything that is drawn.

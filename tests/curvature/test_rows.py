@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from multidelete.curvature.rows import MatrixRows, PairGradients
+from multidelete import LoraSettings
+from multidelete.curvature.rows import MatrixRows, PairGradients, TableRows
+from multidelete.models.lora import add_lora
 from tests.curvature.singly import score, wrong_rows
 from tests.models.cases import CASES, Case, case_adapter, case_data
 
@@ -29,6 +31,24 @@ def test_rows_equal_autograd_of_single_pairs(case: Case) -> None:
     assert rows
     layers = [name for name, layer in adapter.named_modules() if type(layer) in (nn.Linear, nn.LayerNorm, nn.Embedding)]
     assert [name for name in gradients.left if name.rpartition(".")[0] in layers] == []
+
+
+@every_case
+def test_rows_of_lora_equal_autograd_of_single_pairs(case: Case) -> None:
+    """With something learned already: at first no score depends on what LoRA reads, or on what it writes in a table."""
+    data = case_data(case)
+    adapter = case_adapter(case, data).eval()
+    add_lora(adapter, LoraSettings(r=3, alpha=4.0), seed=0)
+    with torch.no_grad():
+        for name, parameter in adapter.named_parameters():
+            if ".lora_B." in name or ".lora_embedding_A." in name:
+                parameter.normal_(std=0.1, generator=torch.Generator().manual_seed(1))
+    pairs = data.train.pairs[:5]
+    gradients = PairGradients(adapter)
+    rows = gradients.of(pairs, [score], batch_size=5)[0]
+    assert gradients.left == []
+    assert wrong_rows(gradients, pairs, rows) == {}
+    assert any(isinstance(one, TableRows) for one in rows.values())
 
 
 def test_padding_takes_no_room() -> None:

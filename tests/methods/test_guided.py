@@ -29,7 +29,7 @@ from multidelete.methods.defaults import loop_settings
 from multidelete.methods.descent import LONG, SHORT, DescentLegs
 from multidelete.methods.guided import ALLOWED, IN_VAIN, MENDING, Legs, Progress, is_better, next_way, run_guided
 from multidelete.methods.judge import NOTHING, Judge
-from multidelete.methods.lora_start import choose_inputs
+from multidelete.methods.lora_start import choose_directions
 from multidelete.methods.reference import outputs_of
 from multidelete.methods.searching import TOGETHER, drawn_searches, margins
 from multidelete.methods.solved import GLANCED, METRIC_PAIRS, SolvedLegs, blocks_of, bytes_of_legs, kept_beside
@@ -390,26 +390,28 @@ def test_run_descends_where_no_layer_can_be_solved(data: PairData) -> None:
     assert len(solved) < len(history)
 
 
-def test_lora_reads_what_the_solved_change_would_read_and_the_model_says_the_same(
+def test_lora_goes_where_the_solved_change_would_go_and_the_model_says_the_same(
     memorised: Adapter, data: PairData
 ) -> None:
     job = job_of(memorised, data)
     add_lora(job.adapter, LoraSettings(r=2, alpha=4.0), seed=0)
     judge = Judge(job)
     start, before = judge.measure(), weights(job.adapter)
-    assert choose_inputs(job, judge) > 0
+    assert choose_directions(job, judge) > 0
     torch.testing.assert_close(judge.measure().signals, start.signals)
     changed = {name for name, tensor in weights(job.adapter).items() if not torch.equal(tensor, before[name])}
-    assert changed == {name for name in before if ".lora_A." in name}
+    assert changed == {name for name in before if ".lora_A." in name or ".lora_embedding_B." in name}
+    assert any(".lora_embedding_B." in name for name in changed)
     for name in changed:
-        reads = job.adapter.get_parameter(name)
-        assert reads.requires_grad
-        products = reads @ reads.T
-        torch.testing.assert_close(products, products.diagonal().diag(), rtol=0, atol=1e-5)
+        own = job.adapter.get_parameter(name)
+        assert own.requires_grad
+        products = own.T @ own if ".lora_embedding_B." in name else own @ own.T
+        torch.testing.assert_close(products, products.diagonal().diag(), rtol=0, atol=1e-5, msg=name)
     way = SolvedLegs(job, judge, 1, weights_of(job.adapter))
     way.length = 0.0003  # as above
     way.take(0, start, start)
-    moved = {name for name, p in weights(job.adapter).items() if ".lora_B." in name and p.any()}
+    learned = weights(job.adapter).items()
+    moved = {name for name, p in learned if (".lora_B." in name or ".lora_embedding_A." in name) and p.any()}
     assert len(moved) == len(changed)
     went = (start.signals - judge.measure().signals)[:, 0] @ start.gaps[:, 0] / start.gaps[:, 0].square().sum()
     assert 0.0002 < went < 0.0008

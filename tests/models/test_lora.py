@@ -60,7 +60,8 @@ def test_lora_trains_alone_and_off_it_is_the_original(case: Case) -> None:
     datasets = dict(zip(("forget", "retain"), parted(data, 2), strict=True))
     run_loop(adapter, GradDiff(), datasets, settings=quick(lr=1e-2, passes=2), seed=0)
     assert differing(before, base_weights(adapter)) == []
-    still = [n for n, p in adapter.named_parameters() if ".lora_B." in n and not p.any()]
+    written = (".lora_B.", ".lora_embedding_A.")
+    still = [n for n, p in adapter.named_parameters() if any(one in n for one in written) and not p.any()]
     assert still == [], "LoRA stands beside layers that nothing calls"
     after = outputs(adapter, data)
     assert not any(torch.equal(a, b) for a, b in zip(said[:2], after[:2], strict=True))
@@ -92,7 +93,7 @@ def test_lora_stands_beside_the_trainable_part_alone(data: PairData) -> None:
     names = add_lora(adapter, LORA, seed=0)
     assert all(name.startswith("model.text_") for name in names)
     linear = [n for n, m in own_clip(data).named_modules() if isinstance(m, nn.Linear) and n.startswith("model.text_")]
-    assert len(names) == 2 * len(linear)
+    assert len(names) == 2 * (len(linear) + 1)  # and the table of words
 
 
 def test_what_is_learned_is_the_product_of_the_two_matrices(data: PairData) -> None:
@@ -107,6 +108,60 @@ def test_what_is_learned_is_the_product_of_the_two_matrices(data: PairData) -> N
     merge_lora(adapter)
     moved = weights(adapter)["model.text_projection.weight"] - before["model.text_projection.weight"]
     torch.testing.assert_close(moved, torch.full_like(moved, 8.0))
+
+
+def test_what_is_learned_of_a_table_is_a_product_too(data: PairData) -> None:
+    """An entry e becomes e + alpha / r a B', with its own row a: of a word that no text has none changes."""
+    adapter = own_clip(data)
+    table = "model.text_model.embeddings.token_embedding"
+    before = weights(adapter)[f"{table}.weight"]
+    add_lora(adapter, LORA, seed=0)
+    writes = adapter.get_parameter(f"{table}.lora_embedding_B.default")
+    assert writes.std().item() == pytest.approx(before.std().item(), rel=0.2)  # as large as the entries, not 1
+    with torch.no_grad():
+        writes.fill_(2.0)
+        adapter.get_parameter(f"{table}.lora_embedding_A.default")[:, 5] = 1.0
+    merge_lora(adapter)
+    moved = weights(adapter)[f"{table}.weight"] - before
+    expected = torch.zeros_like(moved)
+    expected[5] = 8.0
+    torch.testing.assert_close(moved, expected)
+
+
+def test_tables_of_positions_and_small_ones_are_left_as_they_are() -> None:
+    """Their weights are read without a lookup, to stretch them; and what is smaller than the rank saves nothing."""
+    case = Case("vilt", "retrieval", 1)
+    adapter = case_adapter(case, case_data(case))
+    names = add_lora(adapter, LoraSettings(r=8, alpha=4.0), seed=0)
+    beside = {name.partition(".lora_embedding_")[0] for name in names if ".lora_embedding_" in name}
+    assert beside == {"model.vilt.embeddings.text_embeddings.word_embeddings"}
+
+
+def test_a_table_that_a_linear_layer_reads_too_is_left_to_that(data: PairData) -> None:
+    adapter = own_clip(data)
+    model = adapter.model
+    model.text_projection.weight = model.text_model.embeddings.token_embedding.weight
+    names = add_lora(adapter, LORA, seed=0)
+    assert [name for name in names if "token_embedding" in name] == []
+
+
+def test_tables_that_share_their_entries_share_what_is_learned(data: PairData) -> None:
+    adapter = own_clip(data)
+    first = adapter.model.text_model.embeddings.token_embedding
+    adapter.model.other = nn.Embedding(*first.weight.shape)
+    adapter.model.other.weight = first.weight
+    drawn = own_clip(data)
+    for each in (adapter, drawn):
+        add_lora(each, LORA, seed=0)
+    name = "model.text_model.embeddings.token_embedding.lora_embedding_B.default"
+    assert adapter.model.other.lora_embedding_B is adapter.model.text_model.embeddings.token_embedding.lora_embedding_B
+    torch.testing.assert_close(adapter.get_parameter(name), drawn.get_parameter(name))  # scaled once
+    with torch.no_grad():
+        adapter.get_parameter(name.replace("_B", "_A")).fill_(1.0)
+    expected = first.weight + adapter.get_parameter(name).sum(dim=1) * LORA.alpha / LORA.r
+    merge_lora(adapter)
+    torch.testing.assert_close(adapter.model.other.weight, expected)
+    assert adapter.model.other.weight is adapter.model.text_model.embeddings.token_embedding.weight
 
 
 def test_the_seed_draws_the_matrices_and_disturbs_nothing(data: PairData) -> None:
@@ -124,7 +179,7 @@ def test_the_seed_draws_the_matrices_and_disturbs_nothing(data: PairData) -> Non
 def test_parts_without_linear_layers_are_refused(data: PairData) -> None:
     adapter = own_clip(data)
     choose_trainable(adapter, "logit_scale")
-    with pytest.raises(UnsupportedError, match="LoRA stands beside linear layers, and none is trained here"):
+    with pytest.raises(UnsupportedError, match="beside linear layers and tables of words, and none is trained here"):
         add_lora(adapter, LORA, seed=0)
 
 

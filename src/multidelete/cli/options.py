@@ -142,9 +142,9 @@ class DeletionOptions(RunOptions):
         original: The trained model: a folder, a hub id, or a checkpoint file of others. It is not changed.
         trainable: Which parameters to train: `auto` (what the method prefers), `all`, `projections`, `text` or `image`
             (an encoder that stands by itself), `but-image` (all but that), or a regular expression over their names.
-        lora: Train LoRA beside the linear layers of that part, and nothing else: `r=8,alpha=16`, rank and scale. The
-            result is an adapter of a few MB (`multidelete merge`); deleting it is reverting. Of a checkpoint of others
-            it is the whole model, as it came.
+        lora: Train LoRA beside the linear layers and tables of words of that part, and nothing else: `r=8,alpha=16`,
+            rank and scale. The result is an adapter of a few MB (`multidelete merge`); deleting it is reverting. Of a
+            checkpoint of others it is the whole model, as it came.
         allow_pickle: Also read weights that are not safetensors, as plain tensors.
     """
 

@@ -117,11 +117,11 @@ def _matrix_squares(rows: MatrixRows, left: Tensor, right: Tensor) -> Tensor:
 
 def _table_moments(rows: TableRows) -> Tensor:
     """Sum of squared gradients: entries that a pair looks up twice are added before they are squared."""
-    moments = torch.zeros(rows.shape)
+    moments = rows.turned(torch.zeros(rows.shape))
     for entries_NT, gradients_NTO in zip(rows.entries, rows.output_gradients, strict=True):
         for entries_T, gradients_TO in zip(entries_NT, gradients_NTO, strict=True):
             unique, inverse = entries_T.unique(return_inverse=True)
             summed = torch.zeros(len(unique), gradients_TO.shape[-1], device=gradients_TO.device)
             summed.index_add_(0, inverse, gradients_TO)
             moments[unique.cpu()] += summed.square().cpu()
-    return moments
+    return rows.turned(moments)

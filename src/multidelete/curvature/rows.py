@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from itertools import compress
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +31,7 @@ Scalars = Callable[[PairOutputs, Batch], Tensor]  # one number for each pair, (B
 
 MEASURED = 2  # pairs whose gradients are held while it is not known how large they are
 DIFFERS = 0.01  # from autograd's gradient, relative to it; in float32 rounding stays below 0.0003
+OF_LORA = "default"  # what peft calls the only LoRA beside a layer
 CANCELS = 16  # of the whole gradient, in units of the precision: where terms cancel, rounding leaves less than 1
 
 
@@ -125,33 +127,39 @@ class TableRows(Rows):
     Attributes:
         entries: For each batch (N, T), the positions looked up.
         output_gradients: For each batch (N, T, O).
-        shape: Of the table, (V, O).
+        shape: Of the parameter: the table's, (V, O), or (O, V).
+        in_columns: Whether the entries are the parameter's columns, as LoRA has them.
     """
 
     shape: torch.Size
     entries: list[Tensor] = field(default_factory=list)
     output_gradients: list[Tensor] = field(default_factory=list)
+    in_columns: bool = False
 
     def __len__(self) -> int:
         return sum(len(one) for one in self.entries)
 
+    def turned(self, one: Tensor) -> Tensor:
+        """A table (V, O) in the parameter's shape, or what has the parameter's shape as a table."""
+        return one.mT if self.in_columns else one
+
     def dense(self) -> Tensor:
-        total = torch.zeros(len(self), *self.shape)
+        total = self.turned(torch.zeros(len(self), *self.shape))
         start = 0
         for entries_NT, gradients_NTO in zip(self.entries, self.output_gradients, strict=True):
             for row, (entries_T, gradients_TO) in enumerate(zip(entries_NT, gradients_NTO, strict=True), start=start):
                 total[row].index_add_(0, entries_T.cpu(), gradients_TO.cpu())
             start += len(entries_NT)
-        return total
+        return self.turned(total)
 
     def weighted_sum(self, weights_N: Tensor) -> Tensor:
-        total, start = torch.zeros(self.shape), 0
+        total, start = self.turned(torch.zeros(self.shape)), 0
         for entries_NT, gradients_NTO in zip(self.entries, self.output_gradients, strict=True):
             weights = weights_N[start : start + len(entries_NT)].to(gradients_NTO)
             start += len(entries_NT)
             weighted = (gradients_NTO * weights[:, None, None]).flatten(0, 1)
             total.index_add_(0, entries_NT.flatten().cpu(), weighted.cpu())
-        return total
+        return self.turned(total)
 
 
 @dataclass
@@ -262,7 +270,7 @@ class PairGradients:
 
     def _own(self, layer: nn.Module) -> set[str]:
         """Names of a layer's own parameters that are trained and not unknown."""
-        own = (self.names.get(id(p), "") for p in layer.parameters(recurse=False) if p.requires_grad)
+        own = (self.names.get(id(p), "") for p in _parameters(layer).values() if p.requires_grad)
         return set(own) - self._unknown - {""}
 
     def _of_batch(self, batch: Batch, scalars: Sequence[Scalars]) -> list[dict[str, Rows]]:
@@ -404,7 +412,9 @@ def _seen_places(firsts: Tensor, gradients_NTO: Tensor) -> tuple[Tensor, Tensor]
 
 def _is_understood(layer: nn.Module) -> bool:
     """Whether a layer is of a kind that is known, and computes what its kind does."""
-    own = {name for name, _ in layer.named_parameters(recurse=False)}
+    if _is_beside_table(layer):
+        return True
+    own = set(_parameters(layer))
     if "weight" not in own or own - {"weight", "bias"}:  # it may be computed from others, as by weight norm
         return False
     match layer:
@@ -424,6 +434,18 @@ def _is_understood(layer: nn.Module) -> bool:
     return False
 
 
+def _parameters(layer: nn.Module) -> dict[str, nn.Parameter]:
+    """A layer's own, by name; of LoRA beside a table those that it looks up and multiplies by itself."""
+    if _is_beside_table(layer):
+        return {name: getattr(layer, name)[OF_LORA] for name in ("lora_embedding_A", "lora_embedding_B")}
+    return dict(layer.named_parameters(recurse=False))
+
+
+def _is_beside_table(layer: nn.Module) -> bool:
+    """Whether a layer is LoRA of peft's beside a table: no part of it is a layer by itself."""
+    return OF_LORA in getattr(layer, "lora_embedding_A", ())
+
+
 def _least_dimensions(layer: nn.Module) -> int:
     """Of an output that holds more than one pair."""
     match layer:
@@ -438,15 +460,16 @@ def _parts(
     layer: nn.Module, inputs: Tensor, gradient: Tensor, size: int
 ) -> Iterator[tuple[nn.Parameter, Rows, Tensor, Tensor]]:
     """Each parameter of a layer, with empty rows of its kind and what is to be added to them."""
-    own = dict(layer.named_parameters(recurse=False))
+    own = _parameters(layer)
+    if _is_beside_table(layer):
+        yield from _parts_of_lora(layer, inputs.reshape(size, -1), gradient.reshape(size, -1, gradient.shape[-1]))
+        return
     weight, bias = own["weight"], own.get("bias")
     match layer:
         case nn.Embedding():
             entries_NT = inputs.reshape(size, -1)
             gradient_NTO = gradient.reshape(size, -1, gradient.shape[-1])
-            if layer.padding_idx is not None:
-                gradient_NTO = gradient_NTO * (entries_NT != layer.padding_idx)[..., None]
-            yield weight, TableRows(weight.shape), entries_NT, gradient_NTO
+            yield weight, TableRows(weight.shape), entries_NT, _without_padding(layer, entries_NT, gradient_NTO)
             return
         case nn.Linear():
             inputs_NTI = inputs.reshape(size, -1, inputs.shape[-1])
@@ -475,6 +498,23 @@ def _parts(
             yield weight, VectorRows(weight.shape), normal_NTO, (gradient_NTO * normal_NTO).sum(dim=1)
     if bias is not None:
         yield bias, VectorRows(bias.shape), gradient_NTO, gradient_NTO.sum(dim=1)
+
+
+def _parts_of_lora(
+    layer: Any, entries_NT: Tensor, gradient_NTO: Tensor
+) -> Iterator[tuple[nn.Parameter, Rows, Tensor, Tensor]]:
+    """Of LoRA beside a table: an entry v becomes v + scale a B', with its own column a of A."""
+    a_RV, b_OR = layer.lora_embedding_A[OF_LORA], layer.lora_embedding_B[OF_LORA]
+    scaled_NTO = gradient_NTO * layer.scaling[OF_LORA]
+    within_NTR = _without_padding(layer.base_layer, entries_NT, scaled_NTO @ b_OR.detach())
+    yield a_RV, TableRows(a_RV.shape, in_columns=True), entries_NT, within_NTR
+    yield b_OR, MatrixRows(b_OR.shape), F.embedding(entries_NT, a_RV.detach().T), scaled_NTO
+
+
+def _without_padding(table: nn.Embedding, entries_NT: Tensor, gradient_NTO: Tensor) -> Tensor:
+    if table.padding_idx is None:
+        return gradient_NTO
+    return gradient_NTO * (entries_NT != table.padding_idx)[..., None]
 
 
 def _columns(layer: nn.Conv2d, inputs: Tensor) -> Tensor:

@@ -109,14 +109,15 @@ def add_products(total_NN: Tensor, every_NP: Tensor) -> None:
 
 def _table_part(rows: TableRows, metric: ParameterMetric, damping: float) -> Tensor:
     touched = torch.unique(torch.cat([entries.flatten() for entries in rows.entries]))
-    at = torch.full((rows.shape[0],), -1, device=touched.device)
+    entries, outputs = rows.turned(metric.moments).shape
+    at = torch.full((entries,), -1, device=touched.device)
     at[touched] = torch.arange(len(touched), device=touched.device)
-    moments = metric.moments[touched.cpu()].to(touched.device)
+    moments = rows.turned(metric.moments)[touched.cpu()].to(touched.device)
     total = torch.zeros(len(rows), len(rows), dtype=torch.float64)
     wide = max(1, CHUNK_BYTES // (4 * len(rows) * len(touched)))
-    for start in range(0, rows.shape[1], wide):
+    for start in range(0, outputs, wide):
         here = slice(start, start + wide)
-        width = len(range(rows.shape[1])[here])
+        width = len(range(outputs)[here])
         every_NP = rows_apart(len(rows), len(touched) * width, touched.device).zero_()
         dense = every_NP.view(len(rows), len(touched), width)
         row = 0

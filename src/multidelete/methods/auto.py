@@ -12,7 +12,7 @@ from multidelete.methods.descent import LONG, SHORT, DescentLegs, Stride, passes
 from multidelete.methods.guided import ALLOWED, MENDING, Legs, run_guided
 from multidelete.methods.judge import Judge
 from multidelete.methods.likeness import what_is_unlike
-from multidelete.methods.lora_start import STARTING, choose_inputs, stands_beside
+from multidelete.methods.lora_start import STARTING, choose_directions, stands_beside
 from multidelete.methods.solved import (
     GLANCED,
     GRADIENT_BATCH,
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 SOLVED_MOST = 12
 RETRAINING = "Audit the result; retraining is the way that is left."
-WITHOUT_LORA = "Delete without --lora: LoRA cannot change all that a model knows by, such as its table of words."
+WITHOUT_LORA = "Delete without --lora: the whole weights can change more than LoRA can."
 
 
 def run_method(method: Method, job: Job) -> Outcome:
@@ -51,7 +51,7 @@ def run_method(method: Method, job: Job) -> Outcome:
             f"a folder for the metric is given, and this run descends, as all do where {reason}. Leave metric out."
         )
     by_lora = stands_beside(job.adapter)
-    chosen = choose_inputs(job, judge) if solves and by_lora else 0.0
+    chosen = choose_directions(job, judge) if solves and by_lora else 0.0
     original = weights_of(job.adapter)
     ways: list[Legs] = []
     if solves:
@@ -127,7 +127,7 @@ def what_is_missing(told: Mapping[str, float], judge: Judge, *, by_lora: bool = 
     Args:
         told: The decisions.
         judge: Says what the deleted pairs were compared with.
-        by_lora: Whether LoRA alone was trained, which cannot change a table of words.
+        by_lora: Whether LoRA alone was trained.
     """
     ground = f"unassociated pairs ({judge.why_no_holdout})"
     if told["forgotten"]:

@@ -5,14 +5,14 @@ Deleting the adapter is reverting; switched off, it leaves the original, to the 
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import torch
 from peft import LoraConfig, PeftConfig, get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
-from peft.tuners.lora import LoraLayer
+from peft.tuners.lora import Embedding, LoraLayer
 from peft.utils.other import AuxiliaryTrainingWrapper
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -25,12 +25,15 @@ from multidelete.models.base import Adapter
 from multidelete.models.checkpoint import LORA_CONFIG, not_finite
 
 LORA_WEIGHTS = "adapter_model.safetensors"
+LEARNED = ("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B")
 PREFIX = "base_model.model."  # what peft puts before the names in its files
 _OTHER = "Give the model it was trained on."
 
 
 def add_lora(adapter: Adapter, settings: LoraSettings, *, seed: int, training_mode: bool = False) -> list[str]:
-    """Put LoRA beside every linear layer whose weight is trainable, and freeze everything else.
+    """Put LoRA beside every linear layer and every table of words or nodes that is trainable, and freeze the rest.
+
+    Differs from peft: what LoRA writes for an entry of a table starts as large as the table's entries are, not at 1.
 
     Args:
         adapter: The model, changed in place; its outputs are the same until something is trained.
@@ -43,7 +46,7 @@ def add_lora(adapter: Adapter, settings: LoraSettings, *, seed: int, training_mo
 
     Raises:
         ConfigError: The rank is above that of every layer.
-        UnsupportedError: No linear layer is trainable, or batch statistics would change beside the weights.
+        UnsupportedError: No such layer is trainable, or batch statistics would change beside the weights.
     """
     network = _network(adapter)
     modules = dict(network.named_modules())
@@ -54,16 +57,20 @@ def add_lora(adapter: Adapter, settings: LoraSettings, *, seed: int, training_mo
         )
     # torch's own attention reads the weight of its output layer without calling it
     bypassed = {f"{name}.out_proj" for name, m in modules.items() if isinstance(m, nn.MultiheadAttention)}
-    targets = [
-        name for name, m in modules.items()
+    linear = {
+        name: m.weight for name, m in modules.items()
         if type(m) is nn.Linear and m.weight.requires_grad and name not in bypassed
-    ]  # fmt: skip
-    if not targets:
+    }  # fmt: skip
+    tables = {
+        name: m.weight for name, m in modules.items()
+        if _holds_entries(name, m, linear.values()) and min(m.weight.shape) > settings.r
+    }  # fmt: skip
+    if not linear and not tables:
         raise UnsupportedError(
-            "LoRA stands beside linear layers, and none is trained here. Choose a part that has some with --trainable, "
-            "or leave --lora out."
+            "LoRA stands beside linear layers and tables of words, and none is trained here. Choose a part that has "
+            "some with --trainable, or leave --lora out."
         )
-    most = max(min(cast(nn.Linear, modules[name]).weight.shape) for name in targets)
+    most = max(min(weight.shape) for weight in [*linear.values(), *tables.values()])
     if settings.r > most:
         raise ConfigError(
             f"LoRA's r is {settings.r}, and no layer that is trained here has a rank above {most}. Give at most that; "
@@ -72,7 +79,9 @@ def add_lora(adapter: Adapter, settings: LoraSettings, *, seed: int, training_mo
     config = LoraConfig(
         r=settings.r,
         lora_alpha=cast(int, settings.alpha),
-        target_modules="|".join(map(re.escape, targets)),  # matched as a whole: no other layer of a like name
+        target_modules="|".join(
+            map(re.escape, [*linear, *tables])
+        ),  # matched as a whole: no other layer of a like name
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -80,8 +89,30 @@ def add_lora(adapter: Adapter, settings: LoraSettings, *, seed: int, training_mo
     first: dict[int, LoraLayer] = {}
     for layer in _layers(adapter).values():  # layers that share their weight share what is learned for it
         shared = first.setdefault(id(layer.weight), layer)
-        layer.lora_A, layer.lora_B = shared.lora_A, shared.lora_B
+        for own in LEARNED:
+            setattr(layer, own, getattr(shared, own))
+        if layer is shared and isinstance(layer, Embedding):
+            with torch.no_grad():
+                _directions(layer).mul_(layer.weight.float().square().mean().sqrt().item())
     return [name for name, parameter in adapter.named_parameters() if parameter.requires_grad]
+
+
+def _holds_entries(name: str, module: nn.Module, read: Iterable[torch.Tensor]) -> TypeGuard[nn.Embedding]:
+    """Whether a module is a table of what pairs hold, words or nodes, that is trained and looked up alone."""
+    if type(module) is not nn.Embedding or not module.weight.requires_grad:
+        return False
+    # networks read the weights of positions without a lookup, to stretch them to larger pictures
+    return "position" not in name.rpartition(".")[2] and all(module.weight is not other for other in read)
+
+
+def _directions(layer: LoraLayer) -> torch.Tensor:
+    """The matrix that starts at random, (r, width): what a linear layer's LoRA reads, and what a table's writes.
+
+    A view: changes of it are changes of LoRA.
+    """
+    if isinstance(layer, Embedding):
+        return cast(nn.Parameter, layer.lora_embedding_B["default"]).T
+    return cast(nn.Linear, layer.lora_A["default"]).weight
 
 
 @contextmanager
@@ -123,22 +154,23 @@ def whole_weights(adapter: Adapter) -> Iterator[Mapping[str, nn.Parameter]]:
 
 
 @torch.no_grad()
-def read_along(adapter: Adapter, changes: Mapping[str, torch.Tensor]) -> None:
-    """Let LoRA read those directions of each layer's inputs that a change of the whole weight reads most.
+def turn_along(adapter: Adapter, changes: Mapping[str, torch.Tensor]) -> None:
+    """Let LoRA go along those directions that a change of the whole weights goes along most.
 
-    What the model says is the same: the matrices that write are left as they are, which is zero at first.
+    In a linear layer they are directions of its inputs, which LoRA reads; in a table those of its entries, which LoRA
+    writes. What the model says is the same: the other matrix of each two is left as it is, which is zero at first.
 
     Args:
         adapter: With LoRA of which nothing is trained yet.
-        changes: By the name of the layer, of the weight's shape (outputs, inputs).
+        changes: By the name of the layer, of the weight's shape: (outputs, inputs), or (entries, width).
     """
     for name, layer in _layers(adapter).items():
-        if not changes[name].any():  # it prefers no direction
+        change = changes[name][changes[name].any(dim=1)]  # of a table few entries change
+        if not len(change):  # it prefers no direction
             continue
-        reads = cast(nn.Linear, layer.lora_A["default"]).weight  # (r, inputs)
-        directions = torch.linalg.svd(changes[name].float(), full_matrices=False).Vh[: len(reads)]
-        size = reads.norm(dim=1).mean()
-        reads[: len(directions)] = (size * directions).to(reads)
+        own = _directions(layer)
+        first = torch.linalg.svd(change.float(), full_matrices=False).Vh[: len(own)]
+        own[: len(first)] = (own.norm(dim=1).mean() * first).to(own)
 
 
 def merge_lora(adapter: Adapter) -> None:
@@ -162,7 +194,8 @@ def save_lora(adapter: Adapter, folder: Path, base: str) -> None:
         base: Folder or hub id of the model that LoRA was added to.
     """
     network = _network(adapter)
-    tensors = {f"{PREFIX}{name}": t.clone().contiguous() for name, t in get_peft_model_state_dict(network).items()}
+    learned = get_peft_model_state_dict(network, save_embedding_layers=False)
+    tensors = {f"{PREFIX}{name}": t.clone().contiguous() for name, t in learned.items()}
     save_file(tensors, folder / LORA_WEIGHTS, metadata={"format": "pt"})
     config = cast(Mapping[str, LoraConfig], network.peft_config)["default"]
     config.base_model_name_or_path, config.inference_mode = base, True
