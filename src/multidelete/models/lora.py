@@ -80,9 +80,7 @@ def add_lora(adapter: Adapter, settings: LoraSettings, *, seed: int, training_mo
     config = LoraConfig(
         r=settings.r,
         lora_alpha=cast(int, settings.alpha),
-        target_modules="|".join(
-            map(re.escape, [*linear, *tables])
-        ),  # matched as a whole: no other layer of a like name
+        target_modules="|".join(re.escape(name) for name in [*linear, *tables]),  # each is matched as a whole
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
