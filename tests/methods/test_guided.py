@@ -2,6 +2,7 @@
 
 import copy
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -415,6 +416,14 @@ def test_lora_goes_where_the_solved_change_would_go_and_the_model_says_the_same(
     assert len(moved) == len(changed)
     went = (start.signals - judge.measure().signals)[:, 0] @ start.gaps[:, 0] / start.gaps[:, 0].square().sum()
     assert 0.0002 < went < 0.0008
+
+
+def test_time_of_a_run_by_lora_holds_the_legs_before_it(memorised: Adapter, data: PairData) -> None:
+    job = job_of(memorised, data)
+    add_lora(job.adapter, LoraSettings(r=2, alpha=4.0), seed=0)
+    began = time.perf_counter()
+    outcome = run_method(MultiDelete(), job)
+    assert outcome.wall_s == pytest.approx(time.perf_counter() - began, rel=0.1)
 
 
 @pytest.mark.parametrize("solver", [True, False])

@@ -1,6 +1,7 @@
 """Running a method at a rate and for a time that the run finds by itself."""
 
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -41,6 +42,7 @@ def run_method(method: Method, job: Job) -> Outcome:
     job.adapter.to(make_accelerator(device=job.settings.device).device)
     if not (isinstance(method, GradientMethod) and finds_its_way(method, job)):
         return method.run(job)
+    began = time.perf_counter()
     method = method.fitting(job)
     method.check(job)
     judge = Judge(job)
@@ -58,11 +60,12 @@ def run_method(method: Method, job: Job) -> Outcome:
         ways.append(solved := SolvedLegs(job, judge, SOLVED_MOST, original))
         solved.pairs += chosen
     ways.append(DescentLegs(method, job, judge, _stride(judge), original))
+    before = time.perf_counter() - began
     outcome = run_guided(method, job, ways, judge, original)
     more = {"holdout": float(judge.has_holdout)} | {f"apart_{modality}": auc for modality, auc in judge.apart.items()}
     if job.metric is not None:
         more["metric_reused"] = float(solved.has_reused)
-    outcome = replace(outcome, decisions=outcome.decisions | more)
+    outcome = replace(outcome, decisions=outcome.decisions | more, wall_s=outcome.wall_s + before)
     for warning in (
         what_is_missing(outcome.decisions, judge, by_lora=by_lora),
         what_is_unlike(judge.apart, judge.doubt),
