@@ -175,6 +175,7 @@ WHY = """Why it is more:
   the eigenvectors of each layer. On entailment with MiniLM in ALBEF, 50 deleted pairs, both together took three
   quarters of a run's time (by hand, with `cProfile`, commit 2c7b832); in smaller pieces it takes a fifth less.
 - **Matching heads descend**, many steps with wrong pairs.
+- **LoRA is solved for twice**: five legs of the whole weights say along which directions it goes.
 - **Small models retrain fast.** What a run costs does not grow with the kept pairs; retraining does.
 """
 
