@@ -5,7 +5,7 @@ Deleting the adapter is reverting; switched off, it leaves the original, to the 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeGuard, cast
@@ -58,13 +58,17 @@ def add_lora(adapter: Adapter, settings: LoraSettings, *, seed: int, training_mo
         )
     # torch's own attention reads the weight of its output layer without calling it
     bypassed = {f"{name}.out_proj" for name, m in modules.items() if isinstance(m, nn.MultiheadAttention)}
+    # beside a weight that is looked up and multiplied by, LoRA in one place would be in both once it is merged
+    looked_up, read = (
+        {id(m.weight) for m in modules.values() if isinstance(m, kind)} for kind in (nn.Embedding, nn.Linear)
+    )
     linear = {
         name: m.weight for name, m in modules.items()
-        if type(m) is nn.Linear and m.weight.requires_grad and name not in bypassed
+        if type(m) is nn.Linear and m.weight.requires_grad and name not in bypassed and id(m.weight) not in looked_up
     }  # fmt: skip
     tables = {
         name: m.weight for name, m in modules.items()
-        if _holds_entries(name, m, linear.values()) and min(m.weight.shape) > settings.r
+        if _holds_entries(name, m) and id(m.weight) not in read and min(m.weight.shape) > settings.r
     }  # fmt: skip
     if not linear and not tables:
         raise UnsupportedError(
@@ -96,12 +100,11 @@ def add_lora(adapter: Adapter, settings: LoraSettings, *, seed: int, training_mo
     return [name for name, parameter in adapter.named_parameters() if parameter.requires_grad]
 
 
-def _holds_entries(name: str, module: nn.Module, read: Iterable[torch.Tensor]) -> TypeGuard[nn.Embedding]:
-    """Whether a module is a table of what pairs hold, words or nodes, that is trained and looked up alone."""
-    if type(module) is not nn.Embedding or not module.weight.requires_grad:
-        return False
+def _holds_entries(name: str, module: nn.Module) -> TypeGuard[nn.Embedding]:
+    """Whether a module is a table of what pairs hold, words or nodes, that is trained."""
     # networks read the weights of positions without a lookup, to stretch them to larger pictures
-    return "position" not in name.rpartition(".")[2] and all(module.weight is not other for other in read)
+    is_of_positions = "position" in name.rpartition(".")[2]
+    return type(module) is nn.Embedding and module.weight.requires_grad and not is_of_positions
 
 
 def _directions(layer: LoraLayer) -> torch.Tensor:
